@@ -1,0 +1,15 @@
+"""Runs in the supervisor: `python -m stemsplit`, and what the `stemsplit` command calls.
+
+Every child re-imports the program's main module, so nothing is imported outside `main`.
+"""
+
+
+def main() -> int:
+    """Run the command line and return its exit code."""
+    from stemsplit.cli.app import run
+
+    return run()
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

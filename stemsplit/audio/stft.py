@@ -1,0 +1,192 @@
+"""Runs in both. Spleeter's short-time Fourier transform, one segment at a time.
+
+Covers the frame arithmetic, the transform itself and the overlap-add. It knows nothing of files or
+networks.
+
+Spleeter's network sees 512 frames at a time and nothing else, so a file of any length can be
+separated segment by segment with the result of the whole file. For N samples, with x = 0 outside
+[0, N):
+
+- there are K = ceil(N / 1024) + 4 frames; frame k covers x[1024 k - 4096 : 1024 k), so frame 0 is
+  all zeros (Spleeter pads one frame in front, `spleeter.model.EstimatorSpecBuilder`);
+- segment s holds frames 512 s .. 512 s + 511 and needs x[a : a + 527360) with a = 524288 s - 4096;
+- after segment s every sample below 524288 s + 520192 is final.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
+
+import numpy as np
+import scipy.fft
+from numpy.lib.stride_tricks import sliding_window_view
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    from numpy.typing import NDArray
+
+FRAME_LENGTH = 4096
+HOP_LENGTH = 1024
+SEGMENT_FRAMES = 512
+STFT_BINS = FRAME_LENGTH // 2 + 1
+SEGMENT_STEP = SEGMENT_FRAMES * HOP_LENGTH
+"""Samples from the start of one segment to the start of the next: 524,288, or 11.89 s."""
+SEGMENT_SAMPLES = SEGMENT_STEP + FRAME_LENGTH - HOP_LENGTH
+"""Samples that the frames of one segment cover: 527,360."""
+
+WINDOW_COMPENSATION = np.float32(2 / 3)
+"""One over the sum of squared Hann windows at 75 % overlap, which is 3/2."""
+
+_HOPS_PER_FRAME = FRAME_LENGTH // HOP_LENGTH
+_CARRIED_HOPS = _HOPS_PER_FRAME - 1
+_SHARED_SAMPLES = SEGMENT_SAMPLES - SEGMENT_STEP
+
+
+def frame_count(samples: int) -> int:
+    """Number of STFT frames K of a file with `samples` samples a channel."""
+    return -(-samples // HOP_LENGTH) + _HOPS_PER_FRAME
+
+
+def segment_count(samples: int) -> int:
+    """Number of segments of a file with `samples` samples a channel."""
+    return -(-frame_count(samples) // SEGMENT_FRAMES)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Segment:
+    """One segment's stretch of the file.
+
+    Attributes:
+        samples: `(channels, SEGMENT_SAMPLES)` float32, zero outside the file. A view of a buffer
+            that the next segment overwrites.
+        settled: which of the `SEGMENT_STEP` samples that `OverlapAdd.add` returns for this
+            segment lie inside the file. Only the first and the last segment leave any out.
+    """
+
+    samples: NDArray[np.float32]
+    settled: slice
+
+    @classmethod
+    def at(cls, index: int, samples: NDArray[np.float32], samples_read: int) -> Segment:
+        """Make segment `index` of a stream of which `samples_read` samples have been seen."""
+        start = index * SEGMENT_STEP - FRAME_LENGTH
+        first = max(start, 0) - start
+        return cls(samples=samples, settled=slice(first, min(SEGMENT_STEP, samples_read - start)))
+
+
+def segments(blocks: Iterable[NDArray[np.float32]], channels: int) -> Iterator[Segment]:
+    """Cut a stream of sample blocks into the segments of the whole file.
+
+    Args:
+        blocks: `(frames, channels)` float32 each, of any length.
+        channels: of every block.
+
+    Yields:
+        the segments in order, exactly `segment_count(N)` of them. One buffer serves them all, so
+        memory does not depend on the length of the stream.
+    """
+    buffer = np.zeros((channels, SEGMENT_SAMPLES), np.float32)
+    filled = FRAME_LENGTH  # the zeros in front of the file
+    samples_read = 0
+    index = 0
+    for block in blocks:
+        taken = 0
+        while taken < len(block):
+            count = min(len(block) - taken, SEGMENT_SAMPLES - filled)
+            buffer[:, filled : filled + count] = block[taken : taken + count].T
+            taken += count
+            filled += count
+            samples_read += count
+            if filled == SEGMENT_SAMPLES:
+                yield Segment.at(index, buffer, samples_read)
+                index += 1
+                buffer[:, :_SHARED_SAMPLES] = buffer[:, SEGMENT_STEP:]
+                filled = _SHARED_SAMPLES
+    # One more segment, or two: the last samples of a file may reach into the frames of both.
+    for rest in range(index, segment_count(samples_read)):
+        buffer[:, filled:] = 0
+        yield Segment.at(rest, buffer, samples_read)
+        buffer[:, :_SHARED_SAMPLES] = buffer[:, SEGMENT_STEP:]
+        filled = _SHARED_SAMPLES
+
+
+class Transform(Protocol):
+    """A windowed Fourier transform of frames and its inverse."""
+
+    def forward(self, frames: NDArray[np.float32]) -> NDArray[np.complex64]:
+        """Turn `(n, FRAME_LENGTH)` float32 into `(n, STFT_BINS)` complex64."""
+
+    def inverse(self, spectra: NDArray[np.complex64]) -> NDArray[np.float32]:
+        """Turn `(n, STFT_BINS)` complex64 into windowed `(n, FRAME_LENGTH)` float32 frames.
+
+        May overwrite `spectra`.
+        """
+
+
+def hann_window() -> NDArray[np.float32]:
+    """Give the periodic Hann window of `FRAME_LENGTH` samples, rounded from float64."""
+    phase = 2 * np.pi * np.arange(FRAME_LENGTH) / FRAME_LENGTH
+    return (0.5 - 0.5 * np.cos(phase)).astype(np.float32)
+
+
+class ScipyTransform:
+    """The transform in float32 by SciPy's pocketfft, which is nearer the exact result than TensorFlow's."""
+
+    def __init__(self) -> None:
+        """Prepare the window."""
+        self._window = hann_window()
+
+    def forward(self, frames: NDArray[np.float32]) -> NDArray[np.complex64]:
+        """Window and transform; see `Transform.forward`."""
+        return scipy.fft.rfft(frames * self._window, axis=-1, overwrite_x=True)
+
+    def inverse(self, spectra: NDArray[np.complex64]) -> NDArray[np.float32]:
+        """Transform back and window; see `Transform.inverse`."""
+        frames = scipy.fft.irfft(spectra, n=FRAME_LENGTH, axis=-1, overwrite_x=True)
+        frames *= self._window
+        return frames
+
+
+def frames_of(samples: NDArray[np.float32]) -> NDArray[np.float32]:
+    """View one channel of a segment as its frames.
+
+    Args:
+        samples: `(SEGMENT_SAMPLES,)`.
+
+    Returns:
+        `(SEGMENT_FRAMES, FRAME_LENGTH)`, a read-only view without a copy.
+    """
+    return sliding_window_view(samples, FRAME_LENGTH)[::HOP_LENGTH]
+
+
+class OverlapAdd:
+    """Adds up the frames of consecutive segments of one channel of one stem.
+
+    It carries the 3,072 samples that a segment's last frames share with the next segment's first.
+    """
+
+    def __init__(self) -> None:
+        """Start before the file, where everything is zero."""
+        self._carried = np.zeros((_CARRIED_HOPS, HOP_LENGTH), np.float32)
+
+    def add(self, frames: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Add the next segment.
+
+        Args:
+            frames: `(SEGMENT_FRAMES, FRAME_LENGTH)` float32, windowed.
+
+        Returns:
+            `(SEGMENT_STEP,)` float32: the samples from this segment's start on, all final. For
+            segment s these are the file's samples from 524288 s - 4096 on.
+        """
+        hops = np.zeros((SEGMENT_FRAMES + _CARRIED_HOPS, HOP_LENGTH), np.float32)
+        hops[:_CARRIED_HOPS] = self._carried
+        quarters = frames.reshape(SEGMENT_FRAMES, _HOPS_PER_FRAME, HOP_LENGTH)
+        for quarter in range(_HOPS_PER_FRAME):
+            hops[quarter : quarter + SEGMENT_FRAMES] += quarters[:, quarter]
+        self._carried = hops[SEGMENT_FRAMES:].copy()
+        final = hops[:SEGMENT_FRAMES].reshape(-1)
+        final *= WINDOW_COMPENSATION
+        return final

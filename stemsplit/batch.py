@@ -1,0 +1,363 @@
+"""Runs in the supervisor. The library call behind `stemsplit separate`: inputs in, stems out.
+
+Wires the parts together: scan and plan, the model, the pool, publishing, events. It prints nothing.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import tempfile
+import time
+from collections import Counter
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from stemsplit import __version__, events
+from stemsplit.errors import ExitCode, StemsplitError, UsageError
+from stemsplit.job import Job, Outcome, Reason, Settings
+from stemsplit.library.plan import existing_stems, plan
+from stemsplit.library.publish import check_writable, discard, make_work_folder, publish
+from stemsplit.library.scan import Problem, Track, scan
+from stemsplit.messages import Progress, Started, Task, Warned
+from stemsplit.models.catalogue import find
+from stemsplit.models.fetch import ensure
+from stemsplit.supervisor.launch import Launcher
+from stemsplit.supervisor.pool import Ended, Heard, Pool
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator, Sequence
+
+    from stemsplit.models.catalogue import Model
+    from stemsplit.models.fetch import Progress as DownloadProgress
+    from stemsplit.supervisor.launch import StartMethod
+
+    Listener = Callable[[events.Event], None]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BatchResult:
+    """How a batch ended.
+
+    Attributes:
+        outcomes: of every track that was tried, in the order in which they ended.
+        problems: inputs that led to no track.
+        skipped: jobs whose stems were there already.
+        not_started: jobs that were left out because the batch was stopped.
+    """
+
+    outcomes: tuple[Outcome, ...]
+    problems: tuple[Problem, ...]
+    skipped: tuple[Job, ...]
+    not_started: tuple[Job, ...]
+
+    @property
+    def exit_code(self) -> ExitCode:
+        """What the command returns: 0 if all went well, 3 if some failed, 1 if all had to stop."""
+        reasons = {outcome.reason for outcome in self.outcomes}
+        if any(reason.stops_batch for reason in reasons):
+            return ExitCode.ERROR
+        if self.problems or reasons - {Reason.DONE}:
+            return ExitCode.SOME_FAILED
+        return ExitCode.DONE
+
+
+def separate(
+    inputs: Iterable[str | os.PathLike[str]],
+    output: str | os.PathLike[str],
+    settings: Settings | None = None,
+    *,
+    jobs: int = 1,
+    overwrite: bool = False,
+    start_method: StartMethod | None = None,
+    on_event: Listener = lambda _event: None,
+    download_progress: Callable[[str], DownloadProgress] | None = None,
+) -> BatchResult:
+    """Separate audio files into stems, each in a child process of its own.
+
+    A track that fails does not stop the others. Stems of one track appear together, in a folder
+    below `output` named after the track, or not at all.
+
+    Args:
+        inputs: audio files and folders.
+        output: made if need be.
+        settings: model, format and so on.
+        jobs: how many children may run at once, at least 1.
+        overwrite: do tracks again whose stems are there.
+        start_method: `forkserver` or `spawn`; the better one of this system if None.
+        on_event: is told what happens, in this thread.
+        download_progress: shows a model's download; see `stemsplit.models.fetch`.
+
+    Raises:
+        UsageError: if the settings contradict each other or two tracks would share a folder.
+        ModelError: if the model is missing and cannot be fetched, or is not whole.
+        UnwritableError, DiskFullError: if the output folder cannot be used at all.
+        KeyboardInterrupt: as it came; the children are ended and nothing is half-written.
+    """
+    settings = settings or Settings()
+    model = _checked(settings, jobs)
+    folder = Path(output).absolute()
+    found = list(scan(Path(one) for one in inputs))
+    problems = [one for one in found if isinstance(one, Problem)]
+    planned = plan((one for one in found if isinstance(one, Track)), folder, model.stems)
+    batch = _Batch(settings=settings, overwrite=overwrite, tell=on_event)
+    to_do = batch.sort_out(planned)
+    for problem in problems:
+        batch.tell(_failed_input(problem))
+    if to_do:
+        check_writable(folder)
+        batch.model_folder = ensure(
+            model.weights,
+            progress=download_progress,
+            note=lambda text: on_event(events.Note(text=text)),
+        )
+        on_event(
+            events.BatchStarted(
+                version=__version__,
+                tracks=len(to_do),
+                skipped=len(batch.skipped),
+                model=model.name,
+                output=str(folder),
+            )
+        )
+        batch.run(to_do, size=jobs, start_method=start_method)
+    result = batch.result(tuple(problems))
+    on_event(batch.summary(result))
+    return result
+
+
+def default_threads(jobs: int) -> int:
+    """Share the processors that this process may use among `jobs` children, at least 1 each."""
+    available = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else None
+    return max(1, (available or os.cpu_count() or 1) // max(1, jobs))
+
+
+def _checked(settings: Settings, jobs: int) -> Model:
+    if jobs < 1:
+        raise UsageError(f"jobs must be 1 or more, not {jobs}.")
+    if settings.format == "flac" and settings.bit_depth == "32f":
+        raise UsageError(
+            "FLAC holds no floating-point samples.", "Use --format wav, or --bit-depth 24."
+        )
+    return find(settings.model)
+
+
+@dataclass(slots=True, kw_only=True)
+class _Batch:
+    """The state of one call of `separate`."""
+
+    settings: Settings
+    overwrite: bool
+    tell: Listener
+    model_folder: Path = field(default_factory=Path)
+    skipped: list[Job] = field(default_factory=list)
+    outcomes: list[Outcome] = field(default_factory=list)
+    pending: list[Job] = field(default_factory=list)
+    warnings: dict[bytes, list[str]] = field(default_factory=dict)
+    stopped: bool = False
+    began: float = field(default_factory=time.monotonic)
+
+    def sort_out(self, planned: Sequence[Job]) -> list[Job]:
+        """Leave out what is done, and refuse what would overwrite somebody's file."""
+        to_do = []
+        for job in planned:
+            present = [] if self.overwrite else existing_stems(job, self.settings.format)
+            if len(present) == len(job.stems):
+                self.skipped.append(job)
+                self.tell(
+                    events.TrackSkipped(
+                        source=shown(job.source), destination=shown(job.destination)
+                    )
+                )
+            elif present:
+                self._end(
+                    Outcome(
+                        job=job,
+                        reason=Reason.OUTPUT_EXISTS,
+                        message=f"“{present[0]}” exists, but not all of the track's stems do.",
+                        remedy="Use --overwrite to replace it, or another folder with -o.",
+                    )
+                )
+            else:
+                to_do.append(job)
+        return to_do
+
+    def run(self, jobs: list[Job], *, size: int, start_method: StartMethod | None) -> None:
+        """Put every job through a child; ends early if all further ones would fail alike."""
+        self.pending = list(reversed(jobs))
+        engine_module = self.settings.engine.partition(":")[0]
+        preload = ("stemsplit.child.main", engine_module, "stemsplit.child.preloaded")
+        with (
+            Launcher(preload, start_method=start_method) as launcher,
+            tempfile.TemporaryDirectory(prefix="stemsplit-") as logs,
+            contextlib.closing(Pool(launcher, size).run(self._tasks(Path(logs)))) as happenings,
+        ):
+            for happening in happenings:
+                if isinstance(happening, Heard):
+                    self._hear(happening)
+                elif isinstance(happening, Ended):
+                    self._judge(happening)
+
+    def _tasks(self, logs: Path) -> Iterator[Task]:
+        started: list[Path] = []
+        try:
+            while self.pending and not self.stopped:
+                job = self.pending.pop()
+                try:
+                    work = make_work_folder(job.destination_path)
+                except StemsplitError as error:
+                    self._end(_failed_to_write(job, error))
+                    continue
+                started.append(work)
+                yield Task(
+                    job=job,
+                    settings=self.settings,
+                    model_folder=os.fsencode(self.model_folder),
+                    work_folder=os.fsencode(work),
+                    log_file=os.fsencode(logs / f"{len(started)}.log"),
+                )
+        finally:
+            for work in started:
+                discard(work)
+
+    def _hear(self, heard: Heard) -> None:
+        job = heard.task.job
+        match heard.message:
+            case Started(info=info, preloaded=preloaded):
+                self.tell(
+                    events.TrackStarted(
+                        source=shown(job.source),
+                        destination=shown(job.destination),
+                        format=f"{info.format} {info.subtype}",
+                        sample_rate=info.sample_rate,
+                        channels=info.channels,
+                        audio_seconds=info.seconds,
+                        preloaded=preloaded,
+                    )
+                )
+            case Progress(audio_seconds=seconds):
+                self.tell(events.TrackProgress(source=shown(job.source), audio_seconds=seconds))
+            case Warned(text=text):
+                self.warnings.setdefault(job.source, []).append(text)
+
+    def _judge(self, ended: Ended) -> None:
+        job = ended.task.job
+        work = Path(os.fsdecode(ended.task.work_folder))
+        if ended.verdict.reason is Reason.DONE and ended.result is not None:
+            stems = ended.result.stems
+            try:
+                publish(work, job.destination_path, [stem.file_name for stem in stems])
+            except StemsplitError as error:
+                discard(work)
+                self._end(_failed_to_write(job, error))
+                return
+            self._end(
+                Outcome(
+                    job=job,
+                    reason=Reason.DONE,
+                    warnings=tuple(self.warnings.pop(job.source, ())),
+                    stems=stems,
+                    seconds=time.monotonic() - ended.started,
+                    audio_seconds=ended.result.audio_seconds,
+                    peak_pss_bytes=ended.peak_memory_bytes,
+                    exit_code=ended.exit_code,
+                )
+            )
+            return
+        discard(work)
+        self._end(
+            Outcome(
+                job=job,
+                reason=ended.verdict.reason,
+                message=ended.verdict.message,
+                remedy=ended.verdict.remedy,
+                seconds=time.monotonic() - ended.started,
+                peak_pss_bytes=ended.peak_memory_bytes,
+                exit_code=ended.exit_code,
+                detail=ended.verdict.detail,
+            )
+        )
+
+    def _end(self, outcome: Outcome) -> None:
+        self.outcomes.append(outcome)
+        self.stopped = self.stopped or outcome.reason.stops_batch
+        self.tell(_done_or_failed(outcome))
+
+    def result(self, problems: tuple[Problem, ...]) -> BatchResult:
+        """Sum up for the caller."""
+        return BatchResult(
+            outcomes=tuple(self.outcomes),
+            problems=problems,
+            skipped=tuple(self.skipped),
+            not_started=tuple(reversed(self.pending)),
+        )
+
+    def summary(self, result: BatchResult) -> events.BatchDone:
+        """Sum up for whoever listens."""
+        reasons = Counter(outcome.reason for outcome in result.outcomes)
+        peaks = [one.peak_pss_bytes for one in result.outcomes if one.peak_pss_bytes is not None]
+        return events.BatchDone(
+            done=reasons[Reason.DONE],
+            skipped=len(result.skipped),
+            failed=len(result.outcomes) - reasons[Reason.DONE] + len(result.problems),
+            not_started=len(result.not_started),
+            seconds=time.monotonic() - self.began,
+            audio_seconds=sum(outcome.audio_seconds for outcome in result.outcomes),
+            peak_memory_bytes=max(peaks, default=None),
+            exit_code=result.exit_code,
+        )
+
+
+def shown(path: bytes) -> str:
+    r"""Give a path as text that can be printed; bytes that are not UTF-8 as `\xNN`."""
+    return path.decode(errors="backslashreplace")
+
+
+def _failed_to_write(job: Job, error: StemsplitError) -> Outcome:
+    from stemsplit.errors import DiskFullError
+
+    reason = Reason.DISK_FULL if isinstance(error, DiskFullError) else Reason.UNWRITABLE
+    return Outcome(job=job, reason=reason, message=error.message, remedy=error.remedy)
+
+
+def _failed_input(problem: Problem) -> events.TrackFailed:
+    return events.TrackFailed(
+        source=shown(os.fsencode(problem.path)),
+        reason=Reason.BAD_INPUT,
+        message=problem.message,
+        remedy=problem.remedy,
+        exit_code=None,
+        detail="",
+    )
+
+
+def _done_or_failed(outcome: Outcome) -> events.TrackDone | events.TrackFailed:
+    job = outcome.job
+    if outcome.reason is Reason.DONE:
+        return events.TrackDone(
+            source=shown(job.source),
+            destination=shown(job.destination),
+            stems=tuple(
+                events.Stem(
+                    stem=stem.stem,
+                    path=shown(os.path.join(job.destination, os.fsencode(stem.file_name))),
+                    frames=stem.frames,
+                    peak=stem.peak,
+                    clipped_samples=stem.clipped_samples,
+                )
+                for stem in outcome.stems
+            ),
+            warnings=outcome.warnings,
+            audio_seconds=outcome.audio_seconds,
+            seconds=outcome.seconds,
+            peak_memory_bytes=outcome.peak_pss_bytes,
+        )
+    return events.TrackFailed(
+        source=shown(job.source),
+        reason=outcome.reason,
+        message=outcome.message,
+        remedy=outcome.remedy,
+        exit_code=outcome.exit_code,
+        detail=outcome.detail,
+    )

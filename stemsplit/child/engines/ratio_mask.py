@@ -1,0 +1,36 @@
+"""Runs in the child. Spleeter's ratio masks from the network's estimates, for every engine."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from numpy.typing import NDArray
+
+EPSILON = 1e-10
+"""`EstimatorSpecBuilder.EPSILON` in `spleeter.model`: makes silence share itself out equally."""
+
+
+def ratio_masks(estimates: Sequence[NDArray[np.float32]]) -> tuple[NDArray[np.float32], ...]:
+    """Turn estimated magnitudes into masks: (e_i^2 + eps / n) / (sum of e^2 + eps).
+
+    This is `_build_masks` of `spleeter.model.EstimatorSpecBuilder` for the exponent 2, which all of
+    Spleeter's configurations have.
+
+    Args:
+        estimates: one float32 array a stem, all of one shape, zero or more. Left as they are.
+
+    Returns:
+        as many float32 arrays of that shape, in 0..1.
+    """
+    squares = [np.square(estimate) for estimate in estimates]
+    total = np.add.reduce(squares)
+    total += np.float32(EPSILON)
+    for square in squares:
+        square += np.float32(EPSILON / len(squares))
+        square /= total
+    return tuple(squares)

@@ -1,0 +1,234 @@
+"""Runs in the child. The whole life of one child process: one task, one answer, exit.
+
+Covers what surrounds a separation: signals, what libraries print, the death of the supervisor, and
+turning every error into a message. The separation itself is `stemsplit.child.separate`.
+"""
+
+from __future__ import annotations
+
+import faulthandler
+import multiprocessing
+import os
+import signal
+import sys
+import threading
+import traceback
+from multiprocessing.connection import wait
+from pathlib import Path
+from typing import TYPE_CHECKING, cast
+
+from stemsplit.audio.decode import Decoder
+from stemsplit.audio.encode import StemWriter, free_bytes, pcm_bytes
+from stemsplit.audio.resample import STEREO, resample, to_stereo
+from stemsplit.audio.stft import ScipyTransform
+from stemsplit.child.separate import separate
+from stemsplit.entry import resolve
+from stemsplit.errors import (
+    BadInputError,
+    DiskFullError,
+    EngineError,
+    StemsplitError,
+    UnwritableError,
+)
+from stemsplit.job import MODEL_SAMPLE_RATE, Reason
+from stemsplit.messages import (
+    Failed,
+    Finished,
+    Progress,
+    Started,
+    Task,
+    Warned,
+    decode_task,
+    send,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from multiprocessing.connection import Connection
+
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from stemsplit.child.engines import Engine, EngineLoader
+    from stemsplit.job import AudioInfo, StemFile
+
+_ORPHANED = 120
+"""Exit code of a child whose supervisor is gone; nobody is left to read it."""
+
+_REASONS: dict[type[StemsplitError], Reason] = {
+    BadInputError: Reason.BAD_INPUT,
+    DiskFullError: Reason.DISK_FULL,
+    UnwritableError: Reason.UNWRITABLE,
+    EngineError: Reason.ENGINE_UNAVAILABLE,
+}
+
+
+def main(pipe: Connection, packed_task: bytes) -> None:
+    """Separate one track and report on `pipe`; exits with 1 if that failed."""
+    task = decode_task(packed_task)
+    preloaded = task.settings.engine.partition(":")[0] in sys.modules
+    _leave_signals_to_the_supervisor()
+    _catch_output(os.fsdecode(task.log_file))
+    _die_with_the_supervisor()
+    try:
+        finished = _separate_file(pipe, task, preloaded=preloaded)
+    except Exception as error:  # noqa: BLE001 - the child's one door: every error becomes a message
+        send(pipe, _failure(error))
+        sys.exit(1)
+    send(pipe, finished)
+
+
+def _leave_signals_to_the_supervisor() -> None:
+    # A terminal sends Ctrl-C to everything in the foreground; only the supervisor may decide.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+
+def _catch_output(log_file: str) -> None:
+    """Send what C libraries and Python print into the attempt's log, crashes' stacks included."""
+    log = os.open(log_file, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+    os.dup2(log, 1)
+    os.dup2(log, 2)
+    os.close(log)
+    # multiprocessing may have given this process streams of its own.
+    sys.stdout = os.fdopen(1, "w", buffering=1, errors="backslashreplace", closefd=False)
+    sys.stderr = os.fdopen(2, "w", buffering=1, errors="backslashreplace", closefd=False)
+    faulthandler.enable(file=2)
+
+
+def _die_with_the_supervisor() -> None:
+    supervisor = multiprocessing.parent_process()
+    if supervisor is None:
+        return
+
+    def watch(sentinel: int) -> None:
+        wait([sentinel])
+        os._exit(_ORPHANED)
+
+    threading.Thread(target=watch, args=(supervisor.sentinel,), daemon=True).start()
+
+
+def _separate_file(pipe: Connection, task: Task, *, preloaded: bool) -> Finished:
+    with Decoder(task.job.source_path) as source:
+        _require_mono_or_stereo(source)
+        send(pipe, Started(info=source.info, preloaded=preloaded))
+        expected_frames = _expected_frames(source.info)
+        _require_room(task, expected_frames)
+        engine = _load_engine(task)
+        if engine.stems != task.job.stems:
+            raise EngineError(f"the engine separates {engine.stems}, not {task.job.stems}.")
+        mix = _mix(source)
+        stems = _write_stems(pipe, task, mix, engine, expected_frames)
+        for text in (source.cut_off(), _clipping(task, stems)):
+            if text:
+                send(pipe, Warned(text=text))
+    return Finished(stems=stems, audio_seconds=stems[0].frames / MODEL_SAMPLE_RATE)
+
+
+def _require_mono_or_stereo(source: Decoder) -> None:
+    channels = source.info.channels
+    if channels > STEREO:
+        raise BadInputError(
+            f"“{source.path.name}” has {channels} channels; Spleeter separates mono and stereo.",
+            "Mix it down first, for example with `ffmpeg -i IN -ac 2 OUT.flac`.",
+        )
+
+
+def _expected_frames(info: AudioInfo) -> int:
+    return round(info.frames * MODEL_SAMPLE_RATE / info.sample_rate)
+
+
+def _require_room(task: Task, frames: int) -> None:
+    """Fail before the work rather than after it where the disk clearly cannot hold the stems."""
+    if task.settings.format != "wav":
+        return  # compressed: no telling
+    needed = pcm_bytes(frames, STEREO, task.settings.bit_depth) * len(task.job.stems)
+    free = free_bytes(Path(os.fsdecode(task.work_folder)))
+    if needed > free:
+        raise DiskFullError(
+            f"The disk of the output folder has {free / 2**20:,.0f} MiB left, and the stems of "
+            f"“{task.job.source_path.name}” take {needed / 2**20:,.0f} MiB.",
+            "Make room, or name another folder with -o, and run the same command again.",
+        )
+
+
+def _load_engine(task: Task) -> Engine:
+    try:
+        load = cast("EngineLoader", resolve(task.settings.engine))
+    except ImportError as error:
+        raise EngineError(
+            f"The engine cannot be imported ({error}).",
+            "Reinstall stemsplit in a fresh virtual environment of Python 3.11.",
+        ) from error
+    return load(
+        task.settings.model, Path(os.fsdecode(task.model_folder)), task.settings.threads
+    )
+
+
+def _mix(source: Decoder) -> Iterable[NDArray[np.float32]]:
+    converted = resample(
+        source.blocks(),
+        source_rate=source.info.sample_rate,
+        target_rate=MODEL_SAMPLE_RATE,
+        channels=source.info.channels,
+    )
+    return to_stereo(converted)
+
+
+def _write_stems(
+    pipe: Connection,
+    task: Task,
+    mix: Iterable[NDArray[np.float32]],
+    engine: Engine,
+    expected_frames: int,
+) -> tuple[StemFile, ...]:
+    writers: list[StemWriter] = []
+    frames = 0
+    try:
+        for stem in engine.stems:
+            writers.append(
+                StemWriter(
+                    Path(os.fsdecode(task.work_folder)),
+                    stem,
+                    stem_format=task.settings.format,
+                    bit_depth=task.settings.bit_depth,
+                    expected_frames=expected_frames,
+                    channels=STEREO,
+                )
+            )
+        for blocks in separate(mix, engine, ScipyTransform()):
+            for writer, block in zip(writers, blocks, strict=True):
+                writer.write(block)
+            frames += len(blocks[0])
+            send(pipe, Progress(audio_seconds=frames / MODEL_SAMPLE_RATE))
+        return tuple(writer.finish() for writer in writers)
+    finally:
+        for writer in writers:
+            writer.abandon()
+
+
+def _clipping(task: Task, stems: tuple[StemFile, ...]) -> str:
+    clipped = [stem for stem in stems if stem.clipped_samples]
+    if not clipped:
+        return ""
+    found = ", ".join(f"{stem.clipped_samples:,} in {stem.stem}" for stem in clipped)
+    return (
+        f"“{task.job.source_path.name}”: samples beyond full scale were clamped ({found}); "
+        "`--bit-depth 32f` keeps them."
+    )
+
+
+def _failure(error: Exception) -> Failed:
+    story = "".join(traceback.format_exception(error))
+    if isinstance(error, StemsplitError):
+        return Failed(
+            reason=_REASONS.get(type(error), Reason.CRASHED),
+            message=error.message,
+            remedy=error.remedy,
+            traceback=story,
+        )
+    return Failed(
+        reason=Reason.CRASHED,
+        message=f"The child failed with {type(error).__name__}: {error}",
+        remedy="Run again with --verbose to see where, and report it.",
+        traceback=story,
+    )

@@ -1,0 +1,171 @@
+"""Runs in the supervisor. What a batch tells its caller, as it happens; `--json` prints these.
+
+Every event is one JSON object with `type` and `time`; the first also bears `schema`, the version of
+this vocabulary. New fields may appear within a version; none changes its meaning or disappears.
+"""
+
+from __future__ import annotations
+
+import time
+
+import msgspec
+
+SCHEMA_VERSION = 1
+
+
+def _now() -> float:
+    return time.time()
+
+
+class _Event(msgspec.Struct, frozen=True, kw_only=True, tag_field="type", rename=None):
+    time: float = msgspec.field(default_factory=_now)
+
+
+class BatchStarted(_Event, frozen=True, kw_only=True, tag="batch_started"):
+    """The plan is made; the first child is about to start.
+
+    Attributes:
+        schema: version of this vocabulary.
+        version: of stemsplit.
+        tracks: how many there are to do.
+        skipped: how many are done already.
+        model: the model's name.
+        output: the output folder.
+    """
+
+    schema: int = SCHEMA_VERSION
+    version: str
+    tracks: int
+    skipped: int
+    model: str
+    output: str
+
+
+class Note(_Event, frozen=True, kw_only=True, tag="note"):
+    """Something about the batch as a whole, for a person."""
+
+    text: str
+
+
+class TrackSkipped(_Event, frozen=True, kw_only=True, tag="track_skipped"):
+    """All stems of a track are there already."""
+
+    source: str
+    destination: str
+
+
+class TrackStarted(_Event, frozen=True, kw_only=True, tag="track_started"):
+    """A child has opened the file.
+
+    Attributes:
+        source: the audio file.
+        destination: the folder for its stems.
+        format: container and encoding, `WAV PCM_16`.
+        sample_rate: of the source, in Hz.
+        channels: of the source.
+        audio_seconds: duration that the header declares.
+        preloaded: whether the child found the engine's libraries in memory.
+    """
+
+    source: str
+    destination: str
+    format: str
+    sample_rate: int
+    channels: int
+    audio_seconds: float
+    preloaded: bool
+
+
+class TrackProgress(_Event, frozen=True, kw_only=True, tag="track_progress"):
+    """So many seconds of a track's audio are separated."""
+
+    source: str
+    audio_seconds: float
+
+
+class Stem(msgspec.Struct, frozen=True, kw_only=True):
+    """One written stem; `peak` is 1.0 at full scale, before clamping."""
+
+    stem: str
+    path: str
+    frames: int
+    peak: float
+    clipped_samples: int
+
+
+class TrackDone(_Event, frozen=True, kw_only=True, tag="track_done"):
+    """All stems of a track are in place.
+
+    Attributes:
+        source: the audio file.
+        destination: the folder of its stems.
+        stems: one entry a stem.
+        warnings: sentences a person should read all the same.
+        audio_seconds: how much audio was separated.
+        seconds: wall time from the child's start to the stems in place.
+        peak_memory_bytes: of the whole process tree while the child ran; null if unknown.
+    """
+
+    source: str
+    destination: str
+    stems: tuple[Stem, ...]
+    warnings: tuple[str, ...]
+    audio_seconds: float
+    seconds: float
+    peak_memory_bytes: int | None
+
+
+class TrackFailed(_Event, frozen=True, kw_only=True, tag="track_failed"):
+    """A track could not be separated; nothing of it was written.
+
+    Attributes:
+        source: the audio file or other input.
+        reason: one of the reasons in docs/errors.md.
+        message: one sentence.
+        remedy: what to do next.
+        exit_code: the child's, negative for a signal; null where none ran.
+        detail: a traceback or the child's last words; may be empty.
+    """
+
+    source: str
+    reason: str
+    message: str
+    remedy: str
+    exit_code: int | None
+    detail: str
+
+
+class BatchDone(_Event, frozen=True, kw_only=True, tag="batch_done"):
+    """Nothing is left to do, or nothing more can be done.
+
+    Attributes:
+        done: tracks separated now.
+        skipped: tracks that were done already.
+        failed: tracks and inputs that failed.
+        not_started: tracks left out because the batch was stopped.
+        seconds: wall time of the batch.
+        audio_seconds: audio separated now.
+        peak_memory_bytes: the largest memory of the whole process tree; null if unknown.
+        exit_code: what the command will return.
+    """
+
+    done: int
+    skipped: int
+    failed: int
+    not_started: int
+    seconds: float
+    audio_seconds: float
+    peak_memory_bytes: int | None
+    exit_code: int
+
+
+Event = (
+    BatchStarted
+    | Note
+    | TrackSkipped
+    | TrackStarted
+    | TrackProgress
+    | TrackDone
+    | TrackFailed
+    | BatchDone
+)

@@ -1,0 +1,52 @@
+"""Runs in the supervisor. Tracks to jobs: where the stems of each will go, and whether they can."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from stemsplit.errors import UsageError
+from stemsplit.job import Job
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from pathlib import Path
+
+    from stemsplit.job import StemFormat
+    from stemsplit.library.scan import Track
+
+
+def folder_name(track: Path) -> str:
+    """Name the folder of a track's stems: the file's name without its ending.
+
+    A name that is nothing but dots would lead out of the output folder or hide in it; its dots
+    become underscores.
+    """
+    name = track.stem
+    return name if name.strip(".") else track.name.replace(".", "_")
+
+
+def plan(tracks: Iterable[Track], output: Path, stems: tuple[str, ...]) -> list[Job]:
+    """Give each track a folder of its own below `output`: its relative folder and its name.
+
+    Raises:
+        UsageError: if two tracks would get the same folder.
+    """
+    jobs: dict[str, Job] = {}
+    for track in tracks:
+        destination = output / track.folder / folder_name(track.path)
+        job = Job.of(track.path, destination, stems)
+        # Case is folded because most people's file systems fold it.
+        earlier = jobs.setdefault(str(destination).casefold(), job)
+        if earlier is not job:
+            raise UsageError(
+                f"“{earlier.source_path}” and “{track.path}” would both be written to "
+                f"“{destination}”.",
+                "Separate them into different output folders, or rename one.",
+            )
+    return list(jobs.values())
+
+
+def existing_stems(job: Job, stem_format: StemFormat) -> list[Path]:
+    """List the stem files of `job` that are there already."""
+    files = [job.destination_path / f"{stem}.{stem_format}" for stem in job.stems]
+    return [file for file in files if file.exists()]

@@ -1,0 +1,89 @@
+"""Runs in the supervisor. Inputs as a person gives them to the audio files they mean.
+
+Looks at names only: whether a file really is audio is for the child to find out.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+AUDIO_SUFFIXES = frozenset(
+    """.aac .aif .aifc .aiff .alac .ape .au .caf .flac .m4a .m4b .mka .mp2 .mp3 .mp4 .mpc .oga .ogg
+    .opus .rf64 .snd .tta .w64 .wav .wave .wma .wv""".split()
+)
+"""What counts as audio in a folder. A file that is named itself is taken whatever its name is."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Track:
+    """One input file.
+
+    Attributes:
+        path: the file.
+        folder: its folder below the input that it was found in; `.` for a file named itself.
+    """
+
+    path: Path
+    folder: Path
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Problem:
+    """An input that leads to no track.
+
+    Attributes:
+        path: the input.
+        message: one sentence that says why.
+        remedy: what to do.
+    """
+
+    path: Path
+    message: str
+    remedy: str
+
+
+def scan(inputs: Iterable[Path]) -> Iterator[Track | Problem]:
+    """Find the tracks of `inputs`, each file once, in the order given.
+
+    A folder gives the audio files below it, sorted by path, hidden ones left out and links to
+    folders not followed. A file gives itself.
+    """
+    seen: set[str] = set()
+    for path in inputs:
+        found: Iterable[Track | Problem]
+        if path.is_dir():
+            found = _below(path)
+        elif path.exists():
+            found = [Track(path=path, folder=Path())]
+        else:
+            found = [
+                Problem(path=path, message=f"“{path}” does not exist.", remedy="Check the path.")
+            ]
+        for one in found:
+            identity = os.path.realpath(one.path)
+            if identity not in seen:
+                seen.add(identity)
+                yield one
+
+
+def _below(top: Path) -> Iterator[Track | Problem]:
+    empty = True
+    for folder, folders, files in os.walk(top):
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        for name in sorted(files):
+            if not name.startswith(".") and Path(name).suffix.lower() in AUDIO_SUFFIXES:
+                empty = False
+                path = Path(folder, name)
+                yield Track(path=path, folder=path.parent.relative_to(top))
+    if empty:
+        yield Problem(
+            path=top,
+            message=f"The folder “{top}” holds no audio files.",
+            remedy="Check the path, or name the files themselves if their endings are unusual.",
+        )

@@ -1,0 +1,1 @@
+"""Runs in the supervisor. Spleeter's trained models: which there are, where they are, whether whole."""

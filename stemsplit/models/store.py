@@ -1,0 +1,165 @@
+"""Runs in the supervisor. The folder of models on this machine: where it is, and what in it is whole.
+
+Layout: one folder for each set of weights, as Spleeter lays out its own `pretrained_models`, and in
+each the manifest `stemsplit.json` with the checksums that were found when the files came. Files
+whose checksum the catalogue knows are held against that instead.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+import shutil
+import uuid
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import filelock
+import msgspec
+import platformdirs
+
+from stemsplit.errors import ModelError
+from stemsplit.models.catalogue import COMPANION_FILES, WEIGHTS_FILES
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from stemsplit.models.catalogue import Weights
+
+MANIFEST = "stemsplit.json"
+
+
+class Manifest(msgspec.Struct, frozen=True, kw_only=True):
+    """What is known of a folder of weights since it was filled.
+
+    Attributes:
+        source: where the files came from, for people.
+        sha256: of each file.
+    """
+
+    source: str
+    sha256: dict[str, str]
+
+
+def models_folder() -> Path:
+    """Find the folder of models.
+
+    `STEMSPLIT_MODELS` if set, else Spleeter's `MODEL_PATH` if set, else `models` in the user's
+    cache folder.
+    """
+    for variable in ("STEMSPLIT_MODELS", "MODEL_PATH"):
+        if value := os.environ.get(variable):
+            return Path(value).expanduser().absolute()
+    return platformdirs.user_cache_path("stemsplit", appauthor=False) / "models"
+
+
+def weights_folder(weights: Weights) -> Path:
+    """Give the folder of `weights`, whether it exists or not."""
+    return models_folder() / weights.name
+
+
+def is_present(weights: Weights) -> bool:
+    """Tell whether there is anything at all in the folder of `weights`."""
+    folder = weights_folder(weights)
+    return folder.is_dir() and any(folder.iterdir())
+
+
+def verify(weights: Weights, folder: Path | None = None) -> Path:
+    """Hold every file of `weights` against its checksum.
+
+    Args:
+        weights: which.
+        folder: where; their place in the folder of models if None.
+
+    Returns:
+        the folder.
+
+    Raises:
+        ModelError: if a file is missing or altered; it names the file and the remedy.
+    """
+    folder = folder or weights_folder(weights)
+    remedy = f"Run `stemsplit models fetch {weights.name}` to get it again."
+    if not folder.is_dir():
+        raise ModelError(
+            f"The model {weights.name} is not on this machine.",
+            f"Run `stemsplit models fetch {weights.name}`.",
+        )
+    manifest = read_manifest(folder)
+    expected = dict.fromkeys(WEIGHTS_FILES, "") | (manifest.sha256 if manifest else {})
+    for name, checksum in (expected | weights.file_sha256).items():
+        file = folder / name
+        if not file.is_file():
+            raise ModelError(f"The model file “{file}” is missing.", remedy)
+        if checksum and sha256_of(file) != checksum:
+            raise ModelError(
+                f"The model file “{file}” is not the one that was published: its SHA-256 differs.",
+                remedy,
+            )
+    return folder
+
+
+def read_manifest(folder: Path) -> Manifest | None:
+    """Read the manifest of a folder of weights; None if there is none that can be read."""
+    try:
+        return msgspec.json.decode((folder / MANIFEST).read_bytes(), type=Manifest)
+    except (OSError, msgspec.DecodeError):
+        return None
+
+
+@contextlib.contextmanager
+def filling(weights: Weights) -> Iterator[Path]:
+    """Give a hidden folder to collect files in; it is removed in the end, whatever happens.
+
+    One process at a time: a second one waits here. What a killed one left behind is removed.
+
+    Raises:
+        ModelError: if the folder of models cannot be written.
+    """
+    parent = models_folder()
+    try:
+        parent.mkdir(parents=True, exist_ok=True)
+        with filelock.FileLock(parent / f".{weights.name}.lock"):
+            for leftover in parent.glob(f".{weights.name}-*"):
+                shutil.rmtree(leftover, ignore_errors=True)
+            incoming = parent / f".{weights.name}-{uuid.uuid4().hex}"
+            incoming.mkdir()
+            try:
+                yield incoming
+            finally:
+                shutil.rmtree(incoming, ignore_errors=True)
+    except OSError as error:
+        raise ModelError(
+            f"The folder of models “{parent}” cannot be written ({error.strerror or error}).",
+            "Make room there, or set STEMSPLIT_MODELS to another folder.",
+        ) from error
+
+
+def install(weights: Weights, incoming: Path, source: str) -> Path:
+    """Check a folder of files and put it in the place of `weights`, over what is there.
+
+    Raises:
+        ModelError: if a file is missing or is not the published one; what was there stays.
+    """
+    verify(weights, incoming)
+    names = [name for name in (*WEIGHTS_FILES, *COMPANION_FILES) if (incoming / name).is_file()]
+    manifest = Manifest(
+        source=source, sha256={name: sha256_of(incoming / name) for name in names}
+    )
+    (incoming / MANIFEST).write_bytes(msgspec.json.format(msgspec.json.encode(manifest)))
+    (incoming / ".probe").write_text("OK")  # tells Spleeter's own command that the model is there
+    place = weights_folder(weights)
+    if place.exists():
+        replaced = incoming.with_name(f"{incoming.name}-replaced")
+        place.rename(replaced)
+        incoming.rename(place)
+        shutil.rmtree(replaced, ignore_errors=True)
+    else:
+        incoming.rename(place)
+    return place
+
+
+def sha256_of(file: Path) -> str:
+    """Give the SHA-256 of a file in hexadecimal."""
+    with file.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
