@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from stemsplit import __version__, events
-from stemsplit.errors import ExitCode, StemsplitError, UsageError
+from stemsplit.errors import DiskFullError, ExitCode, StemsplitError, UsageError
 from stemsplit.job import Job, Outcome, Reason, Settings
 from stemsplit.library.plan import existing_stems, plan
 from stemsplit.library.publish import check_writable, discard, make_work_folder, publish
@@ -25,6 +25,7 @@ from stemsplit.models.catalogue import find
 from stemsplit.models.fetch import ensure
 from stemsplit.supervisor.launch import Launcher
 from stemsplit.supervisor.pool import Ended, Heard, Pool
+from stemsplit.text import printable, quoted
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -118,7 +119,7 @@ def separate(
                 tracks=len(to_do),
                 skipped=len(batch.skipped),
                 model=model.name,
-                output=str(folder),
+                output=printable(folder),
             )
         )
         batch.run(to_do, size=jobs, start_method=start_method)
@@ -167,7 +168,7 @@ class _Batch:
                 self.skipped.append(job)
                 self.tell(
                     events.TrackSkipped(
-                        source=shown(job.source), destination=shown(job.destination)
+                        source=printable(job.source), destination=printable(job.destination)
                     )
                 )
             elif present:
@@ -175,7 +176,7 @@ class _Batch:
                     Outcome(
                         job=job,
                         reason=Reason.OUTPUT_EXISTS,
-                        message=f"“{present[0]}” exists, but not all of the track's stems do.",
+                        message=f"{quoted(present[0])} exists, but other stems of it do not.",
                         remedy="Use --overwrite to replace it, or another folder with -o.",
                     )
                 )
@@ -227,8 +228,8 @@ class _Batch:
             case Started(info=info, preloaded=preloaded):
                 self.tell(
                     events.TrackStarted(
-                        source=shown(job.source),
-                        destination=shown(job.destination),
+                        source=printable(job.source),
+                        destination=printable(job.destination),
                         format=f"{info.format} {info.subtype}",
                         sample_rate=info.sample_rate,
                         channels=info.channels,
@@ -237,7 +238,7 @@ class _Batch:
                     )
                 )
             case Progress(audio_seconds=seconds):
-                self.tell(events.TrackProgress(source=shown(job.source), audio_seconds=seconds))
+                self.tell(events.TrackProgress(source=printable(job.source), audio_seconds=seconds))
             case Warned(text=text):
                 self.warnings.setdefault(job.source, []).append(text)
 
@@ -309,21 +310,14 @@ class _Batch:
         )
 
 
-def shown(path: bytes) -> str:
-    r"""Give a path as text that can be printed; bytes that are not UTF-8 as `\xNN`."""
-    return path.decode(errors="backslashreplace")
-
-
 def _failed_to_write(job: Job, error: StemsplitError) -> Outcome:
-    from stemsplit.errors import DiskFullError
-
     reason = Reason.DISK_FULL if isinstance(error, DiskFullError) else Reason.UNWRITABLE
     return Outcome(job=job, reason=reason, message=error.message, remedy=error.remedy)
 
 
 def _failed_input(problem: Problem) -> events.TrackFailed:
     return events.TrackFailed(
-        source=shown(os.fsencode(problem.path)),
+        source=printable(problem.path),
         reason=Reason.BAD_INPUT,
         message=problem.message,
         remedy=problem.remedy,
@@ -336,12 +330,12 @@ def _done_or_failed(outcome: Outcome) -> events.TrackDone | events.TrackFailed:
     job = outcome.job
     if outcome.reason is Reason.DONE:
         return events.TrackDone(
-            source=shown(job.source),
-            destination=shown(job.destination),
+            source=printable(job.source),
+            destination=printable(job.destination),
             stems=tuple(
                 events.Stem(
                     stem=stem.stem,
-                    path=shown(os.path.join(job.destination, os.fsencode(stem.file_name))),
+                    path=printable(job.destination_path / stem.file_name),
                     frames=stem.frames,
                     peak=stem.peak,
                     clipped_samples=stem.clipped_samples,
@@ -354,7 +348,7 @@ def _done_or_failed(outcome: Outcome) -> events.TrackDone | events.TrackFailed:
             peak_memory_bytes=outcome.peak_pss_bytes,
         )
     return events.TrackFailed(
-        source=shown(job.source),
+        source=printable(job.source),
         reason=outcome.reason,
         message=outcome.message,
         remedy=outcome.remedy,

@@ -16,7 +16,7 @@ def resolve(target: str) -> object:
 
 
 def enter(program: str, pipe: Connection, task: bytes) -> None:
-    """Call the function that `program` names with the pipe to the supervisor and the packed task."""
+    """Call what `program` names with the pipe to the supervisor and the packed task."""
     run = resolve(program)
     if not callable(run):
         message = f"{program} is not a function"

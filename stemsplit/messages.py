@@ -11,8 +11,7 @@ from typing import Protocol
 
 import msgspec
 
-# msgspec reads these annotations at run time, so they cannot move under TYPE_CHECKING.
-from stemsplit.job import AudioInfo, Job, Reason, Settings, StemFile  # noqa: TC001
+from stemsplit.job import AudioInfo, Job, Reason, Settings, StemFile
 
 
 class Task(msgspec.Struct, frozen=True, kw_only=True):

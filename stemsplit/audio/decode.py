@@ -15,6 +15,7 @@ import soundfile
 
 from stemsplit.errors import BadInputError
 from stemsplit.job import AudioInfo
+from stemsplit.text import quoted
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -65,10 +66,11 @@ class Decoder:
         if self.info.frames == 0:
             self._file.close()
             raise BadInputError(
-                f"{_quoted(path)} has a header but no samples.", "Export or record it again."
+                f"{quoted(path.name)} has a header but no samples.", "Export or record it again."
             )
 
     def __enter__(self) -> Self:
+        """Give the open file."""
         return self
 
     def __exit__(
@@ -77,6 +79,7 @@ class Decoder:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
+        """Close the file."""
         self._file.close()
 
     def blocks(self) -> Iterator[NDArray[np.float32]]:
@@ -97,13 +100,13 @@ class Decoder:
             yield block
         if self._frames_read == 0:
             raise BadInputError(
-                f"{_quoted(self.path)} claims {self.info.frames} frames, but none can be decoded.",
+                f"{quoted(self.path.name)} claims {self.info.frames} frames; none can be decoded.",
                 "It is damaged: export it again or restore it from a backup.",
             )
 
     def cut_off(self) -> str:
         """Say, after the last block, how much of the file is missing; empty if it is whole."""
-        name = _quoted(self.path)
+        name = quoted(self.path.name)
         missing = self._missing_frames()
         if missing:
             share = missing / (missing + self._frames_read)
@@ -137,7 +140,7 @@ class Decoder:
         if not finite.all():
             frame = self._frames_read + int(np.argmin(finite))
             raise BadInputError(
-                f"{_quoted(self.path)} has a sample that is not a finite number at "
+                f"{quoted(self.path.name)} has a sample that is not a finite number at "
                 f"{frame / self.info.sample_rate:.3f} s.",
                 "The program that wrote it went wrong: export it again, or as integer PCM.",
             )
@@ -176,7 +179,7 @@ def ends_with_final_ogg_page(path: Path) -> bool:
 
 
 def _open(path: Path) -> soundfile.SoundFile:
-    name = _quoted(path)
+    name = quoted(path.name)
     try:
         size = path.stat().st_size
     except FileNotFoundError:
@@ -203,7 +206,3 @@ def _open(path: Path) -> soundfile.SoundFile:
             "WAV, FLAC, Ogg, MP3, AIFF and what else libsndfile knows can be read; convert others, "
             "for example with `ffmpeg -i IN OUT.flac`.",
         ) from error
-
-
-def _quoted(path: Path) -> str:
-    return f"“{path.name}”"

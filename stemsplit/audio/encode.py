@@ -6,6 +6,7 @@ supervisor's part (`stemsplit.library.publish`).
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import shutil
@@ -28,6 +29,8 @@ _SUBTYPES: Final = {"16": "PCM_16", "24": "PCM_24", "32f": "FLOAT"}
 _BYTES_A_SAMPLE: Final = {"16": 2, "24": 3, "32f": 4}
 _RIFF_LIMIT_BYTES = 2**32 - 2**20
 """RIFF counts bytes in 32 bits; a mebibyte is left for the headers."""
+
+_ROOM_FOR_A_HEADER_BYTES = 2**16
 
 _NO_SPACE = (errno.ENOSPC, errno.EDQUOT)
 
@@ -123,7 +126,7 @@ class StemWriter:
         if not np.isfinite(peak):
             raise StemsplitError(
                 f"the engine produced samples that are not finite numbers in “{self._stem}”.",
-                "Check the weights with `stemsplit models verify`, and report this if they are right.",
+                "Check the weights with `stemsplit models verify`; report this if they are right.",
             )
         self._peak = max(self._peak, peak)
         try:
@@ -176,15 +179,21 @@ def write_error(folder: Path, error: Exception) -> StemsplitError:
     libsndfile reports neither reliably, so the disk itself is asked as well.
     """
     code = getattr(error, "errno", None)
-    if code in _NO_SPACE or "No space left" in str(error) or free_bytes(folder) < 2**16:
+    if code in _NO_SPACE or "No space left" in str(error) or _has_no_room(folder):
         return DiskFullError(
             "The disk of the output folder is full.",
             "Make room, or name another folder with -o, and run the same command again.",
         )
     return UnwritableError(
-        f"The output folder cannot be written ({error}).",
+        f"The output folder cannot be written ({getattr(error, 'strerror', None) or error}).",
         "Check its permissions and the disk, or name another folder with -o.",
     )
+
+
+def _has_no_room(folder: Path) -> bool:
+    with contextlib.suppress(OSError):
+        return free_bytes(folder) < _ROOM_FOR_A_HEADER_BYTES
+    return False
 
 
 def free_bytes(folder: Path) -> int:

@@ -53,9 +53,7 @@ def resample(
     if source_rate == target_rate:
         yield from blocks
         return
-    stream = soxr.ResampleStream(
-        source_rate, target_rate, channels, dtype="float32", quality="VHQ"
-    )
+    stream = soxr.ResampleStream(source_rate, target_rate, channels, dtype="float32", quality="VHQ")
     for block in blocks:
         converted = stream.resample_chunk(np.ascontiguousarray(block))
         if len(converted):

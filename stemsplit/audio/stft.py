@@ -132,7 +132,7 @@ def hann_window() -> NDArray[np.float32]:
 
 
 class ScipyTransform:
-    """The transform in float32 by SciPy's pocketfft, which is nearer the exact result than TensorFlow's."""
+    """In float32 by SciPy's pocketfft, which is nearer the exact result than TensorFlow's."""
 
     def __init__(self) -> None:
         """Prepare the window."""

@@ -1,1 +1,1 @@
-"""Runs in the child. One process, one track, then exit, so that the system takes all memory back."""
+"""Runs in the child. One process, one track, then exit: the system takes all memory back."""

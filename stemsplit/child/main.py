@@ -41,6 +41,7 @@ from stemsplit.messages import (
     decode_task,
     send,
 )
+from stemsplit.text import mebibytes, quoted
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -72,7 +73,7 @@ def main(pipe: Connection, packed_task: bytes) -> None:
     _die_with_the_supervisor()
     try:
         finished = _separate_file(pipe, task, preloaded=preloaded)
-    except Exception as error:  # noqa: BLE001 - the child's one door: every error becomes a message
+    except Exception as error:  # noqa: BLE001 - every error becomes a message
         send(pipe, _failure(error))
         sys.exit(1)
     send(pipe, finished)
@@ -128,7 +129,7 @@ def _require_mono_or_stereo(source: Decoder) -> None:
     channels = source.info.channels
     if channels > STEREO:
         raise BadInputError(
-            f"“{source.path.name}” has {channels} channels; Spleeter separates mono and stereo.",
+            f"{quoted(source.path.name)} has {channels} channels; Spleeter knows mono and stereo.",
             "Mix it down first, for example with `ffmpeg -i IN -ac 2 OUT.flac`.",
         )
 
@@ -145,8 +146,8 @@ def _require_room(task: Task, frames: int) -> None:
     free = free_bytes(Path(os.fsdecode(task.work_folder)))
     if needed > free:
         raise DiskFullError(
-            f"The disk of the output folder has {free / 2**20:,.0f} MiB left, and the stems of "
-            f"“{task.job.source_path.name}” take {needed / 2**20:,.0f} MiB.",
+            f"The disk of the output folder has {mebibytes(free)} left, and the stems of "
+            f"{quoted(task.job.source_path.name)} take {mebibytes(needed)}.",
             "Make room, or name another folder with -o, and run the same command again.",
         )
 
@@ -159,9 +160,7 @@ def _load_engine(task: Task) -> Engine:
             f"The engine cannot be imported ({error}).",
             "Reinstall stemsplit in a fresh virtual environment of Python 3.11.",
         ) from error
-    return load(
-        task.settings.model, Path(os.fsdecode(task.model_folder)), task.settings.threads
-    )
+    return load(task.settings.model, Path(os.fsdecode(task.model_folder)), task.settings.threads)
 
 
 def _mix(source: Decoder) -> Iterable[NDArray[np.float32]]:
@@ -184,17 +183,17 @@ def _write_stems(
     writers: list[StemWriter] = []
     frames = 0
     try:
-        for stem in engine.stems:
-            writers.append(
-                StemWriter(
-                    Path(os.fsdecode(task.work_folder)),
-                    stem,
-                    stem_format=task.settings.format,
-                    bit_depth=task.settings.bit_depth,
-                    expected_frames=expected_frames,
-                    channels=STEREO,
-                )
+        writers.extend(
+            StemWriter(
+                Path(os.fsdecode(task.work_folder)),
+                stem,
+                stem_format=task.settings.format,
+                bit_depth=task.settings.bit_depth,
+                expected_frames=expected_frames,
+                channels=STEREO,
             )
+            for stem in engine.stems
+        )
         for blocks in separate(mix, engine, ScipyTransform()):
             for writer, block in zip(writers, blocks, strict=True):
                 writer.write(block)
@@ -212,7 +211,7 @@ def _clipping(task: Task, stems: tuple[StemFile, ...]) -> str:
         return ""
     found = ", ".join(f"{stem.clipped_samples:,} in {stem.stem}" for stem in clipped)
     return (
-        f"“{task.job.source_path.name}”: samples beyond full scale were clamped ({found}); "
+        f"{quoted(task.job.source_path.name)}: samples beyond full scale were clamped ({found}); "
         "`--bit-depth 32f` keeps them."
     )
 

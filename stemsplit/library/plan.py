@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from stemsplit.errors import UsageError
 from stemsplit.job import Job
+from stemsplit.text import quoted
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -39,8 +40,8 @@ def plan(tracks: Iterable[Track], output: Path, stems: tuple[str, ...]) -> list[
         earlier = jobs.setdefault(str(destination).casefold(), job)
         if earlier is not job:
             raise UsageError(
-                f"“{earlier.source_path}” and “{track.path}” would both be written to "
-                f"“{destination}”.",
+                f"{quoted(earlier.source)} and {quoted(track.path)} would both be written to "
+                f"{quoted(destination)}.",
                 "Separate them into different output folders, or rename one.",
             )
     return list(jobs.values())

@@ -5,13 +5,14 @@ from __future__ import annotations
 import os
 import shutil
 import uuid
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from stemsplit.errors import DiskFullError, UnwritableError
+from stemsplit.text import quoted
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
+    from pathlib import Path
 
 WORK_PREFIX = ".stemsplit-"
 """Begins the name of every work folder; the dot hides it from people and from `scan`."""
@@ -89,10 +90,10 @@ def _fsync_folder(folder: Path) -> None:
 def _refused(folder: Path, error: OSError) -> UnwritableError | DiskFullError:
     if error.errno == _ERROR_NO_SPACE:
         return DiskFullError(
-            f"The disk of “{folder}” is full.",
+            f"The disk of {quoted(folder)} is full.",
             "Make room, or name another folder with -o, and run the same command again.",
         )
     return UnwritableError(
-        f"“{folder}” cannot be written ({error.strerror}).",
+        f"{quoted(folder)} cannot be written ({error.strerror}).",
         "Check its permissions, or name another folder with -o.",
     )

@@ -10,13 +10,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from stemsplit.text import quoted
+
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-AUDIO_SUFFIXES = frozenset(
-    """.aac .aif .aifc .aiff .alac .ape .au .caf .flac .m4a .m4b .mka .mp2 .mp3 .mp4 .mpc .oga .ogg
-    .opus .rf64 .snd .tta .w64 .wav .wave .wma .wv""".split()
+_SUFFIXES = (
+    ".aac .aif .aifc .aiff .alac .ape .au .caf .flac .m4a .m4b .mka .mp2 .mp3 .mp4 .mpc .oga .ogg "
+    ".opus .rf64 .snd .tta .w64 .wav .wave .wma .wv"
 )
+AUDIO_SUFFIXES = frozenset(_SUFFIXES.split())
 """What counts as audio in a folder. A file that is named itself is taken whatever its name is."""
 
 
@@ -63,7 +66,9 @@ def scan(inputs: Iterable[Path]) -> Iterator[Track | Problem]:
             found = [Track(path=path, folder=Path())]
         else:
             found = [
-                Problem(path=path, message=f"“{path}” does not exist.", remedy="Check the path.")
+                Problem(
+                    path=path, message=f"{quoted(path)} does not exist.", remedy="Check the path."
+                )
             ]
         for one in found:
             identity = os.path.realpath(one.path)
@@ -84,6 +89,6 @@ def _below(top: Path) -> Iterator[Track | Problem]:
     if empty:
         yield Problem(
             path=top,
-            message=f"The folder “{top}” holds no audio files.",
+            message=f"The folder {quoted(top)} holds no audio files.",
             remedy="Check the path, or name the files themselves if their endings are unusual.",
         )

@@ -1,1 +1,1 @@
-"""Runs in the supervisor. Spleeter's trained models: which there are, where they are, whether whole."""
+"""Runs in the supervisor. Spleeter's trained models: which there are, where, whether whole."""

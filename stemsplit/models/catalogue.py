@@ -102,7 +102,7 @@ MODELS = {
         ),
     )
 }
-"""Every model by its name. The highest frequency is F / 4096 * 44,100 Hz, F from the configuration."""
+"""Every model by its name. The highest frequency is F / 4096 * 44,100 Hz, F as configured."""
 
 
 def find(name: str) -> Model:

@@ -130,6 +130,7 @@ def _download_release(
     import pooch
     import requests
 
+    pooch.get_logger().setLevel("WARNING")  # the caller's progress display says it better
     name = f"{weights.name}.tar.gz"
     shown = progress(name) if progress else None
     try:
@@ -146,7 +147,7 @@ def _download_release(
             )
         )
     except requests.HTTPError as error:
-        raise _UnreachableError(f"{release_url()} answers {error.response.status_code}") from error
+        raise _UnreachableError(f"{release_url()} answers with an error ({error})") from error
     except requests.RequestException as error:
         raise _UnreachableError(f"{release_url()} cannot be reached") from error
     except ValueError as error:  # how pooch says that the checksum differs

@@ -1,4 +1,4 @@
-"""Runs in the supervisor. The folder of models on this machine: where it is, and what in it is whole.
+"""Runs in the supervisor. The folder of models: where it is, and which models in it are whole.
 
 Layout: one folder for each set of weights, as Spleeter lays out its own `pretrained_models`, and in
 each the manifest `stemsplit.json` with the checksums that were found when the files came. Files
@@ -143,9 +143,7 @@ def install(weights: Weights, incoming: Path, source: str) -> Path:
     """
     verify(weights, incoming)
     names = [name for name in (*WEIGHTS_FILES, *COMPANION_FILES) if (incoming / name).is_file()]
-    manifest = Manifest(
-        source=source, sha256={name: sha256_of(incoming / name) for name in names}
-    )
+    manifest = Manifest(source=source, sha256={name: sha256_of(incoming / name) for name in names})
     (incoming / MANIFEST).write_bytes(msgspec.json.format(msgspec.json.encode(manifest)))
     (incoming / ".probe").write_text("OK")  # tells Spleeter's own command that the model is there
     place = weights_folder(weights)

@@ -13,7 +13,7 @@ import os
 import sys
 from dataclasses import dataclass
 from multiprocessing import forkserver
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, Self
 
 from stemsplit.entry import enter
 from stemsplit.messages import Task, encode_task
@@ -21,6 +21,7 @@ from stemsplit.messages import Task, encode_task
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from multiprocessing.connection import Connection
+    from multiprocessing.context import ForkServerContext, SpawnContext
     from multiprocessing.process import BaseProcess
 
 StartMethod = Literal["forkserver", "spawn"]
@@ -72,11 +73,14 @@ class Launcher:
         """Choose the start method; nothing is started yet."""
         self.start_method: StartMethod = start_method or default_start_method()
         self._program = program
-        self._context = multiprocessing.get_context(self.start_method)
-        if self.start_method == "forkserver":
-            self._context.set_forkserver_preload(list(preload))
+        self._context: ForkServerContext | SpawnContext = (
+            multiprocessing.get_context("forkserver")
+            if self.start_method == "forkserver"
+            else multiprocessing.get_context("spawn")
+        )
+        self._context.set_forkserver_preload(list(preload))
 
-    def __enter__(self) -> Launcher:
+    def __enter__(self) -> Self:
         """Start the fork server, which then imports while the supervisor goes on."""
         if self.start_method == "forkserver":
             with _child_environment():
@@ -95,7 +99,6 @@ class Launcher:
         process = self._context.Process(
             target=enter,
             args=(self._program, theirs, encode_task(task)),
-            name=f"stemsplit {task.job.source_path.name}",
             daemon=True,
         )
         with _child_environment():

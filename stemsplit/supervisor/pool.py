@@ -20,7 +20,7 @@ from stemsplit.supervisor.meter import tree_memory_bytes
 from stemsplit.supervisor.verdict import Verdict, judge
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Generator, Iterable, Iterator
 
     from stemsplit.supervisor.launch import Child, Launcher
 
@@ -121,7 +121,7 @@ class Pool:
         self._running: list[_Running] = []
         self._next_sample = 0.0
 
-    def run(self, tasks: Iterable[Task]) -> Iterator[PoolEvent]:
+    def run(self, tasks: Iterable[Task]) -> Generator[PoolEvent, None, None]:
         """Run `tasks` in order, each in a child of its own, and yield what happens.
 
         A task is taken from `tasks` only when its child is about to start. If the iterator is
@@ -143,9 +143,7 @@ class Pool:
             self._end_all()
 
     def _start(self, task: Task) -> Launched:
-        self._running.append(
-            _Running(child=self._launcher.start(task), started=self._clock())
-        )
+        self._running.append(_Running(child=self._launcher.start(task), started=self._clock()))
         return Launched(task=task)
 
     def _turn(self) -> Iterator[PoolEvent]:

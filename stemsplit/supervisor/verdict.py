@@ -42,37 +42,12 @@ def judge(
             remedy=last_word.remedy,
             detail=last_word.traceback,
         )
-    if overstayed:
-        if last_word is not None:
-            return Verdict(reason=Reason.DONE)
-        return Verdict(
-            reason=Reason.NO_RESULT,
-            message="The child stopped talking to the supervisor and did not exit.",
-            remedy="Run again with --verbose to see what it printed, and report it.",
-            detail=log,
-        )
-    if exit_code < 0:
-        return Verdict(
-            reason=Reason.CRASHED,
-            message=f"The child was ended by {signal_name(-exit_code)}.",
-            remedy=_after_signal(-exit_code),
-            detail=log,
-        )
-    if exit_code > 0:
-        return Verdict(
-            reason=Reason.CRASHED,
-            message=f"The child ended with exit code {exit_code} and no explanation.",
-            remedy="Run again with --verbose to see what it printed.",
-            detail=log,
-        )
-    if last_word is None:
-        return Verdict(
-            reason=Reason.NO_RESULT,
-            message="The child ended as if all were well, but without a result.",
-            remedy="Run again with --verbose to see what it printed, and report it.",
-            detail=log,
-        )
-    return Verdict(reason=Reason.DONE)
+    exited_well = exit_code == 0 or overstayed
+    if exited_well and last_word is not None:
+        return Verdict(reason=Reason.DONE)
+    message, remedy = _account(exit_code, overstayed=overstayed)
+    reason = Reason.NO_RESULT if exited_well else Reason.CRASHED
+    return Verdict(reason=reason, message=message, remedy=remedy, detail=log)
 
 
 def signal_name(number: int) -> str:
@@ -83,7 +58,15 @@ def signal_name(number: int) -> str:
         return f"signal {number}"
 
 
-def _after_signal(number: int) -> str:
-    if signal_name(number) == "SIGKILL":
-        return "Often the system ran out of memory: close other programs and run the command again."
-    return "Run again with --verbose to see what it printed, and report it."
+def _account(exit_code: int, *, overstayed: bool) -> tuple[str, str]:
+    look_closer = "Run again with --verbose to see what it printed, and report it."
+    if overstayed:
+        return "The child stopped talking to the supervisor and did not exit.", look_closer
+    if exit_code == 0:
+        return "The child ended as if all were well, but without a result.", look_closer
+    if exit_code > 0:
+        return f"The child ended with exit code {exit_code} and no explanation.", look_closer
+    name = signal_name(-exit_code)
+    if name == "SIGKILL":
+        look_closer = "Often the system ran out of memory: close other programs and run it again."
+    return f"The child was ended by {name}.", look_closer

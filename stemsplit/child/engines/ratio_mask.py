@@ -11,6 +11,9 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+EXPONENT = 2
+"""`separation_exponent` in all of Spleeter's configurations."""
+
 EPSILON = 1e-10
 """`EstimatorSpecBuilder.EPSILON` in `spleeter.model`: makes silence share itself out equally."""
 
@@ -18,8 +21,7 @@ EPSILON = 1e-10
 def ratio_masks(estimates: Sequence[NDArray[np.float32]]) -> tuple[NDArray[np.float32], ...]:
     """Turn estimated magnitudes into masks: (e_i^2 + eps / n) / (sum of e^2 + eps).
 
-    This is `_build_masks` of `spleeter.model.EstimatorSpecBuilder` for the exponent 2, which all of
-    Spleeter's configurations have.
+    This is `_build_masks` of `spleeter.model.EstimatorSpecBuilder` for `EXPONENT`.
 
     Args:
         estimates: one float32 array a stem, all of one shape, zero or more. Left as they are.
@@ -30,7 +32,7 @@ def ratio_masks(estimates: Sequence[NDArray[np.float32]]) -> tuple[NDArray[np.fl
     squares = [np.square(estimate) for estimate in estimates]
     total = np.add.reduce(squares)
     total += np.float32(EPSILON)
-    for square in squares:
-        square += np.float32(EPSILON / len(squares))
-        square /= total
+    for mask in squares:
+        np.add(mask, np.float32(EPSILON / len(squares)), out=mask)
+        np.divide(mask, total, out=mask)
     return tuple(squares)

@@ -21,7 +21,7 @@ from spleeter.model import get_model_function
 from spleeter.utils.configuration import load_configuration
 
 from stemsplit.audio.stft import SEGMENT_FRAMES
-from stemsplit.child.engines.ratio_mask import ratio_masks
+from stemsplit.child.engines.ratio_mask import EXPONENT, ratio_masks
 from stemsplit.errors import EngineError
 
 if TYPE_CHECKING:
@@ -42,7 +42,9 @@ _CHECKPOINT = "model"
 class TensorFlowEngine:
     """A model of Spleeter's in a TensorFlow session of its own; see `Engine`."""
 
-    def __init__(self, model: str, configuration: dict[str, Any], folder: Path, threads: int) -> None:
+    def __init__(
+        self, model: str, configuration: dict[str, Any], folder: Path, threads: int
+    ) -> None:
         """Build the graph and restore the weights; see `load`."""
         self._model = model
         self._stems = tuple(configuration["instrument_list"])
@@ -53,9 +55,7 @@ class TensorFlowEngine:
                 tf.float32, (1, SEGMENT_FRAMES, self._bins, configuration["n_channels"])
             )
             network = get_model_function(configuration["model"]["type"])
-            estimates = network(
-                self._magnitudes, self._stems, configuration["model"]["params"]
-            )
+            estimates = network(self._magnitudes, self._stems, configuration["model"]["params"])
             self._estimates = [estimates[f"{stem}_spectrogram"] for stem in self._stems]
             self._session = tf.compat.v1.Session(
                 config=tf.compat.v1.ConfigProto(
@@ -106,7 +106,7 @@ def load(model: str, folder: Path, threads: int) -> TensorFlowEngine:
     """
     logging.getLogger("tensorflow").setLevel(logging.ERROR)
     configuration = load_configuration(f"spleeter:{model}")
-    if configuration["T"] != SEGMENT_FRAMES or configuration["separation_exponent"] != 2:
+    if configuration["T"] != SEGMENT_FRAMES or configuration["separation_exponent"] != EXPONENT:
         raise EngineError(f"the configuration of {model} is not one that stemsplit can stream.")
     try:
         return TensorFlowEngine(model, configuration, folder, threads)

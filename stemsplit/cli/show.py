@@ -1,0 +1,230 @@
+"""Runs in the supervisor. A batch's events on a terminal, in a log, or as JSON lines.
+
+What was done goes to standard output; failures, warnings and progress to standard error.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import PurePath
+from typing import TYPE_CHECKING, Protocol, Self
+
+import msgspec
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    DownloadColumn,
+    Progress,
+    TaskID,
+    TextColumn,
+    TimeRemainingColumn,
+    TransferSpeedColumn,
+)
+
+from stemsplit import events
+from stemsplit.errors import ExitCode
+from stemsplit.text import clock_time, mebibytes, printable
+
+if TYPE_CHECKING:
+    from stemsplit.events import Event
+
+
+class Display(Protocol):
+    """Shows events; a context manager around the batch."""
+
+    def show(self, event: Event) -> None:
+        """Show one event."""
+
+    def __enter__(self) -> Self:
+        """Start showing."""
+
+    def __exit__(self, *_exception: object) -> None:
+        """Stop showing and leave a clean screen."""
+
+    @staticmethod
+    def choose(*, json: bool, quiet: bool, verbose: bool) -> Display:
+        """Make the display that the options ask for."""
+        if json:
+            return JsonDisplay()
+        return TextDisplay(quiet=quiet, verbose=verbose)
+
+
+class JsonDisplay(Display):
+    """One JSON object a line, as `stemsplit.events` describes them."""
+
+    def show(self, event: Event) -> None:
+        """Print the event at once."""
+        sys.stdout.write(msgspec.json.encode(event).decode() + "\n")
+        sys.stdout.flush()
+
+    def __enter__(self) -> Self:
+        """Nothing to prepare."""
+        return self
+
+    def __exit__(self, *_exception: object) -> None:
+        """Nothing to put away."""
+
+
+class TextDisplay(Display):
+    """A line for each track, and a bar for each running one where there is a terminal."""
+
+    def __init__(self, *, quiet: bool, verbose: bool) -> None:
+        """Open both streams; nothing is shown yet."""
+        self._quiet = quiet
+        self._verbose = verbose
+        plain = {"markup": False, "highlight": False, "soft_wrap": True, "emoji": False}
+        self._out = Console(**plain)  # type: ignore[arg-type]
+        self._err = Console(stderr=True, **plain)  # type: ignore[arg-type]
+        self._bars = Progress(
+            TextColumn("{task.description}", markup=False),
+            BarColumn(),
+            TextColumn("{task.percentage:>3.0f} %"),
+            TimeRemainingColumn(),
+            console=self._err,
+            transient=True,
+            disable=quiet or not self._err.is_terminal,
+        )
+        self._bar_of: dict[str, TaskID] = {}
+        self._total = 0
+        self._ended = 0
+
+    def __enter__(self) -> Self:
+        """Start drawing bars."""
+        self._bars.start()
+        return self
+
+    def __exit__(self, *_exception: object) -> None:
+        """Leave a clean screen."""
+        self._bars.stop()
+
+    def show(self, event: Event) -> None:
+        """Show one event."""
+        match event:
+            case events.BatchStarted():
+                self._total = event.tracks
+            case events.TrackStarted():
+                self._start_bar(event)
+            case events.TrackProgress():
+                self._bars.update(self._bar_of[event.source], completed=event.audio_seconds)
+            case events.Note():
+                self._print(self._err, event.text)
+            case events.TrackSkipped():
+                self._print(self._out, f"skipped: {_name(event.source)} is done already")
+            case events.TrackDone():
+                self._done(event)
+            case events.TrackFailed():
+                self._failed(event)
+            case events.BatchDone():
+                self._summary(event)
+
+    def _start_bar(self, event: events.TrackStarted) -> None:
+        self._bar_of[event.source] = self._bars.add_task(
+            _name(event.source), total=event.audio_seconds
+        )
+        if self._verbose:
+            self._print(
+                self._err,
+                f"{_name(event.source)}: {event.format}, {event.sample_rate} Hz, "
+                f"{event.channels} channels, {clock_time(event.audio_seconds)}; "
+                f"libraries {'preloaded' if event.preloaded else 'loaded in the child'}",
+            )
+
+    def _done(self, event: events.TrackDone) -> None:
+        self._end_bar(event.source)
+        memory = (
+            ""
+            if event.peak_memory_bytes is None
+            else f", peak memory {mebibytes(event.peak_memory_bytes)}"
+        )
+        self._print(
+            self._out,
+            f"{self._count()} done: {_name(event.source)}, {clock_time(event.audio_seconds)} "
+            f"in {event.seconds:.1f} s{memory} -> {event.destination}",
+        )
+        for warning in event.warnings:
+            self._err.print(f"warning: {warning}")
+
+    def _failed(self, event: events.TrackFailed) -> None:
+        self._end_bar(event.source)
+        self._err.print(f"failed: {event.source}: {event.message} {event.remedy}".rstrip())
+        if self._verbose and event.detail:
+            self._err.print(event.detail.rstrip())
+
+    def _summary(self, event: events.BatchDone) -> None:
+        counts = [f"{event.done} separated"]
+        counts += [f"{event.skipped} done already"] if event.skipped else []
+        counts += [f"{event.failed} failed"] if event.failed else []
+        counts += [f"{event.not_started} not started"] if event.not_started else []
+        text = ", ".join(counts)
+        if event.done:
+            text += (
+                f"; {clock_time(event.audio_seconds)} of audio in {clock_time(event.seconds)}, "
+                f"{event.audio_seconds / event.seconds:.1f} times real time"
+            )
+        if event.exit_code == ExitCode.DONE:
+            self._print(self._out, text + ".")
+        else:
+            self._err.print(text + ".")
+
+    def _count(self) -> str:
+        self._ended += 1
+        return f"[{self._ended}/{self._total}]"
+
+    def _end_bar(self, source: str) -> None:
+        if source in self._bar_of:
+            self._bars.remove_task(self._bar_of.pop(source))
+
+    def _print(self, console: Console, text: str) -> None:
+        if not self._quiet:
+            console.print(text)
+
+
+class DownloadBar:
+    """A bar for one download, with the interface that `stemsplit.models.fetch` asks for."""
+
+    def __init__(self, name: str) -> None:
+        """Show an empty bar on standard error, if that is a terminal."""
+        console = Console(stderr=True)
+        self._bars = Progress(
+            TextColumn("{task.description}", markup=False),
+            BarColumn(),
+            DownloadColumn(),
+            TransferSpeedColumn(),
+            TimeRemainingColumn(),
+            console=console,
+            disable=not console.is_terminal,
+        )
+        self._bar = self._bars.add_task(f"fetching {name}", total=None)
+        self._total = 0
+        self._bars.start()
+
+    @property
+    def total(self) -> int:
+        """The size of the download in bytes; 0 until it is known."""
+        return self._total
+
+    @total.setter
+    def total(self, size: int) -> None:
+        self._total = size
+        self._bars.update(self._bar, total=size)
+
+    def update(self, n: int) -> None:
+        """Add `n` bytes."""
+        self._bars.update(self._bar, advance=n)
+
+    def reset(self) -> None:
+        """Go back to 0 bytes."""
+        self._bars.reset(self._bar)
+
+    def close(self) -> None:
+        """Leave the bar as it stands."""
+        self._bars.stop()
+
+
+def show_download(name: str) -> DownloadBar:
+    """Make a bar for the download of `name`."""
+    return DownloadBar(name)
+
+
+def _name(path: str) -> str:
+    return printable(PurePath(path).name)

@@ -1,0 +1,35 @@
+"""Runs in both. Names and numbers as a person reads them."""
+
+from __future__ import annotations
+
+import os
+
+
+def printable(text: str | bytes | os.PathLike[str]) -> str:
+    r"""Give a text or path in characters that can be shown and sent anywhere.
+
+    Control characters, which could steer a terminal, and bytes that are not UTF-8 become `\x1b`
+    and the like.
+    """
+    raw = os.fsencode(text)
+    return "".join(
+        one if one.isprintable() else one.encode("unicode_escape").decode()
+        for one in raw.decode(errors="backslashreplace")
+    )
+
+
+def quoted(text: str | bytes | os.PathLike[str]) -> str:
+    """Give a text or path, printable, in quotation marks."""
+    return f"“{printable(text)}”"
+
+
+def clock_time(seconds: float) -> str:
+    """Give `3:39` for 219 seconds and `1:02:05` for 3,725."""
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
+
+
+def mebibytes(count: int) -> str:
+    """Give `1,024 MiB` for 2**30 bytes."""
+    return f"{count / 2**20:,.0f} MiB"

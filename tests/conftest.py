@@ -1,0 +1,95 @@
+"""What every test may need: the installed command, the real model, audio made on the spot."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+import soundfile
+
+from stemsplit.demo.song import make_song
+from stemsplit.errors import ModelError
+from stemsplit.job import MODEL_SAMPLE_RATE
+from stemsplit.models.catalogue import find
+from stemsplit.models.fetch import ensure
+from stemsplit.models.store import models_folder
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    import numpy as np
+    from numpy.typing import NDArray
+
+REQUIRE_REAL = bool(os.environ.get("STEMSPLIT_REQUIRE_REAL"))
+"""Set by CI: a test of the real engine that would be skipped fails instead."""
+
+COMMAND = Path(sys.executable).with_name("stemsplit")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _children_import_as_users_do() -> None:
+    """The children must import the installed package, not the folder that pytest was started in."""
+    sys.path[:] = [entry for entry in sys.path if entry]
+
+
+@pytest.fixture(scope="session")
+def real_models() -> Path:
+    """The folder of models, with the real 2stems weights in it."""
+    try:
+        ensure(find("2stems").weights)
+    except ModelError as error:
+        if REQUIRE_REAL:
+            raise
+        pytest.skip(f"no real weights: {error}")
+    return models_folder()
+
+
+@dataclass(frozen=True)
+class Ran:
+    """A command that has ended."""
+
+    code: int
+    out: str
+    err: str
+
+
+@pytest.fixture
+def stemsplit(tmp_path: Path) -> Callable[..., Ran]:
+    """Run the installed command in a folder of its own; `environment` adds variables."""
+
+    def run(*arguments: str | bytes | Path, **environment: str) -> Ran:
+        done = subprocess.run(
+            [COMMAND, *arguments],
+            cwd=tmp_path,
+            env=os.environ | environment,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            timeout=300,
+            check=False,
+        )
+        return Ran(
+            done.returncode,
+            done.stdout.decode(errors="backslashreplace"),
+            done.stderr.decode(errors="backslashreplace"),
+        )
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def song() -> NDArray[np.float32]:
+    """Four seconds of the demo's song, `(frames, 2)` float32 at 44.1 kHz."""
+    return make_song(4.0).mix
+
+
+@pytest.fixture(scope="session")
+def song_file(song: NDArray[np.float32], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same as a 24-bit WAV file."""
+    path = tmp_path_factory.mktemp("song") / "song.wav"
+    soundfile.write(path, song, MODEL_SAMPLE_RATE, subtype="PCM_24")
+    return path

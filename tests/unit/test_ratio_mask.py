@@ -1,0 +1,27 @@
+"""The masks, against the formula in float64."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from stemsplit.child.engines.ratio_mask import ratio_masks
+
+
+@pytest.mark.parametrize("stems", [2, 4, 5])
+def test_masks_are_the_formula_and_sum_to_one(stems: int) -> None:
+    """Shares of the squared estimates, to float32's precision."""
+    random = np.random.default_rng(stems)
+    estimates = [random.exponential(1, (4, 3, 2)).astype(np.float32) for _ in range(stems)]
+    before = [estimate.copy() for estimate in estimates]
+    masks = ratio_masks(estimates)
+    exact = np.array(estimates, np.float64) ** 2
+    np.testing.assert_allclose(masks, exact / exact.sum(axis=0), rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(np.sum(masks, axis=0), 1, rtol=1e-6)
+    np.testing.assert_array_equal(estimates, before)
+
+
+def test_silence_is_shared_equally() -> None:
+    """Where the network estimates nothing, every stem gets the same share, never 0 / 0."""
+    masks = ratio_masks([np.zeros((2, 2, 2), np.float32)] * 4)
+    np.testing.assert_allclose(masks, 0.25)

@@ -1,0 +1,34 @@
+"""What a person reads."""
+
+from __future__ import annotations
+
+import pytest
+
+from stemsplit.text import clock_time, mebibytes, printable
+
+
+@pytest.mark.parametrize(
+    ("raw", "shown"),
+    [
+        ("plain.wav", "plain.wav"),
+        ("naïve \N{MUSICAL SYMBOL G CLEF}.wav", "naïve \N{MUSICAL SYMBOL G CLEF}.wav"),
+        ("evil\x1b[2J\n.wav", "evil\\x1b[2J\\n.wav"),
+        (b"latin-1 \xe9.wav", "latin-1 \\xe9.wav"),
+        ("latin-1 \udce9.wav", "latin-1 \\xe9.wav"),
+    ],
+)
+def test_names_cannot_steer_a_terminal_or_break_the_output(raw: str | bytes, shown: str) -> None:
+    """Control characters and bytes that are not UTF-8 are spelled out; the rest stays."""
+    assert printable(raw) == shown
+    shown.encode()
+
+
+def test_durations_and_sizes() -> None:
+    """Minutes and seconds, hours where there are any; MiB with thousands separated."""
+    assert [clock_time(seconds) for seconds in (0, 59.6, 219, 3725)] == [
+        "0:00",
+        "1:00",
+        "3:39",
+        "1:02:05",
+    ]
+    assert mebibytes(2**30) == "1,024 MiB"
