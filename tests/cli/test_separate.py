@@ -1,0 +1,294 @@
+"""The installed command on real audio with the real model: what a person meets."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pytest
+import soundfile
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from numpy.typing import NDArray
+
+pytestmark = [pytest.mark.real, pytest.mark.usefixtures("real_models")]
+
+COMMAND = Path(sys.executable).with_name("stemsplit")
+STEMS = {"vocals.wav", "accompaniment.wav"}
+
+GOOD = {
+    "plain.wav": 44_100 * 4,
+    "mono 48k.flac": 44_100 * 4,
+    "-dash, naïve 歌.ogg": 44_100 * 4,
+    "one sample.wav": 1,
+    "cut.wav": None,
+}
+BAD = {
+    "missing.wav": "does not exist",
+    "empty.wav": "is empty",
+    "text.wav": "not an audio file",
+    "header.wav": "no samples",
+    "nan.wav": "not a finite number",
+    "surround.wav": "6 channels",
+    "no music": "no audio files",
+}
+
+
+@pytest.fixture(scope="module")
+def inputs(song: NDArray[np.float32], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with every kind of good and bad input."""
+    folder = tmp_path_factory.mktemp("inputs")
+    soundfile.write(folder / "plain.wav", song, 44_100)
+    at_48k = np.interp(np.arange(4 * 48_000) / 48_000, np.arange(len(song)) / 44_100, song[:, 0])
+    soundfile.write(folder / "mono 48k.flac", at_48k, 48_000)
+    soundfile.write(folder / "-dash, naïve 歌.ogg", song, 44_100)
+    soundfile.write(folder / "one sample.wav", song[1000:1001], 44_100)
+    whole = (folder / "plain.wav").read_bytes()
+    (folder / "cut.wav").write_bytes(whole[: len(whole) // 2])
+    (folder / "empty.wav").touch()
+    (folder / "text.wav").write_text("la la la\n" * 99)
+    soundfile.write(folder / "header.wav", np.zeros((0, 2)), 44_100)
+    soundfile.write(folder / "nan.wav", np.full((9, 2), np.nan), 44_100, subtype="FLOAT")
+    soundfile.write(folder / "surround.wav", np.zeros((44_100, 6)), 44_100)
+    (folder / "no music").mkdir()
+    (folder / "no music" / "cover.jpg").touch()
+    return folder
+
+
+@pytest.fixture(scope="module")
+def events(inputs: Path, tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Any]]:
+    """One batch over all of them; what `--json` printed, with the exit code as last event."""
+    out = tmp_path_factory.mktemp("outputs")
+    done = subprocess.run(
+        [COMMAND, "separate", "-o", out, "--json", "--", *sorted(GOOD | BAD)],
+        cwd=inputs,
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+    lines = [json.loads(line) for line in done.stdout.splitlines()]
+    return [*lines, {"type": "exit", "code": done.returncode, "out": out, "err": done.stderr}]
+
+
+def _of(events: list[dict[str, Any]], kind: str, name: str) -> dict[str, Any]:
+    (found,) = [
+        one for one in events if one["type"] == kind and Path(one["source"]).name == name
+    ]
+    return found
+
+
+@pytest.mark.parametrize(("name", "words"), BAD.items())
+def test_bad_inputs_get_a_sentence_each(
+    events: list[dict[str, Any]], name: str, words: str
+) -> None:
+    """What is wrong, what to do, and no stem."""
+    failed = _of(events, "track_failed", name)
+    assert words in failed["message"]
+    assert failed["remedy"]
+    assert failed["reason"] == "bad_input"
+    assert not (events[-1]["out"] / Path(name).stem).exists()
+
+
+@pytest.mark.parametrize(("name", "frames"), GOOD.items())
+def test_good_inputs_are_separated_beside_bad_ones(
+    events: list[dict[str, Any]], name: str, frames: int | None
+) -> None:
+    """All stems, 24-bit at 44.1 kHz, exactly as long as the source."""
+    done = _of(events, "track_done", name)
+    assert {Path(stem["path"]).name for stem in done["stems"]} == STEMS
+    for stem in done["stems"]:
+        info = soundfile.info(stem["path"])
+        assert (info.samplerate, info.channels, info.subtype) == (44_100, 2, "PCM_24")
+        assert info.frames == stem["frames"]
+        assert frames is None or info.frames == frames
+
+
+def test_a_cut_file_is_separated_with_a_warning(events: list[dict[str, Any]]) -> None:
+    """What is there is separated, and the warning says how much is not."""
+    done = _of(events, "track_done", "cut.wav")
+    assert "2.00 s of 4.00 s (50%) are missing" in done["warnings"][0]
+    assert done["audio_seconds"] == pytest.approx(2, abs=0.01)
+
+
+def test_the_batch_says_how_it_went(events: list[dict[str, Any]]) -> None:
+    """Some failed: exit code 3, in the last event as in the shell."""
+    exited, last = events[-1], events[-2]
+    assert exited["code"] == last["exit_code"] == 3
+    assert (last["done"], last["failed"]) == (len(GOOD), len(BAD))
+    assert exited["err"] == ""
+
+
+def test_only_whole_tracks_are_there(events: list[dict[str, Any]]) -> None:
+    """The output folder holds the finished tracks and nothing hidden."""
+    out = events[-1]["out"]
+    assert {path.name for path in out.iterdir()} == {Path(name).stem for name in GOOD}
+    assert all({path.name for path in track.iterdir()} == STEMS for track in out.iterdir())
+
+
+def test_children_find_the_libraries_in_memory(events: list[dict[str, Any]]) -> None:
+    """On Linux every child is forked from a server that has imported TensorFlow."""
+    started = [one for one in events if one["type"] == "track_started"]
+    assert started
+    assert all(one["preloaded"] == (sys.platform == "linux") for one in started)
+
+
+def test_a_mono_track_has_equal_channels(events: list[dict[str, Any]]) -> None:
+    """Mono is played on both channels, so its stems' channels are alike."""
+    done = _of(events, "track_done", "mono 48k.flac")
+    stem, _ = soundfile.read(done["stems"][0]["path"])
+    assert np.sqrt(np.mean((stem[:, 0] - stem[:, 1]) ** 2)) < 0.2 * np.sqrt(np.mean(stem**2))
+
+
+def test_what_is_done_is_not_done_again(
+    stemsplit: Callable[..., Any], song_file: Path, tmp_path: Path
+) -> None:
+    """A second run skips, `--overwrite` does not, and half a track is not touched."""
+    assert stemsplit("separate", song_file, "-o", "out", "--quiet").code == 0
+    vocals = tmp_path / "out/song/vocals.wav"
+    first = vocals.stat().st_mtime_ns
+    again = stemsplit("separate", song_file, "-o", "out")
+    assert again.code == 0
+    assert "done already" in again.out
+    assert vocals.stat().st_mtime_ns == first
+    redone = stemsplit("separate", song_file, "-o", "out", "--overwrite")
+    assert redone.code == 0
+    assert vocals.stat().st_mtime_ns > first
+    (tmp_path / "out/song/accompaniment.wav").unlink()
+    half = stemsplit("separate", song_file, "-o", "out")
+    assert half.code == 3
+    assert "--overwrite" in half.err
+    assert vocals.exists()
+
+
+def test_formats_and_quiet(stemsplit: Callable[..., Any], song_file: Path, tmp_path: Path) -> None:
+    """FLAC at 16 bit; `--quiet` prints nothing when all goes well."""
+    ran = stemsplit("separate", song_file, "-o", "out", "--format", "flac", "--bit-depth", "16", "-q")
+    assert (ran.code, ran.out, ran.err) == (0, "", "")
+    info = soundfile.info(tmp_path / "out/song/vocals.flac")
+    assert (info.format, info.subtype) == ("FLAC", "PCM_16")
+
+
+def test_without_a_terminal_the_output_is_plain_lines(
+    stemsplit: Callable[..., Any], song_file: Path
+) -> None:
+    """No bar, no colour: a line for the track and one for the batch."""
+    ran = stemsplit("separate", song_file, "-o", "out", "--verbose")
+    assert "\x1b" not in ran.out + ran.err
+    assert ran.out.startswith("[1/1] done: song.wav, 0:04 in ")
+    assert "1 separated" in ran.out
+    assert "libraries preloaded" in ran.err
+
+
+def test_a_name_that_is_not_utf_8(
+    stemsplit: Callable[..., Any], song_file: Path, tmp_path: Path
+) -> None:
+    """The stems go under the very bytes of the source's name."""
+    source = os.fsencode(tmp_path) + b"/latin-1 \xe9.wav"
+    Path(os.fsdecode(source)).write_bytes(song_file.read_bytes())
+    ran = stemsplit("separate", source, "-o", "out")
+    assert ran.code == 0
+    assert "latin-1 \\xe9.wav" in ran.out
+    assert os.listdir(os.fsencode(tmp_path / "out")) == [b"latin-1 \xe9"]
+
+
+def test_a_folder_keeps_its_tree(
+    stemsplit: Callable[..., Any], song_file: Path, tmp_path: Path
+) -> None:
+    """Tracks below a folder go to the same place below the output."""
+    for name in ("a/x.wav", "b/x.wav"):
+        (tmp_path / "music" / name).parent.mkdir(parents=True)
+        (tmp_path / "music" / name).write_bytes(song_file.read_bytes())
+    assert stemsplit("separate", "music", "-o", "out", "-q").code == 0
+    found = {str(path.relative_to(tmp_path / "out")) for path in tmp_path.rglob("vocals.wav")}
+    assert found == {"a/x/vocals.wav", "b/x/vocals.wav"}
+
+
+def test_an_output_folder_that_cannot_be_written(
+    stemsplit: Callable[..., Any], song_file: Path, tmp_path: Path
+) -> None:
+    """One sentence, exit code 1, before any child is started."""
+    (tmp_path / "file").touch()
+    ran = stemsplit("separate", song_file, "-o", "file/out")
+    assert ran.code == 1
+    assert "cannot be written" in ran.err
+    assert len(ran.err.splitlines()) == 1
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system of 1 MiB."""
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    mounted = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", disk], capture_output=True, check=False
+    )
+    if mounted.returncode != 0:
+        pytest.skip("mounting a small disk needs root")
+    yield disk
+    subprocess.run(["umount", "--lazy", disk], check=True)
+
+
+@pytest.mark.parametrize("stem_format", ["wav", "flac"])
+def test_a_full_disk_stops_the_batch(
+    stemsplit: Callable[..., Any],
+    song: NDArray[np.float32],
+    tmp_path: Path,
+    small_disk: Path,
+    stem_format: str,
+) -> None:
+    """Found out before the work (WAV) or in the midst of it (FLAC): one sentence, no stem."""
+    soundfile.write(tmp_path / "long.wav", np.tile(song, (8, 1)), 44_100)
+    ran = stemsplit("separate", "long.wav", "-o", small_disk, "--format", stem_format)
+    assert ran.code == 1
+    assert "disk of the output folder" in ran.err
+    assert list(small_disk.iterdir()) == []
+
+
+def test_a_disk_without_any_room(
+    stemsplit: Callable[..., Any], song_file: Path, small_disk: Path
+) -> None:
+    """A disk that is full from the start."""
+    (small_disk / "filler").write_bytes(bytes(2**20))
+    ran = stemsplit("separate", song_file, "-o", small_disk, "--format", "flac")
+    assert ran.code == 1
+    assert "full" in ran.err
+    assert [path.name for path in small_disk.iterdir()] == ["filler"]
+
+
+@pytest.mark.parametrize(
+    ("sent", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)]
+)
+def test_a_stopped_batch_leaves_nothing_half_written(
+    song: NDArray[np.float32], tmp_path: Path, sent: signal.Signals, code: int
+) -> None:
+    """Stopped in the middle of a track: the exit code says so, and no trace of the track is left."""
+    soundfile.write(tmp_path / "long.wav", np.tile(song, (100, 1)), 44_100)
+    with subprocess.Popen(
+        [COMMAND, "separate", "long.wav", "-o", "out", "--json"],
+        cwd=tmp_path,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as running:
+        assert running.stdout is not None
+        assert running.stderr is not None
+        for line in running.stdout:
+            if '"track_progress"' in line:
+                break
+        assert list((tmp_path / "out").iterdir()), "the track is being worked on"
+        running.send_signal(sent)
+        began = time.monotonic()
+        assert running.wait(timeout=30) == code
+        assert time.monotonic() - began < 10
+        assert "nothing is half-written" in running.stderr.read()
+    assert list((tmp_path / "out").iterdir()) == []

@@ -1,0 +1,143 @@
+"""The library call with engines that go wrong: reasons, exit codes, and nothing half-written."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pytest
+import soundfile
+
+from stemsplit import Reason, Settings, separate
+from stemsplit.cli.demo import demo
+from stemsplit.demo import run as demo_run
+from stemsplit.errors import ExitCode, UsageError
+from stemsplit.library import publish
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+
+    from stemsplit import BatchResult
+
+pytestmark = [pytest.mark.real, pytest.mark.usefixtures("real_models")]
+
+
+def _separate(source: Path, out: Path, engine: str, **settings: str) -> BatchResult:
+    return separate([source], out, Settings(engine=engine, **settings))  # type: ignore[arg-type]
+
+
+def test_half_masks_write_half_the_mix(
+    song_file: Path, song: NDArray[np.float32], tmp_path: Path
+) -> None:
+    """Through a child and files, each stem is half of what of the mix lies below bin F."""
+    result = _separate(song_file, tmp_path, "fake_engines:half", bit_depth="32f")
+    assert result.exit_code == ExitCode.DONE
+    (outcome,) = result.outcomes
+    stems = [soundfile.read(tmp_path / "song" / one.file_name)[0] for one in outcome.stems]
+    np.testing.assert_array_equal(stems[0], stems[1])
+    assert stems[0].shape == song.shape
+    assert np.sqrt(np.mean((2 * stems[0] - song) ** 2)) < 0.2 * np.sqrt(np.mean(song**2))
+
+
+@pytest.mark.parametrize(
+    ("engine", "reason", "exit_code"),
+    [
+        ("fake_engines:nan", Reason.CRASHED, ExitCode.SOME_FAILED),
+        ("fake_engines:raises", Reason.CRASHED, ExitCode.SOME_FAILED),
+        ("fake_engines:other_stems", Reason.ENGINE_UNAVAILABLE, ExitCode.ERROR),
+        ("no_such_module:load", Reason.ENGINE_UNAVAILABLE, ExitCode.ERROR),
+    ],
+)
+def test_a_broken_engine_writes_nothing(
+    song_file: Path, tmp_path: Path, engine: str, reason: Reason, exit_code: ExitCode
+) -> None:
+    """Whatever the engine does, there is a reason, a sentence, and not one file."""
+    result = _separate(song_file, tmp_path / "out", engine)
+    (outcome,) = result.outcomes
+    assert outcome.reason is reason
+    assert outcome.message
+    assert result.exit_code == exit_code
+    assert list((tmp_path / "out").iterdir()) == []
+
+
+def test_what_every_track_would_meet_stops_the_batch(song_file: Path, tmp_path: Path) -> None:
+    """A broken installation fails once, not ten thousand times."""
+    second = tmp_path / "second.wav"
+    second.write_bytes(song_file.read_bytes())
+    third = tmp_path / "third.wav"
+    third.write_bytes(song_file.read_bytes())
+    settings = Settings(engine="no_such_module:load")
+    result = separate([song_file, second, third], tmp_path / "out", settings)
+    assert [outcome.reason for outcome in result.outcomes] == [Reason.ENGINE_UNAVAILABLE]
+    assert [job.source_path for job in result.not_started] == [second, third]
+
+
+def test_a_track_that_cannot_be_published_leaves_nothing(
+    song_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """When the last rename fails, the reason is told and the work folder is gone."""
+
+    def refuse(_folder: Path) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(publish, "_fsync_folder", refuse)
+    result = _separate(song_file, tmp_path / "out", "fake_engines:half")
+    assert [outcome.reason for outcome in result.outcomes] == [Reason.UNWRITABLE]
+    assert not list((tmp_path / "out").glob(f"{publish.WORK_PREFIX}*"))
+
+
+def test_spawned_children_give_the_same_stems(song_file: Path, tmp_path: Path) -> None:
+    """Where there is no fork server, spawn does the same work."""
+    settings = Settings(engine="fake_engines:half")
+    separate([song_file], tmp_path / "forked", settings, start_method="forkserver")
+    separate([song_file], tmp_path / "spawned", settings, start_method="spawn")
+    for stem in ("vocals.wav", "accompaniment.wav"):
+        forked = (tmp_path / "forked/song" / stem).read_bytes()
+        assert forked == (tmp_path / "spawned/song" / stem).read_bytes()
+
+
+def test_clamped_samples_are_reported(tmp_path: Path) -> None:
+    """A stem beyond full scale is clamped with a warning that counts the samples."""
+    loud = tmp_path / "loud.wav"
+    tone = np.sin(2 * np.pi * 440 * np.arange(44_100) / 44_100)
+    soundfile.write(loud, 4 * np.stack([tone, tone], axis=1), 44_100, subtype="FLOAT")
+    (outcome,) = _separate(loud, tmp_path / "out", "fake_engines:half").outcomes
+    assert outcome.reason is Reason.DONE
+    assert "beyond full scale" in outcome.warnings[0]
+    assert all(stem.clipped_samples > 1000 for stem in outcome.stems)
+    assert outcome.stems[0].peak == pytest.approx(2, rel=0.01)
+
+
+def test_the_demo_fails_when_nothing_was_separated(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A separation that gains nothing is no success: the exit code says so."""
+    monkeypatch.setattr(
+        demo_run, "Settings", lambda **_: Settings(engine="fake_engines:half")
+    )
+    assert demo(output=tmp_path) == ExitCode.ERROR
+    assert "the demo failed" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        (Settings(format="flac", bit_depth="32f"), "FLAC"),
+        (Settings(model="3stems"), "3stems"),
+    ],
+)
+def test_settings_that_contradict_are_refused_at_once(
+    song_file: Path, tmp_path: Path, settings: Settings, words: str
+) -> None:
+    """Before any work, and before the output folder is made."""
+    with pytest.raises(UsageError, match=words):
+        separate([song_file], tmp_path / "out", settings)
+    assert not (tmp_path / "out").exists()
+
+
+def test_jobs_must_be_positive(song_file: Path, tmp_path: Path) -> None:
+    """The value stands in the sentence."""
+    with pytest.raises(UsageError, match="not 0"):
+        separate([song_file], tmp_path, jobs=0)

@@ -1,0 +1,121 @@
+"""What stemsplit's stems are held against: Spleeter itself, and exact arithmetic."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import tensorflow as tf
+from spleeter.model import get_model_function
+from spleeter.model.provider import ModelProvider
+from spleeter.separator import Separator
+from spleeter.utils.configuration import load_configuration
+
+from stemsplit.audio import stft
+from stemsplit.child.separate import separate
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+
+    from stemsplit.child.engines import Engine
+
+    Stems = dict[str, NDArray[np.float32]]
+
+
+def spleeter_stems(model: str, models: Path, mix: NDArray[np.float32]) -> Stems:
+    """Separate a whole file with Spleeter's own `Separator`."""
+    ModelProvider.DEFAULT_MODEL_PATH = str(models)
+    stems: Stems = Separator(f"spleeter:{model}", multiprocess=False).separate(mix)
+    return stems
+
+
+def streamed_stems(
+    engine: Engine, mix: NDArray[np.float32], transform: stft.Transform | None = None
+) -> Stems:
+    """Separate the same file as stemsplit does, from blocks of an awkward length."""
+    blocks = (mix[start : start + 65_537] for start in range(0, len(mix), 65_537))
+    parts = list(separate(blocks, engine, transform or stft.ScipyTransform()))
+    return {
+        stem: np.concatenate([part[index] for part in parts])
+        for index, stem in enumerate(engine.stems)
+    }
+
+
+def exact_stems(engine: Engine, mix: NDArray[np.float32]) -> dict[str, NDArray[np.float64]]:
+    """Separate with the same network and transforms of the whole file in float64."""
+    frames = stft.frame_count(len(mix))
+    padded_frames = stft.segment_count(len(mix)) * stft.SEGMENT_FRAMES
+    padded = np.zeros((padded_frames * stft.HOP_LENGTH + stft.FRAME_LENGTH, 2))
+    padded[stft.FRAME_LENGTH : stft.FRAME_LENGTH + len(mix)] = mix
+    window = 0.5 - 0.5 * np.cos(2 * np.pi * np.arange(stft.FRAME_LENGTH) / stft.FRAME_LENGTH)
+    starts = np.arange(padded_frames) * stft.HOP_LENGTH
+    out = {stem: np.zeros_like(padded) for stem in engine.stems}
+    for first in range(0, frames, stft.SEGMENT_FRAMES):
+        at = starts[first : first + stft.SEGMENT_FRAMES]
+        cut = np.stack([padded[start : start + stft.FRAME_LENGTH] for start in at])
+        spectra = np.fft.rfft(cut * window[:, None], axis=1)
+        masks = engine.masks(np.abs(spectra[:, : engine.bins]).astype(np.float32))
+        for stem, mask in zip(engine.stems, masks, strict=True):
+            masked = np.zeros_like(spectra)
+            masked[:, : engine.bins] = mask * spectra[:, : engine.bins]
+            frames_back = np.fft.irfft(masked, axis=1) * window[:, None] * (2 / 3)
+            for start, frame in zip(at, frames_back, strict=True):
+                out[stem][start : start + stft.FRAME_LENGTH] += frame
+    inside = slice(stft.FRAME_LENGTH, stft.FRAME_LENGTH + len(mix))
+    return {stem: samples[inside] for stem, samples in out.items()}
+
+
+class TensorFlowTransform:
+    """Spleeter's own transform, to show that the frame arithmetic is exact."""
+
+    def __init__(self) -> None:
+        self._window = tf.signal.hann_window(stft.FRAME_LENGTH, periodic=True)
+
+    def forward(self, frames: NDArray[np.float32]) -> NDArray[np.complex64]:
+        """Window and transform as `tf.signal.stft` does."""
+        spectra: NDArray[np.complex64] = tf.signal.rfft(frames * self._window).numpy()
+        return spectra
+
+    def inverse(self, spectra: NDArray[np.complex64]) -> NDArray[np.float32]:
+        """Transform back and window as `tf.signal.inverse_stft` does."""
+        frames: NDArray[np.float32] = (tf.signal.irfft(spectra) * self._window).numpy()
+        return frames
+
+
+def write_random_weights(model: str, models: Path, seed: int) -> Path:
+    """Write a checkpoint of random values in the layout of Spleeter's releases.
+
+    Each instrument gets values of its own, so that mixing two of them up would show.
+
+    Returns:
+        the folder of the weights.
+    """
+    configuration = load_configuration(f"spleeter:{model}")
+    folder = models / configuration["model_dir"]
+    random = np.random.default_rng(seed)
+    with tf.Graph().as_default(), tf.compat.v1.Session() as session:
+        magnitudes = tf.compat.v1.placeholder(
+            tf.float32, (1, stft.SEGMENT_FRAMES, configuration["F"], 2)
+        )
+        network = get_model_function(configuration["model"]["type"])
+        network(magnitudes, configuration["instrument_list"], configuration["model"]["params"])
+        tf.compat.v1.train.create_global_step()
+        for variable in tf.compat.v1.global_variables():
+            variable.load(_random_value(variable, random), session)
+        tf.compat.v1.train.Saver().save(session, str(folder / "model"))
+    (folder / ".probe").write_text("OK")
+    return folder
+
+
+def _random_value(variable: Any, random: np.random.Generator) -> NDArray[Any]:  # noqa: ANN401 - TensorFlow has no types
+    shape = variable.shape.as_list()
+    if variable.dtype.base_dtype == tf.int64:
+        return np.zeros(shape, np.int64)
+    kind = variable.op.name.rpartition("/")[2]
+    if kind == "kernel":
+        limit = np.sqrt(6 / np.prod(shape[:3]))
+        return random.uniform(-limit, limit, shape).astype(np.float32)
+    centre = 1.0 if kind in {"gamma", "moving_variance"} else 0.0
+    return random.uniform(centre - 0.3, centre + 0.3, shape).astype(np.float32)
