@@ -9,6 +9,10 @@ import pytest
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+_HEAD = (
+    "| model | samples | from Spleeter | below the stem | from exact "
+    "| Spleeter from exact | from Spleeter with its own FFT |"
+)
 _ROWS = pytest.StashKey[list[str]]()
 
 
@@ -24,7 +28,7 @@ def pytest_terminal_summary(
     """Print the table after the tests."""
     if rows := config.stash.get(_ROWS, []):
         terminalreporter.section("largest difference of any stem, full scale = 1")
-        terminalreporter.line("| model | samples | Spleeter | below stem | exact | same FFT |")
-        terminalreporter.line("|---|---|---|---|---|---|")
+        terminalreporter.line(_HEAD)
+        terminalreporter.line("|---|---|---|---|---|---|---|")
         for row in rows:
             terminalreporter.line(row)

@@ -113,9 +113,12 @@ def _random_value(variable: Any, random: np.random.Generator) -> NDArray[Any]:  
     shape = variable.shape.as_list()
     if variable.dtype.base_dtype == tf.int64:
         return np.zeros(shape, np.int64)
-    kind = variable.op.name.rpartition("/")[2]
+    layer, _, kind = variable.op.name.rpartition("/")
     if kind == "kernel":
-        limit = np.sqrt(6 / np.prod(shape[:3]))
+        # He's limits, so that the random network passes signals on as loud as they come. With a
+        # stride of two, a transposed convolution adds up a quarter of its kernel a sample.
+        inputs = shape[0] * shape[1] * (shape[3] / 4 if "transpose" in layer else shape[2])
+        limit = np.sqrt(6 / inputs)
         return random.uniform(-limit, limit, shape).astype(np.float32)
     centre = 1.0 if kind in {"gamma", "moving_variance"} else 0.0
-    return random.uniform(centre - 0.3, centre + 0.3, shape).astype(np.float32)
+    return random.uniform(centre - 0.1, centre + 0.1, shape).astype(np.float32)

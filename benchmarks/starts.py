@@ -1,0 +1,79 @@
+"""How soon things start: the package's import, and the second and later files of a batch.
+
+Run it with `python benchmarks/starts.py [--files 6]`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+from common import COMMAND, environment, write_song
+
+
+def main() -> None:
+    """Print both tables."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--files", type=int, default=6)
+    options = parser.parse_args()
+    print(f"{environment()}\n")
+    print("| in a fresh interpreter | ms, median of 11 | above nothing |")
+    print("|---|---|---|")
+    nothing = _interpreter_ms("pass")
+    for statement in ("import stemsplit", "import stemsplit.batch"):
+        taken = _interpreter_ms(statement)
+        print(f"| `{statement}` | {taken:.0f} | {taken - nothing:.0f} |")
+    print("\n| from the end of one file | s, median | s, longest |")
+    print("|---|---|---|")
+    for what, gaps in _gaps(options.files).items():
+        print(f"| {what} | {statistics.median(gaps):.2f} | {max(gaps):.2f} |")
+
+
+def _interpreter_ms(statement: str) -> float:
+    program = (
+        f"import subprocess, sys, time\n"
+        f"began = time.perf_counter()\n"
+        f"subprocess.run([sys.executable, '-c', {statement!r}], check=True)\n"
+        f"print(1000 * (time.perf_counter() - began))"
+    )
+    runs = [
+        float(subprocess.run([sys.executable, "-c", program], check=True, capture_output=True).stdout)
+        for _ in range(11)
+    ]
+    return statistics.median(runs)
+
+
+def _gaps(files: int) -> dict[str, list[float]]:
+    """Time the events of one batch, by the time that each event bears."""
+    with tempfile.TemporaryDirectory(prefix="stemsplit-benchmark-") as name:
+        folder = Path(name)
+        for number in range(files):
+            write_song(folder / f"song{number}.wav", 20, first_seed=number)
+        command = [COMMAND, "separate", folder, "-o", folder / "out", "--json"]
+        done = subprocess.run(command, check=True, capture_output=True, text=True)
+    ended: float | None = None
+    separated = False
+    gaps: dict[str, list[float]] = {
+        "to the next child at work on its file": [],
+        "to its first segment separated and written": [],
+    }
+    started, first = gaps.values()
+    for event in map(json.loads, done.stdout.splitlines()):
+        if event["type"] == "track_done":
+            ended = event["time"]
+        elif ended is not None and event["type"] == "track_started":
+            started.append(event["time"] - ended)
+            separated = False
+        elif ended is not None and event["type"] == "track_progress" and not separated:
+            first.append(event["time"] - ended)
+            separated = True
+    return gaps
+
+
+if __name__ == "__main__":
+    main()
