@@ -26,7 +26,9 @@ SONG_SECONDS = 20
 
 def environment() -> str:
     """Describe what the figures below were measured on, in one line."""
-    packages = ", ".join(f"{name} {version(name)}" for name in ("stemsplit", "spleeter", "tensorflow"))
+    packages = ", ".join(
+        f"{name} {version(name)}" for name in ("stemsplit", "spleeter", "tensorflow")
+    )
     memory = psutil.virtual_memory().total / 2**30
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     return (

@@ -42,7 +42,9 @@ def _interpreter_ms(statement: str) -> float:
         f"print(1000 * (time.perf_counter() - began))"
     )
     runs = [
-        float(subprocess.run([sys.executable, "-c", program], check=True, capture_output=True).stdout)
+        float(
+            subprocess.run([sys.executable, "-c", program], check=True, capture_output=True).stdout
+        )
         for _ in range(11)
     ]
     return statistics.median(runs)
@@ -54,7 +56,7 @@ def _gaps(files: int) -> dict[str, list[float]]:
         folder = Path(name)
         for number in range(files):
             write_song(folder / f"song{number}.wav", 20, first_seed=number)
-        command = [COMMAND, "separate", folder, "-o", folder / "out", "--json"]
+        command: list[str | Path] = [COMMAND, "separate", folder, "-o", folder / "out", "--json"]
         done = subprocess.run(command, check=True, capture_output=True, text=True)
     ended: float | None = None
     separated = False

@@ -1,4 +1,7 @@
-"""What every test may need: the installed command, the real model, audio made on the spot."""
+"""What every test may need: the installed command, the real model, audio made on the spot.
+
+Also prints, after the tests, the table of differences that the equality tests measured.
+"""
 
 from __future__ import annotations
 
@@ -29,12 +32,6 @@ REQUIRE_REAL = bool(os.environ.get("STEMSPLIT_REQUIRE_REAL"))
 """Set by CI: a test of the real engine that would be skipped fails instead."""
 
 COMMAND = Path(sys.executable).with_name("stemsplit")
-
-
-@pytest.fixture(scope="session", autouse=True)
-def _children_import_as_users_do() -> None:
-    """The children must import the installed package, not the folder that pytest was started in."""
-    sys.path[:] = [entry for entry in sys.path if entry]
 
 
 @pytest.fixture(scope="session")
@@ -93,3 +90,28 @@ def song_file(song: NDArray[np.float32], tmp_path_factory: pytest.TempPathFactor
     path = tmp_path_factory.mktemp("song") / "song.wav"
     soundfile.write(path, song, MODEL_SAMPLE_RATE, subtype="PCM_24")
     return path
+
+
+_HEAD = (
+    "| model | samples | from Spleeter | below the stem | from exact "
+    "| Spleeter from exact | from Spleeter with its own FFT |"
+)
+_ROWS = pytest.StashKey[list[str]]()
+
+
+@pytest.fixture(scope="session")
+def table(request: pytest.FixtureRequest) -> Callable[[str], None]:
+    """Take one row of the table."""
+    return request.config.stash.setdefault(_ROWS, []).append
+
+
+def pytest_terminal_summary(
+    terminalreporter: pytest.TerminalReporter, config: pytest.Config
+) -> None:
+    """Print the table after the tests."""
+    if rows := config.stash.get(_ROWS, []):
+        terminalreporter.section("largest difference of any stem, full scale = 1")
+        terminalreporter.line(_HEAD)
+        terminalreporter.line("|---|---|---|---|---|---|---|")
+        for row in rows:
+            terminalreporter.line(row)

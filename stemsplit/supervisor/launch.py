@@ -83,7 +83,7 @@ class Launcher:
     def __enter__(self) -> Self:
         """Start the fork server, which then imports while the supervisor goes on."""
         if self.start_method == "forkserver":
-            with _child_environment():
+            with child_environment():
                 forkserver.ensure_running()
         return self
 
@@ -101,7 +101,7 @@ class Launcher:
             args=(self._program, theirs, encode_task(task)),
             daemon=True,
         )
-        with _child_environment():
+        with child_environment():
             process.start()
         theirs.close()
         return Child(task=task, process=process, pipe=ours)
@@ -113,7 +113,7 @@ def default_start_method() -> StartMethod:
 
 
 @contextlib.contextmanager
-def _child_environment() -> Iterator[None]:
+def child_environment() -> Iterator[None]:
     """Set what new processes inherit, and leave the caller's own environment as it was."""
     before = {name: os.environ.get(name) for name in _CHILD_ENVIRONMENT}
     os.environ.update(_CHILD_ENVIRONMENT)

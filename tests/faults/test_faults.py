@@ -131,9 +131,7 @@ def test_children_die_with_the_supervisor(tmp_path: Path, start_method: StartMet
     """After SIGKILL of the supervisor, neither child nor fork server is alive 2 s later."""
     script = tmp_path / "supervisor.py"
     faults = str(Path(__file__).parent)
-    script.write_text(
-        _SUPERVISOR.format(faults=faults, method=start_method, folder=str(tmp_path))
-    )
+    script.write_text(_SUPERVISOR.format(faults=faults, method=start_method, folder=str(tmp_path)))
     with subprocess.Popen([sys.executable, script]) as supervisor:
         deadline = time.monotonic() + 30
         while len(list(tmp_path.glob("*.pid"))) < 2 and time.monotonic() < deadline:

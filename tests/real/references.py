@@ -71,6 +71,7 @@ class TensorFlowTransform:
     """Spleeter's own transform, to show that the frame arithmetic is exact."""
 
     def __init__(self) -> None:
+        """Make TensorFlow's own window."""
         self._window = tf.signal.hann_window(stft.FRAME_LENGTH, periodic=True)
 
     def forward(self, frames: NDArray[np.float32]) -> NDArray[np.complex64]:
@@ -93,7 +94,7 @@ def write_random_weights(model: str, models: Path, seed: int) -> Path:
         the folder of the weights.
     """
     configuration = load_configuration(f"spleeter:{model}")
-    folder = models / configuration["model_dir"]
+    folder = models / str(configuration["model_dir"])
     random = np.random.default_rng(seed)
     with tf.Graph().as_default(), tf.compat.v1.Session() as session:
         magnitudes = tf.compat.v1.placeholder(
@@ -110,7 +111,7 @@ def write_random_weights(model: str, models: Path, seed: int) -> Path:
 
 
 def _random_value(variable: Any, random: np.random.Generator) -> NDArray[Any]:  # noqa: ANN401 - TensorFlow has no types
-    shape = variable.shape.as_list()
+    shape: list[int] = variable.shape.as_list()
     if variable.dtype.base_dtype == tf.int64:
         return np.zeros(shape, np.int64)
     layer, _, kind = variable.op.name.rpartition("/")
@@ -118,7 +119,7 @@ def _random_value(variable: Any, random: np.random.Generator) -> NDArray[Any]:  
         # He's limits, so that the random network passes signals on as loud as they come. With a
         # stride of two, a transposed convolution adds up a quarter of its kernel a sample.
         inputs = shape[0] * shape[1] * (shape[3] / 4 if "transpose" in layer else shape[2])
-        limit = np.sqrt(6 / inputs)
+        limit = float(np.sqrt(6 / inputs))
         return random.uniform(-limit, limit, shape).astype(np.float32)
     centre = 1.0 if kind in {"gamma", "moving_variance"} else 0.0
     return random.uniform(centre - 0.1, centre + 0.1, shape).astype(np.float32)

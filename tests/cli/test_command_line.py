@@ -42,9 +42,7 @@ def test_a_wrong_command_line_is_usage(
     assert not (tmp_path / "out").exists()
 
 
-def test_two_tracks_of_one_name_are_refused(
-    stemsplit: Callable[..., Any], tmp_path: Path
-) -> None:
+def test_two_tracks_of_one_name_are_refused(stemsplit: Callable[..., Any], tmp_path: Path) -> None:
     """The clash is found before any work; both are named."""
     for folder in ("a", "b"):
         (tmp_path / folder).mkdir()
@@ -111,9 +109,7 @@ def test_a_model_with_an_altered_file(
     assert stemsplit("models", "verify", "2stems", **models).code == 0
 
 
-def test_models_are_listed_with_their_place(
-    stemsplit: Callable[..., Any], tmp_path: Path
-) -> None:
+def test_models_are_listed_with_their_place(stemsplit: Callable[..., Any], tmp_path: Path) -> None:
     """Every model of the catalogue; where a model would be; and that none is there."""
     models = {"STEMSPLIT_MODELS": str(tmp_path / "models")}
     listed = stemsplit("models", "list", **models)

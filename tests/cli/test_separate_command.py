@@ -81,9 +81,7 @@ def events(inputs: Path, tmp_path_factory: pytest.TempPathFactory) -> list[dict[
 
 
 def _of(events: list[dict[str, Any]], kind: str, name: str) -> dict[str, Any]:
-    (found,) = [
-        one for one in events if one["type"] == kind and Path(one["source"]).name == name
-    ]
+    (found,) = [one for one in events if one["type"] == kind and Path(one["source"]).name == name]
     return found
 
 
@@ -172,7 +170,9 @@ def test_what_is_done_is_not_done_again(
 
 def test_formats_and_quiet(stemsplit: Callable[..., Any], song_file: Path, tmp_path: Path) -> None:
     """FLAC at 16 bit; `--quiet` prints nothing when all goes well."""
-    ran = stemsplit("separate", song_file, "-o", "out", "--format", "flac", "--bit-depth", "16", "-q")
+    ran = stemsplit(
+        "separate", song_file, "-o", "out", "--format", "flac", "--bit-depth", "16", "-q"
+    )
     assert (ran.code, ran.out, ran.err) == (0, "", "")
     info = soundfile.info(tmp_path / "out/song/vocals.flac")
     assert (info.format, info.subtype) == ("FLAC", "PCM_16")
@@ -198,7 +198,7 @@ def test_a_name_that_is_not_utf_8(
     ran = stemsplit("separate", source, "-o", "out")
     assert ran.code == 0
     assert "latin-1 \\xe9.wav" in ran.out
-    assert os.listdir(os.fsencode(tmp_path / "out")) == [b"latin-1 \xe9"]
+    assert [os.fsencode(path.name) for path in (tmp_path / "out").iterdir()] == [b"latin-1 \xe9"]
 
 
 def test_a_folder_keeps_its_tree(
@@ -271,7 +271,7 @@ def test_a_disk_without_any_room(
 def test_a_stopped_batch_leaves_nothing_half_written(
     song: NDArray[np.float32], tmp_path: Path, sent: signal.Signals, code: int
 ) -> None:
-    """Stopped in the middle of a track: the exit code says so, and no trace of the track is left."""
+    """Stopped in the midst of a track: the exit code says so, and no trace of it is left."""
     soundfile.write(tmp_path / "long.wav", np.tile(song, (100, 1)), 44_100)
     with subprocess.Popen(
         [COMMAND, "separate", "long.wav", "-o", "out", "--json"],

@@ -1,0 +1,109 @@
+"""What may be imported where, seen from fresh interpreters."""
+
+from __future__ import annotations
+
+import pkgutil
+import subprocess
+import sys
+
+import pytest
+
+import stemsplit
+
+HEAVY = {
+    "numpy",
+    "scipy",
+    "soundfile",
+    "tensorflow",
+    "spleeter",
+    "rich",
+    "cyclopts",
+    "psutil",
+    "msgspec",
+}
+
+
+def _imported_by(statement: str) -> set[str]:
+    program = f"import sys\n{statement}\nprint(*{{name.partition('.')[0] for name in sys.modules}})"
+    done = subprocess.run(
+        [sys.executable, "-c", program], check=True, capture_output=True, text=True
+    )
+    return set(done.stdout.split())
+
+
+def _modules() -> list[str]:
+    found = pkgutil.walk_packages(stemsplit.__path__, "stemsplit.", onerror=lambda _name: None)
+    return sorted(module.name for module in found)
+
+
+PARENT_SIDE = [name for name in _modules() if not name.startswith("stemsplit.child")]
+
+
+def test_the_package_imports_nothing_heavy() -> None:
+    """`import stemsplit` costs nothing: every child does it again."""
+    assert not _imported_by("import stemsplit") & HEAVY
+
+
+def test_the_entry_point_imports_nothing_heavy() -> None:
+    """Spawned and forked children re-import the program's main module."""
+    assert not _imported_by("import stemsplit.__main__, stemsplit.entry") & HEAVY
+
+
+def test_no_module_of_the_parent_s_side_imports_tensorflow() -> None:
+    """All of them together, in one fresh interpreter."""
+    imported = _imported_by(f"import {', '.join(PARENT_SIDE)}")
+    assert "numpy" in imported, "the demo and the audio modules do use arrays"
+    assert not imported & {"tensorflow", "spleeter", "keras", "pandas"}
+
+
+def test_the_supervisor_of_a_batch_imports_no_arrays() -> None:
+    """What supervises ten thousand tracks stays small."""
+    supervising = "import stemsplit.batch, stemsplit.cli.app, stemsplit.supervisor.pool"
+    assert not _imported_by(supervising) & {"numpy", "scipy", "soundfile", "tensorflow"}
+
+
+def test_the_child_s_loop_does_not_assume_tensorflow() -> None:
+    """Everything in the child but the engine's own file runs without TensorFlow."""
+    imported = _imported_by("import stemsplit.child.main, stemsplit.child.engines.ratio_mask")
+    assert not imported & {"tensorflow", "spleeter"}
+
+
+@pytest.mark.parametrize("name", _modules())
+def test_every_module_says_where_it_runs(name: str) -> None:
+    """The docstring begins with the process that the module belongs to."""
+    text = pkgutil.resolve_name(name).__doc__ if name != ENGINE else _docstring_of_the_engine()
+    assert text is not None
+    assert text.startswith(
+        ("Runs in the supervisor.", "Runs in the child", "Runs in both.", "Runs in the fork server")
+    )
+
+
+ENGINE = "stemsplit.child.engines.tensorflow"
+
+
+def _docstring_of_the_engine() -> str | None:
+    """Read without importing TensorFlow into the tests' own process."""
+    import ast
+    from importlib.util import find_spec
+    from pathlib import Path
+
+    spec = find_spec(ENGINE)
+    assert spec is not None
+    assert spec.origin is not None
+    return ast.get_docstring(ast.parse(Path(spec.origin).read_text()))
+
+
+def test_a_preloaded_fork_server_has_one_thread() -> None:
+    """A process with more threads must not be forked: TensorFlow is imported, never run."""
+    program = (
+        "import stemsplit.child.main, stemsplit.child.engines.tensorflow\n"
+        "import stemsplit.child.preloaded, psutil\n"
+        "print(psutil.Process().num_threads())"
+    )
+    from stemsplit.supervisor.launch import child_environment
+
+    with child_environment():
+        done = subprocess.run(
+            [sys.executable, "-c", program], check=True, capture_output=True, text=True
+        )
+    assert done.stdout.strip() == "1"
