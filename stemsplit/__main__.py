@@ -1,4 +1,4 @@
-"""Runs in the supervisor: `python -m stemsplit`, and what the `stemsplit` command calls.
+"""Runs in the supervisor. `python -m stemsplit`, and what the `stemsplit` command calls.
 
 Every child re-imports the program's main module, so nothing is imported outside `main`.
 """

@@ -8,7 +8,7 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-from stemsplit.cli.show import Display, show_download
+from stemsplit.cli.show import Display, download_display
 from stemsplit.errors import ExitCode
 from stemsplit.text import printable
 
@@ -39,7 +39,7 @@ def demo(
         result = run_demo(
             output,
             on_event=display.show,
-            download_progress=None if quiet else show_download,
+            download_progress=None if quiet else download_display(),
         )
     if not result.scores:
         return result.exit_code

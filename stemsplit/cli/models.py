@@ -10,7 +10,7 @@ from cyclopts import App, Parameter
 from rich.console import Console
 from rich.table import Table
 
-from stemsplit.cli.show import show_download
+from stemsplit.cli.show import download_display
 from stemsplit.errors import ExitCode, ModelError
 from stemsplit.models import fetch as fetching
 from stemsplit.models import store
@@ -51,7 +51,7 @@ def fetch(names: Annotated[list[str], Parameter(negative=())], /) -> int:
         Models; the plain one and its -16kHz variant share their weights.
     """
     for weights in _weights(names):
-        folder = fetching.fetch(weights, progress=show_download, note=_note)
+        folder = fetching.fetch(weights, progress=download_display(), note=_note)
         print(f"{weights.name}: {printable(folder)}")
     return ExitCode.DONE
 

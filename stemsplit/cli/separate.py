@@ -7,7 +7,7 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-from stemsplit.cli.show import Display, show_download
+from stemsplit.cli.show import Display, download_display
 from stemsplit.job import BitDepth, Settings, StemFormat
 
 
@@ -69,6 +69,6 @@ def separate(
             jobs=jobs,
             overwrite=overwrite,
             on_event=display.show,
-            download_progress=None if json or quiet else show_download,
+            download_progress=None if json or quiet else download_display(),
         )
     return result.exit_code

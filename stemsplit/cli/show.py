@@ -26,6 +26,8 @@ from stemsplit.errors import ExitCode
 from stemsplit.text import clock_time, mebibytes, printable
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from stemsplit.events import Event
 
 
@@ -75,6 +77,8 @@ class TextDisplay(Display):
         plain = {"markup": False, "highlight": False, "soft_wrap": True, "emoji": False}
         self._out = Console(**plain)  # type: ignore[arg-type]
         self._err = Console(stderr=True, **plain)  # type: ignore[arg-type]
+        # Older versions of rich print an empty line for a bar that is disabled.
+        self._drawn = drawn = self._err.is_terminal and not quiet
         self._bars = Progress(
             TextColumn("{task.description}", markup=False),
             BarColumn(),
@@ -82,7 +86,7 @@ class TextDisplay(Display):
             TimeRemainingColumn(),
             console=self._err,
             transient=True,
-            disable=quiet or not self._err.is_terminal,
+            disable=not drawn,
         )
         self._bar_of: dict[str, TaskID] = {}
         self._total = 0
@@ -90,12 +94,14 @@ class TextDisplay(Display):
 
     def __enter__(self) -> Self:
         """Start drawing bars."""
-        self._bars.start()
+        if self._drawn:
+            self._bars.start()
         return self
 
     def __exit__(self, *_exception: object) -> None:
         """Leave a clean screen."""
-        self._bars.stop()
+        if self._drawn:
+            self._bars.stop()
 
     def show(self, event: Event) -> None:
         """Show one event."""
@@ -183,16 +189,14 @@ class DownloadBar:
     """A bar for one download, with the interface that `stemsplit.models.fetch` asks for."""
 
     def __init__(self, name: str) -> None:
-        """Show an empty bar on standard error, if that is a terminal."""
-        console = Console(stderr=True)
+        """Show an empty bar on standard error."""
         self._bars = Progress(
             TextColumn("{task.description}", markup=False),
             BarColumn(),
             DownloadColumn(),
             TransferSpeedColumn(),
             TimeRemainingColumn(),
-            console=console,
-            disable=not console.is_terminal,
+            console=Console(stderr=True),
         )
         self._bar = self._bars.add_task(f"fetching {name}", total=None)
         self._total = 0
@@ -221,9 +225,9 @@ class DownloadBar:
         self._bars.stop()
 
 
-def show_download(name: str) -> DownloadBar:
-    """Make a bar for the download of `name`."""
-    return DownloadBar(name)
+def download_display() -> Callable[[str], DownloadBar] | None:
+    """Give what makes a bar for a download, or None where there is no terminal for it."""
+    return DownloadBar if Console(stderr=True).is_terminal else None
 
 
 def _name(path: str) -> str:
