@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Self
 import numpy as np
 import soundfile
 
+from stemsplit.audio.mpeg import declares_length, end_of_audio
 from stemsplit.errors import BadInputError
 from stemsplit.job import AudioInfo
 from stemsplit.text import quoted
@@ -26,6 +27,9 @@ if TYPE_CHECKING:
 
 BLOCK_FRAMES = 65_536
 """Frames a block: 1.5 s at 44.1 kHz, 512 KiB in stereo."""
+
+_MPEG_SLACK_BYTES = 4096
+"""What may be left of an MP3 after its last sample: less than three of the longest frames."""
 
 _UNKNOWN_LENGTH_BYTES = 0x7FFF_0000
 """A length field from here on means "written to a pipe, length not known", as ffmpeg writes it."""
@@ -54,6 +58,12 @@ class Decoder:
         """
         self.path = path
         self._file = _open(path)
+        self._descriptor: int | None = None
+        if self._file.format == "MP3" and not declares_length(path):
+            # Opened by a descriptor, its position tells in the end whether all of it was read.
+            self._file.close()
+            self._descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_BINARY", 0))
+            self._file = soundfile.SoundFile(self._descriptor, closefd=True)
         self._frames_read = 0
         self._stopped_by: Exception | None = None
         self.info = AudioInfo(
@@ -98,6 +108,7 @@ class Decoder:
             self._refuse_non_finite(block)
             self._frames_read += len(block)
             yield block
+        self._refuse_unread_rest()
         if self._frames_read == 0:
             raise BadInputError(
                 f"{quoted(self.path.name)} claims {self.info.frames} frames; none can be decoded.",
@@ -145,7 +156,21 @@ class Decoder:
                 "The program that wrote it went wrong: export it again, or as integer PCM.",
             )
 
+    def _refuse_unread_rest(self) -> None:
+        """Refuse an MP3 whose length libsndfile took for shorter than it is."""
+        if self._descriptor is None:
+            return
+        unread = end_of_audio(self.path) - os.lseek(self._descriptor, 0, os.SEEK_CUR)
+        if unread > _MPEG_SLACK_BYTES:
+            raise BadInputError(
+                f"{quoted(self.path.name)} has a variable bit rate and does not say how long it "
+                f"is; libsndfile stops {unread:,} bytes before its end.",
+                "Give it a header, without loss, by `ffmpeg -i IN -c copy OUT.mp3`.",
+            )
+
     def _missing_frames(self) -> int:
+        if self._descriptor is not None:
+            return 0  # the length was a guess
         if self._frames_read < self.info.frames:
             return self.info.frames - self._frames_read
         for match in sorted(

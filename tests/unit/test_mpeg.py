@@ -1,0 +1,101 @@
+"""MP3 files that do not say how long they are."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pytest
+import soundfile
+
+from stemsplit.audio.decode import Decoder
+from stemsplit.audio.mpeg import declares_length, end_of_audio
+from stemsplit.errors import BadInputError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+
+RATE = 44_100
+APE_TAG = b"".join(
+    b"APETAGEX" + (2000).to_bytes(4, "little") + (5032).to_bytes(4, "little") + bytes(16) + rest
+    for rest in (bytes(5000), b"")
+)
+ID3V1_TAG = b"TAG" + bytes(125)
+
+
+def _sound(seconds: float, *, noisy: bool) -> NDArray[np.float64]:
+    frames = round(seconds * RATE)
+    if noisy:
+        return np.random.default_rng(0).uniform(-0.9, 0.9, (frames, 2))
+    tone = 0.1 * np.sin(2 * np.pi * 440 * np.arange(frames) / RATE)
+    return np.stack([tone, tone], axis=1)
+
+
+def _write(path: Path, sound: NDArray[np.float64], *, mode: str, header: bool) -> None:
+    """Write an MP3; without `header`, its first frame, which is the header, is left out."""
+    soundfile.write(path, sound, RATE, bitrate_mode=mode, compression_level=0.0)
+    if not header:
+        data = path.read_bytes()
+        mark = max(data.find(b"Xing"), data.find(b"Info"))
+        path.write_bytes(data[data.find(data[:2], mark) :])
+
+
+def _decode(path: Path) -> tuple[int, str]:
+    with Decoder(path) as source:
+        return sum(map(len, source.blocks())), source.cut_off()
+
+
+@pytest.mark.parametrize("tag", [b"", b"ID3\x04\x00\x00\x00\x00\x02\x01" + bytes(257)])
+def test_finds_the_header_behind_a_tag(tmp_path: Path, tag: bytes) -> None:
+    """With or without an ID3v2 tag before it, and only if it is there."""
+    path = tmp_path / "song.mp3"
+    for header in (True, False):
+        _write(path, _sound(1, noisy=True), mode="VARIABLE", header=header)
+        path.write_bytes(tag + path.read_bytes())
+        assert declares_length(path) == header
+
+
+@pytest.mark.parametrize("tags", [b"", ID3V1_TAG, APE_TAG, APE_TAG + ID3V1_TAG])
+def test_tags_at_the_end_are_no_audio(tmp_path: Path, tags: bytes) -> None:
+    """ID3v1 and APEv2 tags, alone and together, are left out."""
+    path = tmp_path / "song.mp3"
+    path.write_bytes(bytes(9000) + tags)
+    assert end_of_audio(path) == 9000
+
+
+def test_a_song_that_would_be_cut_short_is_refused(tmp_path: Path) -> None:
+    """A loud start makes libsndfile think the file short; never a stem of a part of it."""
+    path = tmp_path / "loud first.mp3"
+    sound = np.concatenate([_sound(3, noisy=True), _sound(20, noisy=False)])
+    _write(path, sound, mode="VARIABLE", header=True)
+    assert _decode(path) == (len(sound), "")
+    _write(path, sound, mode="VARIABLE", header=False)
+    with pytest.raises(BadInputError, match="does not say how long") as caught:
+        _decode(path)
+    assert "-c copy" in caught.value.remedy
+
+
+@pytest.mark.parametrize("tags", [b"", APE_TAG + ID3V1_TAG])
+def test_a_constant_bit_rate_needs_no_header(tmp_path: Path, tags: bytes) -> None:
+    """There the estimate is right: all is read, and nothing is called missing."""
+    path = tmp_path / "constant.mp3"
+    sound = _sound(6, noisy=True)
+    _write(path, sound, mode="CONSTANT", header=False)
+    path.write_bytes(path.read_bytes() + tags)
+    frames, warning = _decode(path)
+    assert abs(frames - len(sound)) < 3 * 1152
+    assert warning == ""
+
+
+def test_an_estimate_that_was_too_long_is_no_missing_audio(tmp_path: Path) -> None:
+    """Quiet frames first make libsndfile think the file long; that is no cut."""
+    path = tmp_path / "quiet first.mp3"
+    _write(path, np.zeros((RATE, 2)), mode="VARIABLE", header=False)
+    quiet = path.read_bytes()
+    _write(path, _sound(3, noisy=True), mode="VARIABLE", header=False)
+    path.write_bytes(quiet[:1000] + path.read_bytes())
+    frames, warning = _decode(path)
+    assert frames < soundfile.info(path).frames
+    assert warning == ""
