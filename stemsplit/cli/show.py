@@ -79,6 +79,8 @@ class TextDisplay(Display):
         self._err = Console(stderr=True, **plain)  # type: ignore[arg-type]
         # Older versions of rich print an empty line for a bar that is disabled.
         self._drawn = drawn = self._err.is_terminal and not quiet
+        if drawn and self._out.is_terminal:
+            self._out = self._err  # lines on the bars' screen must go through the bars' console
         self._bars = Progress(
             TextColumn("{task.description}", markup=False),
             BarColumn(),
