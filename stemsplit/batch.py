@@ -14,14 +14,16 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import msgspec
+
 from stemsplit import __version__, events
 from stemsplit.errors import DiskFullError, ExitCode, StemsplitError, UsageError
 from stemsplit.job import Job, Outcome, Reason, Settings
 from stemsplit.library.plan import existing_stems, plan
 from stemsplit.library.publish import check_writable, discard, make_work_folder, publish
 from stemsplit.library.scan import Problem, Track, scan
-from stemsplit.messages import Progress, Started, Task, Warned
-from stemsplit.models.catalogue import find
+from stemsplit.messages import Finished, Progress, Started, Task, Warned
+from stemsplit.models.catalogue import MODELS, find
 from stemsplit.models.fetch import ensure
 from stemsplit.supervisor.launch import Launcher
 from stemsplit.supervisor.pool import Ended, Heard, Pool
@@ -37,6 +39,9 @@ if TYPE_CHECKING:
     Listener = Callable[[events.Event], None]
 
 
+_STEM_NAMES = frozenset(stem for model in MODELS.values() for stem in model.stems)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BatchResult:
     """How a batch ended.
@@ -46,20 +51,21 @@ class BatchResult:
         problems: inputs that led to no track.
         skipped: jobs whose stems were there already.
         not_started: jobs that were left out because the batch was stopped.
+        stopped: whether it was, because all further tracks would have failed alike.
     """
 
     outcomes: tuple[Outcome, ...]
     problems: tuple[Problem, ...]
     skipped: tuple[Job, ...]
     not_started: tuple[Job, ...]
+    stopped: bool
 
     @property
     def exit_code(self) -> ExitCode:
         """What the command returns: 0 if all went well, 3 if some failed, 1 if all had to stop."""
-        reasons = {outcome.reason for outcome in self.outcomes}
-        if any(reason.stops_batch for reason in reasons):
+        if self.stopped:
             return ExitCode.ERROR
-        if self.problems or reasons - {Reason.DONE}:
+        if self.problems or any(one.reason is not Reason.DONE for one in self.outcomes):
             return ExitCode.SOME_FAILED
         return ExitCode.DONE
 
@@ -99,10 +105,19 @@ def separate(
     settings = settings or Settings()
     model = _checked(settings, jobs)
     folder = Path(output).absolute()
-    found = list(scan(Path(one) for one in inputs))
+    found = list(scan(_paths(inputs), folder))
     problems = [one for one in found if isinstance(one, Problem)]
-    planned = plan((one for one in found if isinstance(one, Track)), folder, model.stems)
-    batch = _Batch(settings=settings, overwrite=overwrite, tell=on_event)
+    tracks = (one for one in found if isinstance(one, Track))
+    planned = plan(tracks, folder, model.stems, _STEM_NAMES)
+    on_event(
+        events.BatchStarted(
+            version=__version__,
+            tracks=len(planned) + len(problems),
+            model=model.name,
+            output=printable(folder),
+        )
+    )
+    batch = _Batch(settings=settings, output=folder, overwrite=overwrite, tell=on_event)
     to_do = batch.sort_out(planned)
     for problem in problems:
         batch.tell(_failed_input(problem))
@@ -113,19 +128,19 @@ def separate(
             progress=download_progress,
             note=lambda text: on_event(events.Note(text=text)),
         )
-        on_event(
-            events.BatchStarted(
-                version=__version__,
-                tracks=len(to_do),
-                skipped=len(batch.skipped),
-                model=model.name,
-                output=printable(folder),
-            )
-        )
         batch.run(to_do, size=jobs, start_method=start_method)
     result = batch.result(tuple(problems))
     on_event(batch.summary(result))
     return result
+
+
+def _paths(inputs: Iterable[str | os.PathLike[str]]) -> Iterator[Path]:
+    for one in inputs:
+        if not os.fspath(one):
+            raise UsageError(
+                "One of the inputs is an empty name.", "Is a variable of your shell not set?"
+            )
+        yield Path(one)
 
 
 def default_threads(jobs: int) -> int:
@@ -149,6 +164,7 @@ class _Batch:
     """The state of one call of `separate`."""
 
     settings: Settings
+    output: Path
     overwrite: bool
     tell: Listener
     model_folder: Path = field(default_factory=Path)
@@ -156,6 +172,7 @@ class _Batch:
     outcomes: list[Outcome] = field(default_factory=list)
     pending: list[Job] = field(default_factory=list)
     warnings: dict[bytes, list[str]] = field(default_factory=dict)
+    work_folders: set[Path] = field(default_factory=set)
     stopped: bool = False
     began: float = field(default_factory=time.monotonic)
 
@@ -164,7 +181,16 @@ class _Batch:
         to_do = []
         for job in planned:
             present = [] if self.overwrite else existing_stems(job, self.settings.format)
-            if len(present) == len(job.stems):
+            if job.destination_path.exists() and not job.destination_path.is_dir():
+                self._end(
+                    Outcome(
+                        job=job,
+                        reason=Reason.OUTPUT_EXISTS,
+                        message=f"{quoted(job.destination)} is in the way: it is not a folder.",
+                        remedy="Name another folder with -o.",
+                    )
+                )
+            elif len(present) == len(job.stems):
                 self.skipped.append(job)
                 self.tell(
                     events.TrackSkipped(
@@ -189,38 +215,38 @@ class _Batch:
         self.pending = list(reversed(jobs))
         engine_module = self.settings.engine.partition(":")[0]
         preload = ("stemsplit.child.main", engine_module, "stemsplit.child.preloaded")
-        with (
-            Launcher(preload, start_method=start_method) as launcher,
-            tempfile.TemporaryDirectory(prefix="stemsplit-") as logs,
-            contextlib.closing(Pool(launcher, size).run(self._tasks(Path(logs)))) as happenings,
-        ):
-            for happening in happenings:
-                if isinstance(happening, Heard):
-                    self._hear(happening)
-                elif isinstance(happening, Ended):
-                    self._judge(happening)
+        try:
+            with (
+                Launcher(preload, start_method=start_method) as launcher,
+                tempfile.TemporaryDirectory(prefix="stemsplit-") as logs,
+                contextlib.closing(Pool(launcher, size).run(self._tasks(Path(logs)))) as happenings,
+            ):
+                for happening in happenings:
+                    if isinstance(happening, Heard):
+                        self._hear(happening)
+                    elif isinstance(happening, Ended):
+                        self._judge(happening)
+        finally:
+            # Only now is every child gone that might still write.
+            for work in self.work_folders:
+                discard(work)
 
     def _tasks(self, logs: Path) -> Iterator[Task]:
-        started: list[Path] = []
-        try:
-            while self.pending and not self.stopped:
-                job = self.pending.pop()
-                try:
-                    work = make_work_folder(job.destination_path)
-                except StemsplitError as error:
-                    self._end(_failed_to_write(job, error))
-                    continue
-                started.append(work)
-                yield Task(
-                    job=job,
-                    settings=self.settings,
-                    model_folder=os.fsencode(self.model_folder),
-                    work_folder=os.fsencode(work),
-                    log_file=os.fsencode(logs / f"{len(started)}.log"),
-                )
-        finally:
-            for work in started:
-                discard(work)
+        while self.pending and not self.stopped:
+            job = self.pending.pop()
+            try:
+                work = make_work_folder(job.destination_path)
+            except StemsplitError as error:
+                self._end(_failed_to_write(job, error))
+                continue
+            self.work_folders.add(work)
+            yield Task(
+                job=job,
+                settings=self.settings,
+                model_folder=os.fsencode(self.model_folder),
+                work_folder=os.fsencode(work),
+                log_file=os.fsencode(logs / f"{work.name}.log"),
+            )
 
     def _hear(self, heard: Heard) -> None:
         job = heard.task.job
@@ -245,45 +271,47 @@ class _Batch:
     def _judge(self, ended: Ended) -> None:
         job = ended.task.job
         work = Path(os.fsdecode(ended.task.work_folder))
+        Path(os.fsdecode(ended.task.log_file)).unlink(missing_ok=True)
+        outcome = Outcome(
+            job=job,
+            reason=ended.verdict.reason,
+            message=ended.verdict.message,
+            remedy=ended.verdict.remedy,
+            warnings=tuple(self.warnings.pop(job.source, ())),
+            seconds=time.monotonic() - ended.started,
+            peak_pss_bytes=ended.peak_memory_bytes,
+            exit_code=ended.exit_code,
+            detail=ended.verdict.detail,
+        )
         if ended.verdict.reason is Reason.DONE and ended.result is not None:
-            stems = ended.result.stems
-            try:
-                publish(work, job.destination_path, [stem.file_name for stem in stems])
-            except StemsplitError as error:
-                discard(work)
-                self._end(_failed_to_write(job, error))
-                return
-            self._end(
-                Outcome(
-                    job=job,
-                    reason=Reason.DONE,
-                    warnings=tuple(self.warnings.pop(job.source, ())),
-                    stems=stems,
-                    seconds=time.monotonic() - ended.started,
-                    audio_seconds=ended.result.audio_seconds,
-                    peak_pss_bytes=ended.peak_memory_bytes,
-                    exit_code=ended.exit_code,
-                )
-            )
-            return
+            outcome = self._publish(outcome, ended.result, work)
         discard(work)
-        self._end(
-            Outcome(
-                job=job,
-                reason=ended.verdict.reason,
-                message=ended.verdict.message,
-                remedy=ended.verdict.remedy,
-                seconds=time.monotonic() - ended.started,
-                peak_pss_bytes=ended.peak_memory_bytes,
-                exit_code=ended.exit_code,
-                detail=ended.verdict.detail,
-            )
+        self.work_folders.discard(work)
+        self._end(outcome)
+
+    def _publish(self, outcome: Outcome, result: Finished, work: Path) -> Outcome:
+        try:
+            publish(work, outcome.job.destination_path, [one.file_name for one in result.stems])
+        except StemsplitError as error:
+            return _failed_to_write(outcome.job, error)
+        return msgspec.structs.replace(
+            outcome, stems=result.stems, audio_seconds=result.audio_seconds
         )
 
     def _end(self, outcome: Outcome) -> None:
         self.outcomes.append(outcome)
-        self.stopped = self.stopped or outcome.reason.stops_batch
+        self.stopped = self.stopped or (outcome.reason.stops_batch and self._is_everywhere(outcome))
         self.tell(_done_or_failed(outcome))
+
+    def _is_everywhere(self, outcome: Outcome) -> bool:
+        """Tell a folder that cannot be written from an output that cannot be written at all."""
+        if outcome.reason is not Reason.UNWRITABLE:
+            return True
+        try:
+            check_writable(self.output)
+        except StemsplitError:
+            return True
+        return False
 
     def result(self, problems: tuple[Problem, ...]) -> BatchResult:
         """Sum up for the caller."""
@@ -292,6 +320,7 @@ class _Batch:
             problems=problems,
             skipped=tuple(self.skipped),
             not_started=tuple(reversed(self.pending)),
+            stopped=self.stopped,
         )
 
     def summary(self, result: BatchResult) -> events.BatchDone:

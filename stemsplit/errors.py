@@ -4,6 +4,7 @@ Covers what stemsplit raises on purpose. It does not cover how a child ended: th
 `stemsplit.job.Reason`, which the supervisor judges from messages and exit codes.
 """
 
+import errno
 from enum import IntEnum
 
 
@@ -49,10 +50,6 @@ class BadInputError(StemsplitError):
     """One audio file cannot be separated, and trying again would not help."""
 
 
-class OutputExistsError(StemsplitError):
-    """Stems of this name are there already and were not to be overwritten."""
-
-
 class DiskFullError(StemsplitError):
     """The disk of the output folder has no room left."""
 
@@ -67,3 +64,8 @@ class ModelError(StemsplitError):
 
 class EngineError(StemsplitError):
     """The engine that runs the network cannot be loaded; no file could be separated."""
+
+
+def says_disk_is_full(error: BaseException) -> bool:
+    """Tell whether an error of the system means that a disk or a quota has no room left."""
+    return getattr(error, "errno", None) in {errno.ENOSPC, errno.EDQUOT}

@@ -22,13 +22,12 @@ class _Event(msgspec.Struct, frozen=True, kw_only=True, tag_field="type", rename
 
 
 class BatchStarted(_Event, frozen=True, kw_only=True, tag="batch_started"):
-    """The plan is made; the first child is about to start.
+    """The plan is made: the first event of every batch.
 
     Attributes:
         schema: version of this vocabulary.
         version: of stemsplit.
-        tracks: how many there are to do.
-        skipped: how many are done already.
+        tracks: how many there are, those included that are done already.
         model: the model's name.
         output: the output folder.
     """
@@ -36,7 +35,6 @@ class BatchStarted(_Event, frozen=True, kw_only=True, tag="batch_started"):
     schema: int = SCHEMA_VERSION
     version: str
     tracks: int
-    skipped: int
     model: str
     output: str
 
@@ -63,7 +61,7 @@ class TrackStarted(_Event, frozen=True, kw_only=True, tag="track_started"):
         format: container and encoding, `WAV PCM_16`.
         sample_rate: of the source, in Hz.
         channels: of the source.
-        audio_seconds: duration that the header declares.
+        audio_seconds: duration that the header declares; null where it does not say.
         preloaded: whether the child found the engine's libraries in memory.
     """
 
@@ -72,7 +70,7 @@ class TrackStarted(_Event, frozen=True, kw_only=True, tag="track_started"):
     format: str
     sample_rate: int
     channels: int
-    audio_seconds: float
+    audio_seconds: float | None
     preloaded: bool
 
 

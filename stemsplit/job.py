@@ -15,6 +15,9 @@ import msgspec
 MODEL_SAMPLE_RATE = 44_100
 """The one sample rate that Spleeter's models were trained at, in Hz; stems have it too."""
 
+STEREO = 2
+"""Channels that Spleeter's models take and give."""
+
 StemFormat = Literal["wav", "flac"]
 BitDepth = Literal["16", "24", "32f"]
 
@@ -30,11 +33,10 @@ class Reason(StrEnum):
     DISK_FULL = "disk_full"
     UNWRITABLE = "unwritable"
     ENGINE_UNAVAILABLE = "engine_unavailable"
-    CANCELLED = "cancelled"
 
     @property
     def stops_batch(self) -> bool:
-        """Whether every further track would end in the same way."""
+        """Whether every further track is likely to end in the same way."""
         return self in {Reason.DISK_FULL, Reason.UNWRITABLE, Reason.ENGINE_UNAVAILABLE}
 
 
@@ -95,19 +97,20 @@ class AudioInfo(msgspec.Struct, frozen=True, kw_only=True):
         subtype: sample encoding, likewise (`PCM_16`, `VORBIS`, ...).
         sample_rate: in Hz.
         channels: 1 or more.
-        frames: samples a channel; a file that is cut off may hold fewer.
+        frames: samples a channel; a file that is cut off may hold fewer. None where the header
+            does not say, or says what cannot be.
     """
 
     format: str
     subtype: str
     sample_rate: int
     channels: int
-    frames: int
+    frames: int | None
 
     @property
-    def seconds(self) -> float:
-        """Duration."""
-        return self.frames / self.sample_rate
+    def seconds(self) -> float | None:
+        """Duration, None where it is not known."""
+        return None if self.frames is None else self.frames / self.sample_rate
 
 
 class StemFile(msgspec.Struct, frozen=True, kw_only=True):

@@ -11,7 +11,9 @@ def printable(text: str | bytes | os.PathLike[str]) -> str:
     Control characters, which could steer a terminal, and bytes that are not UTF-8 become `\x1b`
     and the like.
     """
-    raw = os.fsencode(text)
+    path = os.fspath(text)
+    # Not os.fsencode: the file system's encoding need not have typographic quotation marks.
+    raw = path.encode("utf-8", "surrogateescape") if isinstance(path, str) else path
     return "".join(
         one if one.isprintable() else one.encode("unicode_escape").decode()
         for one in raw.decode(errors="backslashreplace")

@@ -28,6 +28,9 @@ if TYPE_CHECKING:
 BLOCK_FRAMES = 65_536
 """Frames a block: 1.5 s at 44.1 kHz, 512 KiB in stereo."""
 
+_MOST_FRAMES_A_BYTE = 1000
+"""More than any codec packs into a byte, digital silence apart."""
+
 _MPEG_SLACK_BYTES = 4096
 """What may be left of an MP3 after its last sample: less than three of the longest frames."""
 
@@ -71,7 +74,7 @@ class Decoder:
             subtype=self._file.subtype,
             sample_rate=self._file.samplerate,
             channels=self._file.channels,
-            frames=self._file.frames,
+            frames=_plausible(self._file.frames, path.stat().st_size),
         )
         if self.info.frames == 0:
             self._file.close()
@@ -111,7 +114,7 @@ class Decoder:
         self._refuse_unread_rest()
         if self._frames_read == 0:
             raise BadInputError(
-                f"{quoted(self.path.name)} claims {self.info.frames} frames; none can be decoded.",
+                f"{quoted(self.path.name)} has a header, but none of its samples can be decoded.",
                 "It is damaged: export it again or restore it from a backup.",
             )
 
@@ -169,8 +172,8 @@ class Decoder:
             )
 
     def _missing_frames(self) -> int:
-        if self._descriptor is not None:
-            return 0  # the length was a guess
+        if self._descriptor is not None or self.info.frames is None:
+            return 0  # the length was a guess, or is not known
         if self._frames_read < self.info.frames:
             return self.info.frames - self._frames_read
         for match in sorted(
@@ -201,6 +204,11 @@ def ends_with_final_ogg_page(path: Path) -> bool:
     lacing = page[header_bytes : header_bytes + page[26]]
     whole = len(page) >= header_bytes + len(lacing) + sum(lacing)
     return whole and bool(page[flags_at] & end_of_stream)
+
+
+def _plausible(frames: int, size_bytes: int) -> int | None:
+    """Give None for a length that cannot be: unknown (libsndfile's 2**63 - 1) or damaged."""
+    return frames if frames <= size_bytes * _MOST_FRAMES_A_BYTE else None
 
 
 def _open(path: Path) -> soundfile.SoundFile:

@@ -7,7 +7,6 @@ supervisor's part (`stemsplit.library.publish`).
 from __future__ import annotations
 
 import contextlib
-import errno
 import os
 import shutil
 from typing import TYPE_CHECKING, Final
@@ -15,7 +14,7 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 import soundfile
 
-from stemsplit.errors import DiskFullError, StemsplitError, UnwritableError
+from stemsplit.errors import DiskFullError, StemsplitError, UnwritableError, says_disk_is_full
 from stemsplit.job import MODEL_SAMPLE_RATE, StemFile
 
 if TYPE_CHECKING:
@@ -31,8 +30,6 @@ _RIFF_LIMIT_BYTES = 2**32 - 2**20
 """RIFF counts bytes in 32 bits; a mebibyte is left for the headers."""
 
 _ROOM_FOR_A_HEADER_BYTES = 2**16
-
-_NO_SPACE = (errno.ENOSPC, errno.EDQUOT)
 
 
 def pcm_bytes(frames: int, channels: int, bit_depth: BitDepth) -> int:
@@ -76,7 +73,7 @@ class StemWriter:
         stem: `vocals`, `drums`, ...
         stem_format: `wav` or `flac`.
         bit_depth: `16`, `24` or `32f`.
-        expected_frames: what the file will about hold, to choose its container.
+        expected_frames: what the file will about hold, to choose its container; 0 if unknown.
         channels: of every block.
 
     Raises:
@@ -178,8 +175,7 @@ def write_error(folder: Path, error: Exception) -> StemsplitError:
 
     libsndfile reports neither reliably, so the disk itself is asked as well.
     """
-    code = getattr(error, "errno", None)
-    if code in _NO_SPACE or "No space left" in str(error) or _has_no_room(folder):
+    if says_disk_is_full(error) or "No space left" in str(error) or _has_no_room(folder):
         return DiskFullError(
             "The disk of the output folder is full.",
             "Make room, or name another folder with -o, and run the same command again.",

@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 import soxr
 
+from stemsplit.job import STEREO
+
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
     from numpy.typing import NDArray
-
-STEREO = 2
 
 
 def to_stereo(blocks: Iterable[NDArray[np.float32]]) -> Iterator[NDArray[np.float32]]:

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, cast
 
 from stemsplit.audio.decode import Decoder
 from stemsplit.audio.encode import StemWriter, free_bytes, pcm_bytes
-from stemsplit.audio.resample import STEREO, resample, to_stereo
+from stemsplit.audio.resample import resample, to_stereo
 from stemsplit.audio.stft import ScipyTransform
 from stemsplit.child.separate import separate
 from stemsplit.entry import resolve
@@ -30,7 +30,7 @@ from stemsplit.errors import (
     StemsplitError,
     UnwritableError,
 )
-from stemsplit.job import MODEL_SAMPLE_RATE, Reason
+from stemsplit.job import MODEL_SAMPLE_RATE, STEREO, Reason
 from stemsplit.messages import (
     Failed,
     Finished,
@@ -135,7 +135,8 @@ def _require_mono_or_stereo(source: Decoder) -> None:
 
 
 def _expected_frames(info: AudioInfo) -> int:
-    return round(info.frames * MODEL_SAMPLE_RATE / info.sample_rate)
+    """Length of the stems, 0 where the file does not say how long it is."""
+    return round((info.frames or 0) * MODEL_SAMPLE_RATE / info.sample_rate)
 
 
 def _require_room(task: Task, frames: int) -> None:
@@ -155,9 +156,9 @@ def _require_room(task: Task, frames: int) -> None:
 def _load_engine(task: Task) -> Engine:
     try:
         load = cast("EngineLoader", resolve(task.settings.engine))
-    except ImportError as error:
+    except Exception as error:  # broken installations raise all kinds
         raise EngineError(
-            f"The engine cannot be imported ({error}).",
+            f"The engine cannot be imported ({type(error).__name__}: {error}).",
             "Reinstall stemsplit in a fresh virtual environment of Python 3.11.",
         ) from error
     return load(task.settings.model, Path(os.fsdecode(task.model_folder)), task.settings.threads)
@@ -199,6 +200,11 @@ def _write_stems(
                 writer.write(block)
             frames += len(blocks[0])
             send(pipe, Progress(audio_seconds=frames / MODEL_SAMPLE_RATE))
+        if frames == 0:
+            raise BadInputError(
+                f"{quoted(task.job.source_path.name)} is shorter than one sample at 44.1 kHz.",
+                "There is nothing in it to separate.",
+            )
         return tuple(writer.finish() for writer in writers)
     finally:
         for writer in writers:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from stemsplit.audio.stft import OverlapAdd, Transform, frames_of, segments
+from stemsplit.job import STEREO
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -18,8 +19,6 @@ if TYPE_CHECKING:
 
     from stemsplit.audio.stft import Segment
     from stemsplit.child.engines import Engine
-
-CHANNELS = 2
 
 
 def separate(
@@ -36,8 +35,8 @@ def separate(
         for each segment one array of `(frames, 2)` float32 for each of the engine's stems, all of
         the same length. Put together they are exactly as long as the mix.
     """
-    adders = [[OverlapAdd() for _ in range(CHANNELS)] for _ in engine.stems]
-    for segment in segments(blocks, CHANNELS):
+    adders = [[OverlapAdd() for _ in range(STEREO)] for _ in engine.stems]
+    for segment in segments(blocks, STEREO):
         spectra = [transform.forward(frames_of(channel)) for channel in segment.samples]
         masks = engine.masks(_magnitudes(spectra, engine.bins))
         yield tuple(
@@ -47,7 +46,7 @@ def separate(
 
 
 def _magnitudes(spectra: list[NDArray[np.complex64]], bins: int) -> NDArray[np.float32]:
-    magnitudes = np.empty((len(spectra[0]), bins, CHANNELS), np.float32)
+    magnitudes = np.empty((len(spectra[0]), bins, STEREO), np.float32)
     for channel, spectrum in enumerate(spectra):
         np.abs(spectrum[:, :bins], out=magnitudes[:, :, channel])
     return magnitudes
@@ -61,7 +60,7 @@ def _resynthesise(
     transform: Transform,
 ) -> NDArray[np.float32]:
     bins = mask.shape[1]
-    stem = np.empty((segment.settled.stop - segment.settled.start, CHANNELS), np.float32)
+    stem = np.empty((segment.settled.stop - segment.settled.start, STEREO), np.float32)
     for channel, (spectrum, adder) in enumerate(zip(spectra, adders, strict=True)):
         masked = np.zeros_like(spectrum)  # above the bins that the network sees, masks are zero
         np.multiply(spectrum[:, :bins], mask[:, :, channel], out=masked[:, :bins])

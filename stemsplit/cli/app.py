@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import signal
 import sys
 import traceback
@@ -54,35 +55,49 @@ def run(arguments: Sequence[str] | None = None) -> int:
         the exit code.
     """
     tokens = list(sys.argv[1:] if arguments is None else arguments)
-    for name in ("SIGTERM", "SIGHUP"):
-        if hasattr(signal, name):
-            signal.signal(getattr(signal, name), _stop)
+    _prepare_process()
     try:
         code = app(tokens, exit_on_error=False, print_error=False, result_action="return_value")
-    except CycloptsError as error:
-        _say(str(error), "Try `stemsplit --help`.")
-        return ExitCode.USAGE
-    except StemsplitError as error:
-        if "--verbose" in tokens:
-            traceback.print_exc()
-        _say(error.message, error.remedy)
-        return error.exit_code
-    except KeyboardInterrupt:
-        _say("Interrupted; finished tracks are kept and nothing is half-written.")
-        return ExitCode.INTERRUPTED
-    except _StoppedBySignalError as stop:
-        _say("Stopped; finished tracks are kept and nothing is half-written.")
-        return stop.exit_code
     except BrokenPipeError:  # `stemsplit ... | head`
         sys.stderr.close()
         return ExitCode.ERROR
+    except (Exception, KeyboardInterrupt, _StoppedBySignalError) as error:  # noqa: BLE001 - a person gets a sentence
+        if not {"--verbose", "-v"}.isdisjoint(tokens) and isinstance(error, Exception):
+            traceback.print_exc()
+        message, remedy, failed = _account(error)
+        print(printable(" ".join(f"stemsplit: {message} {remedy}".split())), file=sys.stderr)
+        return failed
     return int(code or 0)
+
+
+def _prepare_process() -> None:
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # a file's name must not end a batch
+            stream.reconfigure(errors="backslashreplace")
+    for name in ("SIGTERM", "SIGHUP"):
+        number = getattr(signal, name, None)
+        if number is not None and signal.getsignal(number) is not signal.SIG_IGN:  # nohup
+            signal.signal(number, _stop)
+
+
+def _account(error: BaseException) -> tuple[str, str, int]:
+    """Give what is wrong, what to do, and the exit code."""
+    kept = "finished tracks are kept and nothing is half-written."
+    match error:
+        case CycloptsError():
+            return str(error), "Try `stemsplit --help`.", ExitCode.USAGE
+        case StemsplitError():
+            return error.message, error.remedy, error.exit_code
+        case KeyboardInterrupt():
+            return f"Interrupted; {kept}", "", ExitCode.INTERRUPTED
+        case _StoppedBySignalError():
+            return f"Stopped; {kept}", "", error.exit_code
+    return (
+        f"Something unforeseen happened ({type(error).__name__}: {error}).",
+        "Finished tracks are kept. Run it again with --verbose, and report this.",
+        ExitCode.ERROR,
+    )
 
 
 def _stop(number: int, _frame: FrameType | None) -> NoReturn:
     raise _StoppedBySignalError(number)
-
-
-def _say(message: str, remedy: str = "") -> None:
-    line = " ".join(f"stemsplit: {message} {remedy}".split())
-    print(printable(line), file=sys.stderr)

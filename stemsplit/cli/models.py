@@ -69,7 +69,7 @@ def import_model(name: str, source: Path, /) -> int:
     """
     weights = find(name).weights
     folder = fetching.import_from(weights, source)
-    unchecked = sorted({name for name in WEIGHTS_FILES if name not in weights.file_sha256})
+    unchecked = [name for name in WEIGHTS_FILES if name not in weights.file_sha256]
     print(f"{weights.name}: {printable(folder)}")
     if unchecked:
         _note(
@@ -101,7 +101,9 @@ def verify(names: Annotated[list[str], Parameter(negative=())] | None = None, /)
             print(f"{weights.name}: {printable(str(error))}", file=sys.stderr)
             code = error.exit_code
         else:
-            print(f"{weights.name}: ok, {printable(folder)}")
+            unknown = store.unchecked(weights, folder)
+            also = f" (no checksum is known of {', '.join(unknown)})" if unknown else ""
+            print(f"{weights.name}: ok{also}, {printable(folder)}")
     return code
 
 

@@ -12,7 +12,7 @@ from stemsplit.job import BitDepth, Settings, StemFormat
 
 
 def separate(
-    inputs: Annotated[list[Path], Parameter(negative=())],
+    inputs: Annotated[list[str], Parameter(negative=())],
     /,
     *,
     output: Annotated[Path, Parameter(name=["--output", "-o"])],

@@ -56,8 +56,8 @@ class JsonDisplay(Display):
 
     def show(self, event: Event) -> None:
         """Print the event at once."""
-        sys.stdout.write(msgspec.json.encode(event).decode() + "\n")
-        sys.stdout.flush()
+        sys.stdout.buffer.write(msgspec.json.encode(event) + b"\n")
+        sys.stdout.buffer.flush()
 
     def __enter__(self) -> Self:
         """Nothing to prepare."""
@@ -95,9 +95,7 @@ class TextDisplay(Display):
         self._ended = 0
 
     def __enter__(self) -> Self:
-        """Start drawing bars."""
-        if self._drawn:
-            self._bars.start()
+        """Nothing to prepare: the first track starts the bars."""
         return self
 
     def __exit__(self, *_exception: object) -> None:
@@ -117,7 +115,9 @@ class TextDisplay(Display):
             case events.Note():
                 self._print(self._err, event.text)
             case events.TrackSkipped():
-                self._print(self._out, f"skipped: {_name(event.source)} is done already")
+                self._print(
+                    self._out, f"{self._count()} skipped: {_name(event.source)} is done already"
+                )
             case events.TrackDone():
                 self._done(event)
             case events.TrackFailed():
@@ -126,14 +126,18 @@ class TextDisplay(Display):
                 self._summary(event)
 
     def _start_bar(self, event: events.TrackStarted) -> None:
+        if self._drawn:
+            self._bars.start()
         self._bar_of[event.source] = self._bars.add_task(
             _name(event.source), total=event.audio_seconds
         )
         if self._verbose:
+            seconds = event.audio_seconds
+            length = "of unknown length" if seconds is None else clock_time(seconds)
             self._print(
                 self._err,
                 f"{_name(event.source)}: {event.format}, {event.sample_rate} Hz, "
-                f"{event.channels} channels, {clock_time(event.audio_seconds)}; "
+                f"{event.channels} channels, {length}; "
                 f"libraries {'preloaded' if event.preloaded else 'loaded in the child'}",
             )
 
@@ -154,7 +158,9 @@ class TextDisplay(Display):
 
     def _failed(self, event: events.TrackFailed) -> None:
         self._end_bar(event.source)
-        self._err.print(f"failed: {event.source}: {event.message} {event.remedy}".rstrip())
+        self._err.print(
+            f"{self._count()} failed: {event.source}: {event.message} {event.remedy}".rstrip()
+        )
         if self._verbose and event.detail:
             self._err.print(event.detail.rstrip())
 

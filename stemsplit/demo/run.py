@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from stemsplit.events import Event
     from stemsplit.models.fetch import Progress
 
-SONG_NAME = "song"
+SONG_NAME = "demo-song"
 MARGIN_DB = 9.0
 """What every stem must gain over the mix. The 2stems model gains 13.7 and 12.1 dB on this song."""
 

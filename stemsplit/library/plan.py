@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING
 
 from stemsplit.errors import UsageError
@@ -26,15 +27,29 @@ def folder_name(track: Path) -> str:
     return name if name.strip(".") else track.name.replace(".", "_")
 
 
-def plan(tracks: Iterable[Track], output: Path, stems: tuple[str, ...]) -> list[Job]:
+def plan(
+    tracks: Iterable[Track], output: Path, stems: tuple[str, ...], stem_names: frozenset[str]
+) -> list[Job]:
     """Give each track a folder of its own below `output`: its relative folder and its name.
+
+    Stems of an earlier run that lie among the inputs, as they do where a library is separated into
+    itself, are no tracks: files that bear a stem's name in the folder of another track's stems.
+
+    Args:
+        tracks: what was found.
+        output: the folder for all stems.
+        stems: of the model.
+        stem_names: every name that a stem of any model has.
 
     Raises:
         UsageError: if two tracks would get the same folder.
     """
+    placed = [(track, output / track.folder / folder_name(track.path)) for track in tracks]
+    folders = {os.path.realpath(destination) for _, destination in placed}
     jobs: dict[str, Job] = {}
-    for track in tracks:
-        destination = output / track.folder / folder_name(track.path)
+    for track, destination in placed:
+        if track.path.stem in stem_names and os.path.realpath(track.path.parent) in folders:
+            continue
         job = Job.of(track.path, destination, stems)
         # Case is folded because most people's file systems fold it.
         earlier = jobs.setdefault(str(destination).casefold(), job)

@@ -7,7 +7,7 @@ import shutil
 import uuid
 from typing import TYPE_CHECKING
 
-from stemsplit.errors import DiskFullError, UnwritableError
+from stemsplit.errors import DiskFullError, UnwritableError, says_disk_is_full
 from stemsplit.text import quoted
 
 if TYPE_CHECKING:
@@ -17,8 +17,6 @@ if TYPE_CHECKING:
 WORK_PREFIX = ".stemsplit-"
 """Begins the name of every work folder; the dot hides it from people and from `scan`."""
 
-_ERROR_NO_SPACE = 28
-
 
 def check_writable(output: Path) -> None:
     """Make the output folder if need be and try to write there.
@@ -27,7 +25,7 @@ def check_writable(output: Path) -> None:
         UnwritableError: if that fails.
         DiskFullError: if it fails for want of room.
     """
-    _remove(make_work_folder(output / "track"), or_fail=True)
+    make_work_folder(output / "track").rmdir()
 
 
 def make_work_folder(destination: Path) -> Path:
@@ -48,18 +46,22 @@ def make_work_folder(destination: Path) -> Path:
 def publish(work: Path, destination: Path, file_names: Iterable[str]) -> None:
     """Make the finished files of `work` visible in `destination`.
 
-    Where `destination` does not exist, one rename shows all files at once. Where it does, each
-    file is renamed into it, over an older one of the same name; other files there stay.
+    Where `destination` does not exist or is empty, one rename shows all files at once. Where it
+    holds files, each stem is renamed into it, over an older one of the same name, and other files
+    there stay; each stem is then old or new as a whole, but a power cut between two renames can
+    leave a new one beside an old one.
 
     Raises:
         UnwritableError: if a rename fails.
     """
     try:
-        if destination.exists():
+        if destination.is_dir() and any(destination.iterdir()):
             for name in file_names:
                 (work / name).replace(destination / name)
             work.rmdir()
         else:
+            if destination.is_dir():
+                destination.rmdir()
             work.rename(destination)
         _fsync_folder(destination)
         _fsync_folder(destination.parent)
@@ -69,11 +71,7 @@ def publish(work: Path, destination: Path, file_names: Iterable[str]) -> None:
 
 def discard(work: Path) -> None:
     """Remove a work folder with whatever a child left in it; never raises."""
-    _remove(work, or_fail=False)
-
-
-def _remove(work: Path, *, or_fail: bool) -> None:
-    shutil.rmtree(work, ignore_errors=not or_fail)
+    shutil.rmtree(work, ignore_errors=True)
 
 
 def _fsync_folder(folder: Path) -> None:
@@ -88,7 +86,7 @@ def _fsync_folder(folder: Path) -> None:
 
 
 def _refused(folder: Path, error: OSError) -> UnwritableError | DiskFullError:
-    if error.errno == _ERROR_NO_SPACE:
+    if says_disk_is_full(error):
         return DiskFullError(
             f"The disk of {quoted(folder)} is full.",
             "Make room, or name another folder with -o, and run the same command again.",

@@ -6,6 +6,7 @@ Looks at names only: whether a file really is audio is for the child to find out
 from __future__ import annotations
 
 import os
+import stat
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -51,44 +52,68 @@ class Problem:
     remedy: str
 
 
-def scan(inputs: Iterable[Path]) -> Iterator[Track | Problem]:
+def scan(inputs: Iterable[Path], output: Path | None = None) -> Iterator[Track | Problem]:
     """Find the tracks of `inputs`, each file once, in the order given.
 
     A folder gives the audio files below it, sorted by path, hidden ones left out and links to
     folders not followed. A file gives itself.
+
+    Args:
+        inputs: files and folders.
+        output: the folder for the stems; left out where it lies below an input.
     """
     seen: set[str] = set()
     for path in inputs:
-        found: Iterable[Track | Problem]
-        if path.is_dir():
-            found = _below(path)
-        elif path.exists():
-            found = [Track(path=path, folder=Path())]
-        else:
-            found = [
-                Problem(
-                    path=path, message=f"{quoted(path)} does not exist.", remedy="Check the path."
-                )
-            ]
-        for one in found:
+        for one in _found(path, output):
             identity = os.path.realpath(one.path)
-            if identity not in seen:
+            if isinstance(one, Problem) or identity not in seen:
                 seen.add(identity)
                 yield one
 
 
-def _below(top: Path) -> Iterator[Track | Problem]:
+def _found(path: Path, output: Path | None) -> Iterator[Track | Problem]:
+    try:
+        mode = path.stat().st_mode
+    except FileNotFoundError:
+        message = f"{quoted(path)} does not exist."
+        yield Problem(path=path, message=message, remedy="Check the path.")
+    except OSError as error:
+        yield _unreadable(path, error)
+    else:
+        if stat.S_ISDIR(mode):
+            yield from _below(path, output)
+        else:
+            yield Track(path=path, folder=Path())
+
+
+def _below(top: Path, output: Path | None) -> Iterator[Track | Problem]:
+    skipped = None if output is None else os.path.realpath(output)
+    refused: list[OSError] = []
     empty = True
-    for folder, folders, files in os.walk(top):
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
+    for folder, folders, files in os.walk(top, onerror=refused.append):
+        folders[:] = sorted(
+            name
+            for name in folders
+            if not name.startswith(".") and os.path.realpath(Path(folder, name)) != skipped
+        )
         for name in sorted(files):
             if not name.startswith(".") and Path(name).suffix.lower() in AUDIO_SUFFIXES:
                 empty = False
                 path = Path(folder, name)
                 yield Track(path=path, folder=path.parent.relative_to(top))
-    if empty:
+    for error in refused:
+        yield _unreadable(Path(error.filename or top), error)
+    if empty and not refused:
         yield Problem(
             path=top,
             message=f"The folder {quoted(top)} holds no audio files.",
             remedy="Check the path, or name the files themselves if their endings are unusual.",
         )
+
+
+def _unreadable(path: Path, error: OSError) -> Problem:
+    return Problem(
+        path=path,
+        message=f"{quoted(path)} cannot be read ({error.strerror}).",
+        remedy="Check the path and its permissions.",
+    )

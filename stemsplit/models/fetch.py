@@ -7,16 +7,18 @@ for a model.
 
 from __future__ import annotations
 
+import lzma
 import os
 import shutil
 import subprocess
 import sys
 import tarfile
 import zipfile
+import zlib
 from pathlib import Path, PurePosixPath
 from typing import IO, TYPE_CHECKING, Protocol
 
-from stemsplit.errors import ModelError
+from stemsplit.errors import ModelError, says_disk_is_full
 from stemsplit.models import store
 from stemsplit.models.catalogue import COMPANION_FILES, RELEASE_URL, WEIGHTS_FILES
 
@@ -29,6 +31,17 @@ LARGEST_FILE_BYTES = 2**30
 """Five times the largest published file; an archive that holds a larger one is refused."""
 
 _CONNECT_SECONDS = 30
+
+_BROKEN_ARCHIVE = (
+    OSError,
+    EOFError,
+    RuntimeError,  # zipfile: encrypted, or a method it does not know
+    lzma.LZMAError,
+    tarfile.TarError,
+    zipfile.BadZipFile,
+    zlib.error,
+)
+"""What the standard library raises on archives that are damaged or of a strange kind."""
 
 
 class Progress(Protocol):
@@ -54,6 +67,7 @@ def release_url() -> str:
 def fetch(
     weights: Weights,
     *,
+    only_if_missing: bool = False,
     progress: Callable[[str], Progress] | None = None,
     note: Callable[[str], None] = lambda _text: None,
 ) -> Path:
@@ -64,6 +78,7 @@ def fetch(
 
     Args:
         weights: which.
+        only_if_missing: use what is there by the time that this process has its turn.
         progress: makes a progress display for the file name it is given.
         note: is told what a person may want to know.
 
@@ -74,6 +89,8 @@ def fetch(
         ModelError: if neither source gives the right files, or they cannot be written.
     """
     with store.filling(weights) as incoming:
+        if only_if_missing and store.is_present(weights):  # another process was quicker
+            return store.verify(weights)
         try:
             archive = _download_release(weights, incoming, progress)
             source = release_url()
@@ -104,7 +121,7 @@ def ensure(
     """
     if not store.is_present(weights):
         note(f"the model {weights.name} is not on this machine yet; fetching it")
-        return fetch(weights, progress=progress, note=note)
+        return fetch(weights, only_if_missing=True, progress=progress, note=note)
     return store.verify(weights)
 
 
@@ -189,7 +206,9 @@ def _unpack_and_install(weights: Weights, source: Path, incoming: Path, origin: 
         else:
             with tarfile.open(source) as archive:
                 _copy_known(_files_of_tar(archive), unpacked)
-    except (OSError, EOFError, tarfile.TarError, zipfile.BadZipFile) as error:
+    except _BROKEN_ARCHIVE as error:
+        if says_disk_is_full(error):
+            raise
         raise ModelError(
             f"“{source.name}” cannot be unpacked ({error}).", "Fetch or copy it again."
         ) from error

@@ -20,7 +20,8 @@ import msgspec
 import platformdirs
 
 from stemsplit.errors import ModelError
-from stemsplit.models.catalogue import COMPANION_FILES, WEIGHTS_FILES
+from stemsplit.models.catalogue import COMPANION_FILES, RELEASE_URL, WEIGHTS_FILES
+from stemsplit.text import quoted
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -65,12 +66,8 @@ def is_present(weights: Weights) -> bool:
     return folder.is_dir() and any(folder.iterdir())
 
 
-def verify(weights: Weights, folder: Path | None = None) -> Path:
+def verify(weights: Weights) -> Path:
     """Hold every file of `weights` against its checksum.
-
-    Args:
-        weights: which.
-        folder: where; their place in the folder of models if None.
 
     Returns:
         the folder.
@@ -78,25 +75,38 @@ def verify(weights: Weights, folder: Path | None = None) -> Path:
     Raises:
         ModelError: if a file is missing or altered; it names the file and the remedy.
     """
-    folder = folder or weights_folder(weights)
+    folder = weights_folder(weights)
     remedy = f"Run `stemsplit models fetch {weights.name}` to get it again."
     if not folder.is_dir():
-        raise ModelError(
-            f"The model {weights.name} is not on this machine.",
-            f"Run `stemsplit models fetch {weights.name}`.",
-        )
+        raise ModelError(f"The model {weights.name} is not on this machine.", remedy)
+    if fault := _fault(weights, folder):
+        name, what = fault
+        raise ModelError(f"The model file {quoted(folder / name)} {what}.", remedy)
+    return folder
+
+
+def unchecked(weights: Weights, folder: Path) -> list[str]:
+    """List the weights' files whose checksum neither the catalogue nor the manifest knows."""
+    manifest = read_manifest(folder)
+    known = {*weights.file_sha256, *(manifest.sha256 if manifest else ())}
+    return [name for name in WEIGHTS_FILES if name not in known]
+
+
+def _fault(weights: Weights, folder: Path) -> tuple[str, str] | None:
+    """Find the first file that is not as it should be, and say what is wrong with it."""
     manifest = read_manifest(folder)
     expected = dict.fromkeys(WEIGHTS_FILES, "") | (manifest.sha256 if manifest else {})
     for name, checksum in (expected | weights.file_sha256).items():
         file = folder / name
         if not file.is_file():
-            raise ModelError(f"The model file “{file}” is missing.", remedy)
-        if checksum and sha256_of(file) != checksum:
-            raise ModelError(
-                f"The model file “{file}” is not the one that was published: its SHA-256 differs.",
-                remedy,
-            )
-    return folder
+            return name, "is missing"
+        try:
+            actual = sha256_of(file)
+        except OSError as error:
+            return name, f"cannot be read ({error.strerror})"
+        if checksum and actual != checksum:
+            return name, "is not the one that was published: its SHA-256 differs"
+    return None
 
 
 def read_manifest(folder: Path) -> Manifest | None:
@@ -141,7 +151,12 @@ def install(weights: Weights, incoming: Path, source: str) -> Path:
     Raises:
         ModelError: if a file is missing or is not the published one; what was there stays.
     """
-    verify(weights, incoming)
+    if fault := _fault(weights, incoming):
+        name, what = fault
+        raise ModelError(
+            f"The model file {quoted(name)} of {quoted(source)} {what}.",
+            f"Get {weights.name}.tar.gz from {RELEASE_URL}.",
+        )
     names = [name for name in (*WEIGHTS_FILES, *COMPANION_FILES) if (incoming / name).is_file()]
     manifest = Manifest(source=source, sha256={name: sha256_of(incoming / name) for name in names})
     (incoming / MANIFEST).write_bytes(msgspec.json.format(msgspec.json.encode(manifest)))

@@ -10,12 +10,14 @@ from __future__ import annotations
 import contextlib
 import multiprocessing
 import os
+import signal
 import sys
 from dataclasses import dataclass
 from multiprocessing import forkserver
-from typing import TYPE_CHECKING, Literal, Self
+from typing import TYPE_CHECKING, Any, Literal, Self
 
 from stemsplit.entry import enter
+from stemsplit.errors import EngineError
 from stemsplit.messages import Task, encode_task
 
 if TYPE_CHECKING:
@@ -57,6 +59,9 @@ class Child:
 class Launcher:
     """Starts children. A context manager: at its end the fork server is gone.
 
+    `multiprocessing` has one fork server a program. Where the program runs one of its own already,
+    that one is used as it is and left running; children then import for themselves.
+
     Args:
         preload: modules for the fork server to import before the first child.
         start_method: `forkserver` or `spawn`; the better one of this system if None.
@@ -73,6 +78,7 @@ class Launcher:
         """Choose the start method; nothing is started yet."""
         self.start_method: StartMethod = start_method or default_start_method()
         self._program = program
+        self._owns_server = False
         self._context: ForkServerContext | SpawnContext = (
             multiprocessing.get_context("forkserver")
             if self.start_method == "forkserver"
@@ -83,25 +89,44 @@ class Launcher:
     def __enter__(self) -> Self:
         """Start the fork server, which then imports while the supervisor goes on."""
         if self.start_method == "forkserver":
-            with child_environment():
+            self._owns_server = _fork_server()._forkserver_pid is None  # noqa: SLF001
+            with child_environment(), _interrupts_held():
                 forkserver.ensure_running()
         return self
 
     def __exit__(self, *_exception: object) -> None:
         """End the fork server: it holds hundreds of megabytes that nobody needs any more."""
-        if self.start_method == "forkserver":
-            # The standard library has no public way to end it before the program ends.
-            forkserver._forkserver._stop()  # type: ignore[attr-defined]  # noqa: SLF001
+        if self._owns_server:
+            _end_fork_server()
 
     def start(self, task: Task) -> Child:
-        """Start a child for `task`."""
+        """Start a child for `task`.
+
+        Raises:
+            EngineError: if the fork server cannot be kept alive.
+        """
+        try:
+            return self._start(task)
+        except (EOFError, OSError):
+            # The server is gone: killed, or ended by what it imports. Without a preload the child
+            # does the importing, and can say what is wrong with it.
+            self._context.set_forkserver_preload(["stemsplit.entry"])
+        try:
+            return self._start(task)
+        except (EOFError, OSError) as error:
+            raise EngineError(
+                f"No child process can be started ({type(error).__name__}: {error}).",
+                "Close other programs; reinstall stemsplit if that does not help.",
+            ) from error
+
+    def _start(self, task: Task) -> Child:
         ours, theirs = self._context.Pipe(duplex=False)
         process = self._context.Process(
             target=enter,
             args=(self._program, theirs, encode_task(task)),
             daemon=True,
         )
-        with child_environment():
+        with child_environment(), _interrupts_held():
             process.start()
         theirs.close()
         return Child(task=task, process=process, pipe=ours)
@@ -110,6 +135,37 @@ class Launcher:
 def default_start_method() -> StartMethod:
     """Give the start method that is safe and quick on this system."""
     return "forkserver" if sys.platform == "linux" else "spawn"
+
+
+def _fork_server() -> Any:  # noqa: ANN401 - the standard library declares no type for it
+    """Give the program's one fork server; there is no public way to ask for it or to end it."""
+    return forkserver._forkserver  # noqa: SLF001
+
+
+def _end_fork_server() -> None:
+    """End the fork server, also in the midst of its imports."""
+    server = _fork_server()
+    if server._forkserver_pid is not None:  # noqa: SLF001
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(server._forkserver_pid, signal.SIGTERM)  # noqa: SLF001
+    server._stop()  # noqa: SLF001
+
+
+@contextlib.contextmanager
+def _interrupts_held() -> Iterator[None]:
+    """Hold Ctrl-C back from processes that are started meanwhile; they inherit the mask.
+
+    A terminal sends it to them as well, and while they import they would answer with a traceback.
+    The supervisor gets it as soon as this ends.
+    """
+    if not hasattr(signal, "pthread_sigmask"):  # Windows
+        yield
+        return
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 @contextlib.contextmanager

@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from stemsplit.supervisor.launch import Child, Launcher
 
 LOG_TAIL_BYTES = 4096
+LARGEST_MESSAGE_BYTES = 2**20
+"""Far more than any message; a child that announces more is broken."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -164,7 +166,7 @@ class Pool:
     def _messages(self, one: _Running) -> Iterator[Message]:
         while one.pipe_open and one.child.pipe.poll():
             try:
-                message = decode(one.child.pipe.recv_bytes())
+                message = decode(one.child.pipe.recv_bytes(LARGEST_MESSAGE_BYTES))
             except (EOFError, OSError, msgspec.DecodeError):
                 one.pipe_open = False
                 one.must_end_by = self._clock() + self._timings.close

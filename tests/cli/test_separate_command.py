@@ -156,7 +156,7 @@ def test_what_is_done_is_not_done_again(
     first = vocals.stat().st_mtime_ns
     again = stemsplit("separate", song_file, "-o", "out")
     assert again.code == 0
-    assert "done already" in again.out
+    assert "[1/1] skipped: song.wav is done already" in again.out
     assert vocals.stat().st_mtime_ns == first
     redone = stemsplit("separate", song_file, "-o", "out", "--overwrite")
     assert redone.code == 0
@@ -292,3 +292,34 @@ def test_a_stopped_batch_leaves_nothing_half_written(
         assert time.monotonic() - began < 10
         assert "nothing is half-written" in running.stderr.read()
     assert list((tmp_path / "out").iterdir()) == []
+
+
+def test_an_interrupt_while_libraries_load(song_file: Path, tmp_path: Path) -> None:
+    """Ctrl-C reaches every process of the terminal; only the supervisor answers, in one line."""
+    with subprocess.Popen(
+        [COMMAND, "separate", song_file, "-o", "out", "--json"],
+        cwd=tmp_path,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    ) as running:
+        assert running.stdout is not None
+        assert '"batch_started"' in running.stdout.readline()
+        time.sleep(1)
+        os.killpg(running.pid, signal.SIGINT)
+        assert running.wait(timeout=30) == 130
+        assert running.stderr is not None
+        assert len(running.stderr.read().splitlines()) == 1
+    assert list((tmp_path / "out").iterdir()) == []
+
+
+def test_a_name_outside_the_output_s_encoding(
+    stemsplit: Callable[..., Any], song_file: Path, tmp_path: Path
+) -> None:
+    """Redirected into a file of a narrow encoding, names are spelled out and nothing ends."""
+    (tmp_path / "歌.wav").write_bytes(song_file.read_bytes())
+    ran = stemsplit("separate", "歌.wav", "-o", "out", PYTHONIOENCODING="cp1252")
+    assert ran.code == 0
+    assert "\\u6b4c.wav" in ran.out
+    assert (tmp_path / "out/歌/vocals.wav").exists()

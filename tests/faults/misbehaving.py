@@ -54,6 +54,12 @@ def send_garbage(pipe: Connection, _task: bytes) -> None:
     time.sleep(60)
 
 
+def announce_too_much(pipe: Connection, _task: bytes) -> None:
+    """Begin a message of two gigabytes, and stay."""
+    os.write(pipe.fileno(), (2**31 - 1).to_bytes(4, "big") + b"little")
+    time.sleep(60)
+
+
 def crash_after_the_result(pipe: Connection, _task: bytes) -> None:
     """Report a result, then crash."""
     send(pipe, RESULT)

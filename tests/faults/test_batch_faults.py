@@ -98,6 +98,80 @@ def test_spawned_children_give_the_same_stems(song_file: Path, tmp_path: Path) -
         assert forked == (tmp_path / "spawned/song" / stem).read_bytes()
 
 
+@pytest.mark.parametrize("tracks", [1, 2, 3])
+def test_two_at_a_time_finish_every_track(song_file: Path, tmp_path: Path, tracks: int) -> None:
+    """Work folders live as long as their children, also when no further track is waiting."""
+    sources = [tmp_path / f"{number}.wav" for number in range(tracks)]
+    for source in sources:
+        source.write_bytes(song_file.read_bytes())
+    out = tmp_path / "out"
+    result = separate(sources, out, Settings(engine="fake_engines:half"), jobs=2)
+    assert [outcome.reason for outcome in result.outcomes] == [Reason.DONE] * tracks
+    assert sorted(path.name for path in out.iterdir()) == [source.stem for source in sources]
+
+
+@pytest.mark.parametrize("below", ["", "stems"])
+def test_a_library_is_separated_into_itself_once(
+    song_file: Path, tmp_path: Path, below: str
+) -> None:
+    """The second run finds its own stems and takes them for what they are."""
+    music = tmp_path / "music"
+    music.mkdir()
+    (music / "song.wav").write_bytes(song_file.read_bytes())
+    settings = Settings(engine="fake_engines:half")
+    first = separate([music], music / below, settings)
+    again = separate([music], music / below, settings)
+    assert (len(first.outcomes), len(again.outcomes), len(again.skipped)) == (1, 0, 1)
+
+
+def test_a_file_in_the_way_fails_its_own_track_alone(song_file: Path, tmp_path: Path) -> None:
+    """Where a file bears the name of the track's folder, the others go on."""
+    other = tmp_path / "other.wav"
+    other.write_bytes(song_file.read_bytes())
+    out = tmp_path / "out"
+    out.mkdir()
+    (out / "song").write_text("mine")
+    result = separate([song_file, other], out, Settings(engine="fake_engines:half"))
+    assert [outcome.reason for outcome in result.outcomes] == [Reason.OUTPUT_EXISTS, Reason.DONE]
+    assert (out / "song").read_text() == "mine"
+    assert result.exit_code == ExitCode.SOME_FAILED
+
+
+@pytest.mark.parametrize("stem_format", ["wav", "flac"])
+def test_less_than_one_sample_is_too_short(tmp_path: Path, stem_format: str) -> None:
+    """One sample at 192 kHz is none at 44.1: a sentence, and the batch goes on."""
+    short = tmp_path / "short.wav"
+    soundfile.write(short, np.full((1, 2), 0.5), 192_000)
+    result = _separate(short, tmp_path / "out", "fake_engines:half", format=stem_format)
+    assert [outcome.reason for outcome in result.outcomes] == [Reason.BAD_INPUT]
+    assert "shorter than one sample" in result.outcomes[0].message
+
+
+@pytest.mark.parametrize("declared", [0, 2**36 - 1])
+@pytest.mark.parametrize("stem_format", ["wav", "flac"])
+def test_a_flac_whose_length_is_unknown_or_damaged(
+    song: NDArray[np.float32], tmp_path: Path, declared: int, stem_format: str
+) -> None:
+    """As written to a pipe, or with a broken header: all samples, no alarm about disk or length."""
+    path = tmp_path / "piped.flac"
+    soundfile.write(path, song, 44_100)
+    data = bytearray(path.read_bytes())
+    # STREAMINFO follows the marker and a block header; the count is the low 36 bits of bytes 10-17.
+    field = int.from_bytes(data[18:26], "big") >> 36 << 36 | declared
+    data[18:26] = field.to_bytes(8, "big")
+    path.write_bytes(data)
+    (outcome,) = _separate(path, tmp_path, "fake_engines:half", format=stem_format).outcomes
+    assert outcome.reason is Reason.DONE
+    assert outcome.warnings == ()
+    assert {stem.frames for stem in outcome.stems} == {len(song)}
+
+
+def test_an_empty_name_is_refused(tmp_path: Path) -> None:
+    """An unset variable of the shell must not mean the current folder."""
+    with pytest.raises(UsageError, match="empty name"):
+        separate([""], tmp_path)
+
+
 def test_clamped_samples_are_reported(tmp_path: Path) -> None:
     """A stem beyond full scale is clamped with a warning that counts the samples."""
     loud = tmp_path / "loud.wav"

@@ -73,6 +73,7 @@ def _run(program: str, method: StartMethod, folder: Path, tasks: int = 1) -> lis
         ("kill_itself", Reason.CRASHED, "SIGKILL"),
         ("raise_in_main", Reason.CRASHED, "exit code 1"),
         ("send_garbage", Reason.NO_RESULT, "stopped talking"),
+        ("announce_too_much", Reason.NO_RESULT, "stopped talking"),
         ("crash_after_the_result", Reason.CRASHED, "SIGSEGV"),
         ("stay_after_the_result", Reason.DONE, ""),
     ],
@@ -143,3 +144,12 @@ def test_children_die_with_the_supervisor(tmp_path: Path, start_method: StartMet
         supervisor.kill()
     _, alive = psutil.wait_procs(family, timeout=2)
     assert not [process for process in alive if process.status() != psutil.STATUS_ZOMBIE]
+
+
+def test_a_preload_that_breaks_the_fork_server_is_survived(tmp_path: Path) -> None:
+    """A server that its imports have ended is started again without them; the child goes on."""
+    preload = ("breaks_when_imported",)
+    with Launcher(preload, start_method="forkserver", program="misbehaving:behave") as launcher:
+        events = list(Pool(launcher, 1, timings=TIMINGS).run([_task(tmp_path)]))
+    (ended,) = [one for one in events if isinstance(one, Ended)]
+    assert ended.verdict.reason is Reason.DONE

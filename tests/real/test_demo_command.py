@@ -23,6 +23,6 @@ def test_the_demo_shows_a_true_separation(stemsplit: Callable[..., Any], tmp_pat
     for _, mix, separated, gained in rows:
         assert float(gained) == pytest.approx(float(separated) - float(mix), abs=0.11)
         assert float(gained) > 11
-    assert (tmp_path / "stemsplit-demo/song.wav").exists()
-    assert (tmp_path / "stemsplit-demo/song/vocals.wav").exists()
+    assert (tmp_path / "stemsplit-demo/demo-song.wav").exists()
+    assert (tmp_path / "stemsplit-demo/demo-song/vocals.wav").exists()
     assert stemsplit("demo", "--quiet").out == ""

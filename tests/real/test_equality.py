@@ -7,7 +7,7 @@ the same network with transforms in float64, and Spleeter again with its own tra
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
@@ -107,6 +107,24 @@ def test_an_ogg_file_of_several_minutes(
         mix = np.concatenate(list(source.blocks()))
     assert len(mix) == OGG_SECONDS * 44_100
     _hold(two_stems, real_models, mix, table)
+
+
+def test_the_command_s_files_are_spleeter_s_stems(
+    stemsplit: Callable[..., Any], real_models: Path, tmp_path: Path
+) -> None:
+    """From file to file through the installed command, over three segments, in both depths."""
+    path = tmp_path / "song.wav"
+    soundfile.write(path, make_song(30.0).mix, 44_100, subtype="PCM_24")
+    mix, _ = soundfile.read(path, dtype="float32")
+    spleeter = references.spleeter_stems("2stems", real_models, mix)
+    for bit_depth, half_a_step in (("32f", 0.0), ("24", 2.0**-24)):
+        ran = stemsplit("separate", path, "-o", bit_depth, "--bit-depth", bit_depth)
+        assert ran.code == 0, ran.err
+        for stem, theirs in spleeter.items():
+            ours, rate = soundfile.read(tmp_path / bit_depth / "song" / f"{stem}.wav")
+            assert rate == 44_100
+            assert ours.shape == theirs.shape
+            assert np.max(np.abs(ours - theirs)) <= FROM_SPLEETER + half_a_step
 
 
 @pytest.mark.parametrize(

@@ -153,5 +153,5 @@ def test_a_header_whose_samples_are_gone_is_damaged(
     soundfile.write(path, noise, 44_100)
     data = path.read_bytes()
     path.write_bytes(data[: data.index(b"\xff\xf8") + 50])
-    with pytest.raises(BadInputError, match="none can be decoded"):
+    with pytest.raises(BadInputError, match="none of its samples can be decoded"):
         _read(path)

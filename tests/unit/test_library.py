@@ -18,6 +18,7 @@ from stemsplit.library.publish import (
 from stemsplit.library.scan import Problem, Track, scan
 
 STEMS = ("vocals", "accompaniment")
+NAMES = frozenset({*STEMS, "drums"})
 
 
 @pytest.fixture
@@ -74,7 +75,7 @@ def test_inputs_that_lead_nowhere_are_problems(tmp_path: Path) -> None:
 def test_tracks_keep_their_place_below_the_output(tmp_path: Path) -> None:
     """OUT / folder below the input / name without ending."""
     track = Track(path=Path("/music/a/one.two.wav"), folder=Path("a"))
-    (job,) = plan([track], tmp_path, STEMS)
+    (job,) = plan([track], tmp_path, STEMS, NAMES)
     assert job.destination_path == tmp_path / "a" / "one.two"
 
 
@@ -83,9 +84,41 @@ def test_two_tracks_never_share_a_folder(tmp_path: Path, second: str) -> None:
     """A clash is found before any work and names both, also where only the case differs."""
     tracks = [Track(path=Path(path), folder=Path()) for path in ("/x/song.wav", second)]
     with pytest.raises(UsageError) as caught:
-        plan(tracks, tmp_path, STEMS)
+        plan(tracks, tmp_path, STEMS, NAMES)
     assert "/x/song.wav" in caught.value.message
     assert second in caught.value.message
+
+
+def test_stems_of_an_earlier_run_are_no_tracks(tmp_path: Path) -> None:
+    """A library separated into itself: what bears a stem's name beside a track's stems is ours."""
+    library = [
+        "song.wav",
+        "song/vocals.wav",
+        "song/drums.flac",
+        "song/live.wav",
+        "other/vocals.wav",
+    ]
+    tracks = [Track(path=tmp_path / name, folder=Path(name).parent) for name in library]
+    found = [
+        str(job.source_path.relative_to(tmp_path)) for job in plan(tracks, tmp_path, STEMS, NAMES)
+    ]
+    assert found == ["song.wav", "song/live.wav", "other/vocals.wav"]
+
+
+def test_an_output_folder_among_the_inputs_is_left_out(music: Path) -> None:
+    """Stems that lie below the folder of inputs are not found as tracks."""
+    stem = music / "stems" / "top" / "vocals.wav"
+    stem.parent.mkdir(parents=True)
+    stem.touch()
+    assert stem in [one.path for one in scan([music])]
+    assert stem not in [one.path for one in scan([music], music / "stems")]
+
+
+def test_a_name_that_no_system_takes_is_a_problem() -> None:
+    """A name of 300 characters: a sentence, no traceback."""
+    (found,) = scan([Path("x" * 300)])
+    assert isinstance(found, Problem)
+    assert "cannot be read" in found.message
 
 
 @pytest.mark.parametrize("name", ["...wav", "..wav", "....", ".wav", "a.wav", "a"])
@@ -98,7 +131,7 @@ def test_no_name_leads_out_of_the_output_folder(name: str) -> None:
 
 def test_finds_the_stems_that_are_there(tmp_path: Path) -> None:
     """Only stems of the wanted format count."""
-    (job,) = plan([Track(path=Path("song.wav"), folder=Path())], tmp_path, STEMS)
+    (job,) = plan([Track(path=Path("song.wav"), folder=Path())], tmp_path, STEMS, NAMES)
     job.destination_path.mkdir()
     (job.destination_path / "vocals.wav").touch()
     (job.destination_path / "accompaniment.flac").touch()

@@ -210,7 +210,11 @@ def test_import_takes_archives_and_folders(tmp_path: Path, kind: str) -> None:
     assert _contents(import_from(WEIGHTS, source)) == FILES
 
 
-@pytest.mark.parametrize("broken", [b"", b"no archive", ARCHIVE[:1000]])
+FLIPPED = bytearray(ARCHIVE)
+FLIPPED[len(ARCHIVE) // 2] ^= 0xFF
+
+
+@pytest.mark.parametrize("broken", [b"", b"no archive", ARCHIVE[:1000], bytes(FLIPPED)])
 def test_import_refuses_what_is_broken_and_keeps_what_is_there(
     tmp_path: Path, broken: bytes
 ) -> None:
@@ -313,3 +317,31 @@ def test_a_typo_is_answered_with_the_nearest_model(typo: str, near: str) -> None
     with pytest.raises(UsageError) as caught:
         find(typo)
     assert f"Did you mean {near}?" in caught.value.remedy
+
+
+def test_an_import_that_lacks_a_file_names_the_source(tmp_path: Path) -> None:
+    """The sentence speaks of the folder that was given, not of one that is gone again."""
+    source = tmp_path / "brought"
+    source.mkdir()
+    (source / "model.index").write_bytes(FILES["model.index"])
+    with pytest.raises(ModelError, match="is missing") as caught:
+        import_from(WEIGHTS, source)
+    assert str(source) in caught.value.message
+    assert "model.data-00000-of-00001" in caught.value.message
+
+
+def test_a_second_process_uses_what_the_first_one_fetched(release: type[_Release]) -> None:
+    """Whoever waited for another fetch finds the model there, and does not download it again."""
+    fetch(WEIGHTS)
+    fetch(WEIGHTS, only_if_missing=True)
+    assert release.requests == 1
+
+
+def test_says_which_files_cannot_be_checked(models: Path) -> None:
+    """Weights that Spleeter put there and whose checksum nobody knows."""
+    folder = models / "tiny"
+    folder.mkdir(parents=True)
+    for name, data in FILES.items():
+        (folder / name).write_bytes(data)
+    assert store.unchecked(_weights({}), folder) == list(WEIGHTS_FILES)
+    assert store.unchecked(WEIGHTS, folder) == []
