@@ -126,8 +126,15 @@ class Launcher:
             args=(self._program, theirs, encode_task(task)),
             daemon=True,
         )
-        with child_environment(), _interrupts_held():
-            process.start()
+        try:
+            with child_environment(), _interrupts_held():
+                process.start()
+        except BaseException:
+            # An interrupt that was held back comes out here; nobody else knows this child yet.
+            if process.is_alive():
+                process.kill()
+                process.join()
+            raise
         theirs.close()
         return Child(task=task, process=process, pipe=ours)
 
