@@ -99,11 +99,14 @@ def separate(
     Raises:
         UsageError: if the settings contradict each other or two tracks would share a folder.
         ModelError: if the model is missing and cannot be fetched, or is not whole.
+        EngineError: if no child process can be started.
         UnwritableError, DiskFullError: if the output folder cannot be used at all.
         KeyboardInterrupt: as it came; the children are ended and nothing is half-written.
     """
     settings = settings or Settings()
     model = _checked(settings, jobs)
+    if settings.threads is None:
+        settings = msgspec.structs.replace(settings, threads=_share_of_processors(jobs))
     folder = Path(output).absolute()
     found = list(scan(_paths(inputs), folder))
     problems = [one for one in found if isinstance(one, Problem)]
@@ -143,15 +146,17 @@ def _paths(inputs: Iterable[str | os.PathLike[str]]) -> Iterator[Path]:
         yield Path(one)
 
 
-def default_threads(jobs: int) -> int:
+def _share_of_processors(jobs: int) -> int:
     """Share the processors that this process may use among `jobs` children, at least 1 each."""
     available = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else None
-    return max(1, (available or os.cpu_count() or 1) // max(1, jobs))
+    return max(1, (available or os.cpu_count() or 1) // jobs)
 
 
 def _checked(settings: Settings, jobs: int) -> Model:
     if jobs < 1:
         raise UsageError(f"jobs must be 1 or more, not {jobs}.")
+    if settings.threads is not None and settings.threads < 1:
+        raise UsageError(f"threads must be 1 or more, not {settings.threads}.")
     if settings.format == "flac" and settings.bit_depth == "32f":
         raise UsageError(
             "FLAC holds no floating-point samples.", "Use --format wav, or --bit-depth 24."

@@ -47,14 +47,15 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         model: a name of the catalogue, as `stemsplit models list` shows it.
         format: the container of the stems.
         bit_depth: bits a sample; `32f` is 32-bit floating point and goes with `wav` alone.
-        threads: how many threads the network may use in one child, at least 1.
+        threads: how many threads the network may use in one child, at least 1; None shares the
+            processors among the children that run at once.
         engine: `module:function` that builds the engine inside the child.
     """
 
     model: str = "2stems"
     format: StemFormat = "wav"
     bit_depth: BitDepth = "24"
-    threads: int = 1
+    threads: int | None = None
     engine: str = "stemsplit.child.engines.tensorflow:load"
 
 

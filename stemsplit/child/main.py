@@ -161,7 +161,9 @@ def _load_engine(task: Task) -> Engine:
             f"The engine cannot be imported ({type(error).__name__}: {error}).",
             "Reinstall stemsplit in a fresh virtual environment of Python 3.11.",
         ) from error
-    return load(task.settings.model, Path(os.fsdecode(task.model_folder)), task.settings.threads)
+    return load(
+        task.settings.model, Path(os.fsdecode(task.model_folder)), task.settings.threads or 1
+    )
 
 
 def _mix(source: Decoder) -> Iterable[NDArray[np.float32]]:

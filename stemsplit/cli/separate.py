@@ -55,12 +55,7 @@ def separate(
     """
     from stemsplit import batch
 
-    settings = Settings(
-        model=model,
-        format=format,
-        bit_depth=bit_depth,
-        threads=batch.default_threads(jobs),
-    )
+    settings = Settings(model=model, format=format, bit_depth=bit_depth)
     with Display.choose(json=json, quiet=quiet, verbose=verbose) as display:
         result = batch.separate(
             inputs,

@@ -80,7 +80,7 @@ def run_demo(
     result = batch.separate(
         [path],
         output,
-        Settings(threads=batch.default_threads(1)),
+        Settings(),
         overwrite=True,
         on_event=on_event,
         download_progress=download_progress,

@@ -198,6 +198,7 @@ def test_the_demo_fails_when_nothing_was_separated(
     [
         (Settings(format="flac", bit_depth="32f"), "FLAC"),
         (Settings(model="3stems"), "3stems"),
+        (Settings(threads=0), "threads must be 1 or more"),
     ],
 )
 def test_settings_that_contradict_are_refused_at_once(
