@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from stemsplit import __version__, events
+from stemsplit import __version__, events, narrate
 from stemsplit.errors import DiskFullError, ExitCode, StemsplitError, UsageError
 from stemsplit.job import Job, Outcome, Reason, Settings
 from stemsplit.library.plan import existing_stems, plan
@@ -123,7 +123,7 @@ def separate(
     batch = _Batch(settings=settings, output=folder, overwrite=overwrite, tell=on_event)
     to_do = batch.sort_out(planned)
     for problem in problems:
-        batch.tell(_failed_input(problem))
+        batch.tell(narrate.failed_input(problem))
     if to_do:
         check_writable(folder)
         batch.model_folder = ensure(
@@ -197,11 +197,7 @@ class _Batch:
                 )
             elif len(present) == len(job.stems):
                 self.skipped.append(job)
-                self.tell(
-                    events.TrackSkipped(
-                        source=printable(job.source), destination=printable(job.destination)
-                    )
-                )
+                self.tell(narrate.skipped(job))
             elif present:
                 self._end(
                     Outcome(
@@ -256,18 +252,8 @@ class _Batch:
     def _hear(self, heard: Heard) -> None:
         job = heard.task.job
         match heard.message:
-            case Started(info=info, preloaded=preloaded):
-                self.tell(
-                    events.TrackStarted(
-                        source=printable(job.source),
-                        destination=printable(job.destination),
-                        format=f"{info.format} {info.subtype}",
-                        sample_rate=info.sample_rate,
-                        channels=info.channels,
-                        audio_seconds=info.seconds,
-                        preloaded=preloaded,
-                    )
-                )
+            case Started() as started:
+                self.tell(narrate.started(job, started))
             case Progress(audio_seconds=seconds):
                 self.tell(events.TrackProgress(source=printable(job.source), audio_seconds=seconds))
             case Warned(text=text):
@@ -306,7 +292,7 @@ class _Batch:
     def _end(self, outcome: Outcome) -> None:
         self.outcomes.append(outcome)
         self.stopped = self.stopped or (outcome.reason.stops_batch and self._is_everywhere(outcome))
-        self.tell(_done_or_failed(outcome))
+        self.tell(narrate.ended(outcome))
 
     def _is_everywhere(self, outcome: Outcome) -> bool:
         """Tell a folder that cannot be written from an output that cannot be written at all."""
@@ -347,45 +333,3 @@ class _Batch:
 def _failed_to_write(job: Job, error: StemsplitError) -> Outcome:
     reason = Reason.DISK_FULL if isinstance(error, DiskFullError) else Reason.UNWRITABLE
     return Outcome(job=job, reason=reason, message=error.message, remedy=error.remedy)
-
-
-def _failed_input(problem: Problem) -> events.TrackFailed:
-    return events.TrackFailed(
-        source=printable(problem.path),
-        reason=Reason.BAD_INPUT,
-        message=problem.message,
-        remedy=problem.remedy,
-        exit_code=None,
-        detail="",
-    )
-
-
-def _done_or_failed(outcome: Outcome) -> events.TrackDone | events.TrackFailed:
-    job = outcome.job
-    if outcome.reason is Reason.DONE:
-        return events.TrackDone(
-            source=printable(job.source),
-            destination=printable(job.destination),
-            stems=tuple(
-                events.Stem(
-                    stem=stem.stem,
-                    path=printable(job.destination_path / stem.file_name),
-                    frames=stem.frames,
-                    peak=stem.peak,
-                    clipped_samples=stem.clipped_samples,
-                )
-                for stem in outcome.stems
-            ),
-            warnings=outcome.warnings,
-            audio_seconds=outcome.audio_seconds,
-            seconds=outcome.seconds,
-            peak_memory_bytes=outcome.peak_pss_bytes,
-        )
-    return events.TrackFailed(
-        source=printable(job.source),
-        reason=outcome.reason,
-        message=outcome.message,
-        remedy=outcome.remedy,
-        exit_code=outcome.exit_code,
-        detail=outcome.detail,
-    )
