@@ -6,6 +6,7 @@ Also prints, after the tests, the table of differences that the equality tests m
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 from dataclasses import dataclass
@@ -32,6 +33,15 @@ REQUIRE_REAL = bool(os.environ.get("STEMSPLIT_REQUIRE_REAL"))
 """Set by CI: a test of the real engine that would be skipped fails instead."""
 
 COMMAND = Path(sys.executable).with_name("stemsplit")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _signals_are_not_ignored() -> None:
+    """Under nohup, or as a job in the background, ignored signals would be inherited by all."""
+    for name in ("SIGINT", "SIGTERM", "SIGHUP"):
+        number = getattr(signal, name, None)
+        if number is not None and signal.getsignal(number) is signal.SIG_IGN:
+            signal.signal(number, signal.SIG_DFL)
 
 
 @pytest.fixture(scope="session")
