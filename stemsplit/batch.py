@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from stemsplit import __version__, events, narrate
-from stemsplit.errors import DiskFullError, ExitCode, StemsplitError, UsageError
+from stemsplit.errors import ExitCode, StemsplitError, UsageError
 from stemsplit.job import Job, Outcome, Reason, Settings
 from stemsplit.library.plan import existing_stems, plan
 from stemsplit.library.publish import check_writable, discard, make_work_folder, publish
@@ -187,29 +187,26 @@ class _Batch:
         for job in planned:
             present = [] if self.overwrite else existing_stems(job, self.settings.format)
             if job.destination_path.exists() and not job.destination_path.is_dir():
-                self._end(
-                    Outcome(
-                        job=job,
-                        reason=Reason.OUTPUT_EXISTS,
-                        message=f"{quoted(job.destination)} is in the way: it is not a folder.",
-                        remedy="Name another folder with -o.",
-                    )
+                self._refuse(
+                    job,
+                    f"{quoted(job.destination)} is in the way: it is not a folder.",
+                    "Name another folder with -o.",
                 )
             elif len(present) == len(job.stems):
                 self.skipped.append(job)
                 self.tell(narrate.skipped(job))
             elif present:
-                self._end(
-                    Outcome(
-                        job=job,
-                        reason=Reason.OUTPUT_EXISTS,
-                        message=f"{quoted(present[0])} exists, but other stems of it do not.",
-                        remedy="Use --overwrite to replace it, or another folder with -o.",
-                    )
+                self._refuse(
+                    job,
+                    f"{quoted(present[0])} exists, but other stems of it do not.",
+                    "Use --overwrite to replace it, or another folder with -o.",
                 )
             else:
                 to_do.append(job)
         return to_do
+
+    def _refuse(self, job: Job, message: str, remedy: str) -> None:
+        self._end(Outcome(job=job, reason=Reason.OUTPUT_EXISTS, message=message, remedy=remedy))
 
     def run(self, jobs: list[Job], *, size: int, start_method: StartMethod | None) -> None:
         """Put every job through a child; ends early if all further ones would fail alike."""
@@ -238,7 +235,7 @@ class _Batch:
             try:
                 work = make_work_folder(job.destination_path)
             except StemsplitError as error:
-                self._end(_failed_to_write(job, error))
+                self._end(_failed(job, error))
                 continue
             self.work_folders.add(work)
             yield Task(
@@ -261,8 +258,8 @@ class _Batch:
 
     def _judge(self, ended: Ended) -> None:
         job = ended.task.job
-        work = Path(os.fsdecode(ended.task.work_folder))
-        Path(os.fsdecode(ended.task.log_file)).unlink(missing_ok=True)
+        work = ended.task.work_path
+        ended.task.log_path.unlink(missing_ok=True)
         outcome = Outcome(
             job=job,
             reason=ended.verdict.reason,
@@ -284,7 +281,7 @@ class _Batch:
         try:
             publish(work, outcome.job.destination_path, [one.file_name for one in result.stems])
         except StemsplitError as error:
-            return _failed_to_write(outcome.job, error)
+            return _failed(outcome.job, error)
         return msgspec.structs.replace(
             outcome, stems=result.stems, audio_seconds=result.audio_seconds
         )
@@ -330,6 +327,5 @@ class _Batch:
         )
 
 
-def _failed_to_write(job: Job, error: StemsplitError) -> Outcome:
-    reason = Reason.DISK_FULL if isinstance(error, DiskFullError) else Reason.UNWRITABLE
-    return Outcome(job=job, reason=reason, message=error.message, remedy=error.remedy)
+def _failed(job: Job, error: StemsplitError) -> Outcome:
+    return Outcome(job=job, reason=Reason.of(error), message=error.message, remedy=error.remedy)

@@ -12,6 +12,14 @@ from typing import Literal
 
 import msgspec
 
+from stemsplit.errors import (
+    BadInputError,
+    DiskFullError,
+    EngineError,
+    StemsplitError,
+    UnwritableError,
+)
+
 MODEL_SAMPLE_RATE = 44_100
 """The one sample rate that Spleeter's models were trained at, in Hz; stems have it too."""
 
@@ -38,6 +46,16 @@ class Reason(StrEnum):
     def stops_batch(self) -> bool:
         """Whether every further track is likely to end in the same way."""
         return self in {Reason.DISK_FULL, Reason.UNWRITABLE, Reason.ENGINE_UNAVAILABLE}
+
+    @classmethod
+    def of(cls, error: StemsplitError) -> Reason:
+        """Give the reason that an error is told under; `crashed` for what nobody foresaw."""
+        return {
+            BadInputError: cls.BAD_INPUT,
+            DiskFullError: cls.DISK_FULL,
+            UnwritableError: cls.UNWRITABLE,
+            EngineError: cls.ENGINE_UNAVAILABLE,
+        }.get(type(error), cls.CRASHED)
 
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True):

@@ -7,6 +7,8 @@ can never run code in the supervisor.
 
 from __future__ import annotations
 
+import os
+from pathlib import Path
 from typing import Protocol
 
 import msgspec
@@ -30,6 +32,21 @@ class Task(msgspec.Struct, frozen=True, kw_only=True):
     model_folder: bytes
     work_folder: bytes
     log_file: bytes
+
+    @property
+    def model_path(self) -> Path:
+        """The folder of the model's weights."""
+        return Path(os.fsdecode(self.model_folder))
+
+    @property
+    def work_path(self) -> Path:
+        """The folder that the child writes to."""
+        return Path(os.fsdecode(self.work_folder))
+
+    @property
+    def log_path(self) -> Path:
+        """The file that takes what the child prints."""
+        return Path(os.fsdecode(self.log_file))
 
 
 class Started(msgspec.Struct, frozen=True, kw_only=True, tag=True):

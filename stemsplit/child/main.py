@@ -14,7 +14,6 @@ import sys
 import threading
 import traceback
 from multiprocessing.connection import wait
-from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
 from stemsplit.audio.decode import Decoder
@@ -28,7 +27,6 @@ from stemsplit.errors import (
     DiskFullError,
     EngineError,
     StemsplitError,
-    UnwritableError,
 )
 from stemsplit.job import MODEL_SAMPLE_RATE, STEREO, Reason
 from stemsplit.messages import (
@@ -46,6 +44,7 @@ from stemsplit.text import mebibytes, quoted
 if TYPE_CHECKING:
     from collections.abc import Iterable
     from multiprocessing.connection import Connection
+    from pathlib import Path
 
     import numpy as np
     from numpy.typing import NDArray
@@ -56,20 +55,13 @@ if TYPE_CHECKING:
 _ORPHANED = 120
 """Exit code of a child whose supervisor is gone; nobody is left to read it."""
 
-_REASONS: dict[type[StemsplitError], Reason] = {
-    BadInputError: Reason.BAD_INPUT,
-    DiskFullError: Reason.DISK_FULL,
-    UnwritableError: Reason.UNWRITABLE,
-    EngineError: Reason.ENGINE_UNAVAILABLE,
-}
-
 
 def main(pipe: Connection, packed_task: bytes) -> None:
     """Separate one track and report on `pipe`; exits with 1 if that failed."""
     task = decode_task(packed_task)
     preloaded = task.settings.engine.partition(":")[0] in sys.modules
     _leave_signals_to_the_supervisor()
-    _catch_output(os.fsdecode(task.log_file))
+    _catch_output(task.log_path)
     _die_with_the_supervisor()
     try:
         finished = _separate_file(pipe, task, preloaded=preloaded)
@@ -84,7 +76,7 @@ def _leave_signals_to_the_supervisor() -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
-def _catch_output(log_file: str) -> None:
+def _catch_output(log_file: Path) -> None:
     """Send what C libraries and Python print into the attempt's log, crashes' stacks included."""
     log = os.open(log_file, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
     os.dup2(log, 1)
@@ -144,7 +136,7 @@ def _require_room(task: Task, frames: int) -> None:
     if task.settings.format != "wav":
         return  # compressed: no telling
     needed = pcm_bytes(frames, STEREO, task.settings.bit_depth) * len(task.job.stems)
-    free = free_bytes(Path(os.fsdecode(task.work_folder)))
+    free = free_bytes(task.work_path)
     if needed > free:
         raise DiskFullError(
             f"The disk of the output folder has {mebibytes(free)} left, and the stems of "
@@ -161,9 +153,7 @@ def _load_engine(task: Task) -> Engine:
             f"The engine cannot be imported ({type(error).__name__}: {error}).",
             "Reinstall stemsplit in a fresh virtual environment of Python 3.11.",
         ) from error
-    return load(
-        task.settings.model, Path(os.fsdecode(task.model_folder)), task.settings.threads or 1
-    )
+    return load(task.settings.model, task.model_path, task.settings.threads or 1)
 
 
 def _mix(source: Decoder) -> Iterable[NDArray[np.float32]]:
@@ -188,7 +178,7 @@ def _write_stems(
     try:
         writers.extend(
             StemWriter(
-                Path(os.fsdecode(task.work_folder)),
+                task.work_path,
                 stem,
                 stem_format=task.settings.format,
                 bit_depth=task.settings.bit_depth,
@@ -228,7 +218,7 @@ def _failure(error: Exception) -> Failed:
     story = "".join(traceback.format_exception(error))
     if isinstance(error, StemsplitError):
         return Failed(
-            reason=_REASONS.get(type(error), Reason.CRASHED),
+            reason=Reason.of(error),
             message=error.message,
             remedy=error.remedy,
             traceback=story,

@@ -10,7 +10,6 @@ import os
 import time
 from dataclasses import dataclass, field
 from multiprocessing.connection import wait
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -225,7 +224,7 @@ class Pool:
 def log_tail(task: Task) -> str:
     """Give the last of what a child printed, empty if nothing."""
     try:
-        with Path(os.fsdecode(task.log_file)).open("rb") as log:
+        with task.log_path.open("rb") as log:
             log.seek(0, os.SEEK_END)
             log.seek(max(0, log.tell() - LOG_TAIL_BYTES))
             return log.read().decode(errors="replace")
