@@ -10,26 +10,43 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
-    from stemsplit.batch import BatchResult, separate
+    from concurrent.futures import as_completed
+
+    from stemsplit.batch import BatchResult, Control, separate
     from stemsplit.errors import StemsplitError
-    from stemsplit.job import Outcome, Reason, Settings
+    from stemsplit.futures import StemFuture, StemPool, TrackError
+    from stemsplit.job import Attempt, Limits, Outcome, Reason, Settings
 
 _HOME = {
+    "Attempt": "stemsplit.job",
     "BatchResult": "stemsplit.batch",
+    "Control": "stemsplit.batch",
+    "Limits": "stemsplit.job",
     "Outcome": "stemsplit.job",
     "Reason": "stemsplit.job",
     "Settings": "stemsplit.job",
+    "StemFuture": "stemsplit.futures",
+    "StemPool": "stemsplit.futures",
     "StemsplitError": "stemsplit.errors",
+    "TrackError": "stemsplit.futures",
+    "as_completed": "concurrent.futures",
     "separate": "stemsplit.batch",
 }
 
 __all__ = [
+    "Attempt",
     "BatchResult",
+    "Control",
+    "Limits",
     "Outcome",
     "Reason",
     "Settings",
+    "StemFuture",
+    "StemPool",
     "StemsplitError",
+    "TrackError",
     "__version__",
+    "as_completed",
     "separate",
 ]
 

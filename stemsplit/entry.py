@@ -8,6 +8,12 @@ tests put a misbehaving program in its place.
 from importlib import import_module
 from multiprocessing.connection import Connection
 
+HOUSEHOLD_MARK = "STEMSPLIT_HOUSEHOLD"
+"""Names the household's folder in the environment of all that a supervisor has started."""
+
+READY_FILE = "fork-server-is-ready"
+"""Appears in that folder when the fork server has done its imports."""
+
 
 def resolve(target: str) -> object:
     """Import `package.module:name` and return what it names."""
@@ -15,10 +21,10 @@ def resolve(target: str) -> object:
     return getattr(import_module(module), name)
 
 
-def enter(program: str, pipe: Connection, task: bytes) -> None:
-    """Call what `program` names with the pipe to the supervisor and the packed task."""
+def enter(program: str, pipe: Connection, log_channel: Connection, task: bytes) -> None:
+    """Call what `program` names with the pipes to the supervisor and the packed task."""
     run = resolve(program)
     if not callable(run):
         message = f"{program} is not a function"
         raise TypeError(message)
-    run(pipe, task)
+    run(pipe, log_channel, task)

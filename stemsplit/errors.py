@@ -66,6 +66,14 @@ class EngineError(StemsplitError):
     """The engine that runs the network cannot be loaded; no file could be separated."""
 
 
+class InsufficientMemoryError(StemsplitError):
+    """Not even one track fits into the memory that there is, or that stemsplit may use."""
+
+
+class StoppedError(StemsplitError):
+    """The work was asked to stop before it was done, so this track was not separated."""
+
+
 def says_disk_is_full(error: BaseException) -> bool:
     """Tell whether an error of the system means that a disk or a quota has no room left."""
     return getattr(error, "errno", None) in {errno.ENOSPC, errno.EDQUOT}

@@ -39,6 +39,27 @@ class BatchStarted(_Event, frozen=True, kw_only=True, tag="batch_started"):
     output: str
 
 
+class PoolStarted(_Event, frozen=True, kw_only=True, tag="pool_started"):
+    """Children are about to be started.
+
+    Attributes:
+        jobs: how many may work at once.
+        threads: of each.
+        lean: whether each keeps one instrument's U-Net in memory at a time, because the budget
+            allows no more.
+        max_ram_bytes: the budget of all processes together.
+        max_ram_per_file_bytes: the cap of one child.
+        min_free_bytes: left free for other programs.
+    """
+
+    jobs: int
+    threads: int
+    lean: bool
+    max_ram_bytes: int
+    max_ram_per_file_bytes: int
+    min_free_bytes: int
+
+
 class Note(_Event, frozen=True, kw_only=True, tag="note"):
     """Something about the batch as a whole, for a person."""
 
@@ -74,6 +95,34 @@ class TrackStarted(_Event, frozen=True, kw_only=True, tag="track_started"):
     preloaded: bool
 
 
+class TrackRetried(_Event, frozen=True, kw_only=True, tag="track_retried"):
+    """An attempt at a track failed; another one follows, which goes about it in another way.
+
+    Attributes:
+        source: the audio file.
+        attempt: number of the attempt that failed, from 1.
+        reason: one of the reasons in docs/errors.md.
+        message: one sentence.
+        next: how the next attempt goes about it.
+        exit_code: the child's, negative for a signal.
+        peak_memory_bytes: of the child and all that it started; null if unknown.
+        story: what happened, line by line.
+        log_tail: the last lines of the child's log.
+        log_file: where the log is kept; null if it is not.
+    """
+
+    source: str
+    attempt: int
+    reason: str
+    message: str
+    next: str
+    exit_code: int | None
+    peak_memory_bytes: int | None
+    story: tuple[str, ...]
+    log_tail: str
+    log_file: str | None
+
+
 class TrackProgress(_Event, frozen=True, kw_only=True, tag="track_progress"):
     """So many seconds of a track's audio are separated."""
 
@@ -101,7 +150,10 @@ class TrackDone(_Event, frozen=True, kw_only=True, tag="track_done"):
         warnings: sentences a person should read all the same.
         audio_seconds: how much audio was separated.
         seconds: wall time from the child's start to the stems in place.
-        peak_memory_bytes: of the whole process tree while the child ran; null if unknown.
+        attempts: how many children it took.
+        peak_memory_bytes: of the child and all that it started (PSS where the system has it); null
+            if unknown.
+        peak_rss_bytes: of the child itself with all shared pages; null if unknown.
     """
 
     source: str
@@ -110,7 +162,9 @@ class TrackDone(_Event, frozen=True, kw_only=True, tag="track_done"):
     warnings: tuple[str, ...]
     audio_seconds: float
     seconds: float
+    attempts: int
     peak_memory_bytes: int | None
+    peak_rss_bytes: int | None
 
 
 class TrackFailed(_Event, frozen=True, kw_only=True, tag="track_failed"):
@@ -121,16 +175,26 @@ class TrackFailed(_Event, frozen=True, kw_only=True, tag="track_failed"):
         reason: one of the reasons in docs/errors.md.
         message: one sentence.
         remedy: what to do next.
-        exit_code: the child's, negative for a signal; null where none ran.
-        detail: a traceback or the child's last words; may be empty.
+        attempts: how many children were started for it.
+        exit_code: the last child's, negative for a signal; null where none ran.
+        peak_memory_bytes: of the last child and all that it started; null if unknown.
+        traceback: the child's own; may be empty.
+        story: what happened in the last attempt, line by line.
+        log_tail: the last lines of the child's log.
+        log_file: where the log is kept; null if it is not.
     """
 
     source: str
     reason: str
     message: str
     remedy: str
-    exit_code: int | None
-    detail: str
+    attempts: int = 0
+    exit_code: int | None = None
+    peak_memory_bytes: int | None = None
+    traceback: str = ""
+    story: tuple[str, ...] = ()
+    log_tail: str = ""
+    log_file: str | None = None
 
 
 class BatchDone(_Event, frozen=True, kw_only=True, tag="batch_done"):
@@ -143,7 +207,8 @@ class BatchDone(_Event, frozen=True, kw_only=True, tag="batch_done"):
         not_started: tracks left out because the batch was stopped.
         seconds: wall time of the batch.
         audio_seconds: audio separated now.
-        peak_memory_bytes: the largest memory of the whole process tree; null if unknown.
+        peak_memory_bytes: the largest memory of all processes together, the supervisor and the
+            fork server included; null if unknown.
         exit_code: what the command will return.
     """
 
@@ -159,10 +224,12 @@ class BatchDone(_Event, frozen=True, kw_only=True, tag="batch_done"):
 
 Event = (
     BatchStarted
+    | PoolStarted
     | Note
     | TrackSkipped
     | TrackStarted
     | TrackProgress
+    | TrackRetried
     | TrackDone
     | TrackFailed
     | BatchDone

@@ -17,8 +17,11 @@ from stemsplit.errors import (
     DiskFullError,
     EngineError,
     StemsplitError,
+    StoppedError,
     UnwritableError,
+    UsageError,
 )
+from stemsplit.units import Amount, TimeLimit, parse_duration, parse_size, parse_time_limit
 
 MODEL_SAMPLE_RATE = 44_100
 """The one sample rate that Spleeter's models were trained at, in Hz; stems have it too."""
@@ -38,6 +41,12 @@ class Reason(StrEnum):
     OUTPUT_EXISTS = "output_exists"
     CRASHED = "crashed"
     NO_RESULT = "no_result"
+    OVER_RAM_CAP = "over_ram_cap"
+    KILLED_BY_KERNEL = "killed_by_kernel"
+    EVICTED = "evicted"
+    STALLED = "stalled"
+    TIMED_OUT = "timed_out"
+    CANCELLED = "cancelled"
     DISK_FULL = "disk_full"
     UNWRITABLE = "unwritable"
     ENGINE_UNAVAILABLE = "engine_unavailable"
@@ -55,6 +64,7 @@ class Reason(StrEnum):
             DiskFullError: cls.DISK_FULL,
             UnwritableError: cls.UNWRITABLE,
             EngineError: cls.ENGINE_UNAVAILABLE,
+            StoppedError: cls.CANCELLED,
         }.get(type(error), cls.CRASHED)
 
 
@@ -66,7 +76,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         format: the container of the stems.
         bit_depth: bits a sample; `32f` is 32-bit floating point and goes with `wav` alone.
         threads: how many threads the network may use in one child, at least 1; None shares the
-            processors among the children that run at once.
+            processors among the children that run at once. A retry may use fewer.
         engine: `module:function` that builds the engine inside the child.
     """
 
@@ -75,6 +85,92 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     bit_depth: BitDepth = "24"
     threads: int | None = None
     engine: str = "stemsplit.child.engines.tensorflow:load"
+
+
+class Limits(msgspec.Struct, frozen=True, kw_only=True):
+    """What a batch may use, and how long a child may take; docs/memory.md has the ladder.
+
+    Attributes:
+        max_ram: the budget of all processes together, as the sum of their PSS; a share is one of
+            the memory that this process can have now. None is 60 %.
+        max_ram_per_file: the cap of one child with all that it started; None is half again what
+            the model is expected to take.
+        min_free: what is left free for other programs; a share is one of the machine's memory.
+            None is 10 %, and at least 512 MiB.
+        timeout: the longest that one child may take; None sets no limit.
+        stall_seconds: the longest that a child may go without progress, more than 0. A third of
+            it is how long it may use neither processor nor disk.
+        retries: how often a track is tried again for each kind of failure, 0 or more.
+    """
+
+    max_ram: Amount | None = None
+    max_ram_per_file: Amount | None = None
+    min_free: Amount | None = None
+    timeout: TimeLimit | None = None
+    stall_seconds: float = 120.0
+    retries: int = 2
+
+    @classmethod
+    def parse(
+        cls,
+        *,
+        max_ram: str | float | None = None,
+        max_ram_per_file: str | float | None = None,
+        min_free: str | float | None = None,
+        timeout: str | float | None = None,
+        stall_timeout: str | float | None = None,
+        retries: int = 2,
+    ) -> Limits:
+        """Read limits as a person writes them: `4GiB`, `60%`, `90s`, `4x`.
+
+        Args:
+            max_ram: a size or percentage.
+            max_ram_per_file: a size or percentage.
+            min_free: a size or percentage.
+            timeout: a duration, or a multiple of the expected time.
+            stall_timeout: a duration.
+            retries: 0 or more.
+
+        Raises:
+            UsageError: with the value and what to write instead.
+        """
+        if retries < 0:
+            raise UsageError(f"retries must be 0 or more, not {retries}.")
+
+        def size(text: str | float | None, what: str) -> Amount | None:
+            return None if text is None else parse_size(text, what)
+
+        return cls(
+            max_ram=size(max_ram, "max-ram"),
+            max_ram_per_file=size(max_ram_per_file, "max-ram-per-file"),
+            min_free=size(min_free, "min-free"),
+            timeout=None if timeout is None else parse_time_limit(timeout, "timeout"),
+            stall_seconds=(
+                120.0 if stall_timeout is None else parse_duration(stall_timeout, "stall-timeout")
+            ),
+            retries=retries,
+        )
+
+
+class Effort(msgspec.Struct, frozen=True, kw_only=True):
+    """How one attempt at a track goes about it; a retry changes this.
+
+    Attributes:
+        threads: of the network, at least 1.
+        lean: one instrument's U-Net in memory at a time. The result is the same.
+        alone: no other child runs meanwhile.
+    """
+
+    threads: int = 1
+    lean: bool = False
+    alone: bool = False
+
+    def __str__(self) -> str:
+        """Give it in words."""
+        words = [f"{self.threads} thread{'' if self.threads == 1 else 's'}"]
+        words += ["one instrument at a time"] if self.lean else []
+        words += ["alone"] if self.alone else []
+        return ", ".join(words)
 
 
 class Job(msgspec.Struct, frozen=True, kw_only=True):
@@ -150,22 +246,54 @@ class StemFile(msgspec.Struct, frozen=True, kw_only=True):
     clipped_samples: int
 
 
+class Attempt(msgspec.Struct, frozen=True, kw_only=True):
+    """One child process for a track, from its start to its end.
+
+    Attributes:
+        number: 1 for the first.
+        effort: how it went about it.
+        reason: why it ended.
+        message: one sentence, empty when done.
+        remedy: what to do next, may be empty.
+        traceback: the child's own, if it raised something.
+        log_tail: the last lines of what it printed and logged.
+        story: what happened, each line with the seconds since the child was started.
+        seconds: wall time from the child's start to its end.
+        exit_code: the child's, negative for a signal; None where no child ran.
+        peak_pss_bytes: the largest sampled memory of the child and of all that it started, each
+            page divided by the number of processes that share it; None if never read.
+        peak_rss_bytes: the largest memory of the child itself with all shared pages, since its
+            own start, as the kernel counted it; None where the child could not say.
+        log_file: holds what it printed and logged; None where it is not kept.
+    """
+
+    number: int
+    effort: Effort
+    reason: Reason
+    message: str = ""
+    remedy: str = ""
+    traceback: str = ""
+    log_tail: str = ""
+    story: tuple[str, ...] = ()
+    seconds: float = 0.0
+    exit_code: int | None = None
+    peak_pss_bytes: int | None = None
+    peak_rss_bytes: int | None = None
+    log_file: str | None = None
+
+
 class Outcome(msgspec.Struct, frozen=True, kw_only=True):
     """How a track ended.
 
     Attributes:
         job: what was asked for.
-        reason: why the attempt ended.
+        reason: why the last attempt ended.
         message: one sentence, empty when done.
         remedy: what to do next, empty when done.
         warnings: sentences a person should read although the track is done.
         stems: the finished stems; empty unless done.
-        seconds: wall time from the child's start to the published folder.
         audio_seconds: how much audio was separated.
-        peak_pss_bytes: the largest sampled memory of the whole process tree meanwhile, None where
-            it could not be read.
-        exit_code: the child's, negative for a signal, None where no child ran.
-        detail: the child's traceback or its last words on standard error, for `--verbose`.
+        attempts: one entry a child, in order; empty where none was started.
     """
 
     job: Job
@@ -174,8 +302,21 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
     remedy: str = ""
     warnings: tuple[str, ...] = ()
     stems: tuple[StemFile, ...] = ()
-    seconds: float = 0.0
     audio_seconds: float = 0.0
-    peak_pss_bytes: int | None = None
-    exit_code: int | None = None
-    detail: str = ""
+    attempts: tuple[Attempt, ...] = ()
+
+    @property
+    def last_attempt(self) -> Attempt | None:
+        """The child that settled it, None where none was started."""
+        return self.attempts[-1] if self.attempts else None
+
+    @property
+    def seconds(self) -> float:
+        """Wall time of the last attempt, 0 where none was made."""
+        return self.attempts[-1].seconds if self.attempts else 0.0
+
+    @property
+    def peak_pss_bytes(self) -> int | None:
+        """The largest sampled memory of any attempt; None if never read."""
+        peaks = [one.peak_pss_bytes for one in self.attempts if one.peak_pss_bytes is not None]
+        return max(peaks, default=None)

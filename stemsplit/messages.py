@@ -7,13 +7,14 @@ can never run code in the supervisor.
 
 from __future__ import annotations
 
+import logging
 import os
 from pathlib import Path
 from typing import Protocol
 
 import msgspec
 
-from stemsplit.job import AudioInfo, Job, Reason, Settings, StemFile
+from stemsplit.job import AudioInfo, Effort, Job, Reason, Settings, StemFile
 
 
 class Task(msgspec.Struct, frozen=True, kw_only=True):
@@ -21,7 +22,8 @@ class Task(msgspec.Struct, frozen=True, kw_only=True):
 
     Attributes:
         job: the track.
-        settings: how.
+        settings: what is wanted.
+        effort: how to go about it.
         model_folder: the verified folder of the model's weights.
         work_folder: an empty folder beside the destination; the child writes only there.
         log_file: takes what the child and its libraries print.
@@ -29,6 +31,7 @@ class Task(msgspec.Struct, frozen=True, kw_only=True):
 
     job: Job
     settings: Settings
+    effort: Effort
     model_folder: bytes
     work_folder: bytes
     log_file: bytes
@@ -49,17 +52,29 @@ class Task(msgspec.Struct, frozen=True, kw_only=True):
         return Path(os.fsdecode(self.log_file))
 
 
+class Hello(msgspec.Struct, frozen=True, kw_only=True, tag=True):
+    """The child's program runs.
+
+    Attributes:
+        preloaded: whether the engine's libraries were in memory at birth, as a fork server
+            with a working preload gives them.
+    """
+
+    preloaded: bool
+
+
 class Started(msgspec.Struct, frozen=True, kw_only=True, tag=True):
     """The child has opened the file and is about to load the engine.
 
     Attributes:
         info: the file's header.
-        preloaded: whether the engine's libraries were in memory at birth, as a fork server
-            with a working preload gives them.
     """
 
     info: AudioInfo
-    preloaded: bool
+
+
+class Ready(msgspec.Struct, frozen=True, kw_only=True, tag=True):
+    """The engine is loaded; what takes time from here on is the separation."""
 
 
 class Progress(msgspec.Struct, frozen=True, kw_only=True, tag=True):
@@ -75,10 +90,17 @@ class Warned(msgspec.Struct, frozen=True, kw_only=True, tag=True):
 
 
 class Finished(msgspec.Struct, frozen=True, kw_only=True, tag=True):
-    """All stems are in the work folder, checked and on disk."""
+    """All stems are in the work folder, checked and on disk.
+
+    Attributes:
+        stems: one entry a file.
+        audio_seconds: how much audio was separated.
+        peak_rss_bytes: see `stemsplit.job.Attempt`.
+    """
 
     stems: tuple[StemFile, ...]
     audio_seconds: float
+    peak_rss_bytes: int | None = None
 
 
 class Failed(msgspec.Struct, frozen=True, kw_only=True, tag=True):
@@ -89,15 +111,20 @@ class Failed(msgspec.Struct, frozen=True, kw_only=True, tag=True):
         message: one sentence.
         remedy: what to do next, may be empty.
         traceback: for `--verbose`, empty where the message says all.
+        peak_rss_bytes: see `stemsplit.job.Attempt`.
     """
 
     reason: Reason
     message: str
     remedy: str = ""
     traceback: str = ""
+    peak_rss_bytes: int | None = None
 
 
-Message = Started | Progress | Warned | Finished | Failed
+STOP = b"stop"
+"""The one thing that a supervisor says to a child after its task: end soon, of your own accord."""
+
+Message = Hello | Started | Ready | Progress | Warned | Finished | Failed
 
 _decoder: msgspec.msgpack.Decoder[Message] = msgspec.msgpack.Decoder(Message)
 
@@ -127,3 +154,43 @@ def encode_task(task: Task) -> bytes:
 def decode_task(data: bytes) -> Task:
     """Unpack it there."""
     return msgspec.msgpack.decode(data, type=Task)
+
+
+class _LogLine(msgspec.Struct, frozen=True, kw_only=True):
+    logger: str
+    level: int
+    level_name: str
+    text: str
+    created: float
+    process: int | None
+    thread: str | None
+
+
+def encode_record(record: logging.LogRecord) -> bytes:
+    """Pack what a child logs; its traceback, if it has one, is part of the text."""
+    line = _LogLine(
+        logger=record.name,
+        level=record.levelno,
+        level_name=record.levelname,
+        text=record.getMessage(),
+        created=record.created,
+        process=record.process,
+        thread=record.threadName,
+    )
+    return msgspec.msgpack.encode(line)
+
+
+def decode_record(data: bytes) -> logging.LogRecord:
+    """Unpack it in the supervisor; raises `msgspec.DecodeError` on anything else."""
+    line = msgspec.msgpack.decode(data, type=_LogLine)
+    return logging.makeLogRecord(
+        {
+            "name": line.logger,
+            "levelno": line.level,
+            "levelname": line.level_name,
+            "msg": line.text,
+            "created": line.created,
+            "process": line.process,
+            "threadName": line.thread,
+        }
+    )

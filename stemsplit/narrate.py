@@ -4,14 +4,17 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import msgspec
+
 from stemsplit import events
 from stemsplit.job import Reason
 from stemsplit.text import printable
 
 if TYPE_CHECKING:
-    from stemsplit.job import Job, Outcome
+    from stemsplit.job import Attempt, Effort, Job, Outcome
     from stemsplit.library.scan import Problem
     from stemsplit.messages import Started
+    from stemsplit.supervisor.pool import Plan
 
 
 def skipped(job: Job) -> events.TrackSkipped:
@@ -19,7 +22,35 @@ def skipped(job: Job) -> events.TrackSkipped:
     return events.TrackSkipped(source=printable(job.source), destination=printable(job.destination))
 
 
-def started(job: Job, message: Started) -> events.TrackStarted:
+def pool_started(plan: Plan) -> events.PoolStarted:
+    """Children are about to be started."""
+    return events.PoolStarted(
+        jobs=plan.crew.workers,
+        threads=plan.crew.effort.threads,
+        lean=plan.crew.effort.lean,
+        max_ram_bytes=plan.budget.total_bytes,
+        max_ram_per_file_bytes=plan.cap_bytes(plan.crew.effort),
+        min_free_bytes=plan.budget.min_free_bytes,
+    )
+
+
+def retried(job: Job, attempt: Attempt, effort: Effort) -> events.TrackRetried:
+    """An attempt failed; another one follows."""
+    return events.TrackRetried(
+        source=printable(job.source),
+        attempt=attempt.number,
+        reason=attempt.reason,
+        message=attempt.message,
+        next=str(effort),
+        exit_code=attempt.exit_code,
+        peak_memory_bytes=attempt.peak_pss_bytes,
+        story=attempt.story,
+        log_tail=attempt.log_tail,
+        log_file=_path(attempt.log_file),
+    )
+
+
+def started(job: Job, message: Started, *, preloaded: bool) -> events.TrackStarted:
     """A child has opened the track's file."""
     info = message.info
     return events.TrackStarted(
@@ -29,7 +60,7 @@ def started(job: Job, message: Started) -> events.TrackStarted:
         sample_rate=info.sample_rate,
         channels=info.channels,
         audio_seconds=info.seconds,
-        preloaded=message.preloaded,
+        preloaded=preloaded,
     )
 
 
@@ -40,8 +71,6 @@ def failed_input(problem: Problem) -> events.TrackFailed:
         reason=Reason.BAD_INPUT,
         message=problem.message,
         remedy=problem.remedy,
-        exit_code=None,
-        detail="",
     )
 
 
@@ -65,13 +94,30 @@ def ended(outcome: Outcome) -> events.TrackDone | events.TrackFailed:
             warnings=outcome.warnings,
             audio_seconds=outcome.audio_seconds,
             seconds=outcome.seconds,
+            attempts=len(outcome.attempts),
             peak_memory_bytes=outcome.peak_pss_bytes,
+            peak_rss_bytes=outcome.attempts[-1].peak_rss_bytes if outcome.attempts else None,
         )
-    return events.TrackFailed(
+    failed = events.TrackFailed(
         source=printable(job.source),
         reason=outcome.reason,
         message=outcome.message,
         remedy=outcome.remedy,
-        exit_code=outcome.exit_code,
-        detail=outcome.detail,
+        attempts=len(outcome.attempts),
     )
+    last = outcome.last_attempt
+    if last is None:
+        return failed
+    return msgspec.structs.replace(
+        failed,
+        exit_code=last.exit_code,
+        peak_memory_bytes=last.peak_pss_bytes,
+        traceback=last.traceback,
+        story=last.story,
+        log_tail=last.log_tail,
+        log_file=_path(last.log_file),
+    )
+
+
+def _path(path: str | None) -> str | None:
+    return None if path is None else printable(path)

@@ -1,25 +1,21 @@
 """Runs in the child. The whole life of one child process: one task, one answer, exit.
 
-Covers what surrounds a separation: signals, what libraries print, the death of the supervisor, and
-turning every error into a message. The separation itself is `stemsplit.child.separate`.
+Covers what surrounds a separation: the file, the engine, the stems, and turning every error into a
+message. How it stands to the supervisor is `stemsplit.child.process`, the separation itself
+`stemsplit.child.separate`.
 """
 
 from __future__ import annotations
 
-import faulthandler
-import multiprocessing
-import os
-import signal
 import sys
-import threading
 import traceback
-from multiprocessing.connection import wait
 from typing import TYPE_CHECKING, cast
 
 from stemsplit.audio.decode import Decoder
 from stemsplit.audio.encode import StemWriter, free_bytes, pcm_bytes
 from stemsplit.audio.resample import resample, to_stereo
 from stemsplit.audio.stft import ScipyTransform
+from stemsplit.child.process import Watch, peak_rss_bytes, settle_in
 from stemsplit.child.separate import separate
 from stemsplit.entry import resolve
 from stemsplit.errors import (
@@ -32,7 +28,9 @@ from stemsplit.job import MODEL_SAMPLE_RATE, STEREO, Reason
 from stemsplit.messages import (
     Failed,
     Finished,
+    Hello,
     Progress,
+    Ready,
     Started,
     Task,
     Warned,
@@ -44,7 +42,6 @@ from stemsplit.text import mebibytes, quoted
 if TYPE_CHECKING:
     from collections.abc import Iterable
     from multiprocessing.connection import Connection
-    from pathlib import Path
 
     import numpy as np
     from numpy.typing import NDArray
@@ -52,69 +49,41 @@ if TYPE_CHECKING:
     from stemsplit.child.engines import Engine, EngineLoader
     from stemsplit.job import AudioInfo, StemFile
 
-_ORPHANED = 120
-"""Exit code of a child whose supervisor is gone; nobody is left to read it."""
 
-
-def main(pipe: Connection, packed_task: bytes) -> None:
+def main(pipe: Connection, log_channel: Connection, packed_task: bytes) -> None:
     """Separate one track and report on `pipe`; exits with 1 if that failed."""
     task = decode_task(packed_task)
     preloaded = task.settings.engine.partition(":")[0] in sys.modules
-    _leave_signals_to_the_supervisor()
-    _catch_output(task.log_path)
-    _die_with_the_supervisor()
+    settle_in(task.log_path, log_channel)
+    watch = Watch(pipe)
+    send(pipe, Hello(preloaded=preloaded))
     try:
-        finished = _separate_file(pipe, task, preloaded=preloaded)
+        finished = _separate_file(pipe, watch, task)
     except Exception as error:  # noqa: BLE001 - every error becomes a message
         send(pipe, _failure(error))
         sys.exit(1)
     send(pipe, finished)
 
 
-def _leave_signals_to_the_supervisor() -> None:
-    # A terminal sends Ctrl-C to everything in the foreground; only the supervisor may decide.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-
-
-def _catch_output(log_file: Path) -> None:
-    """Send what C libraries and Python print into the attempt's log, crashes' stacks included."""
-    log = os.open(log_file, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
-    os.dup2(log, 1)
-    os.dup2(log, 2)
-    os.close(log)
-    # multiprocessing may have given this process streams of its own.
-    sys.stdout = os.fdopen(1, "w", buffering=1, errors="backslashreplace", closefd=False)
-    sys.stderr = os.fdopen(2, "w", buffering=1, errors="backslashreplace", closefd=False)
-    faulthandler.enable(file=2)
-
-
-def _die_with_the_supervisor() -> None:
-    supervisor = multiprocessing.parent_process()
-    if supervisor is None:
-        return
-
-    def watch(sentinel: int) -> None:
-        wait([sentinel])
-        os._exit(_ORPHANED)
-
-    threading.Thread(target=watch, args=(supervisor.sentinel,), daemon=True).start()
-
-
-def _separate_file(pipe: Connection, task: Task, *, preloaded: bool) -> Finished:
+def _separate_file(pipe: Connection, watch: Watch, task: Task) -> Finished:
     with Decoder(task.job.source_path) as source:
         _require_mono_or_stereo(source)
-        send(pipe, Started(info=source.info, preloaded=preloaded))
+        send(pipe, Started(info=source.info))
         expected_frames = _expected_frames(source.info)
         _require_room(task, expected_frames)
         engine = _load_engine(task)
         if engine.stems != task.job.stems:
             raise EngineError(f"the engine separates {engine.stems}, not {task.job.stems}.")
-        mix = _mix(source)
-        stems = _write_stems(pipe, task, mix, engine, expected_frames)
+        send(pipe, Ready())
+        stems = _write_stems(pipe, watch, task, _mix(source), engine, expected_frames)
         for text in (source.cut_off(), _clipping(task, stems)):
             if text:
                 send(pipe, Warned(text=text))
-    return Finished(stems=stems, audio_seconds=stems[0].frames / MODEL_SAMPLE_RATE)
+    return Finished(
+        stems=stems,
+        audio_seconds=stems[0].frames / MODEL_SAMPLE_RATE,
+        peak_rss_bytes=peak_rss_bytes(),
+    )
 
 
 def _require_mono_or_stereo(source: Decoder) -> None:
@@ -153,7 +122,7 @@ def _load_engine(task: Task) -> Engine:
             f"The engine cannot be imported ({type(error).__name__}: {error}).",
             "Reinstall stemsplit in a fresh virtual environment of Python 3.11.",
         ) from error
-    return load(task.settings.model, task.model_path, task.settings.threads or 1)
+    return load(task.settings.model, task.model_path, task.effort.threads, lean=task.effort.lean)
 
 
 def _mix(source: Decoder) -> Iterable[NDArray[np.float32]]:
@@ -168,6 +137,7 @@ def _mix(source: Decoder) -> Iterable[NDArray[np.float32]]:
 
 def _write_stems(
     pipe: Connection,
+    watch: Watch,
     task: Task,
     mix: Iterable[NDArray[np.float32]],
     engine: Engine,
@@ -192,15 +162,23 @@ def _write_stems(
                 writer.write(block)
             frames += len(blocks[0])
             send(pipe, Progress(audio_seconds=frames / MODEL_SAMPLE_RATE))
+            watch.check()
         if frames == 0:
             raise BadInputError(
                 f"{quoted(task.job.source_path.name)} is shorter than one sample at 44.1 kHz.",
                 "There is nothing in it to separate.",
             )
-        return tuple(writer.finish() for writer in writers)
+        return tuple(_finish(pipe, writer, frames) for writer in writers)
     finally:
         for writer in writers:
             writer.abandon()
+
+
+def _finish(pipe: Connection, writer: StemWriter, frames: int) -> StemFile:
+    """Finish one stem, and say so: flushing and reading back a long one takes its time."""
+    stem = writer.finish()
+    send(pipe, Progress(audio_seconds=frames / MODEL_SAMPLE_RATE))
+    return stem
 
 
 def _clipping(task: Task, stems: tuple[StemFile, ...]) -> str:
@@ -222,10 +200,12 @@ def _failure(error: Exception) -> Failed:
             message=error.message,
             remedy=error.remedy,
             traceback=story,
+            peak_rss_bytes=peak_rss_bytes(),
         )
     return Failed(
         reason=Reason.CRASHED,
         message=f"The child failed with {type(error).__name__}: {error}",
         remedy="Run again with --verbose to see where, and report it.",
         traceback=story,
+        peak_rss_bytes=peak_rss_bytes(),
     )

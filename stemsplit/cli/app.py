@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import io
-import signal
 import sys
 import traceback
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING
 
 from cyclopts import App, CycloptsError, Parameter
 
@@ -14,12 +13,12 @@ from stemsplit import __version__
 from stemsplit.cli import models
 from stemsplit.cli.demo import demo
 from stemsplit.cli.separate import separate
+from stemsplit.cli.stop import StoppedBySignalError, stop_on_signals
 from stemsplit.errors import ExitCode, StemsplitError
 from stemsplit.text import printable
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from types import FrameType
 
 app = App(
     name="stemsplit",
@@ -35,14 +34,6 @@ app = App(
 app.command(separate)
 app.command(models.app)
 app.command(demo)
-
-
-class _StoppedBySignalError(BaseException):
-    """SIGTERM or SIGHUP came; not an `Exception`, so that nothing on the way handles it."""
-
-    def __init__(self, number: int) -> None:
-        super().__init__(number)
-        self.exit_code = 128 + number
 
 
 def run(arguments: Sequence[str] | None = None) -> int:
@@ -61,7 +52,7 @@ def run(arguments: Sequence[str] | None = None) -> int:
     except BrokenPipeError:  # `stemsplit ... | head`
         sys.stderr.close()
         return ExitCode.ERROR
-    except (Exception, KeyboardInterrupt, _StoppedBySignalError) as error:  # noqa: BLE001 - a person gets a sentence
+    except (Exception, KeyboardInterrupt, StoppedBySignalError) as error:  # noqa: BLE001 - a person gets a sentence
         if not {"--verbose", "-v"}.isdisjoint(tokens) and isinstance(error, Exception):
             traceback.print_exc()
         message, remedy, failed = _account(error)
@@ -74,10 +65,7 @@ def _prepare_process() -> None:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):  # a file's name must not end a batch
             stream.reconfigure(errors="backslashreplace")
-    for name in ("SIGTERM", "SIGHUP"):
-        number = getattr(signal, name, None)
-        if number is not None and signal.getsignal(number) is not signal.SIG_IGN:  # nohup
-            signal.signal(number, _stop)
+    stop_on_signals()
 
 
 def _account(error: BaseException) -> tuple[str, str, int]:
@@ -90,14 +78,10 @@ def _account(error: BaseException) -> tuple[str, str, int]:
             return error.message, error.remedy, error.exit_code
         case KeyboardInterrupt():
             return f"Interrupted; {kept}", "", ExitCode.INTERRUPTED
-        case _StoppedBySignalError():
+        case StoppedBySignalError():
             return f"Stopped; {kept}", "", error.exit_code
     return (
         f"Something unforeseen happened ({type(error).__name__}: {error}).",
         "Finished tracks are kept. Run it again with --verbose, and report this.",
         ExitCode.ERROR,
     )
-
-
-def _stop(number: int, _frame: FrameType | None) -> NoReturn:
-    raise _StoppedBySignalError(number)

@@ -26,9 +26,13 @@ from stemsplit.errors import ExitCode
 from stemsplit.text import clock_time, mebibytes, printable
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
 
     from stemsplit.events import Event
+
+
+_LAST_LINES = 5
+"""Of a log, where no more is asked for."""
 
 
 class Display(Protocol):
@@ -103,7 +107,7 @@ class TextDisplay(Display):
         if self._drawn:
             self._bars.stop()
 
-    def show(self, event: Event) -> None:
+    def show(self, event: Event) -> None:  # noqa: C901 - one case an event
         """Show one event."""
         match event:
             case events.BatchStarted():
@@ -112,18 +116,38 @@ class TextDisplay(Display):
                 self._start_bar(event)
             case events.TrackProgress():
                 self._bars.update(self._bar_of[event.source], completed=event.audio_seconds)
+            case events.PoolStarted():
+                self._pool(event)
+            case events.TrackRetried():
+                self._retried(event)
             case events.Note():
                 self._print(self._err, event.text)
             case events.TrackSkipped():
-                self._print(
-                    self._out, f"{self._count()} skipped: {_name(event.source)} is done already"
-                )
+                text = f"{self._count()} skipped: {_name(event.source)} is done already"
+                self._print(self._out, text)
             case events.TrackDone():
                 self._done(event)
             case events.TrackFailed():
                 self._failed(event)
             case events.BatchDone():
                 self._summary(event)
+
+    def _pool(self, event: events.PoolStarted) -> None:
+        if self._verbose:
+            lean = ", one instrument at a time" if event.lean else ""
+            self._print(
+                self._err,
+                f"{event.jobs} at a time with {event.threads} threads each{lean}; memory: "
+                f"{mebibytes(event.max_ram_bytes)} in all, "
+                f"{mebibytes(event.max_ram_per_file_bytes)} a file, "
+                f"{mebibytes(event.min_free_bytes)} left free",
+            )
+
+    def _retried(self, event: events.TrackRetried) -> None:
+        self._end_bar(event.source)
+        self._print(self._err, f"again: {event.source}: {event.message} Trying with {event.next}.")
+        if self._verbose:
+            self._tell_story(event.story, event.log_tail)
 
     def _start_bar(self, event: events.TrackStarted) -> None:
         if self._drawn:
@@ -161,8 +185,16 @@ class TextDisplay(Display):
         self._err.print(
             f"{self._count()} failed: {event.source}: {event.message} {event.remedy}".rstrip()
         )
-        if self._verbose and event.detail:
-            self._err.print(event.detail.rstrip())
+        if self._verbose:
+            self._tell_story(event.story, event.traceback or event.log_tail)
+        elif event.log_tail and not event.traceback:
+            self._tell_story((), "\n".join(event.log_tail.splitlines()[-_LAST_LINES:]))
+        if event.log_file:
+            self._err.print(f"    log: {event.log_file}")
+
+    def _tell_story(self, story: Iterable[str], text: str) -> None:
+        for line in (*story, *text.splitlines()):
+            self._err.print(f"    {printable(line)}")
 
     def _summary(self, event: events.BatchDone) -> None:
         counts = [f"{event.done} separated"]

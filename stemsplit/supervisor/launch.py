@@ -1,4 +1,4 @@
-"""Runs in the supervisor. Starts children, by fork server or by spawn, each with a pipe of its own.
+"""Runs in the supervisor. Starts children, by fork server or by spawn, each with pipes of its own.
 
 On Linux a fork server imports the engine's libraries once, runs nothing in them, and gives children
 that are ready in a fraction of a second and share its memory. Forking is not safe on macOS and does
@@ -12,33 +12,31 @@ import multiprocessing
 import os
 import signal
 import sys
+import time
 from dataclasses import dataclass
 from multiprocessing import forkserver, resource_tracker
-from typing import TYPE_CHECKING, Any, Literal, Self
+from typing import TYPE_CHECKING, Any, Literal, Protocol, Self
 
-from stemsplit.entry import enter
+from stemsplit.entry import READY_FILE, enter
 from stemsplit.errors import EngineError
-from stemsplit.messages import Task, encode_task
+from stemsplit.messages import encode_task
+from stemsplit.supervisor.household import HOUSEHOLD
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from multiprocessing.connection import Connection
     from multiprocessing.context import ForkServerContext, SpawnContext
     from multiprocessing.process import BaseProcess
+    from pathlib import Path
+
+    from stemsplit.messages import Task
 
 StartMethod = Literal["forkserver", "spawn"]
 
 CHILD_PROGRAM = "stemsplit.child.main:main"
 
-_CHILD_ENVIRONMENT = {
-    # These libraries start their threads while they are imported, and a process that has threads
-    # must not be forked. The engine is told its number of threads when it is loaded.
-    "OPENBLAS_NUM_THREADS": "1",
-    "OMP_NUM_THREADS": "1",
-    # glibc then returns every large array to the system when it is freed, instead of keeping it:
-    # some 35 MiB less a child.
-    "MALLOC_MMAP_THRESHOLD_": str(2**20),
-}
+PRELOADED = "stemsplit.child.preloaded"
+"""The last module of a preload: it tells that the others are imported."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,27 +44,51 @@ class Child:
     """A started child.
 
     Attributes:
-        task: what it is to do.
         process: to wait for and to end.
-        pipe: its messages; at end of file, it has closed its side.
+        pipe: its messages, and the way to ask it to end.
+        log_pipe: what it logs.
     """
 
-    task: Task
     process: BaseProcess
     pipe: Connection
+    log_pipe: Connection
+
+    @property
+    def pid(self) -> int:
+        """Its process number."""
+        if self.process.pid is None:
+            raise ValueError("the child was not started")
+        return self.process.pid
+
+
+class Starter(Protocol):
+    """What the pool starts children with; tests put something else in its place."""
+
+    def ready(self) -> bool:
+        """Tell whether a child that is started now begins at once."""
+
+    def start(self, task: Task) -> Child:
+        """Start a child for `task`."""
+
+    def complaint(self) -> str:
+        """Give what a child said that died before it could speak; empty if nothing."""
 
 
 class Launcher:
     """Starts children. A context manager: at its end the fork server is gone.
 
     `multiprocessing` has one fork server a program. Where the program runs one of its own already,
-    that one is used as it is and left running; children then import for themselves.
+    that one is used as it is and left running; children then import for themselves. Several
+    launchers share one, which ends with the last of them.
 
     Args:
         preload: modules for the fork server to import before the first child.
         start_method: `forkserver` or `spawn`; the better one of this system if None.
         program: `module:function` that a child runs.
+        server_seconds: how long the fork server may take over its imports.
     """
+
+    _owns_server = False
 
     def __init__(
         self,
@@ -74,30 +96,62 @@ class Launcher:
         *,
         start_method: StartMethod | None = None,
         program: str = CHILD_PROGRAM,
+        server_seconds: float = 120.0,
     ) -> None:
         """Choose the start method; nothing is started yet."""
         self.start_method: StartMethod = start_method or default_start_method()
+        self._preload = preload
         self._program = program
-        self._owns_server = False
+        self._server_seconds = server_seconds
+        self._waits_until = 0.0
         self._context: ForkServerContext | SpawnContext = (
             multiprocessing.get_context("forkserver")
             if self.start_method == "forkserver"
             else multiprocessing.get_context("spawn")
         )
-        self._context.set_forkserver_preload(list(preload))
 
     def __enter__(self) -> Self:
-        """Start the fork server, which then imports while the supervisor goes on."""
+        """Start the fork server, which then imports while the supervisor goes on.
+
+        Raises:
+            UsageError: in a child, where the program lacks the guard of its main module.
+        """
+        HOUSEHOLD.enter()
         if self.start_method == "forkserver":
-            self._owns_server = _fork_server()._forkserver_pid is None  # noqa: SLF001
-            with child_environment(), _interrupts_held():
+            server = _fork_server()
+            if server._forkserver_pid is None:  # noqa: SLF001
+                Launcher._owns_server = True
+                self._context.set_forkserver_preload([*self._preload, PRELOADED])
+                self._waits_until = time.monotonic() + self._server_seconds
+            with HOUSEHOLD.environment(), _interrupts_held():
                 forkserver.ensure_running()
         return self
 
     def __exit__(self, *_exception: object) -> None:
         """End the fork server: it holds hundreds of megabytes that nobody needs any more."""
-        if self._owns_server:
+        if HOUSEHOLD.leave() and Launcher._owns_server:
+            Launcher._owns_server = False
             _end_fork_server()
+
+    @property
+    def scratch(self) -> Path:
+        """A folder for small files, which goes with the last launcher or with the supervisor."""
+        if HOUSEHOLD.folder is None:
+            raise ValueError("the launcher has not been entered")
+        return HOUSEHOLD.folder
+
+    def ready(self) -> bool:
+        """Tell whether a fork server, where there is one of ours, has done its imports."""
+        if self.start_method != "forkserver" or not Launcher._owns_server:
+            return True
+        if HOUSEHOLD.folder is None or (HOUSEHOLD.folder / READY_FILE).exists():
+            return True
+        # One that its imports have ended is started again, without them, by the first child.
+        return time.monotonic() > self._waits_until or not _fork_server_is_alive()
+
+    def complaint(self) -> str:
+        """See `Starter.complaint`."""
+        return HOUSEHOLD.complaint()
 
     def start(self, task: Task) -> Child:
         """Start a child for `task`.
@@ -120,23 +174,28 @@ class Launcher:
             ) from error
 
     def _start(self, task: Task) -> Child:
-        ours, theirs = self._context.Pipe(duplex=False)
+        ours, theirs = self._context.Pipe(duplex=True)
+        log_ours, log_theirs = self._context.Pipe(duplex=False)
         process = self._context.Process(
             target=enter,
-            args=(self._program, theirs, encode_task(task)),
+            args=(self._program, theirs, log_theirs, encode_task(task)),
             daemon=True,
         )
         try:
-            with child_environment(), _interrupts_held():
+            with HOUSEHOLD.environment(), _interrupts_held():
                 process.start()
         except BaseException:
             # An interrupt that was held back comes out here; nobody else knows this child yet.
             if process.is_alive():
                 process.kill()
                 process.join()
+            for pipe in (ours, log_ours):
+                pipe.close()
             raise
-        theirs.close()
-        return Child(task=task, process=process, pipe=ours)
+        finally:
+            theirs.close()
+            log_theirs.close()
+        return Child(process=process, pipe=ours, log_pipe=log_ours)
 
 
 def default_start_method() -> StartMethod:
@@ -149,12 +208,22 @@ def _fork_server() -> Any:  # noqa: ANN401 - the standard library declares no ty
     return forkserver._forkserver  # noqa: SLF001
 
 
+def _fork_server_is_alive() -> bool:
+    """Tell without reaping it: multiprocessing does that itself."""
+    pid = _fork_server()._forkserver_pid  # noqa: SLF001
+    if pid is None or not hasattr(os, "waitid"):
+        return pid is not None
+    with contextlib.suppress(ChildProcessError):
+        return os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is None
+    return False
+
+
 def _end_fork_server() -> None:
     """End the fork server, also in the midst of its imports."""
     server = _fork_server()
     if server._forkserver_pid is not None:  # noqa: SLF001
         with contextlib.suppress(ProcessLookupError):
-            os.kill(server._forkserver_pid, signal.SIGTERM)  # noqa: SLF001
+            os.kill(server._forkserver_pid, signal.SIGKILL)  # noqa: SLF001
     server._stop()  # noqa: SLF001
 
 
@@ -175,18 +244,3 @@ def _interrupts_held() -> Iterator[None]:
         yield
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
-
-
-@contextlib.contextmanager
-def child_environment() -> Iterator[None]:
-    """Set what new processes inherit, and leave the caller's own environment as it was."""
-    before = {name: os.environ.get(name) for name in _CHILD_ENVIRONMENT}
-    os.environ.update(_CHILD_ENVIRONMENT)
-    try:
-        yield
-    finally:
-        for name, value in before.items():
-            if value is None:
-                del os.environ[name]
-            else:
-                os.environ[name] = value

@@ -1,19 +1,123 @@
-"""Runs in the supervisor. Memory of a process tree, counted so that shared pages count once."""
+"""Runs in the supervisor. Memory, processor time and input/output of process trees.
+
+*Memory* is PSS where the system has it (Linux): each page divided by the number of processes that
+share it, so that a fork server and its children are not counted twice; USS elsewhere. Both are dear
+to read, for the kernel walks all pages. RSS is cheap and never smaller, so it serves as a bound.
+"""
 
 from __future__ import annotations
 
+import time
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Protocol
+
 import psutil
+
+from stemsplit.supervisor import host
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from stemsplit.supervisor.budget import HostMemory
+
+_FAMILY_SECONDS = 1.0
+"""How long the list of processes is believed; looking for new ones reads all of the system's."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Usage:
+    """What some processes have used.
+
+    Attributes:
+        rss_bytes: shared pages counted in each process.
+        pss_bytes: see the module; None if it was not read.
+        private_bytes: what would come free if they ended (USS); None if it was not read.
+        cpu_seconds: of the processor, their own and their ended children's.
+        io_bytes: read and written, 0 where the system does not say.
+        waits_for_disk: whether one of them is in an uninterruptible wait.
+    """
+
+    rss_bytes: int = 0
+    pss_bytes: int | None = None
+    private_bytes: int | None = None
+    cpu_seconds: float = 0.0
+    io_bytes: int = 0
+    waits_for_disk: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sample:
+    """One look at everything.
+
+    Attributes:
+        total: of the supervisor and all below it.
+        trees: of each process that was asked for, with all below it; those that are gone are left
+            out.
+    """
+
+    total: Usage
+    trees: dict[int, Usage]
+
+
+class Meter(Protocol):
+    """What the pool reads of the machine; tests put something else in its place."""
+
+    def sample(self, roots: Sequence[int], *, exact: bool) -> Sample:
+        """Look at this process's whole tree, and at the trees below `roots`.
+
+        Args:
+            roots: process numbers.
+            exact: whether to read PSS and USS as well.
+        """
+
+    def host_memory(self) -> HostMemory:
+        """Give what there is of memory in all and now."""
+
+    def oom_kills(self) -> int | None:
+        """Count the kernel's kills for want of memory, None if unknown."""
+
+
+@dataclass(slots=True)
+class SystemMeter:
+    """Reads the real machine, through psutil."""
+
+    clock: Callable[[], float] = time.monotonic
+    _family: list[tuple[psutil.Process, int | None]] = field(default_factory=list)
+    _roots: frozenset[int] = frozenset()
+    _family_until: float = 0.0
+
+    def sample(self, roots: Sequence[int], *, exact: bool) -> Sample:
+        """See `Meter.sample`."""
+        if self.clock() >= self._family_until or self._roots != frozenset(roots):
+            self._family = _family(roots)
+            self._roots = frozenset(roots)
+            self._family_until = self.clock() + _FAMILY_SECONDS
+        used: list[tuple[int | None, Usage]] = []
+        for process, root in self._family:
+            try:
+                used.append((root, _usage(process, exact=exact, details=root is not None)))
+            except psutil.Error:  # it ended meanwhile
+                continue
+        return Sample(
+            total=_sum([usage for _, usage in used], exact=exact),
+            trees={
+                root: _sum([usage for one, usage in used if one == root], exact=exact)
+                for root in roots
+                if any(one == root for one, _ in used)
+            },
+        )
+
+    def host_memory(self) -> HostMemory:
+        """See `Meter.host_memory`."""
+        return host.host_memory()
+
+    def oom_kills(self) -> int | None:
+        """See `Meter.oom_kills`."""
+        return host.oom_kills()
 
 
 def tree_memory_bytes(pid: int) -> int | None:
-    """Sum the memory of a process and all of its descendants.
-
-    PSS where the system has it (Linux): each page divided by the number of processes that share
-    it, so that a fork server and its children are not counted twice. USS elsewhere.
-
-    Returns:
-        bytes, or None if the process itself cannot be read.
-    """
+    """Sum the memory of a process and all of its descendants; None if it cannot be read."""
     try:
         root = psutil.Process(pid)
         tree = [root, *root.children(recursive=True)]
@@ -22,8 +126,72 @@ def tree_memory_bytes(pid: int) -> int | None:
     total = 0
     for process in tree:
         try:
-            memory = process.memory_full_info()
+            total += _memory(process)[0]
         except psutil.Error:  # it ended meanwhile
             continue
-        total += getattr(memory, "pss", memory.uss)
     return total
+
+
+def _family(roots: Sequence[int]) -> list[tuple[psutil.Process, int | None]]:
+    """List this process and all below it, each with the one of `roots` that it is below."""
+    me = psutil.Process()
+    parents: dict[int, int] = {}
+    processes = [me]
+    for process in me.children(recursive=True):
+        try:
+            parents[process.pid] = process.ppid()
+        except psutil.Error:
+            continue
+        processes.append(process)
+
+    def root_of(pid: int) -> int | None:
+        while pid in parents:
+            if pid in roots:
+                return pid
+            pid = parents[pid]
+        return None
+
+    return [(process, root_of(process.pid)) for process in processes]
+
+
+def _usage(process: psutil.Process, *, exact: bool, details: bool) -> Usage:
+    with process.oneshot():
+        rss = process.memory_info().rss
+        pss, private = _memory(process) if exact else (None, None)
+        if not details:
+            return Usage(rss_bytes=rss, pss_bytes=pss, private_bytes=private)
+        times = process.cpu_times()
+        return Usage(
+            rss_bytes=rss,
+            pss_bytes=pss,
+            private_bytes=private,
+            cpu_seconds=sum(times[:4]),
+            io_bytes=_io_bytes(process),
+            waits_for_disk=process.status() == psutil.STATUS_DISK_SLEEP,
+        )
+
+
+def _memory(process: psutil.Process) -> tuple[int, int]:
+    memory = process.memory_full_info()
+    return getattr(memory, "pss", memory.uss), memory.uss
+
+
+def _io_bytes(process: psutil.Process) -> int:
+    try:
+        counters = process.io_counters()
+    except (AttributeError, psutil.Error):  # macOS has none; elsewhere it may be forbidden
+        return 0
+    # The characters count also what the cache answered, where they are known.
+    read = getattr(counters, "read_chars", counters.read_bytes)
+    return int(read + getattr(counters, "write_chars", counters.write_bytes))
+
+
+def _sum(parts: Sequence[Usage], *, exact: bool) -> Usage:
+    return Usage(
+        rss_bytes=sum(one.rss_bytes for one in parts),
+        pss_bytes=sum(one.pss_bytes or 0 for one in parts) if exact else None,
+        private_bytes=sum(one.private_bytes or 0 for one in parts) if exact else None,
+        cpu_seconds=sum(one.cpu_seconds for one in parts),
+        io_bytes=sum(one.io_bytes for one in parts),
+        waits_for_disk=any(one.waits_for_disk for one in parts),
+    )

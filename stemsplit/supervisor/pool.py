@@ -1,232 +1,432 @@
-"""Runs in the supervisor. The loop: start children, listen, judge, and never leave one behind.
+"""Runs in the supervisor. The loop: admit, start, listen, look, act, judge; leave none behind.
 
-Covers one attempt for each task, up to N at a time. It does not publish stems or decide what a
-batch does next; it tells its caller what happened, event by event.
+Decides nothing itself: `admission` says what may start, `lifecycle` what is to be done with a
+child, `retry` what follows. Reads the world through `meter`, acts on it through `launch` and
+`reap`. It does not know what a track's files are; a `Work` does.
 """
 
 from __future__ import annotations
 
-import os
+import contextlib
 import time
+from collections import deque
 from dataclasses import dataclass, field
+from multiprocessing import Pipe
 from multiprocessing.connection import wait
 from typing import TYPE_CHECKING
 
-import msgspec
-
-from stemsplit.messages import Failed, Finished, Message, Task, decode
-from stemsplit.supervisor.meter import tree_memory_bytes
-from stemsplit.supervisor.verdict import Verdict, judge
+from stemsplit.errors import InsufficientMemoryError, StemsplitError, UsageError
+from stemsplit.job import Outcome, Reason
+from stemsplit.supervisor import admission, life, lifecycle, logs, retry
+from stemsplit.supervisor.attempt import Request, RunningAttempt
+from stemsplit.supervisor.budget import too_small
+from stemsplit.supervisor.household import MAIN_GUARD
+from stemsplit.supervisor.inbox import Inbox
+from stemsplit.supervisor.life import Timings
+from stemsplit.supervisor.meter import SystemMeter
+from stemsplit.supervisor.prediction import CAP_MARGIN
+from stemsplit.supervisor.reap import SystemLeash
+from stemsplit.supervisor.verdict import Verdict, exit_name
+from stemsplit.supervisor.watch import MemoryWatch
+from stemsplit.supervisor.work import Heard, Launched, Noted, Retried, Settled
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator, Iterable, Iterator
+    from collections.abc import Callable, Generator, Iterator
 
-    from stemsplit.supervisor.launch import Child, Launcher
-
-LOG_TAIL_BYTES = 4096
-LARGEST_MESSAGE_BYTES = 2**20
-"""Far more than any message; a child that announces more is broken."""
+    from stemsplit.job import Attempt, Effort, Limits
+    from stemsplit.messages import Finished
+    from stemsplit.supervisor.budget import Budget, Crew
+    from stemsplit.supervisor.launch import Child, Starter
+    from stemsplit.supervisor.meter import Meter
+    from stemsplit.supervisor.prediction import Forecast
+    from stemsplit.supervisor.reap import Leash
+    from stemsplit.supervisor.work import PoolEvent, Work
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Timings:
-    """Every waiting time of the pool, in seconds, so that tests can shrink them.
+class Plan:
+    """How a pool goes about its work.
 
     Attributes:
-        sample: between two looks at the memory of the process tree.
-        close: from a child's last word, or the end of its pipe, to its end, before it is killed.
-        terminate: from SIGTERM to SIGKILL when the pool is closed.
+        crew: how many children at once, and how each begins.
+        budget: of memory.
+        limits: of time, and on retries.
+        forecast: predicts what a child takes.
+        timings: waiting times.
     """
 
-    sample: float = 0.5
-    close: float = 10.0
-    terminate: float = 3.0
+    crew: Crew
+    budget: Budget
+    limits: Limits
+    forecast: Forecast
+    timings: Timings = field(default_factory=Timings)
 
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Launched:
-    """A child was started for a task."""
-
-    task: Task
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Heard:
-    """A child said something."""
-
-    task: Task
-    message: Message
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Ended:
-    """A child is gone.
-
-    Attributes:
-        task: what it was to do.
-        verdict: how it ended.
-        result: its stems, if the verdict is `done`.
-        exit_code: as `multiprocessing` gives it.
-        started: when, on the pool's clock.
-        peak_memory_bytes: of the whole tree while it ran, None if it could not be read.
-    """
-
-    task: Task
-    verdict: Verdict
-    result: Finished | None
-    exit_code: int
-    started: float
-    peak_memory_bytes: int | None
-
-
-PoolEvent = Launched | Heard | Ended
-
-
-@dataclass(slots=True, kw_only=True)
-class _Running:
-    child: Child
-    started: float
-    last_word: Finished | Failed | None = None
-    pipe_open: bool = True
-    overstayed: bool = False
-    peak_memory_bytes: int | None = None
-    must_end_by: float = field(default=float("inf"))
+    def cap_bytes(self, effort: Effort) -> int:
+        """Give the cap on the memory of a child and all that it starts."""
+        expected = self.forecast.footprint(effort).child_bytes
+        cap = self.budget.per_file_bytes or round(CAP_MARGIN * expected)
+        return min(cap, self.budget.total_bytes)
 
 
 class Pool:
-    """Runs tasks in children, up to `size` at a time.
+    """Runs tracks in children; a generator tells what happens.
 
     Args:
-        launcher: starts the children.
-        size: how many may run at once, at least 1.
-        timings: waiting times.
+        starter: starts the children.
+        plan: limits and how many.
+        meter: reads the machine.
+        leash: acts on a child.
         clock: monotonic seconds.
-        memory: reads the memory of the tree below a process.
     """
 
     def __init__(
         self,
-        launcher: Launcher,
-        size: int,
+        starter: Starter,
+        plan: Plan,
         *,
-        timings: Timings | None = None,
+        meter: Meter | None = None,
+        leash: Callable[[Child], Leash] = SystemLeash,
         clock: Callable[[], float] = time.monotonic,
-        memory: Callable[[int], int | None] = tree_memory_bytes,
     ) -> None:
         """Keep the seams; nothing is started yet."""
-        self._launcher = launcher
-        self._size = size
-        self._timings = timings or Timings()
+        self._starter = starter
+        self._plan = plan
+        self._meter = meter or SystemMeter()
+        self._leash = leash
         self._clock = clock
-        self._memory = memory
-        self._running: list[_Running] = []
-        self._next_sample = 0.0
+        self._watch = MemoryWatch(
+            self._meter,
+            plan.timings,
+            total_cap_bytes=plan.budget.total_bytes,
+            low_bytes=plan.budget.min_free_bytes,
+        )
+        self._waiting: deque[Request] = deque()
+        self._running: list[RunningAttempt] = []
+        self._throttle = admission.Throttle(
+            workers=plan.crew.workers, most=plan.crew.workers, changed_at=clock()
+        )
+        self._tickets = 0
+        self._last_turn = clock()
+        self._held_since: float | None = None
+        self._deaths_in_a_row = 0
+        self._closed = False
+        self._draining = False
+        self._cancelled: deque[Work] = deque()
+        self._woken = False
+        self._wake_reader, self._wake_writer = Pipe(duplex=False)
 
-    def run(self, tasks: Iterable[Task]) -> Generator[PoolEvent, None, None]:
-        """Run `tasks` in order, each in a child of its own, and yield what happens.
+    @property
+    def peak_memory_bytes(self) -> int | None:
+        """The largest memory of all processes together so far, None if it was never read."""
+        return self._watch.peak_bytes
 
-        A task is taken from `tasks` only when its child is about to start. If the iterator is
-        closed early, or anything is raised in it, every child is ended before that goes on.
+    def add(self, work: Work) -> None:
+        """Put a track at the end of the line. From any thread."""
+        self._waiting.append(Request(work=work, effort=self._plan.crew.effort))
+        self._wake()
+
+    def close(self) -> None:
+        """Accept that nothing more is added: `run` ends when all is done. From any thread."""
+        self._closed = True
+        self._wake()
+
+    def drain(self) -> None:
+        """Start nothing more, and let what works finish. From any thread or signal handler.
+
+        A child that has not begun to separate is ended; its track counts as not started.
         """
-        waiting = iter(tasks)
-        exhausted = False
+        self._draining = True
+        self._wake()
+
+    def cancel(self, work: Work) -> None:
+        """Settle a track as cancelled, and end its child if it has one. From any thread."""
+        self._cancelled.append(work)
+        self._wake()
+
+    def unstarted(self) -> list[Work]:
+        """List the tracks that are still in line."""
+        return [request.work for request in self._waiting]
+
+    def run(self) -> Generator[PoolEvent, None, None]:
+        """Do the work and yield what happens, until there is none left or the pool is drained.
+
+        If the generator is closed early, or anything is raised in it, every child is ended before
+        that goes on.
+
+        Raises:
+            EngineError: if no child can be started.
+            InsufficientMemoryError: if memory does not come free in time for even one child.
+            UsageError: if the program lacks the guard of its main module.
+        """
         try:
             while True:
-                while not exhausted and len(self._running) < self._size:
-                    task = next(waiting, None)
-                    exhausted = task is None
-                    if task is not None:
-                        yield self._start(task)
-                if not self._running:
+                yield from self._take_orders()
+                yield from self._admit()
+                if not self._running and (self._draining or (self._closed and not self._waiting)):
                     return
                 yield from self._turn()
         finally:
             self._end_all()
 
-    def _start(self, task: Task) -> Launched:
-        self._running.append(_Running(child=self._launcher.start(task), started=self._clock()))
-        return Launched(task=task)
+    def _wake(self) -> None:
+        if not self._woken:
+            self._woken = True
+            with contextlib.suppress(OSError):
+                self._wake_writer.send_bytes(b"!")
+
+    def _take_orders(self) -> Iterator[Settled]:
+        while self._cancelled:
+            work = self._cancelled.popleft()
+            verdict = Verdict(reason=Reason.CANCELLED, message="It was cancelled.")
+            for request in [one for one in list(self._waiting) if one.work is work]:
+                self._waiting.remove(request)
+                yield _settled(request, verdict)
+            for one in self._running:
+                if one.request.work is work:
+                    one.feed(life.Asked(now=self._clock(), verdict=verdict))
+        if self._draining:
+            for one in self._running:
+                one.withdraw(self._clock())
+
+    def _admit(self) -> Iterator[PoolEvent]:
+        self._throttle = self._throttle.recovered(self._clock(), self._plan.timings)
+        while self._waiting and not self._draining and self._starter.ready():
+            request = self._waiting[0]
+            hold = self._hold(request)
+            if hold is not None:
+                if not self._running:
+                    yield from self._wait_for_memory(request, hold)
+                return
+            self._held_since = None
+            self._waiting.popleft()
+            yield self._launch(request)
+
+    def _hold(self, request: Request) -> str | None:
+        if len(self._running) >= self._throttle.workers:
+            return admission.Hold.WORKERS
+        look = self._watch.last_exact(self._clock(), self._caps())
+        return admission.may_start(
+            admission.Running(
+                ticket=self._tickets + 1,
+                private_bytes=0,
+                expected_bytes=self._plan.forecast.footprint(request.effort).private_bytes,
+                alone=request.effort.alone,
+            ),
+            [one.for_admission() for one in self._running],
+            workers=self._throttle.workers,
+            used_bytes=look.sample.total.pss_bytes or 0,
+            available_bytes=look.available_bytes,
+            budget=self._plan.budget,
+        )
+
+    def _wait_for_memory(self, request: Request, hold: str) -> Iterator[Noted]:
+        """Nothing runs and nothing may start: say so, and do not wait for ever."""
+        now = self._clock()
+        if self._held_since is None:
+            self._held_since = now
+            yield Noted(text=f"waiting: {hold} does not allow another track now")
+        elif now - self._held_since > self._plan.timings.patience:
+            need = self._plan.forecast.footprint(request.effort)
+            error = too_small(need, self._plan.budget, self._meter.host_memory())
+            raise InsufficientMemoryError(
+                f"No memory came free in {self._plan.timings.patience:.0f} s. {error.message}",
+                error.remedy,
+            )
+
+    def _launch(self, request: Request) -> PoolEvent:
+        number = len(request.attempts) + 1
+        try:
+            task = request.work.begin(number, request.effort)
+        except StemsplitError as error:
+            return _settled(request, Verdict.of(error))
+        rules = self._rules(request.effort)
+        oom_kills = self._meter.oom_kills()
+        try:
+            child = self._starter.start(task)
+        except BaseException:
+            request.work.conclude(task, Verdict(reason=Reason.CANCELLED), None)
+            raise
+        self._tickets += 1
+        story = f"attempt {number}: process {child.pid} started, {request.effort}"
+        self._running.append(
+            RunningAttempt(
+                request=request,
+                ticket=self._tickets,
+                task=task,
+                child=child,
+                leash=self._leash(child),
+                inbox=Inbox(child.pipe),
+                log=logs.AttemptLog(task.log_path, child.log_pipe),
+                rules=rules,
+                state=lifecycle.launched(self._clock(), rules, story),
+                expected_bytes=self._plan.forecast.footprint(request.effort).private_bytes,
+                oom_kills_before=oom_kills,
+            )
+        )
+        return Launched(work=request.work, number=number, effort=request.effort)
+
+    def _rules(self, effort: Effort) -> life.Rules:
+        forecast, limits = self._plan.forecast, self._plan.limits
+        return life.Rules(
+            ram_cap_bytes=self._plan.cap_bytes(effort),
+            stall_seconds=limits.stall_seconds,
+            timeout=limits.timeout,
+            expect=lambda audio_seconds: forecast.seconds(audio_seconds, effort),
+            timings=self._plan.timings,
+        )
 
     def _turn(self) -> Iterator[PoolEvent]:
-        pipes = [one.child.pipe for one in self._running if one.pipe_open]
+        pause = self._pause()
+        pipes = [one.child.pipe for one in self._running if one.inbox.open]
         sentinels = [one.child.process.sentinel for one in self._running]
-        wait([*pipes, *sentinels], timeout=self._timings.sample)
-        self._sample_memory()
+        if self._wake_reader in wait([self._wake_reader, *pipes, *sentinels], timeout=pause):
+            self._wake_reader.recv_bytes()
+            self._woken = False
+        self._notice_absence(pause)
         for one in list(self._running):
-            for message in self._messages(one):
-                yield Heard(task=one.child.task, message=message)
-            if self._clock() > one.must_end_by and one.child.process.is_alive():
-                one.overstayed = True
-                one.child.process.kill()
-                one.child.process.join()
+            for message in one.listen(self._clock()):
+                yield Heard(work=one.request.work, message=message)
+        self._look()
+        for one in list(self._running):
+            one.feed(life.Ticked(now=self._clock()))
             if not one.child.process.is_alive():
-                yield from self._judge(one)
+                yield from self._part(one)
+        self._last_turn = self._clock()
 
-    def _messages(self, one: _Running) -> Iterator[Message]:
-        while one.pipe_open and one.child.pipe.poll():
-            try:
-                message = decode(one.child.pipe.recv_bytes(LARGEST_MESSAGE_BYTES))
-            except (EOFError, OSError, msgspec.DecodeError):
-                one.pipe_open = False
-                one.must_end_by = self._clock() + self._timings.close
-                return
-            if isinstance(message, Finished | Failed):
-                one.last_word = message
-                one.must_end_by = self._clock() + self._timings.close
-            yield message
+    def _pause(self) -> float:
+        pause = self._plan.timings.poll
+        if self._running:
+            pause = min(pause, self._watch.seconds_left(self._clock()))
+        if not self._starter.ready():
+            pause = min(pause, self._plan.timings.poll_fastest)
+        return pause
 
-    def _judge(self, one: _Running) -> Iterator[PoolEvent]:
-        # Its last words may have come between the look at the pipe and the look at the process.
-        for message in self._messages(one):
-            yield Heard(task=one.child.task, message=message)
-        self._running.remove(one)
-        one.child.pipe.close()
-        exit_code = one.child.process.exitcode or 0
-        one.child.process.close()
-        verdict = judge(
-            one.last_word,
-            exit_code,
-            overstayed=one.overstayed,
-            log=log_tail(one.child.task),
-        )
-        yield Ended(
-            task=one.child.task,
-            verdict=verdict,
-            result=one.last_word if isinstance(one.last_word, Finished) else None,
-            exit_code=exit_code,
-            started=one.started,
-            peak_memory_bytes=one.peak_memory_bytes,
-        )
-
-    def _sample_memory(self) -> None:
-        if self._clock() < self._next_sample:
-            return
-        self._next_sample = self._clock() + self._timings.sample
-        memory = self._memory(os.getpid())
-        if memory is not None:
+    def _notice_absence(self, pause: float) -> None:
+        """Do not blame children for the time that this process itself did not run."""
+        away = self._clock() - self._last_turn - pause
+        if away > self._plan.timings.away:
             for one in self._running:
-                one.peak_memory_bytes = max(one.peak_memory_bytes or 0, memory)
+                one.feed(life.Away(now=self._clock(), seconds=away))
+
+    def _caps(self) -> dict[int, int]:
+        return {one.child.pid: one.rules.ram_cap_bytes for one in self._running}
+
+    def _look(self) -> None:
+        now = self._clock()
+        if not self._running or self._watch.seconds_left(now) > 0:
+            return
+        look = self._watch.look(now, self._caps())
+        for one in self._running:
+            tree = look.sample.trees.get(one.child.pid)
+            if tree is not None:
+                one.look_at(tree, now)
+        ending = admission.to_end(
+            [one.for_admission() for one in self._running],
+            used_bytes=look.sample.total.pss_bytes or 0,
+            available_bytes=look.available_bytes,
+            budget=self._plan.budget,
+        )
+        if ending is not None:
+            self._put_an_end(ending, now)
+
+    def _put_an_end(self, ending: admission.Ending, now: float) -> None:
+        if ending.verdict.reason is Reason.EVICTED:
+            if self._throttle.is_settling(now, self._plan.timings):
+                return
+            self._throttle = self._throttle.after_eviction(now)
+        for one in self._running:
+            if one.ticket == ending.ticket:
+                at_once = ending.at_once
+                one.feed(life.Asked(now=now, verdict=ending.verdict, at_once=at_once))
+
+    def _part(self, one: RunningAttempt) -> Iterator[PoolEvent]:
+        """Take leave of a child that has ended: last words, verdict, and what follows."""
+        while one.inbox.open and one.child.pipe.poll():
+            for message in one.listen(self._clock()):
+                yield Heard(work=one.request.work, message=message)
+        exit_code = one.child.process.exitcode or 0
+        self._running.remove(one)
+        one.dismiss()
+        now = self._clock()
+        verdict = one.judge(now, exit_code, self._meter.oom_kills())
+        log_tail = logs.tail(one.task.log_path)
+        if verdict.reason is not Reason.DONE:
+            logs.append(one.task.log_path, one.state.story)
+        if not one.state.said_hello and (complaint := self._starter.complaint()):
+            one.request.work.conclude(one.task, Verdict(reason=Reason.CANCELLED), None)
+            raise UsageError(complaint, MAIN_GUARD)
+        conclusion = one.request.work.conclude(one.task, verdict, one.result)
+        if one.withdrawn and one.result is None:
+            self._waiting.appendleft(one.request)
+            return
+        attempt = one.record(conclusion, now=now, exit_code=exit_code, log_tail=log_tail)
+        one.request.attempts.append(attempt)
+        yield self._what_follows(one, conclusion.verdict, attempt)
+
+    def _what_follows(
+        self, one: RunningAttempt, verdict: Verdict, attempt: Attempt
+    ) -> Settled | Retried:
+        request, reason = one.request, verdict.reason
+        if reason is Reason.DONE and one.result is not None:
+            self._plan.forecast.learn(
+                request.effort,
+                private_bytes=one.private_bytes or None,
+                audio_seconds=one.result.audio_seconds,
+                seconds=attempt.seconds,
+            )
+            return _settled(request, verdict, one.result)
+        self._deaths_in_a_row = retry.deaths_in_a_row(
+            self._deaths_in_a_row, died_at_start=one.state.died_at_start, reason=reason
+        )
+        if self._deaths_in_a_row >= retry.DEATHS_AT_START:
+            return _settled(request, _broken(attempt.exit_code or 0))
+        earlier = [before.reason for before in request.attempts[:-1]]
+        effort = retry.next_effort(request.effort, reason, earlier, self._plan.limits.retries)
+        if effort is None:
+            return _settled(request, verdict)
+        request.effort = effort
+        if reason is Reason.EVICTED:
+            self._waiting.appendleft(request)
+        else:
+            self._waiting.append(request)
+        return Retried(work=request.work, attempt=attempt, effort=effort)
 
     def _end_all(self) -> None:
+        """End every child, politely for a moment; nothing is published any more."""
         for one in self._running:
-            one.child.process.terminate()
-        deadline = self._clock() + self._timings.terminate
+            one.leash.terminate()
+        deadline = self._clock() + self._plan.timings.terminate
         for one in self._running:
             one.child.process.join(max(0.0, deadline - self._clock()))
             if one.child.process.is_alive():
-                one.child.process.kill()
+                one.leash.kill()
                 one.child.process.join()
-            one.child.pipe.close()
-            one.child.process.close()
+            one.dismiss()
+            one.request.work.conclude(one.task, Verdict(reason=Reason.CANCELLED), None)
         self._running.clear()
+        self._wake_reader.close()
+        self._wake_writer.close()
 
 
-def log_tail(task: Task) -> str:
-    """Give the last of what a child printed, empty if nothing."""
-    try:
-        with task.log_path.open("rb") as log:
-            log.seek(0, os.SEEK_END)
-            log.seek(max(0, log.tell() - LOG_TAIL_BYTES))
-            return log.read().decode(errors="replace")
-    except OSError:
-        return ""
+def _settled(request: Request, verdict: Verdict, result: Finished | None = None) -> Settled:
+    outcome = Outcome(
+        job=request.work.job,
+        reason=verdict.reason,
+        message=verdict.message,
+        remedy=verdict.remedy,
+        warnings=tuple(dict.fromkeys(request.warnings)),
+        stems=() if result is None else result.stems,
+        audio_seconds=0.0 if result is None else result.audio_seconds,
+        attempts=tuple(request.attempts),
+    )
+    return Settled(work=request.work, outcome=outcome)
+
+
+def _broken(exit_code: int) -> Verdict:
+    return Verdict(
+        reason=Reason.ENGINE_UNAVAILABLE,
+        message=f"{retry.DEATHS_AT_START} children in a row died while they started, the last by "
+        f"{exit_name(exit_code)}.",
+        remedy="The engine or its model is broken: look into the log, run `stemsplit models "
+        "verify`, or reinstall stemsplit in a fresh virtual environment.",
+    )

@@ -8,33 +8,61 @@ from __future__ import annotations
 
 import signal
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from stemsplit.job import Reason
 from stemsplit.messages import Failed, Finished
 
+if TYPE_CHECKING:
+    from stemsplit.errors import StemsplitError
+
+_LOOK_CLOSER = "Read the log to see what it was at, and report it."
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Verdict:
-    """Why a child ended, in words for a person; see `stemsplit.job.Outcome` for the fields."""
+    """Why a child ended, in words for a person.
+
+    Attributes:
+        reason, message, remedy: see `stemsplit.job.Attempt`.
+        detail: the child's own traceback, if it sent one.
+    """
 
     reason: Reason
     message: str = ""
     remedy: str = ""
     detail: str = ""
 
+    @classmethod
+    def of(cls, error: StemsplitError) -> Verdict:
+        """Give the verdict on something that failed with `error`."""
+        return cls(reason=Reason.of(error), message=error.message, remedy=error.remedy)
+
 
 def judge(
-    last_word: Finished | Failed | None, exit_code: int, *, overstayed: bool = False, log: str = ""
+    last_word: Finished | Failed | None,
+    exit_code: int,
+    *,
+    ended_by_us: Verdict | None = None,
+    overstayed: bool = False,
+    oom_kills: int | None = None,
 ) -> Verdict:
     """Judge a child that has ended.
 
     Args:
         last_word: its result or its own account of its failure, None if it sent neither.
         exit_code: 0 or more as it returned it, or minus the number of the signal that ended it.
+        ended_by_us: why the supervisor ended it, None if it did not.
         overstayed: whether the supervisor killed it because it had nothing more to say and did
             not exit. Its result counts all the same: the stems were on disk before it was sent.
-        log: the last of what it printed.
+        oom_kills: how many processes the kernel has killed for want of memory since the child
+            was started; None where the kernel does not say.
     """
+    exited_well = exit_code == 0 or overstayed
+    if exited_well and isinstance(last_word, Finished):
+        return Verdict(reason=Reason.DONE)
+    if ended_by_us is not None:
+        return ended_by_us
     if isinstance(last_word, Failed):
         return Verdict(
             reason=last_word.reason,
@@ -42,12 +70,16 @@ def judge(
             remedy=last_word.remedy,
             detail=last_word.traceback,
         )
-    exited_well = exit_code == 0 or overstayed
-    if exited_well and last_word is not None:
-        return Verdict(reason=Reason.DONE)
-    message, remedy = _account(exit_code, overstayed=overstayed)
+    if exit_code < 0 and not overstayed:
+        return _killed(signal_name(-exit_code), oom_kills)
     reason = Reason.NO_RESULT if exited_well else Reason.CRASHED
-    return Verdict(reason=reason, message=message, remedy=remedy, detail=log)
+    if overstayed:
+        message = "The child stopped talking to the supervisor and did not exit."
+    elif exit_code == 0:
+        message = "The child ended as if all were well, but without a result."
+    else:
+        message = f"The child ended with exit code {exit_code} and no explanation."
+    return Verdict(reason=reason, message=message, remedy=_LOOK_CLOSER)
 
 
 def signal_name(number: int) -> str:
@@ -58,15 +90,26 @@ def signal_name(number: int) -> str:
         return f"signal {number}"
 
 
-def _account(exit_code: int, *, overstayed: bool) -> tuple[str, str]:
-    look_closer = "Run again with --verbose to see what it printed, and report it."
-    if overstayed:
-        return "The child stopped talking to the supervisor and did not exit.", look_closer
-    if exit_code == 0:
-        return "The child ended as if all were well, but without a result.", look_closer
-    if exit_code > 0:
-        return f"The child ended with exit code {exit_code} and no explanation.", look_closer
-    name = signal_name(-exit_code)
-    if name == "SIGKILL":
-        look_closer = "Often the system ran out of memory: close other programs and run it again."
-    return f"The child was ended by {name}.", look_closer
+def exit_name(exit_code: int) -> str:
+    """Give `exit code 7`, or `SIGSEGV` for -11."""
+    return f"exit code {exit_code}" if exit_code >= 0 else signal_name(-exit_code)
+
+
+def _killed(name: str, oom_kills: int | None) -> Verdict:
+    if name != "SIGKILL":
+        message = f"The child was ended by {name}."
+        return Verdict(reason=Reason.CRASHED, message=message, remedy=_LOOK_CLOSER)
+    if oom_kills == 0:
+        return Verdict(
+            reason=Reason.CRASHED,
+            message="The child was ended by SIGKILL, neither by stemsplit nor by the kernel's "
+            "out-of-memory killer.",
+            remedy="Look for another program or person that ends processes, and run it again.",
+        )
+    certainty = "" if oom_kills else "probably "
+    return Verdict(
+        reason=Reason.KILLED_BY_KERNEL,
+        message=f"The child was ended by SIGKILL, {certainty}by the kernel, which ran out of "
+        "memory.",
+        remedy="Close other programs, or give stemsplit less with --max-ram or --jobs 1.",
+    )

@@ -74,7 +74,13 @@ def test_every_module_says_where_it_runs(name: str) -> None:
     text = pkgutil.resolve_name(name).__doc__ if name != ENGINE else _docstring_of_the_engine()
     assert text is not None
     assert text.startswith(
-        ("Runs in the supervisor.", "Runs in the child", "Runs in both.", "Runs in the fork server")
+        (
+            "Runs in the supervisor.",
+            "Runs in the child",
+            "Runs in both.",
+            "Runs in the fork server",
+            "Runs in the warden.",
+        )
     )
 
 
@@ -100,9 +106,9 @@ def test_a_preloaded_fork_server_has_one_thread() -> None:
         "import stemsplit.child.preloaded, psutil\n"
         "print(psutil.Process().num_threads())"
     )
-    from stemsplit.supervisor.launch import child_environment
+    from stemsplit.supervisor.household import HOUSEHOLD
 
-    with child_environment():
+    with HOUSEHOLD.environment():
         done = subprocess.run(
             [sys.executable, "-c", program], check=True, capture_output=True, text=True
         )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
@@ -12,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import psutil
 import pytest
 import soundfile
 
@@ -265,33 +267,82 @@ def test_a_disk_without_any_room(
     assert [path.name for path in small_disk.iterdir()] == ["filler"]
 
 
-@pytest.mark.parametrize(
-    ("sent", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)]
-)
-def test_a_stopped_batch_leaves_nothing_half_written(
-    song: NDArray[np.float32], tmp_path: Path, sent: signal.Signals, code: int
-) -> None:
-    """Stopped in the midst of a track: the exit code says so, and no trace of it is left."""
-    soundfile.write(tmp_path / "long.wav", np.tile(song, (100, 1)), 44_100)
+@contextlib.contextmanager
+def _at_work(folder: Path, *arguments: str) -> Iterator[subprocess.Popen[str]]:
+    """Run the command in a folder, up to the first segment of its first track."""
     with subprocess.Popen(
-        [COMMAND, "separate", "long.wav", "-o", "out", "--json"],
-        cwd=tmp_path,
+        [COMMAND, "separate", *arguments, "-o", "out", "--json"],
+        cwd=folder,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
     ) as running:
         assert running.stdout is not None
-        assert running.stderr is not None
         for line in running.stdout:
             if '"track_progress"' in line:
                 break
-        assert list((tmp_path / "out").iterdir()), "the track is being worked on"
-        running.send_signal(sent)
+        assert list((folder / "out").iterdir()), "the track is being worked on"
+        yield running
+        running.kill()
+
+
+@pytest.fixture
+def long_tracks(song: NDArray[np.float32], tmp_path: Path) -> list[str]:
+    """Two tracks of three minutes."""
+    names = ["long 1.wav", "long 2.wav"]
+    for name in names:
+        soundfile.write(tmp_path / name, np.tile(song, (45, 1)), 44_100)
+    return names
+
+
+@pytest.mark.parametrize(
+    ("sent", "code"),
+    [
+        ([signal.SIGINT, signal.SIGINT], 130),
+        ([signal.SIGTERM], 143),
+        ([signal.SIGHUP], 129),
+        ([signal.SIGINT, signal.SIGTERM], 143),
+    ],
+)
+def test_a_stopped_batch_leaves_nothing_half_written(
+    long_tracks: list[str], tmp_path: Path, sent: list[signal.Signals], code: int
+) -> None:
+    """Stopped in the midst of a track: the exit code says so, and no trace of it is left."""
+    with _at_work(tmp_path, *long_tracks) as running:
+        for one in sent:
+            running.send_signal(one)
+            time.sleep(0.2)
         began = time.monotonic()
         assert running.wait(timeout=30) == code
         assert time.monotonic() - began < 10
+        assert running.stderr is not None
         assert "nothing is half-written" in running.stderr.read()
     assert list((tmp_path / "out").iterdir()) == []
+
+
+def test_one_interrupt_finishes_what_is_being_separated(
+    long_tracks: list[str], tmp_path: Path
+) -> None:
+    """The first track is done, the second is not begun, and the exit code tells of work left."""
+    with _at_work(tmp_path, *long_tracks, "--jobs", "1") as running:
+        running.send_signal(signal.SIGINT)
+        out, err = running.communicate(timeout=60)
+        assert running.returncode == 130
+    assert "press Ctrl-C again to stop now" in err
+    summary = json.loads(out.splitlines()[-1])
+    assert (summary["done"], summary["not_started"], summary["exit_code"]) == (1, 1, 130)
+    assert {path.name for path in (tmp_path / "out" / "long 1").iterdir()} == STEMS
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["long 1"]
+
+
+def test_an_interrupt_with_nothing_left_to_start_is_no_failure(
+    long_tracks: list[str], tmp_path: Path
+) -> None:
+    """All that there was to do is done: exit code 0."""
+    with _at_work(tmp_path, long_tracks[0]) as running:
+        running.send_signal(signal.SIGINT)
+        running.communicate(timeout=60)
+        assert running.returncode == 0
 
 
 def test_an_interrupt_while_libraries_load(song_file: Path, tmp_path: Path) -> None:
@@ -323,3 +374,77 @@ def test_a_name_outside_the_output_s_encoding(
     assert ran.code == 0
     assert "\\u6b4c.wav" in ran.out
     assert (tmp_path / "out/歌/vocals.wav").exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "words"),
+    [
+        (["--max-ram", "100MiB"], 1, "Allow --max-ram 900MiB"),
+        (["--max-ram-per-file", "100MiB"], 1, "--max-ram-per-file allows 100 MiB"),
+        (["--min-free", "100%"], 1, "are to be left free"),
+        (["--max-ram", "plenty"], 2, "max-ram cannot be “plenty”. Write a size such as 4GiB"),
+        (["--stall-timeout", "soon"], 2, "stall-timeout cannot be “soon”"),
+        (["--jobs", "0"], 2, "jobs must be 1 or more"),
+        (["--jobs", "many"], 2, "many"),
+        (["--retries", "-1"], 2, "retries must be 0 or more"),
+    ],
+)
+def test_limits_that_cannot_be(
+    stemsplit: Callable[..., Any], song_file: Path, arguments: list[str], code: int, words: str
+) -> None:
+    """One sentence with what to do, before any child is started."""
+    ran = stemsplit("separate", song_file, "-o", "out", *arguments)
+    assert ran.code == code
+    assert words in ran.err
+    assert len(ran.err.splitlines()) == 1
+
+
+def test_a_small_budget_is_kept_by_working_leaner(
+    stemsplit: Callable[..., Any], song_file: Path, tmp_path: Path
+) -> None:
+    """Where the whole model does not fit, one instrument at a time does; the stems are the same."""
+    events = {}
+    for out, budget in (("roomy", "3GiB"), ("tight", "860MiB")):
+        ran = stemsplit("separate", song_file, "-o", out, "--json", "--max-ram", budget)
+        assert ran.code == 0
+        lines = [json.loads(line) for line in ran.out.splitlines()]
+        events[out] = {line["type"]: line for line in lines}
+    assert not events["roomy"]["pool_started"]["lean"]
+    assert events["tight"]["pool_started"]["lean"]
+    assert events["tight"]["batch_done"]["peak_memory_bytes"] < 860 * 2**20
+    for stem in STEMS:
+        roomy = (tmp_path / "roomy/song" / stem).read_bytes()
+        assert roomy == (tmp_path / "tight/song" / stem).read_bytes()
+
+
+def test_a_track_that_takes_too_long(
+    stemsplit: Callable[..., Any], long_tracks: list[str], tmp_path: Path
+) -> None:
+    """Ended, tried once more alone, and told with its story, its stack and its log."""
+    ran = stemsplit(
+        "separate", long_tracks[0], "-o", "out", "--timeout", "4s", "--retries", "1", "--verbose"
+    )
+    assert ran.code == 3
+    assert "again: " in ran.err
+    assert "Trying with 2 threads, alone." in ran.err or "Trying with 1 thread, alone." in ran.err
+    assert "not done after 4 s, its time limit. Raise --timeout." in ran.err
+    assert "to be ended, timed_out" in ran.err
+    (log,) = (tmp_path / "out" / ".stemsplit" / "logs").glob("*.2.log")
+    assert f"log: {log}" in ran.err
+    assert "most recent call first" in log.read_text()
+
+
+def test_a_child_that_is_killed_is_tried_again(long_tracks: list[str], tmp_path: Path) -> None:
+    """Somebody ends a child by SIGKILL: the track is done all the same, by a second one."""
+    with _at_work(tmp_path, long_tracks[0]) as running:
+        family = psutil.Process(running.pid).children(recursive=True)
+        child = max(family, key=lambda process: process.memory_full_info().uss)
+        child.kill()
+        out, _ = running.communicate(timeout=60)
+        assert running.returncode == 0
+    events = [json.loads(line) for line in out.splitlines()]
+    (retried,) = [event for event in events if event["type"] == "track_retried"]
+    assert retried["reason"] == "crashed"
+    assert retried["exit_code"] == -9
+    (done,) = [event for event in events if event["type"] == "track_done"]
+    assert done["attempts"] == 2

@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
 import soundfile
 
-from stemsplit import Reason, Settings, separate
+from stemsplit import Limits, Reason, Settings, separate
 from stemsplit.cli.demo import demo
 from stemsplit.demo import run as demo_run
 from stemsplit.errors import ExitCode, UsageError
 from stemsplit.library import publish
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from numpy.typing import NDArray
 
     from stemsplit import BatchResult
@@ -25,7 +24,8 @@ pytestmark = [pytest.mark.real, pytest.mark.usefixtures("real_models")]
 
 
 def _separate(source: Path, out: Path, engine: str, **settings: str) -> BatchResult:
-    return separate([source], out, Settings(engine=engine, **settings))  # type: ignore[arg-type]
+    wanted = Settings(engine=engine, **settings)  # type: ignore[arg-type]
+    return separate([source], out, wanted, limits=Limits(retries=0))
 
 
 def test_half_masks_write_half_the_mix(
@@ -46,6 +46,8 @@ def test_half_masks_write_half_the_mix(
     [
         ("fake_engines:nan", Reason.CRASHED, ExitCode.SOME_FAILED),
         ("fake_engines:raises", Reason.CRASHED, ExitCode.SOME_FAILED),
+        ("fake_engines:dying", Reason.CRASHED, ExitCode.SOME_FAILED),
+        ("fake_engines:unpicklable", Reason.CRASHED, ExitCode.SOME_FAILED),
         ("fake_engines:other_stems", Reason.ENGINE_UNAVAILABLE, ExitCode.ERROR),
         ("no_such_module:load", Reason.ENGINE_UNAVAILABLE, ExitCode.ERROR),
     ],
@@ -59,7 +61,28 @@ def test_a_broken_engine_writes_nothing(
     assert outcome.reason is reason
     assert outcome.message
     assert result.exit_code == exit_code
-    assert list((tmp_path / "out").iterdir()) == []
+    assert [path.name for path in (tmp_path / "out").iterdir()] in ([], [".stemsplit"])
+    assert list(tmp_path.rglob("*.wav")) == []
+
+
+def test_a_failure_keeps_its_log_and_tells_its_story(song_file: Path, tmp_path: Path) -> None:
+    """The log lies below the output folder, with what was logged and the supervisor's account."""
+    result = separate(
+        [song_file],
+        tmp_path / "out",
+        Settings(engine="fake_engines:dying"),
+        limits=Limits(retries=1),
+    )
+    (outcome,) = result.outcomes
+    assert [attempt.effort.alone for attempt in outcome.attempts] == [False, True]
+    for attempt in outcome.attempts:
+        assert attempt.exit_code == -11
+        assert "something is wrong with (512, 1024, 2)" in attempt.log_tail
+        assert "Fatal Python error: Segmentation fault" in attempt.log_tail
+        assert attempt.log_file is not None
+        log = Path(attempt.log_file)
+        assert log.parent == tmp_path / "out" / ".stemsplit" / "logs"
+        assert "gone, SIGSEGV" in log.read_text()
 
 
 def test_what_every_track_would_meet_stops_the_batch(song_file: Path, tmp_path: Path) -> None:
@@ -69,7 +92,7 @@ def test_what_every_track_would_meet_stops_the_batch(song_file: Path, tmp_path: 
     third = tmp_path / "third.wav"
     third.write_bytes(song_file.read_bytes())
     settings = Settings(engine="no_such_module:load")
-    result = separate([song_file, second, third], tmp_path / "out", settings)
+    result = separate([song_file, second, third], tmp_path / "out", settings, jobs=1)
     assert [outcome.reason for outcome in result.outcomes] == [Reason.ENGINE_UNAVAILABLE]
     assert [job.source_path for job in result.not_started] == [second, third]
 

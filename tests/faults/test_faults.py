@@ -2,154 +2,118 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
-import time
-from pathlib import Path
 from typing import TYPE_CHECKING
 
-import psutil
 import pytest
+from harness import FaultyWork, run_pool
 
-from stemsplit.job import Job, Reason, Settings
-from stemsplit.messages import Task
-from stemsplit.supervisor.launch import Launcher, StartMethod
-from stemsplit.supervisor.pool import Ended, Heard, Pool, PoolEvent, Timings
+from stemsplit.job import Reason
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable
+    from pathlib import Path
 
-pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="reads /proc and uses fork servers")
+    from stemsplit.supervisor.launch import StartMethod
 
-TIMINGS = Timings(sample=0.05, close=0.5, terminate=0.5)
+FAULTS = [
+    # program, reason, words of the message, seconds within which the track is settled
+    ("behave", Reason.DONE, "", 1),
+    ("leak", Reason.OVER_RAM_CAP, "its cap is 200 MiB", 3),
+    ("gulp", Reason.OVER_RAM_CAP, "its cap is 200 MiB", 3),
+    ("hang_in_python", Reason.STALLED, "neither processor nor disk", 3),
+    ("hang_in_c", Reason.STALLED, "neither processor nor disk", 3),
+    ("spin", Reason.STALLED, "no progress", 5),
+    ("ignore_terminate", Reason.STALLED, "neither processor nor disk", 3),
+    ("be_stopped", Reason.STALLED, "neither processor nor disk", 3),
+    ("stop_in_a_message", Reason.STALLED, "neither processor nor disk", 3),
+    ("exit_without_a_result", Reason.NO_RESULT, "without a result", 1),
+    ("exit_with_a_code", Reason.CRASHED, "exit code 7", 1),
+    ("segfault", Reason.CRASHED, "SIGSEGV", 1),
+    ("kill_itself", Reason.CRASHED, "SIGKILL", 1),
+    ("raise_unpicklable", Reason.CRASHED, "exit code 1", 1),
+    ("print_garbage", Reason.DONE, "", 1),
+    ("leave_a_grandchild", Reason.DONE, "", 1),
+    ("leave_a_daemon", Reason.DONE, "", 1),
+    ("die_while_logging", Reason.CRASHED, "SIGKILL", 2),
+    ("die_in_a_message", Reason.CRASHED, "SIGKILL", 1),
+    ("talk_without_an_end", Reason.DONE, "", 3),
+    ("send_garbage", Reason.NO_RESULT, "stopped talking", 2),
+    ("announce_too_much", Reason.NO_RESULT, "stopped talking", 2),
+    ("crash_after_the_result", Reason.CRASHED, "SIGSEGV", 1),
+    ("stay_after_the_result", Reason.DONE, "", 2),
+]
 
-
-def _task(folder: Path, number: int = 0) -> Task:
-    return Task(
-        job=Job(source=b"/song.wav", destination=b"/out", stems=("vocals",)),
-        settings=Settings(),
-        model_folder=b"/models",
-        work_folder=b"/work",
-        log_file=os.fsencode(folder / f"{number}.log"),
-    )
-
-
-@pytest.fixture(params=["forkserver", "spawn"])
-def start_method(request: pytest.FixtureRequest) -> StartMethod:
-    """Each way to start a child."""
-    method: StartMethod = request.param
-    return method
-
-
-@pytest.fixture(autouse=True)
-def _nothing_is_left_behind() -> Iterator[None]:
-    """After every test: no more children, threads or descriptors than before it."""
-    import multiprocessing.resource_tracker
-
-    multiprocessing.resource_tracker.ensure_running()
-    me = psutil.Process()
-    before = (len(me.children(recursive=True)), me.num_threads(), me.num_fds())
-    yield
-    deadline = time.monotonic() + 2
-    while (after := (len(me.children(recursive=True)), me.num_threads(), me.num_fds())) != before:
-        assert time.monotonic() < deadline, f"children, threads, descriptors: {before} -> {after}"
-        time.sleep(0.02)
+SLACK_SECONDS = 3
+"""What a busy machine may add."""
 
 
-def _run(program: str, method: StartMethod, folder: Path, tasks: int = 1) -> list[PoolEvent]:
-    with Launcher((), start_method=method, program=f"misbehaving:{program}") as launcher:
-        pool = Pool(launcher, 2, timings=TIMINGS)
-        return list(pool.run(_task(folder, number) for number in range(tasks)))
+@pytest.mark.parametrize(("fault", "reason", "words", "seconds"), FAULTS, ids=str)
+def test_every_fault_is_found_out(
+    tmp_path: Path,
+    start_method: StartMethod,
+    matrix: Callable[[str], None],
+    fault: str,
+    reason: Reason,
+    words: str,
+    seconds: float,
+) -> None:
+    """In time, with its reason and story; the other tracks finish, and nothing is left behind."""
+    names = ["take_a_while", fault, "behave-1"]
+    works = [FaultyWork(name, tmp_path) for name in names]
+    ran = run_pool(works, start_method)
+    outcome = ran.outcomes[fault]
+    told = ran.seconds(fault)
+    matrix(f"| {fault} | {start_method} | {told:.1f} | {outcome.reason} | {outcome.message} |")
+    assert outcome.reason is reason
+    assert words in outcome.message
+    assert told < seconds + SLACK_SECONDS
+    others = [ran.outcomes[name].reason for name in names if name != fault]
+    assert others == [Reason.DONE] * len(others)
+    (attempt,) = outcome.attempts
+    if reason is not Reason.DONE:
+        assert attempt.story[0].endswith("started, 1 thread")
+        assert "gone, " in attempt.story[-1]
+        assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize(
-    ("program", "reason", "words"),
-    [
-        ("behave", Reason.DONE, ""),
-        ("exit_without_a_result", Reason.NO_RESULT, "without a result"),
-        ("exit_with_a_code", Reason.CRASHED, "exit code 7"),
-        ("segfault", Reason.CRASHED, "SIGSEGV"),
-        ("kill_itself", Reason.CRASHED, "SIGKILL"),
-        ("raise_in_main", Reason.CRASHED, "exit code 1"),
-        ("send_garbage", Reason.NO_RESULT, "stopped talking"),
-        ("announce_too_much", Reason.NO_RESULT, "stopped talking"),
-        ("crash_after_the_result", Reason.CRASHED, "SIGSEGV"),
-        ("stay_after_the_result", Reason.DONE, ""),
-    ],
+    ("fault", "stack"),
+    [("hang_in_python", "hang_in_python"), ("hang_in_c", "hang_in_c"), ("spin", "spin")],
 )
-def test_every_end_is_judged(
-    tmp_path: Path, start_method: StartMethod, program: str, reason: Reason, words: str
+def test_a_stalled_child_leaves_its_stack(
+    tmp_path: Path, start_method: StartMethod, fault: str, stack: str
 ) -> None:
-    """Each fault is found out, named, and leaves nothing behind."""
-    (ended,) = [one for one in _run(program, start_method, tmp_path) if isinstance(one, Ended)]
-    assert ended.verdict.reason is reason
-    assert words in ended.verdict.message
-    assert (ended.result is not None) == (program in {"behave", *RESULT_FIRST})
+    """The log shows in which function it stood, also when it held the interpreter's lock."""
+    work = FaultyWork(fault, tmp_path)
+    run_pool([work], start_method)
+    assert f"in {stack}" in work.log
+    assert "The supervisor's account:" in work.log
+    assert "SIGTERM" in work.log or "SIGKILL" in work.log
 
 
-RESULT_FIRST = {"crash_after_the_result", "stay_after_the_result"}
+def test_everything_a_child_says_is_in_its_log(tmp_path: Path, start_method: StartMethod) -> None:
+    """Logging with its traceback, what Python prints and what C writes; the last lines are told."""
+    work = FaultyWork("log_and_print", tmp_path)
+    (outcome,) = run_pool([work], start_method).outcomes.values()
+    said = ("INFO some.library: logged at level info", "ValueError: invalid literal", "printed")
+    for text in (*said, "written by C"):
+        assert text in work.log
+        assert text in outcome.attempts[0].log_tail
 
 
-def test_every_task_gets_one_end(tmp_path: Path, start_method: StartMethod) -> None:
-    """Seven tasks, two at a time: seven ends, each with its messages before it."""
-    events = _run("behave", start_method, tmp_path, tasks=7)
-    ends = [one.task.log_file for one in events if isinstance(one, Ended)]
-    assert len(ends) == len(set(ends)) == 7
-    heard = [one.message for one in events if isinstance(one, Heard)]
-    assert len(heard) == 14
-
-
-@pytest.mark.parametrize("program", ["wait_for_ever", "ignore_terminate"])
-def test_closing_the_pool_ends_every_child(
-    tmp_path: Path, start_method: StartMethod, program: str
+def test_an_uncaught_exception_is_told_by_the_log(
+    tmp_path: Path, start_method: StartMethod
 ) -> None:
-    """A batch that is stopped leaves no child, not even one that ignores SIGTERM."""
-    with Launcher((), start_method=start_method, program=f"misbehaving:{program}") as launcher:
-        running = Pool(launcher, 2, timings=TIMINGS).run(_task(tmp_path, n) for n in range(9))
-        heard = 0
-        for event in running:
-            heard += isinstance(event, Heard)
-            if heard == 2:
-                break
-        running.close()
+    """Nothing of an exception is pickled; its traceback is text in the log."""
+    (outcome,) = run_pool(
+        [FaultyWork("raise_unpicklable", tmp_path)], start_method
+    ).outcomes.values()
+    assert "UnpicklableError: this cannot be pickled" in outcome.attempts[0].log_tail
 
 
-_SUPERVISOR = """
-import sys
-from pathlib import Path
-sys.path[:0] = [{faults!r}]
-from test_faults import _task, TIMINGS
-from stemsplit.supervisor.launch import Launcher
-from stemsplit.supervisor.pool import Pool
-if __name__ == "__main__":
-    with Launcher((), start_method={method!r}, program="misbehaving:outlive_the_supervisor") as one:
-        list(Pool(one, 2, timings=TIMINGS).run(_task(Path({folder!r}), n) for n in range(2)))
-"""
-
-
-def test_children_die_with_the_supervisor(tmp_path: Path, start_method: StartMethod) -> None:
-    """After SIGKILL of the supervisor, neither child nor fork server is alive 2 s later."""
-    script = tmp_path / "supervisor.py"
-    faults = str(Path(__file__).parent)
-    script.write_text(_SUPERVISOR.format(faults=faults, method=start_method, folder=str(tmp_path)))
-    with subprocess.Popen([sys.executable, script]) as supervisor:
-        deadline = time.monotonic() + 30
-        while len(list(tmp_path.glob("*.pid"))) < 2 and time.monotonic() < deadline:
-            time.sleep(0.05)
-        family = psutil.Process(supervisor.pid).children(recursive=True)
-        children = {int(path.read_text()) for path in tmp_path.glob("*.pid")}
-        assert children <= {process.pid for process in family}
-        assert len(children) == 2
-        supervisor.kill()
-    _, alive = psutil.wait_procs(family, timeout=2)
-    assert not [process for process in alive if process.status() != psutil.STATUS_ZOMBIE]
-
-
-def test_a_preload_that_breaks_the_fork_server_is_survived(tmp_path: Path) -> None:
-    """A server that its imports have ended is started again without them; the child goes on."""
-    preload = ("breaks_when_imported",)
-    with Launcher(preload, start_method="forkserver", program="misbehaving:behave") as launcher:
-        events = list(Pool(launcher, 1, timings=TIMINGS).run([_task(tmp_path)]))
-    (ended,) = [one for one in events if isinstance(one, Ended)]
-    assert ended.verdict.reason is Reason.DONE
+def test_every_track_gets_one_end(tmp_path: Path, start_method: StartMethod) -> None:
+    """Seven tracks, two at a time: seven ends."""
+    works = [FaultyWork(f"behave-{number}", tmp_path) for number in range(7)]
+    ran = run_pool(works, start_method)
+    assert {outcome.reason for outcome in ran.outcomes.values()} == {Reason.DONE}
+    assert len(ran.outcomes) == 7

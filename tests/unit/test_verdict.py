@@ -6,10 +6,11 @@ import pytest
 
 from stemsplit.job import Reason
 from stemsplit.messages import Failed, Finished
-from stemsplit.supervisor.verdict import judge, signal_name
+from stemsplit.supervisor.verdict import Verdict, exit_name, judge, signal_name
 
 DONE = Finished(stems=(), audio_seconds=1.0)
 BAD = Failed(reason=Reason.BAD_INPUT, message="It is empty.", remedy="Copy it.", traceback="T")
+STALLED = Verdict(reason=Reason.STALLED, message="It stood still.")
 
 
 @pytest.mark.parametrize(
@@ -24,7 +25,7 @@ BAD = Failed(reason=Reason.BAD_INPUT, message="It is empty.", remedy="Copy it.",
         (None, 0, False, Reason.NO_RESULT),
         (None, -9, True, Reason.NO_RESULT),
         (None, 7, False, Reason.CRASHED),
-        (None, -9, False, Reason.CRASHED),
+        (None, -11, False, Reason.CRASHED),
     ],
 )
 def test_a_child_is_believed_only_when_word_and_exit_agree(
@@ -34,19 +35,40 @@ def test_a_child_is_believed_only_when_word_and_exit_agree(
     reason: Reason,
 ) -> None:
     """Every combination of last word and exit has one reason, and all but success a sentence."""
-    verdict = judge(last_word, exit_code, overstayed=overstayed, log="last words")
+    verdict = judge(last_word, exit_code, overstayed=overstayed)
     assert verdict.reason is reason
     assert bool(verdict.message) == (reason is not Reason.DONE)
 
 
+@pytest.mark.parametrize(
+    ("oom_kills", "reason", "words"),
+    [
+        (1, Reason.KILLED_BY_KERNEL, "SIGKILL, by the kernel"),
+        (None, Reason.KILLED_BY_KERNEL, "probably by the kernel"),
+        (0, Reason.CRASHED, "neither by stemsplit nor by the kernel"),
+    ],
+)
+def test_the_kernel_s_kill_is_told_apart(oom_kills: int | None, reason: Reason, words: str) -> None:
+    """A SIGKILL that was not ours is the kernel's only if its count has risen or is not known."""
+    verdict = judge(None, -9, oom_kills=oom_kills)
+    assert verdict.reason is reason
+    assert words in verdict.message
+
+
+@pytest.mark.parametrize(("word", "exit_code"), [(None, -15), (None, -9), (BAD, 1), (DONE, -15)])
+def test_what_we_ended_has_our_reason(word: Finished | Failed | None, exit_code: int) -> None:
+    """Whatever it said and however it went, the supervisor knows why."""
+    assert judge(word, exit_code, ended_by_us=STALLED) is STALLED
+
+
+def test_a_result_in_time_counts_although_we_were_ending_the_child() -> None:
+    """Its stems are on disk, and it exited well."""
+    assert judge(DONE, 0, ended_by_us=STALLED).reason is Reason.DONE
+
+
 def test_signals_are_named() -> None:
-    """A person reads SIGSEGV, not -11; the log's end goes with it."""
-    verdict = judge(None, -11, log="last words")
-    assert "SIGSEGV" in verdict.message
-    assert verdict.detail == "last words"
+    """A person reads SIGSEGV, not -11."""
+    assert "SIGSEGV" in judge(None, -11).message
     assert signal_name(12345) == "signal 12345"
-
-
-def test_a_kill_that_was_not_ours_points_to_memory() -> None:
-    """The usual reason for a SIGKILL from outside is the system's want of memory."""
-    assert "memory" in judge(None, -9).remedy
+    assert exit_name(-15) == "SIGTERM"
+    assert exit_name(3) == "exit code 3"

@@ -29,10 +29,6 @@ class Engine(Protocol):
     def bins(self) -> int:
         """How many frequency bins F, from 0 Hz up, it looks at; above them the masks are zero."""
 
-    @property
-    def needed_memory_bytes(self) -> int:
-        """Peak memory of a child with this engine, with what the fork server shares counted in."""
-
     def masks(self, magnitudes: NDArray[np.float32]) -> tuple[NDArray[np.float32], ...]:
         """Run the network on one segment.
 
@@ -48,5 +44,8 @@ class Engine(Protocol):
 class EngineLoader(Protocol):
     """What an engine's file offers as `load`."""
 
-    def __call__(self, model: str, folder: Path, threads: int) -> Engine:
-        """Load `model` from the verified `folder`; raises `EngineError`."""
+    def __call__(self, model: str, folder: Path, threads: int, *, lean: bool) -> Engine:
+        """Load `model` from the verified `folder`; raises `EngineError`.
+
+        With `lean`, it takes less memory and may take longer; the masks are the same.
+        """

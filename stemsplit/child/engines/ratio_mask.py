@@ -36,3 +36,25 @@ def ratio_masks(estimates: Sequence[NDArray[np.float32]]) -> tuple[NDArray[np.fl
         np.add(mask, np.float32(EPSILON / len(squares)), out=mask)
         np.divide(mask, total, out=mask)
     return tuple(squares)
+
+
+def softmax_estimates(
+    logits: Sequence[NDArray[np.float32]], magnitudes: NDArray[np.float32]
+) -> list[NDArray[np.float32]]:
+    """Turn the logits of U-Nets that share a softmax into estimated magnitudes.
+
+    This is the end of `spleeter.model.functions.unet.softmax_unet`, which the 5stems model uses.
+
+    Args:
+        logits: one float32 array a stem, all of one shape. Overwritten.
+        magnitudes: of the mix, in that shape.
+
+    Returns:
+        as many float32 arrays; they sum to `magnitudes`.
+    """
+    highest = np.maximum.reduce(logits)
+    for logit in logits:
+        np.subtract(logit, highest, out=logit)
+        np.exp(logit, out=logit)
+    scale = magnitudes / np.add.reduce(logits)
+    return [np.multiply(logit, scale, out=logit) for logit in logits]

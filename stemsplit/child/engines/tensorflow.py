@@ -12,16 +12,19 @@ from __future__ import annotations
 
 import logging
 import os
+import re
+from collections import defaultdict
 from typing import TYPE_CHECKING, Any
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # read while TensorFlow is imported
 
 import tensorflow as tf
 from spleeter.model import get_model_function
+from spleeter.model.functions.unet import apply_unet
 from spleeter.utils.configuration import load_configuration
 
 from stemsplit.audio.stft import SEGMENT_FRAMES
-from stemsplit.child.engines.ratio_mask import EXPONENT, ratio_masks
+from stemsplit.child.engines.ratio_mask import EXPONENT, ratio_masks, softmax_estimates
 from stemsplit.errors import EngineError
 
 if TYPE_CHECKING:
@@ -30,33 +33,28 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-MEBIBYTE = 2**20
-_BASE_MEBIBYTES = 760
-_MEBIBYTES_A_STEM = 75
-"""Measured, rounded up: benchmarks/memory.py, docs/benchmarks.md."""
-
 _CHECKPOINT = "model"
 """The prefix of the weights' files in Spleeter's releases."""
+
+_LAYER = re.compile(r"(?P<kind>.+?)(?:_(?P<number>\d+))?")
+"""How Keras names the layers of one kind: `conv2d`, `conv2d_1`, `conv2d_2`, ..."""
 
 
 class TensorFlowEngine:
     """A model of Spleeter's in a TensorFlow session of its own; see `Engine`."""
 
-    def __init__(
-        self, model: str, configuration: dict[str, Any], folder: Path, threads: int
-    ) -> None:
-        """Build the graph and restore the weights; see `load`."""
+    def __init__(self, model: str, configuration: dict[str, Any], threads: int) -> None:
+        """Keep the configuration and open an empty graph and its session."""
         self._model = model
+        self._type = str(configuration["model"]["type"])
+        self._params = configuration["model"]["params"]
         self._stems = tuple(configuration["instrument_list"])
         self._bins = int(configuration["F"])
-        graph = tf.Graph()
-        with graph.as_default():
+        self._graph = tf.Graph()
+        with self._graph.as_default():
             self._magnitudes = tf.compat.v1.placeholder(
                 tf.float32, (1, SEGMENT_FRAMES, self._bins, configuration["n_channels"])
             )
-            network = get_model_function(configuration["model"]["type"])
-            estimates = network(self._magnitudes, self._stems, configuration["model"]["params"])
-            self._estimates = [estimates[f"{stem}_spectrogram"] for stem in self._stems]
             self._session = tf.compat.v1.Session(
                 config=tf.compat.v1.ConfigProto(
                     intra_op_parallelism_threads=threads,
@@ -64,6 +62,13 @@ class TensorFlowEngine:
                     device_count={"GPU": 0},
                 )
             )
+
+    def restore(self, folder: Path) -> None:
+        """Build all U-Nets and restore their weights."""
+        with self._graph.as_default():
+            network = get_model_function(self._type)
+            estimates = network(self._magnitudes, self._stems, self._params)
+            self._estimates = [estimates[f"{stem}_spectrogram"] for stem in self._stems]
             tf.compat.v1.train.Saver().restore(self._session, str(folder / _CHECKPOINT))
 
     @property
@@ -81,24 +86,86 @@ class TensorFlowEngine:
         """See `Engine.bins`."""
         return self._bins
 
-    @property
-    def needed_memory_bytes(self) -> int:
-        """See `Engine.needed_memory_bytes`."""
-        return (_BASE_MEBIBYTES + _MEBIBYTES_A_STEM * len(self._stems)) * MEBIBYTE
-
     def masks(self, magnitudes: NDArray[np.float32]) -> tuple[NDArray[np.float32], ...]:
         """See `Engine.masks`."""
         estimates = self._session.run(self._estimates, {self._magnitudes: magnitudes[None]})
         return ratio_masks([estimate[0] for estimate in estimates])
 
 
-def load(model: str, folder: Path, threads: int) -> TensorFlowEngine:
+class LeanTensorFlowEngine(TensorFlowEngine):
+    """The same with one instrument's U-Net in memory at a time.
+
+    One graph serves all instruments. Their weights are restored into it in turn for every segment,
+    from files that the system keeps in its cache. Memory then does not grow with the number of
+    instruments.
+    """
+
+    def restore(self, folder: Path) -> None:
+        """Build one U-Net, and restore every instrument's weights into it once."""
+        self._checkpoint = str(folder / _CHECKPOINT)
+        self._softmax = self._type.rpartition(".")[2] == "softmax_unet"
+        with self._graph.as_default():
+            self._output = apply_unet(
+                self._magnitudes, params=self._params, output_mask_logit=self._softmax
+            )
+            variables = tf.compat.v1.global_variables()
+            self._savers = [
+                tf.compat.v1.train.Saver(_variables_of(instrument, variables)).saver_def
+                for instrument in range(len(self._stems))
+            ]
+        for saver in self._savers:
+            self._restore_with(saver)
+
+    def masks(self, magnitudes: NDArray[np.float32]) -> tuple[NDArray[np.float32], ...]:
+        """See `Engine.masks`."""
+        outputs = []
+        for saver in self._savers:
+            self._restore_with(saver)
+            run = self._session.run(self._output, {self._magnitudes: magnitudes[None]})
+            outputs.append(run[0])
+        if self._softmax:
+            outputs = softmax_estimates(outputs, magnitudes)
+        return ratio_masks(outputs)
+
+    def _restore_with(self, saver: Any) -> None:  # noqa: ANN401 - TensorFlow has no types
+        checkpoint = {saver.filename_tensor_name: self._checkpoint}
+        self._session.run(saver.restore_op_name, checkpoint)
+
+
+def _variables_of(instrument: int, variables: list[Any]) -> dict[str, Any]:
+    """Map the names that an instrument's variables have in a checkpoint to those of one U-Net.
+
+    Spleeter builds one U-Net after the other in one graph, and Keras numbers the layers of each
+    kind through: with 7 layers of the kind `conv2d`, the second instrument's first is `conv2d_7`.
+    """
+    numbers: dict[str, set[int]] = defaultdict(set)
+    places = []
+    for variable in variables:
+        layer, _, name = variable.op.name.rpartition("/")
+        found = _LAYER.fullmatch(layer)
+        if found is None:
+            raise EngineError(f"Spleeter's network has a variable of no layer: {layer}/{name}.")
+        number = int(found["number"] or 0)
+        numbers[found["kind"]].add(number)
+        places.append((variable, found["kind"], number, name))
+    return {
+        _layer_name(kind, number + instrument * len(numbers[kind])) + f"/{name}": variable
+        for variable, kind, number, name in places
+    }
+
+
+def _layer_name(kind: str, number: int) -> str:
+    return f"{kind}_{number}" if number else kind
+
+
+def load(model: str, folder: Path, threads: int, *, lean: bool = False) -> TensorFlowEngine:
     """Load a model.
 
     Args:
         model: the name of one of Spleeter's configurations, such as `2stems-16kHz`.
         folder: holds `model.index` and `model.data-00000-of-00001`.
         threads: for TensorFlow's operations, at least 1.
+        lean: whether to keep one instrument's U-Net in memory at a time; the masks are the same.
 
     Raises:
         EngineError: if the configuration is not one that can be streamed, or TensorFlow refuses
@@ -108,11 +175,13 @@ def load(model: str, folder: Path, threads: int) -> TensorFlowEngine:
     configuration = load_configuration(f"spleeter:{model}")
     if configuration["T"] != SEGMENT_FRAMES or configuration["separation_exponent"] != EXPONENT:
         raise EngineError(f"the configuration of {model} is not one that stemsplit can stream.")
+    engine = (LeanTensorFlowEngine if lean else TensorFlowEngine)(model, configuration, threads)
     try:
-        return TensorFlowEngine(model, configuration, folder, threads)
+        engine.restore(folder)
     except (tf.errors.OpError, ValueError) as error:
         raise EngineError(
             f"TensorFlow cannot load the weights of {model} from {folder}: "
             f"{str(error).splitlines()[0]}",
             f"Run `stemsplit models verify {model}`, then `stemsplit models fetch {model}`.",
         ) from error
+    return engine

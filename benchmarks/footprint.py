@@ -1,0 +1,120 @@
+"""Memory of one child by model, effort and start method: the table behind `prediction.py`.
+
+For each kind a child separates a song of 40 s, and the process tree is read exactly 20 times a
+second: what the fork server holds, and the child's largest private memory (USS), PSS and RSS.
+Models without weights on this machine get random ones of the right shape. Run it with
+`python benchmarks/footprint.py [--models 2stems 4stems 5stems]`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import psutil
+from common import environment, write_song
+
+from stemsplit.job import Effort, Job, Settings
+from stemsplit.messages import Message, Task
+from stemsplit.models import store
+from stemsplit.models.catalogue import find
+from stemsplit.supervisor.inbox import Inbox
+from stemsplit.supervisor.launch import Launcher, StartMethod
+from stemsplit.supervisor.meter import SystemMeter
+
+MEBIBYTE = 2**20
+_RANDOM_WEIGHTS = """
+import sys
+from pathlib import Path
+sys.path[:0] = [sys.argv[1]]
+from references import write_random_weights
+write_random_weights(sys.argv[2], Path(sys.argv[3]), 1)
+"""
+
+
+def main() -> None:
+    """Print the table."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--models", nargs="+", default=["2stems", "4stems", "5stems"])
+    options = parser.parse_args()
+    print(f"{environment()}\n")
+    print("| model | start | effort | before, MiB | private | PSS | RSS | tree | s |")
+    print("|---|---|---|---|---|---|---|---|---|")
+    with tempfile.TemporaryDirectory(prefix="stemsplit-benchmark-") as name:
+        folder = Path(name)
+        write_song(folder / "song.wav", 40)
+        methods: tuple[StartMethod, ...] = ("forkserver", "spawn")
+        for model in options.models:
+            weights = _weights(model, folder)
+            for method in methods if model == options.models[0] else methods[:1]:
+                preload = ("stemsplit.child.main", "stemsplit.child.engines.tensorflow")
+                with Launcher(preload, start_method=method) as launcher:
+                    while not launcher.ready():
+                        time.sleep(0.1)
+                    for lean in (False, True):
+                        for threads in (1, 2):
+                            effort = Effort(threads=threads, lean=lean)
+                            row = _measure(launcher, model, weights, effort, folder)
+                            print(f"| {model} | {method} | {effort} | {row} |", flush=True)
+
+
+def _weights(model: str, folder: Path) -> Path:
+    weights = find(model).weights
+    if store.is_present(weights):
+        return store.verify(weights)
+    references = Path(__file__).parents[1] / "tests" / "real"
+    command: list[str | Path] = [sys.executable, "-c", _RANDOM_WEIGHTS, references, model, folder]
+    subprocess.run(command, check=True, capture_output=True)
+    return folder / weights.name
+
+
+def _measure(launcher: Launcher, model: str, weights: Path, effort: Effort, folder: Path) -> str:
+    work = folder / "work"
+    work.mkdir()
+    task = Task(
+        job=Job.of(folder / "song.wav", folder / "out", find(model).stems),
+        settings=Settings(model=model),
+        effort=effort,
+        model_folder=os.fsencode(weights),
+        work_folder=os.fsencode(work),
+        log_file=os.fsencode(folder / "log"),
+    )
+    meter = SystemMeter()
+    before = meter.sample([], exact=True).total.pss_bytes or 0
+    ours = psutil.Process().memory_full_info().uss
+    began = time.monotonic()
+    child = launcher.start(task)
+    inbox = Inbox(child.pipe)
+    messages: list[Message] = []
+    private = pss = rss = tree = 0
+    while child.process.is_alive():
+        sample = meter.sample([child.pid], exact=True)
+        used = sample.trees.get(child.pid)
+        if used is not None:
+            private = max(private, used.private_bytes or 0)
+            pss = max(pss, used.pss_bytes or 0)
+            rss = max(rss, used.rss_bytes)
+            tree = max(tree, (sample.total.pss_bytes or 0) - ours)
+        messages += inbox.take()
+        time.sleep(0.05)
+    seconds = time.monotonic() - began
+    messages += inbox.take()
+    if child.process.exitcode != 0:
+        raise RuntimeError(f"the child failed: {messages[-1]}")
+    child.process.close()
+    child.pipe.close()
+    child.log_pipe.close()
+    for file in work.iterdir():
+        file.unlink()
+    work.rmdir()
+    sizes = (before - ours, private, pss, rss, tree)
+    return " | ".join([*(f"{size / MEBIBYTE:,.0f}" for size in sizes), f"{seconds:.1f}"])
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,308 @@
+"""Runs in the supervisor. A pool for programs, in the manner of `concurrent.futures`.
+
+    with StemPool(max_ram="4GiB") as pool:
+        futures = [pool.submit(path, "stems") for path in paths]
+        for future in as_completed(futures):
+            print(future.result().stems)
+
+The pool's loop runs on a thread of its own, which starts with the first track.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+from concurrent.futures import CancelledError, Future
+from pathlib import Path
+from typing import TYPE_CHECKING, Self
+
+from stemsplit.errors import ExitCode, StemsplitError, UsageError
+from stemsplit.job import Job, Limits, Reason, Settings
+from stemsplit.library.plan import existing_stems, folder_name
+from stemsplit.models.fetch import ensure
+from stemsplit.supervisor.household import refuse_inside_a_child
+from stemsplit.supervisor.work import Heard, Launched, Settled
+from stemsplit.text import quoted
+from stemsplit.workshop import TrackWork, Workshop, checked
+
+if TYPE_CHECKING:
+    import os
+    from collections.abc import Callable
+
+    from stemsplit.job import Outcome
+    from stemsplit.messages import Message
+    from stemsplit.supervisor.launch import StartMethod
+    from stemsplit.supervisor.pool import Pool
+    from stemsplit.supervisor.work import PoolEvent
+
+
+class TrackError(StemsplitError):
+    """A track could not be separated; `StemFuture.result` raises this.
+
+    Attributes:
+        outcome: why, with every attempt's story, exit code, peak memory and log.
+    """
+
+    exit_code = ExitCode.SOME_FAILED
+
+    def __init__(self, outcome: Outcome) -> None:
+        """Take message and remedy from the outcome; notes tell the last attempt's story."""
+        super().__init__(f"{quoted(outcome.job.source)}: {outcome.message}", outcome.remedy)
+        self.outcome = outcome
+        last = outcome.last_attempt
+        if last is not None:
+            self.add_note("\n".join((f"Attempt {last.number} of this track:", *last.story)))
+            for what, text in (("Traceback", last.traceback), ("Log", last.log_tail)):
+                if text:
+                    self.add_note(f"{what} of the child:\n{text.rstrip()}")
+
+
+class StemFuture(Future["Outcome"]):
+    """What becomes of one track.
+
+    `result` gives an `Outcome` whose reason is `done`, or raises `TrackError`. `cancel` also ends a
+    track that is being separated, other than `concurrent.futures` does.
+    """
+
+    def __init__(self, source: Path, withdraw: Callable[[StemFuture], None]) -> None:
+        """Belong to a pool, which `withdraw` takes the track from."""
+        super().__init__()
+        self.source = source
+        self._withdraw = withdraw
+        self._is_live: bool | None = None
+
+    def begin(self) -> bool:
+        """Count as running from now on; for the pool.
+
+        Returns:
+            False if it was cancelled in line. Whoever waits for it has then been told.
+        """
+        if self._is_live is None:
+            self._is_live = self.set_running_or_notify_cancel()
+        return self._is_live
+
+    def cancel(self) -> bool:
+        """Cancel it, also while it is being separated; nothing of it is then written.
+
+        Returns:
+            False if it is done already.
+        """
+        if self.done() and not self.cancelled():
+            return False
+        super().cancel()
+        self._withdraw(self)
+        return True
+
+    def cancelled(self) -> bool:
+        """Tell whether it was cancelled, before or while it was separated."""
+        if super().cancelled():
+            return True
+        return self.done() and isinstance(self.exception(), CancelledError)
+
+
+class StemPool:
+    """Separates tracks in child processes, each in one of its own.
+
+    Args:
+        settings: model, format and so on.
+        jobs: how many children may run at once; None weighs processors against memory.
+        limits: of memory, time and retries; or give those that matter by name, as below.
+        max_ram, max_ram_per_file, min_free: sizes such as `4GiB`, or percentages such as `60%`.
+        timeout: a duration such as `20m`, or a multiple of the expected time such as `4x`.
+        stall_timeout: a duration.
+        retries: how often a track is tried again for each kind of failure.
+        overwrite: replace stems that are there; otherwise `submit` refuses the track.
+        start_method: `forkserver` or `spawn`; the better one of this system if None.
+        on_message: is told what a child says of a track (`stemsplit.messages`), on the pool's
+            thread: its progress, for one.
+
+    Raises:
+        UsageError: for values that cannot be, and in a child, where the program lacks the guard of
+            its main module.
+    """
+
+    def __init__(  # noqa: PLR0913 - each is a setting that a person names
+        self,
+        settings: Settings | None = None,
+        *,
+        jobs: int | None = None,
+        limits: Limits | None = None,
+        max_ram: str | float | None = None,
+        max_ram_per_file: str | float | None = None,
+        min_free: str | float | None = None,
+        timeout: str | float | None = None,
+        stall_timeout: str | float | None = None,
+        retries: int = 2,
+        overwrite: bool = False,
+        start_method: StartMethod | None = None,
+        on_message: Callable[[StemFuture, Message], None] = lambda _future, _message: None,
+    ) -> None:
+        """Check everything; nothing is started yet."""
+        refuse_inside_a_child()
+        self._settings = settings or Settings()
+        self._model = checked(self._settings, jobs=jobs)
+        self._jobs = jobs
+        self._limits = limits or Limits.parse(
+            max_ram=max_ram,
+            max_ram_per_file=max_ram_per_file,
+            min_free=min_free,
+            timeout=timeout,
+            stall_timeout=stall_timeout,
+            retries=retries,
+        )
+        self._overwrite = overwrite
+        self._start_method = start_method
+        self._on_message = on_message
+        self._lock = threading.Lock()
+        self._thread: threading.Thread | None = None
+        self._pool: Pool | None = None
+        self._workshop: Workshop | None = None
+        self._early: list[tuple[Job, Path, StemFuture]] = []
+        self._futures: dict[int, tuple[TrackWork, StemFuture]] = {}
+        self._work_of: dict[StemFuture, TrackWork] = {}
+        self._destinations: set[str] = set()
+        self._shut = False
+        self._broken: BaseException | None = None
+
+    def __enter__(self) -> Self:
+        """Give the pool."""
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_rest: object) -> None:
+        """Wait for all tracks; where something was raised, cancel them first."""
+        self.shutdown(cancel_futures=kind is not None)
+
+    def submit(self, source: str | os.PathLike[str], output: str | os.PathLike[str]) -> StemFuture:
+        """Put a track in line.
+
+        Args:
+            source: an audio file.
+            output: the folder below which the track's stems get a folder of their own.
+
+        Raises:
+            UsageError: if its stems are there already, or another track's would be.
+            RuntimeError: if the pool was shut down.
+        """
+        path, folder = Path(source), Path(output).absolute()
+        job = Job.of(path, folder / folder_name(path), self._model.stems)
+        if not self._overwrite and existing_stems(job, self._settings.format):
+            raise UsageError(
+                f"{quoted(job.destination)} holds stems already.",
+                "Name another folder, or make the pool with overwrite=True.",
+            )
+        with self._lock:
+            if self._shut:
+                raise RuntimeError("a track was submitted to a pool that was shut down")
+            if self._broken is not None:
+                raise self._broken
+            place = str(job.destination_path).casefold()
+            if place in self._destinations:
+                raise UsageError(
+                    f"Another track of this pool is written to {quoted(job.destination)}.",
+                    "Name another folder for one of them.",
+                )
+            self._destinations.add(place)
+            future = StemFuture(path, self._withdraw)
+            if self._pool is None:
+                self._early.append((job, folder, future))
+            else:
+                self._add(job, folder, future)
+            if self._thread is None:
+                self._thread = threading.Thread(target=self._run, name="stemsplit", daemon=True)
+                self._thread.start()
+        return future
+
+    def shutdown(self, *, wait: bool = True, cancel_futures: bool = False) -> None:
+        """Accept no more tracks.
+
+        Args:
+            wait: until all are settled and every process is gone.
+            cancel_futures: cancel those that are not done, also those that are being separated.
+        """
+        with self._lock:
+            self._shut = True
+            futures = [*(one for _, _, one in self._early), *self._work_of]
+            if self._pool is not None:
+                self._pool.close()
+        if cancel_futures:
+            for future in futures:
+                future.cancel()
+        if wait and self._thread is not None:
+            self._thread.join()
+
+    def _withdraw(self, future: StemFuture) -> None:
+        with self._lock:
+            work = self._work_of.get(future)
+            if work is not None and self._pool is not None:
+                self._pool.cancel(work)
+
+    def _add(self, job: Job, output: Path, future: StemFuture) -> None:
+        if self._workshop is None or self._pool is None:
+            raise RuntimeError("the pool has not been started")
+        work = self._workshop.work(job, output)
+        self._futures[id(work)] = (work, future)
+        self._work_of[future] = work
+        self._pool.add(work)
+
+    def _run(self) -> None:
+        try:
+            workshop = Workshop(
+                self._settings,
+                self._limits,
+                jobs=self._jobs,
+                tracks=None,
+                model_folder=ensure(self._model.weights),
+                start_method=self._start_method,
+            )
+            with workshop, contextlib.closing(workshop.pool.run()) as happenings:
+                self._open(workshop)
+                for happening in happenings:
+                    self._take_in(happening)
+        except BaseException as error:  # noqa: BLE001 - whoever waits for a future is told
+            self._break(error)
+
+    def _open(self, workshop: Workshop) -> None:
+        with self._lock:
+            self._workshop, self._pool = workshop, workshop.pool
+            for job, output, future in self._early:
+                self._add(job, output, future)
+                if future.cancelled():
+                    self._pool.cancel(self._work_of[future])
+            self._early.clear()
+            if self._shut:
+                self._pool.close()
+
+    def _take_in(self, happening: PoolEvent) -> None:
+        if not isinstance(happening, Launched | Heard | Settled):
+            return
+        _, future = self._futures[id(happening.work)]
+        match happening:
+            case Launched():
+                future.begin()
+            case Heard(message=message):
+                self._on_message(future, message)
+            case Settled(outcome=outcome):
+                self._settle(future, outcome)
+
+    def _settle(self, future: StemFuture, outcome: Outcome) -> None:
+        with self._lock:
+            work = self._work_of.pop(future)
+            del self._futures[id(work)]
+            self._destinations.discard(str(outcome.job.destination_path).casefold())
+        if not future.begin():
+            return
+        if outcome.reason is Reason.DONE:
+            future.set_result(outcome)
+        elif outcome.reason is Reason.CANCELLED:
+            future.set_exception(CancelledError())
+        else:
+            future.set_exception(TrackError(outcome))
+
+    def _break(self, error: BaseException) -> None:
+        with self._lock:
+            self._broken = error
+            left = [*(one for _, _, one in self._early), *self._work_of]
+            self._early.clear()
+        for future in left:
+            if future.begin():
+                future.set_exception(error)

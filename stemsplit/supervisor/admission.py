@@ -1,0 +1,175 @@
+"""Runs in the supervisor. Which child may start now, and which must go, under the budget. Pure.
+
+The budget itself is `stemsplit.supervisor.budget`, what a child will take
+`stemsplit.supervisor.prediction`, what becomes of one that is over its own cap
+`stemsplit.supervisor.lifecycle`. docs/memory.md has the ladder of thresholds.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from stemsplit.job import Reason
+from stemsplit.supervisor.lifecycle import HARD_CAP
+from stemsplit.supervisor.verdict import Verdict
+from stemsplit.text import mebibytes
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from stemsplit.supervisor.budget import Budget
+    from stemsplit.supervisor.life import Timings
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Running:
+    """A child that works.
+
+    Attributes:
+        ticket: its number in the pool; a later child has a larger one.
+        private_bytes: what it has taken so far, without what it shares; 0 if not known yet.
+        expected_bytes: what it will take at its peak.
+        alone: whether nothing else may run beside it.
+        ending: whether it is being ended already.
+    """
+
+    ticket: int
+    private_bytes: int
+    expected_bytes: int
+    alone: bool = False
+    ending: bool = False
+
+    @property
+    def growth_bytes(self) -> int:
+        """What it will still take."""
+        return max(0, self.expected_bytes - self.private_bytes)
+
+
+class Hold:
+    """Why nothing may start now; each is a sentence's middle for a person."""
+
+    WORKERS = "all workers are busy"
+    ALONE = "a track that needs the machine for itself"
+    BUDGET = "the budget of memory"
+    HOST = "the machine's free memory"
+
+
+def may_start(
+    candidate: Running,
+    running: Sequence[Running],
+    *,
+    workers: int,
+    used_bytes: int,
+    available_bytes: int,
+    budget: Budget,
+) -> str | None:
+    """Decide whether a child may start now.
+
+    Args:
+        candidate: the next in line.
+        running: the children there are.
+        workers: how many may run at once now.
+        used_bytes: of all processes together now, the fork server included.
+        available_bytes: of the machine, now.
+        budget: the limits.
+
+    Returns:
+        None if it may, or one of `Hold`.
+    """
+    if len(running) >= workers:
+        return Hold.WORKERS
+    if running and (candidate.alone or any(one.alone for one in running)):
+        return Hold.ALONE
+    growth = candidate.expected_bytes + sum(one.growth_bytes for one in running)
+    if used_bytes + growth > budget.total_bytes:
+        return Hold.BUDGET
+    if available_bytes - growth < budget.min_free_bytes:
+        return Hold.HOST
+    return None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ending:
+    """A child that must go for the sake of all.
+
+    Attributes:
+        ticket: which.
+        verdict: why.
+        at_once: whether there is no time to ask.
+    """
+
+    ticket: int
+    verdict: Verdict
+    at_once: bool = False
+
+
+def to_end(
+    running: Sequence[Running], *, used_bytes: int, available_bytes: int, budget: Budget
+) -> Ending | None:
+    """Choose the child that must go because memory runs low; None if all may stay.
+
+    One child alone that takes all processes over the budget is over its cap. Otherwise it is the
+    youngest that goes, without blame, as with GNU parallel's `--memfree`: when several children
+    are over the budget together, or when the machine has less than half of
+    `Budget.min_free_bytes` left.
+    """
+    if not running or any(one.ending for one in running):
+        return None
+    youngest = max(one.ticket for one in running)
+    if used_bytes > budget.total_bytes:
+        if len(running) == 1:
+            verdict = Verdict(
+                reason=Reason.OVER_RAM_CAP,
+                message=f"All processes together took {mebibytes(used_bytes)} of memory; "
+                f"--max-ram allows {mebibytes(budget.total_bytes)}.",
+                remedy="Raise --max-ram, or look into the file.",
+            )
+            at_once = used_bytes > HARD_CAP * budget.total_bytes
+            return Ending(ticket=youngest, verdict=verdict, at_once=at_once)
+        return Ending(ticket=youngest, verdict=_evicted("the budget was exceeded"))
+    if available_bytes < budget.min_free_bytes / 2:
+        return Ending(
+            ticket=youngest,
+            verdict=_evicted(f"the machine had only {mebibytes(available_bytes)} left"),
+        )
+    return None
+
+
+def _evicted(why: str) -> Verdict:
+    return Verdict(
+        reason=Reason.EVICTED,
+        message=f"The child was ended because {why}; the track is tried again.",
+        remedy="",
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Throttle:
+    """How many children may run at once, after evictions.
+
+    Attributes:
+        workers: now.
+        most: when all is well.
+        changed_at: when it last changed.
+        evicted: whether anything was ever evicted.
+    """
+
+    workers: int
+    most: int
+    changed_at: float
+    evicted: bool = False
+
+    def after_eviction(self, now: float) -> Throttle:
+        """Halve, down to one."""
+        return replace(self, workers=max(1, self.workers // 2), changed_at=now, evicted=True)
+
+    def is_settling(self, now: float, timings: Timings) -> bool:
+        """Tell whether the last eviction was so recent that its effect does not show yet."""
+        return self.evicted and now - self.changed_at < timings.settle
+
+    def recovered(self, now: float, timings: Timings) -> Throttle:
+        """Allow one more when nothing was evicted for a while."""
+        if self.workers >= self.most or now - self.changed_at < timings.recover:
+            return self
+        return replace(self, workers=self.workers + 1, changed_at=now)

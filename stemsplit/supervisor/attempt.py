@@ -1,0 +1,165 @@
+"""Runs in the supervisor. One child with all that belongs to it: pipes, log, leash, state.
+
+Carries out what `stemsplit.supervisor.lifecycle` decides about it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from stemsplit.job import Attempt, Reason
+from stemsplit.messages import Finished, Warned
+from stemsplit.supervisor import admission, life, lifecycle, logs
+from stemsplit.supervisor.life import Action, Phase
+from stemsplit.supervisor.verdict import Verdict
+
+if TYPE_CHECKING:
+    from stemsplit.job import Effort
+    from stemsplit.messages import Message, Task
+    from stemsplit.supervisor.inbox import Inbox
+    from stemsplit.supervisor.launch import Child
+    from stemsplit.supervisor.meter import Usage
+    from stemsplit.supervisor.reap import Leash
+    from stemsplit.supervisor.work import Conclusion, Work
+
+
+@dataclass(slots=True, kw_only=True, eq=False)
+class Request:
+    """A track in line, with what became of it so far."""
+
+    work: Work
+    effort: Effort
+    attempts: list[Attempt] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)
+
+
+@dataclass(slots=True, kw_only=True, eq=False)
+class RunningAttempt:
+    """A child that was started and has not been taken leave of.
+
+    Attributes:
+        request: what it is for.
+        ticket: its number in the pool; a later child has a larger one.
+        task: what it was told.
+        child, leash, inbox, log: the process, and the ways to act on it and to hear from it.
+        rules, state: see `stemsplit.supervisor.lifecycle`.
+        expected_bytes: of private memory, at its peak.
+        oom_kills_before: the kernel's count when it was started.
+        private_bytes: the largest private memory sampled.
+        withdrawn: whether its track goes back in line as if it had not been begun.
+    """
+
+    request: Request
+    ticket: int
+    task: Task
+    child: Child
+    leash: Leash
+    inbox: Inbox
+    log: logs.AttemptLog
+    rules: life.Rules
+    state: life.State
+    expected_bytes: int
+    oom_kills_before: int | None
+    private_bytes: int = 0
+    withdrawn: bool = False
+
+    def feed(self, event: life.Event) -> None:
+        """Take in an event and do what follows from it."""
+        self.state, actions = lifecycle.advance(self.state, event, self.rules)
+        for action in actions:
+            match action:
+                case Action.DUMP_STACKS:
+                    self.leash.dump_stacks()
+                case Action.ASK:
+                    self.leash.ask()
+                case Action.TERMINATE:
+                    self.leash.terminate()
+                case Action.KILL:
+                    self.leash.kill()
+
+    def listen(self, now: float) -> list[Message]:
+        """Take in what the child has said."""
+        messages = self.inbox.take()
+        for message in messages:
+            if isinstance(message, Warned):
+                self.request.warnings.append(message.text)
+            self.feed(life.Heard(now=now, message=message))
+        if not self.inbox.open:
+            self.feed(life.Silenced(now=now))
+        return messages
+
+    def look_at(self, tree: Usage, now: float) -> None:
+        """Take in what its process tree uses."""
+        self.private_bytes = max(self.private_bytes, tree.private_bytes or 0)
+        self.feed(
+            life.Sampled(
+                now=now,
+                memory_bytes=tree.rss_bytes if tree.pss_bytes is None else tree.pss_bytes,
+                exact=tree.pss_bytes is not None,
+                cpu_seconds=tree.cpu_seconds,
+                io_bytes=tree.io_bytes,
+                waits_for_disk=tree.waits_for_disk,
+            )
+        )
+
+    def withdraw(self, now: float) -> None:
+        """End a child that has not begun to separate, and put its track back in line."""
+        if self.state.phase is Phase.STARTING:
+            self.withdrawn = True
+            verdict = Verdict(reason=Reason.CANCELLED, message="It was not begun.")
+            self.feed(life.Asked(now=now, verdict=verdict, at_once=True))
+
+    def for_admission(self) -> admission.Running:
+        """Give what admission looks at."""
+        return admission.Running(
+            ticket=self.ticket,
+            private_bytes=self.private_bytes,
+            expected_bytes=self.expected_bytes,
+            alone=self.request.effort.alone,
+            ending=self.state.phase is Phase.ENDING,
+        )
+
+    def dismiss(self) -> None:
+        """Now that the process has ended, end what it left behind and close what led to it."""
+        self.leash.bury()
+        self.child.pipe.close()
+        self.log.close()
+        self.child.process.close()
+
+    def judge(self, now: float, exit_code: int, oom_kills_after: int | None) -> Verdict:
+        """Judge how it ended, and close its log with the supervisor's own account."""
+        before = self.oom_kills_before
+        unknown = before is None or oom_kills_after is None
+        oom_kills = None if unknown else (oom_kills_after or 0) - (before or 0)
+        self.feed(life.Exited(now=now, exit_code=exit_code, oom_kills=oom_kills))
+        return self.state.verdict or Verdict(reason=Reason.CRASHED)
+
+    @property
+    def result(self) -> Finished | None:
+        """Its stems, if it was judged to be done."""
+        word, verdict = self.state.last_word, self.state.verdict
+        done = verdict is not None and verdict.reason is Reason.DONE
+        return word if done and isinstance(word, Finished) else None
+
+    def record(
+        self, conclusion: Conclusion, *, now: float, exit_code: int, log_tail: str
+    ) -> Attempt:
+        """Write down how it went; what only a failure needs is left out of a success."""
+        verdict = conclusion.verdict
+        done = verdict.reason is Reason.DONE
+        return Attempt(
+            number=len(self.request.attempts) + 1,
+            effort=self.request.effort,
+            reason=verdict.reason,
+            message=verdict.message,
+            remedy=verdict.remedy,
+            traceback=verdict.detail,
+            log_tail="" if done else log_tail,
+            story=() if done else self.state.story,
+            seconds=now - self.state.launched_at,
+            exit_code=exit_code,
+            peak_pss_bytes=self.state.peak_bytes,
+            peak_rss_bytes=self.state.peak_rss_bytes,
+            log_file=None if conclusion.log_file is None else str(conclusion.log_file),
+        )

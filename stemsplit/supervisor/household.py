@@ -1,0 +1,154 @@
+"""Runs in the supervisor. All that this program has started: one mark, one folder, one warden.
+
+Every process that is started for a pool bears the household's mark in its environment, and so does
+whatever it starts in turn. That is how a process is found again that has left its parent: by the
+supervisor after each child's end, and by the warden after the supervisor's. The folder, whose path
+is the mark, also takes what a process says that cannot reach the supervisor in any other way.
+
+There is one household in a program, however many pools it has: multiprocessing has one fork server.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import threading
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import psutil
+
+from stemsplit.entry import HOUSEHOLD_MARK
+from stemsplit.errors import UsageError
+from stemsplit.supervisor import warden
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+_CHILD_ENVIRONMENT = {
+    # These libraries start their threads while they are imported, and a process that has threads
+    # must not be forked. The engine is told its number of threads when it is loaded.
+    "OPENBLAS_NUM_THREADS": "1",
+    "OMP_NUM_THREADS": "1",
+    # glibc then returns every large array to the system when it is freed, instead of keeping it:
+    # some 35 MiB less a child.
+    "MALLOC_MMAP_THRESHOLD_": str(2**20),
+}
+
+_COMPLAINT_FILE = "complaint"
+
+NO_MAIN_GUARD = (
+    "A child process ran the program that uses stemsplit from its start, and so came to use "
+    "stemsplit itself."
+)
+MAIN_GUARD = (
+    'Put the part of the program that uses stemsplit under `if __name__ == "__main__":`, because '
+    "every child process imports the program's main module."
+)
+
+
+class Household:
+    """What pools share; counts them, and is there from the first to the last."""
+
+    def __init__(self) -> None:
+        """Start nothing yet."""
+        self._lock = threading.Lock()
+        self._environment_lock = threading.RLock()
+        self._members = 0
+        self._warden: subprocess.Popen[bytes] | None = None
+        self.folder: Path | None = None
+
+    def enter(self) -> None:
+        """Count one pool more; the first one makes the folder and starts the warden."""
+        refuse_inside_a_child()
+        with self._lock:
+            self._members += 1
+            if self._members == 1:
+                self.folder = Path(tempfile.mkdtemp(prefix="stemsplit-household-"))
+                self._warden = subprocess.Popen(  # noqa: S603 - our own program
+                    [sys.executable, warden.__file__, HOUSEHOLD_MARK, self.folder],
+                    stdin=subprocess.PIPE,
+                    start_new_session=True,  # Ctrl-C in a terminal is not for it
+                )
+
+    def leave(self) -> bool:
+        """Count one pool less; the last one ends the warden and removes the folder.
+
+        Returns:
+            whether it was the last one.
+        """
+        with self._lock:
+            self._members -= 1
+            if self._members:
+                return False
+            if self._warden is not None and self._warden.stdin is not None:
+                with contextlib.suppress(OSError):
+                    self._warden.stdin.write(b"\n")
+                    self._warden.stdin.flush()
+                with contextlib.suppress(OSError):
+                    self._warden.stdin.close()
+                self._warden.wait()
+                self._warden = None
+            if self.folder is not None:
+                shutil.rmtree(self.folder, ignore_errors=True)
+                self.folder = None
+            return True
+
+    @contextlib.contextmanager
+    def environment(self) -> Iterator[None]:
+        """Set what new processes inherit, and leave the caller's own environment as it was."""
+        new = dict(_CHILD_ENVIRONMENT)
+        if self.folder is not None:
+            new[HOUSEHOLD_MARK] = str(self.folder)
+        with self._environment_lock:
+            before = {name: os.environ.get(name) for name in new}
+            os.environ.update(new)
+            try:
+                yield
+            finally:
+                for name, value in before.items():
+                    if value is None:
+                        del os.environ[name]
+                    else:
+                        os.environ[name] = value
+
+    def complaint(self) -> str:
+        """Give what a process wrote that could not tell it in any other way; empty if nothing."""
+        if self.folder is None:
+            return ""
+        try:
+            return (self.folder / _COMPLAINT_FILE).read_text()
+        except OSError:
+            return ""
+
+    def sweep(self) -> int:
+        """Kill what bears the mark and has left this process's tree; give the number."""
+        if self.folder is None:
+            return 0
+        me = psutil.Process()
+        ours = frozenset({me.pid, *(one.pid for one in me.children(recursive=True))})
+        return warden.kill_marked(HOUSEHOLD_MARK, str(self.folder), spared=ours)
+
+
+HOUSEHOLD = Household()
+
+
+def refuse_inside_a_child() -> None:
+    """Raise if this process is itself a child of some household, and leave word there.
+
+    A child imports the program's main module. Where the program lacks the guard of its main module,
+    that import would start children in turn, without an end.
+
+    Raises:
+        UsageError: with what to change in the program.
+    """
+    folder = os.environ.get(HOUSEHOLD_MARK)
+    if folder is None or folder == str(HOUSEHOLD.folder):
+        return
+    with contextlib.suppress(OSError):
+        (Path(folder) / _COMPLAINT_FILE).write_text(NO_MAIN_GUARD)
+    raise UsageError(NO_MAIN_GUARD, MAIN_GUARD)

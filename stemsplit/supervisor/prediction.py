@@ -1,0 +1,155 @@
+"""Runs in the supervisor. How much memory and time a child will take. Pure.
+
+The figures are measured on Linux x86-64 with spleeter 2.4.2 and tensorflow 2.12.1, rounded up
+(docs/benchmarks.md). What the batch itself observes takes their place.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from stemsplit.job import Effort
+
+MEBIBYTE = 2**20
+
+SUPERVISOR_BYTES = 60 * MEBIBYTE
+"""The supervisor, the warden and multiprocessing's resource tracker."""
+
+ENOUGH_OBSERVATIONS = 3
+"""So many finished children of one kind are believed rather than the table."""
+
+OBSERVED_MARGIN = 1.1
+"""On top of the largest memory observed."""
+
+CAP_MARGIN = 1.5
+"""A child's default cap is this multiple of what it is expected to take."""
+
+_SHARED_MEBIBYTES = 480
+_LIBRARIES_MEBIBYTES = 410
+_FULL_MEBIBYTES, _FULL_STEM_MEBIBYTES = 170, 95
+_LEAN_MEBIBYTES, _LEAN_STEM_MEBIBYTES = 255, 25
+_THREAD_MEBIBYTES = 6
+"""From the table of `python benchmarks/footprint.py`: a fork server's libraries; what a child has
+of its own when it loads them for itself; a child and each of its stems; each thread."""
+
+_REMEMBERED = 50
+"""So many of the last children are remembered."""
+
+_TELLING_SECONDS = 30.0
+"""A shorter track says more about how long things take to start."""
+
+_START_SECONDS = 8.0
+_SECONDS_A_SECOND_A_STEM = 0.035
+"""A child's time: to load everything, and for a second of audio and a stem with one thread."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Footprint:
+    """Memory of children of one kind, in bytes.
+
+    Attributes:
+        shared_bytes: what the fork server holds and its children share; counted once. 0 where each
+            child loads the libraries for itself.
+        private_bytes: what each child adds.
+    """
+
+    shared_bytes: int
+    private_bytes: int
+
+    @property
+    def alone_bytes(self) -> int:
+        """All that a batch with one child takes."""
+        return SUPERVISOR_BYTES + self.shared_bytes + self.private_bytes
+
+    @property
+    def child_bytes(self) -> int:
+        """A child's own PSS, where the fork server and no other child shares with it."""
+        return self.private_bytes + self.shared_bytes // 2
+
+
+def footprint(stems: int, effort: Effort, *, preloaded: bool) -> Footprint:
+    """Predict the memory of a child with TensorFlow; other engines take no more.
+
+    Args:
+        stems: of the model.
+        effort: how the child goes about it.
+        preloaded: whether a fork server shares the libraries with it.
+    """
+    shared = _SHARED_MEBIBYTES if preloaded else 0
+    private = _LEAN_MEBIBYTES if effort.lean else _FULL_MEBIBYTES
+    private += (_LEAN_STEM_MEBIBYTES if effort.lean else _FULL_STEM_MEBIBYTES) * stems
+    private += _THREAD_MEBIBYTES * effort.threads + (0 if preloaded else _LIBRARIES_MEBIBYTES)
+    return Footprint(shared_bytes=shared * MEBIBYTE, private_bytes=private * MEBIBYTE)
+
+
+def corrected(predicted: Footprint, observed_private_bytes: Sequence[int]) -> Footprint:
+    """Put what finished children of the same kind took in the place of the table's figure.
+
+    Args:
+        predicted: by the table.
+        observed_private_bytes: the peak of each finished child, without what it shared.
+    """
+    if len(observed_private_bytes) < ENOUGH_OBSERVATIONS:
+        return predicted
+    private = round(max(observed_private_bytes) * OBSERVED_MARGIN)
+    return Footprint(shared_bytes=predicted.shared_bytes, private_bytes=private)
+
+
+def expected_seconds(
+    audio_seconds: float, stems: int, threads: int, observed: Sequence[tuple[float, float]] = ()
+) -> float:
+    """Predict the time of one child, from its start to its end.
+
+    Args:
+        audio_seconds: of the track.
+        stems: of the model.
+        threads: of the network.
+        observed: pairs of audio seconds and seconds of finished children; the slowest of them
+            raises the figure, as another program or a slow machine may.
+    """
+    rate = _SECONDS_A_SECOND_A_STEM * stems / threads
+    slowest = max(
+        ((seconds - _START_SECONDS) / audio for audio, seconds in observed if audio > 0),
+        default=0.0,
+    )
+    return _START_SECONDS + audio_seconds * max(rate, slowest)
+
+
+@dataclass(slots=True, kw_only=True)
+class Forecast:
+    """Predicts for one batch, and learns from its finished children.
+
+    Attributes:
+        stems: of the model.
+        preloaded: whether a fork server shares the libraries.
+    """
+
+    stems: int
+    preloaded: bool
+    _memory: dict[bool, deque[int]] = field(default_factory=dict)
+    _time: dict[int, deque[tuple[float, float]]] = field(default_factory=dict)
+
+    def footprint(self, effort: Effort) -> Footprint:
+        """Predict the memory of a child."""
+        predicted = footprint(self.stems, effort, preloaded=self.preloaded)
+        return corrected(predicted, self._memory.get(effort.lean, ()))
+
+    def seconds(self, audio_seconds: float, effort: Effort) -> float:
+        """Predict the time of a child."""
+        observed = self._time.get(effort.threads, ())
+        return expected_seconds(audio_seconds, self.stems, effort.threads, observed)
+
+    def learn(
+        self, effort: Effort, *, private_bytes: int | None, audio_seconds: float, seconds: float
+    ) -> None:
+        """Take note of a child that finished; `private_bytes` is its largest, None if unknown."""
+        if private_bytes is not None:
+            self._memory.setdefault(effort.lean, deque(maxlen=_REMEMBERED)).append(private_bytes)
+        if audio_seconds >= _TELLING_SECONDS:
+            times = self._time.setdefault(effort.threads, deque(maxlen=_REMEMBERED))
+            times.append((audio_seconds, seconds))

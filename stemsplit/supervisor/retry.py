@@ -1,0 +1,71 @@
+"""Runs in the supervisor. After an attempt that failed: give up, or change something. Pure.
+
+A retry that changes nothing mostly fails again. So one that took too much memory is tried leaner,
+then alone; one that crashed, alone; one that stalled, alone and with one thread. Each kind of
+failure has a count of its own. An eviction is not the track's fault and is never counted.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from stemsplit.job import Effort, Reason
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+MEMORY = frozenset({Reason.OVER_RAM_CAP, Reason.KILLED_BY_KERNEL})
+FALLS = frozenset({Reason.CRASHED, Reason.NO_RESULT})
+HANGS = frozenset({Reason.STALLED, Reason.TIMED_OUT})
+
+DEATHS_AT_START = 3
+"""So many children in a row that die while they start are no fault of their files."""
+
+
+def next_effort(
+    effort: Effort, reason: Reason, earlier: Sequence[Reason], retries: int
+) -> Effort | None:
+    """Decide what follows an attempt.
+
+    Args:
+        effort: how the attempt went about it.
+        reason: why it ended.
+        earlier: the reasons of the attempts before it at the same track.
+        retries: how many are allowed for each kind of failure.
+
+    Returns:
+        how to go about the next attempt; None to give up.
+    """
+    if reason is Reason.EVICTED:
+        return effort
+    for kind in (MEMORY, FALLS, HANGS):
+        if reason in kind:
+            count = sum(one in kind for one in earlier)
+            return _changed(effort, reason, count) if count < retries else None
+    return None
+
+
+def _changed(effort: Effort, reason: Reason, count: int) -> Effort:
+    if reason in MEMORY:
+        leaner = Effort(threads=1, lean=True, alone=effort.alone)
+        return (
+            leaner if count == 0 and leaner != effort else Effort(threads=1, lean=True, alone=True)
+        )
+    if reason is Reason.STALLED:
+        return Effort(threads=1, lean=effort.lean, alone=True)
+    threads = effort.threads if count == 0 else 1
+    return Effort(threads=threads, lean=effort.lean, alone=True)
+
+
+def deaths_in_a_row(before: int, *, died_at_start: bool, reason: Reason) -> int:
+    """Count children that die one after the other before their engine is loaded.
+
+    Args:
+        before: the count so far.
+        died_at_start: whether this one ended before its engine was loaded.
+        reason: why it ended. What is wrong with one file, and what the supervisor did on purpose
+            for other reasons than a stall, says nothing about the next child.
+    """
+    if not died_at_start:
+        return 0
+    return before + 1 if reason in FALLS | {Reason.STALLED} else before

@@ -1,0 +1,84 @@
+"""Runs in the supervisor. What a pool is given, and what it tells: the words at its border."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from stemsplit.job import Attempt, Effort, Job, Outcome
+    from stemsplit.messages import Finished, Message, Task
+    from stemsplit.supervisor.verdict import Verdict
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Conclusion:
+    """What became of an attempt's files.
+
+    Attributes:
+        verdict: as it was, or another one if a result could not be published.
+        log_file: where its log is kept, None if it is not.
+    """
+
+    verdict: Verdict
+    log_file: Path | None = None
+
+
+class Work(Protocol):
+    """One track, as the pool sees it."""
+
+    @property
+    def job(self) -> Job:
+        """What is wanted."""
+
+    def begin(self, number: int, effort: Effort) -> Task:
+        """Prepare an attempt; raises `StemsplitError` if that cannot be done."""
+
+    def conclude(self, task: Task, verdict: Verdict, result: Finished | None) -> Conclusion:
+        """Take over what an attempt has left: publish it, or remove it."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Launched:
+    """A child was started."""
+
+    work: Work
+    number: int
+    effort: Effort
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Heard:
+    """A child said something."""
+
+    work: Work
+    message: Message
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Retried:
+    """An attempt failed, and another one will follow."""
+
+    work: Work
+    attempt: Attempt
+    effort: Effort
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settled:
+    """A track has come to its end, good or bad."""
+
+    work: Work
+    outcome: Outcome
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Noted:
+    """Something that a person should know about the whole."""
+
+    text: str
+
+
+PoolEvent = Launched | Heard | Retried | Settled | Noted

@@ -1,0 +1,126 @@
+"""Runs in both. Sizes and durations as a person writes them, to numbers. Pure.
+
+Sizes follow IEC 80000-13: `KiB`, `MiB`, `GiB` are powers of 1,024 and `kB`, `MB`, `GB` powers of
+1,000; a bare `K`, `M`, `G` means the former, as it does to `systemd` and `docker`.
+"""
+
+from __future__ import annotations
+
+import re
+
+import msgspec
+
+from stemsplit.errors import UsageError
+
+_POWERS = {"": 0, "k": 1, "m": 2, "g": 3, "t": 4}
+_SIZE = re.compile(r"(?P<number>\d+(?:\.\d+)?)\s*(?P<prefix>[kmgt]?)(?P<unit>ib|b|)", re.IGNORECASE)
+_PERCENTAGE = re.compile(r"(?P<number>\d+(?:\.\d+)?)\s*%")
+_FACTOR = re.compile(r"(?P<number>\d+(?:\.\d+)?)\s*[x×]")
+_SECONDS = re.compile(r"\d+(?:\.\d+)?")
+_DURATION = re.compile(
+    r"(?:(?P<h>\d+(?:\.\d+)?)h)?(?:(?P<m>\d+(?:\.\d+)?)m(?:in)?)?(?:(?P<s>\d+(?:\.\d+)?)s)?",
+    re.IGNORECASE,
+)
+
+
+class Amount(msgspec.Struct, frozen=True, kw_only=True):
+    """A size: so many bytes, or a share of some whole.
+
+    Attributes:
+        size_bytes: 0 or more; None if it is a share.
+        share: 0..1; None if it is a size.
+    """
+
+    size_bytes: int | None = None
+    share: float | None = None
+
+    def of(self, whole_bytes: int) -> int:
+        """Give it in bytes, a share being one of `whole_bytes`."""
+        if self.size_bytes is not None:
+            return self.size_bytes
+        return round((self.share or 0.0) * whole_bytes)
+
+
+class TimeLimit(msgspec.Struct, frozen=True, kw_only=True):
+    """A limit on time: so many seconds, or a multiple of the time that is expected.
+
+    Attributes:
+        seconds: more than 0; None if it is a multiple.
+        factor: more than 0; None if it is a duration.
+    """
+
+    seconds: float | None = None
+    factor: float | None = None
+
+    def of(self, expected_seconds: float | None) -> float | None:
+        """Give it in seconds; None for a multiple of a time that is not known."""
+        if self.seconds is not None:
+            return self.seconds
+        if self.factor is None or expected_seconds is None:
+            return None
+        return self.factor * expected_seconds
+
+
+def parse_size(text: str | float, what: str) -> Amount:
+    """Read `4GiB`, `800 MB`, `1.5G`, a number of bytes, or a percentage such as `60%`.
+
+    Args:
+        text: what a person wrote; a plain number counts bytes.
+        what: the option or argument, for the error.
+
+    Raises:
+        UsageError: if it is none of these, or more than 100 %.
+    """
+    written = str(text).strip()
+    if found := _PERCENTAGE.fullmatch(written):
+        share = float(found["number"]) / 100
+        if share <= 1:
+            return Amount(share=share)
+    elif found := _SIZE.fullmatch(written):
+        base = 1000 if found["unit"].lower() == "b" else 1024
+        return Amount(size_bytes=round(float(found["number"]) * base ** _power(found["prefix"])))
+    raise UsageError(f"{what} cannot be “{text}”.", "Write a size such as 4GiB, or 60%.")
+
+
+def parse_duration(text: str | float, what: str) -> float:
+    """Read `90s`, `1h30m`, `2min` or a number of seconds.
+
+    Raises:
+        UsageError: if it is none of these, or not more than 0.
+    """
+    seconds = _duration(str(text).strip())
+    if seconds is None or seconds <= 0:
+        raise UsageError(f"{what} cannot be “{text}”.", "Write a duration such as 90s or 1h30m.")
+    return seconds
+
+
+def parse_time_limit(text: str | float, what: str) -> TimeLimit:
+    """Read a duration, or a multiple of the expected time such as `4x`.
+
+    Raises:
+        UsageError: if it is neither, or not more than 0.
+    """
+    written = str(text).strip()
+    if (found := _FACTOR.fullmatch(written)) and float(found["number"]) > 0:
+        return TimeLimit(factor=float(found["number"]))
+    seconds = _duration(written)
+    if seconds is None or seconds <= 0:
+        raise UsageError(
+            f"{what} cannot be “{text}”.",
+            "Write a duration such as 20m, or a multiple of the expected time such as 4x.",
+        )
+    return TimeLimit(seconds=seconds)
+
+
+def _power(prefix: str) -> int:
+    return _POWERS[prefix.lower()]
+
+
+def _duration(written: str) -> float | None:
+    if _SECONDS.fullmatch(written):
+        return float(written)
+    found = _DURATION.fullmatch(written)
+    if not written or found is None:
+        return None
+    hours, minutes, seconds = (float(found[unit] or 0) for unit in "hms")
+    return 3600 * hours + 60 * minutes + seconds

@@ -1,0 +1,169 @@
+"""A real pool with real processes whose children misbehave, and what is left of it afterwards."""
+
+from __future__ import annotations
+
+import multiprocessing.resource_tracker
+import os
+import shutil
+import tempfile
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import psutil
+
+from stemsplit.entry import HOUSEHOLD_MARK
+from stemsplit.job import Effort, Job, Limits, Settings
+from stemsplit.messages import Task
+from stemsplit.supervisor.budget import Budget, Crew
+from stemsplit.supervisor.launch import Launcher
+from stemsplit.supervisor.life import Timings
+from stemsplit.supervisor.pool import Plan, Pool
+from stemsplit.supervisor.prediction import Forecast
+from stemsplit.supervisor.work import Conclusion, Heard, Settled
+
+if TYPE_CHECKING:
+    from stemsplit.job import Outcome
+    from stemsplit.messages import Finished
+    from stemsplit.supervisor.launch import StartMethod
+    from stemsplit.supervisor.verdict import Verdict
+    from stemsplit.supervisor.work import PoolEvent
+
+MEBIBYTE = 2**20
+GIBIBYTE = 2**30
+
+TIMINGS = Timings(
+    poll=0.1, poll_fastest=0.02, start=10, close=0.5, ask=0.3, terminate=0.5, away=3, settle=0.5
+)
+LIMITS = Limits(stall_seconds=3.0, retries=0)
+BUDGET = Budget(total_bytes=8 * GIBIBYTE, per_file_bytes=200 * MEBIBYTE, min_free_bytes=0)
+
+
+@dataclass
+class FaultyWork:
+    """A track whose child does what its name says; see `misbehaving`."""
+
+    name: str
+    folder: Path
+    log: str = ""
+    efforts: list[Effort] = field(default_factory=list)
+    results: list[Finished] = field(default_factory=list)
+
+    @property
+    def job(self) -> Job:
+        """The track."""
+        return Job.of(Path("/", self.name), self.folder / "out", ("vocals",))
+
+    def begin(self, number: int, effort: Effort) -> Task:
+        """Make a work folder."""
+        self.efforts.append(effort)
+        work = self.folder / f"work-{self.name}-{number}"
+        work.mkdir()
+        if (self.folder / "group").exists():
+            shutil.copy(self.folder / "group", work)
+        return Task(
+            job=self.job,
+            settings=Settings(),
+            effort=effort,
+            model_folder=b"/models",
+            work_folder=os.fsencode(work),
+            log_file=os.fsencode(self.folder / f"{self.name}-{number}.log"),
+        )
+
+    def conclude(self, task: Task, verdict: Verdict, result: Finished | None) -> Conclusion:
+        """Remove the work folder and keep the log's text."""
+        shutil.rmtree(task.work_path)
+        self.log = task.log_path.read_text(errors="replace") if task.log_path.exists() else ""
+        task.log_path.unlink(missing_ok=True)
+        if result is not None:
+            self.results.append(result)
+        return Conclusion(verdict=verdict)
+
+
+def plan(
+    *,
+    workers: int = 2,
+    budget: Budget = BUDGET,
+    limits: Limits = LIMITS,
+    timings: Timings = TIMINGS,
+    effort: Effort | None = None,
+) -> Plan:
+    """Make a plan with short waiting times."""
+    return Plan(
+        crew=Crew(workers=workers, effort=effort or Effort()),
+        budget=budget,
+        limits=limits,
+        forecast=Forecast(stems=1, preloaded=True),
+        timings=timings,
+    )
+
+
+@dataclass
+class Ran:
+    """What a pool told, and when each track was ready and settled."""
+
+    events: list[PoolEvent] = field(default_factory=list)
+    outcomes: dict[str, Outcome] = field(default_factory=dict)
+    ready_at: dict[str, float] = field(default_factory=dict)
+    settled_at: dict[str, float] = field(default_factory=dict)
+
+    def seconds(self, name: str) -> float:
+        """Give the time from a child's being ready to misbehave to its track's end."""
+        return self.settled_at[name] - self.ready_at.get(name, self.settled_at[name])
+
+
+def run_pool(
+    works: list[FaultyWork], method: StartMethod, a_plan: Plan | None = None, **launcher: object
+) -> Ran:
+    """Run a pool to its end."""
+    ran = Ran()
+    options = {"preload": ("misbehaving",), "program": "misbehaving:run"} | launcher
+    with Launcher(start_method=method, **options) as launch:  # type: ignore[arg-type]
+        pool = Pool(launch, a_plan or plan())
+        for work in works:
+            pool.add(work)
+        pool.close()
+        for event in pool.run():
+            ran.events.append(event)
+            if isinstance(event, Heard):
+                ran.ready_at.setdefault(event.work.job.source_path.name, time.monotonic())
+            if isinstance(event, Settled):
+                name = event.work.job.source_path.name
+                ran.outcomes[name] = event.outcome
+                ran.settled_at[name] = time.monotonic()
+    return ran
+
+
+def marked_processes() -> list[psutil.Process]:
+    """Find every process on this machine that a household has started."""
+    found = []
+    for process in psutil.process_iter():
+        try:
+            marked = HOUSEHOLD_MARK in process.environ()
+            if marked and process.status() != psutil.STATUS_ZOMBIE:
+                found.append(process)
+        except psutil.Error:
+            continue
+    return found
+
+
+def belongings() -> dict[str, object]:
+    """List what this process has that a pool may leave behind."""
+    multiprocessing.resource_tracker.ensure_running()
+    me = psutil.Process()
+    return {
+        "children": len(me.children(recursive=True)),
+        "threads": me.num_threads(),
+        "descriptors": me.num_fds(),
+        "marked processes": len(marked_processes()),
+        "temporary files": sorted(Path(tempfile.gettempdir()).glob("stemsplit-*")),
+    }
+
+
+def assert_nothing_is_left(before: dict[str, object]) -> None:
+    """Compare, giving what is just ending two seconds."""
+    deadline = time.monotonic() + 2
+    while (after := belongings()) != before:
+        assert time.monotonic() < deadline, f"{before} -> {after}"
+        time.sleep(0.02)

@@ -1,0 +1,395 @@
+"""What the pool does about the whole: memory, retries, broken starts, draining, long batches."""
+
+from __future__ import annotations
+
+import contextlib
+import gc
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import msgspec
+import psutil
+import pytest
+from harness import (
+    BUDGET,
+    GIBIBYTE,
+    LIMITS,
+    MEBIBYTE,
+    TIMINGS,
+    FaultyWork,
+    plan,
+    run_pool,
+)
+
+from stemsplit.errors import InsufficientMemoryError
+from stemsplit.job import Effort, Limits, Reason
+from stemsplit.messages import Progress
+from stemsplit.supervisor.budget import HostMemory
+from stemsplit.supervisor.launch import Launcher
+from stemsplit.supervisor.meter import SystemMeter
+from stemsplit.supervisor.pool import Pool
+from stemsplit.supervisor.work import Heard, Launched, Noted, Retried, Settled
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from stemsplit.supervisor.launch import StartMethod
+    from stemsplit.supervisor.work import PoolEvent
+
+
+def _retrying(retries: int) -> Limits:
+    return msgspec.structs.replace(LIMITS, retries=retries)
+
+
+def test_a_retry_changes_something(tmp_path: Path, start_method: StartMethod) -> None:
+    """Over its cap: leaner, then alone; crashed: alone; stalled: alone with one thread."""
+    works = {name: FaultyWork(name, tmp_path) for name in ("gulp", "segfault", "hang_in_python")}
+    a_plan = plan(limits=_retrying(2), effort=Effort(threads=2))
+    ran = run_pool(list(works.values()), start_method, a_plan)
+    first = Effort(threads=2)
+    assert works["gulp"].efforts == [
+        first,
+        Effort(threads=1, lean=True),
+        Effort(threads=1, lean=True, alone=True),
+    ]
+    assert works["segfault"].efforts == [
+        first,
+        Effort(threads=2, alone=True),
+        Effort(threads=1, alone=True),
+    ]
+    assert works["hang_in_python"].efforts[1:] == [Effort(threads=1, alone=True)] * 2
+    assert [len(outcome.attempts) for outcome in ran.outcomes.values()] == [3, 3, 3]
+    assert len([event for event in ran.events if isinstance(event, Retried)]) == 6
+
+
+def test_a_child_alone_has_the_machine_for_itself(
+    tmp_path: Path, start_method: StartMethod
+) -> None:
+    """While a retry runs alone, no other child is started."""
+    names = ["segfault", *(f"take_a_while-{number}" for number in range(4))]
+    a_plan = plan(limits=_retrying(1))
+    ran = run_pool([FaultyWork(name, tmp_path) for name in names], start_method, a_plan)
+    running: set[str] = set()
+    for event in ran.events:
+        if isinstance(event, Launched):
+            running.add(event.work.job.source_path.name)
+            if event.effort.alone:
+                assert running == {"segfault"}
+        elif isinstance(event, Retried | Settled):
+            running.discard(event.work.job.source_path.name)
+    assert ran.outcomes["segfault"].attempts[1].effort.alone
+
+
+@pytest.mark.parametrize("fault", ["early_segfault", "early_missing"])
+def test_children_that_die_at_start_stop_the_batch(
+    tmp_path: Path, start_method: StartMethod, fault: str
+) -> None:
+    """A broken installation is one error after three children, not a failure of every file."""
+    works = [FaultyWork(f"{fault}-{number}", tmp_path) for number in range(9)]
+    with Launcher((), start_method=start_method, program="misbehaving:run") as launcher:
+        pool = Pool(launcher, plan(workers=1, limits=_retrying(2)))
+        for work in works:
+            pool.add(work)
+        settled = []
+        for event in pool.run():
+            if isinstance(event, Settled):
+                settled.append(event.outcome)
+                pool.drain()
+    assert [outcome.reason for outcome in settled] == [Reason.ENGINE_UNAVAILABLE]
+    assert "3 children in a row died while they started" in settled[0].message
+    assert sum(len(work.efforts) for work in works) == 3
+    assert len(pool.unstarted()) == 8
+
+
+def test_a_fork_server_that_is_killed_takes_nothing_with_it(tmp_path: Path) -> None:
+    """Its children are found out and ended, their tracks done again, and the batch goes on."""
+    works = [FaultyWork(f"take_a_while-{number}", tmp_path) for number in range(4)]
+    outcomes = []
+    with Launcher(
+        ("misbehaving",), start_method="forkserver", program="misbehaving:run"
+    ) as launcher:
+        pool = Pool(launcher, plan(limits=_retrying(1)))
+        for work in works:
+            pool.add(work)
+        pool.close()
+        killed = False
+        for event in pool.run():
+            if isinstance(event, Heard) and not killed:
+                killed = True
+                server = psutil.Process(_child_of(works[0])).parent()
+                assert server is not None
+                assert server.pid != os.getpid()
+                server.kill()
+            if isinstance(event, Settled):
+                outcomes.append(event.outcome)
+    assert [outcome.reason for outcome in outcomes] == [Reason.DONE] * 4
+    assert any(len(outcome.attempts) == 2 for outcome in outcomes)
+
+
+def _child_of(_work: FaultyWork) -> int:
+    """Find a child that the fork server has forked."""
+    for process in psutil.Process().children(recursive=True):
+        parent = process.parent()
+        if parent is not None and parent.pid != os.getpid():
+            pid: int = process.pid
+            return pid
+    raise AssertionError("there is no child of a fork server")
+
+
+def test_a_preload_that_breaks_the_fork_server_is_survived(tmp_path: Path) -> None:
+    """A server that its imports have ended is started again without them; the child goes on."""
+    ran = run_pool(
+        [FaultyWork("behave", tmp_path)], "forkserver", preload=("breaks_when_imported",)
+    )
+    assert ran.outcomes["behave"].reason is Reason.DONE
+
+
+def test_the_recorded_peak_is_the_child_s_own(tmp_path: Path, start_method: StartMethod) -> None:
+    """Not its parent's: a fork server that was large for a moment does not show."""
+    preload = ("has_been_large", "misbehaving")
+    works = [FaultyWork("behave", tmp_path), FaultyWork("hold_memory", tmp_path)]
+    ran = run_pool(works, start_method, preload=preload)
+    small = ran.outcomes["behave"].attempts[0]
+    large = ran.outcomes["hold_memory"].attempts[0]
+    assert small.peak_rss_bytes is not None
+    assert small.peak_rss_bytes < 100 * MEBIBYTE
+    assert large.peak_rss_bytes is not None
+    assert large.peak_rss_bytes > 150 * MEBIBYTE
+    assert large.peak_pss_bytes is not None
+    assert 150 * MEBIBYTE < large.peak_pss_bytes < 250 * MEBIBYTE
+
+
+@pytest.fixture
+def control_group(tmp_path: Path) -> Iterator[Path]:
+    """A control group of the memory controller with 200 MiB, inside our own."""
+    for line in Path("/proc/self/cgroup").read_text().splitlines():
+        _, controllers, path = line.split(":", 2)
+        if controllers in {"memory", ""}:
+            top = Path("/sys/fs/cgroup", controllers)
+            group = top / path.lstrip("/") / "stemsplit-test"
+            limit = "memory.limit_in_bytes" if controllers else "memory.max"
+            try:
+                group.mkdir()
+                (group / limit).write_text(str(200 * MEBIBYTE))
+            except OSError:
+                with contextlib.suppress(OSError):
+                    group.rmdir()
+                continue
+            (tmp_path / "group").write_text(str(group))
+            yield group
+            (tmp_path / "group").unlink()
+            deadline = time.monotonic() + 2
+            while group.exists() and time.monotonic() < deadline:
+                with contextlib.suppress(OSError):
+                    group.rmdir()
+            return
+    pytest.skip("making a control group needs root and a memory controller")
+
+
+@pytest.mark.usefixtures("control_group")
+def test_the_kernel_s_kill_is_told_apart(tmp_path: Path, start_method: StartMethod) -> None:
+    """The real out-of-memory killer ends the child: the reason says so, and a retry is leaner."""
+    work = FaultyWork("gulp_in_a_group", tmp_path)
+    roomy = plan(limits=_retrying(1), budget=replace(BUDGET, per_file_bytes=4 * GIBIBYTE))
+    outcome = run_pool([work], start_method, roomy).outcomes["gulp_in_a_group"]
+    assert outcome.reason is Reason.KILLED_BY_KERNEL
+    assert "by SIGKILL, by the kernel" in outcome.message
+    assert work.efforts[1].lean
+
+
+@dataclass
+class PlayedMeter(SystemMeter):
+    """The real meter but for what the machine has free, which a test plays."""
+
+    available_bytes: int = 20 * GIBIBYTE
+
+    def host_memory(self) -> HostMemory:
+        """Give what the test has set."""
+        return HostMemory(total_bytes=24 * GIBIBYTE, available_bytes=self.available_bytes)
+
+
+def test_the_youngest_is_evicted_without_blame(tmp_path: Path, start_method: StartMethod) -> None:
+    """The machine runs low for a moment: the youngest goes back in line, and all are done."""
+    works = [FaultyWork(f"take_a_while-{number}", tmp_path) for number in range(3)]
+    events: list[PoolEvent] = []
+    with Launcher(
+        ("misbehaving",), start_method=start_method, program="misbehaving:run"
+    ) as launcher:
+        meter = PlayedMeter()
+        budget = replace(BUDGET, min_free_bytes=2 * GIBIBYTE)
+        timings = replace(TIMINGS, recover=0.5)
+        pool = Pool(launcher, plan(budget=budget, timings=timings), meter=meter)
+        for work in works:
+            pool.add(work)
+        pool.close()
+        for event in pool.run():
+            events.append(event)
+            if isinstance(event, Heard) and event.work is works[1] and len(works[1].efforts) == 1:
+                meter.available_bytes = 500 * MEBIBYTE  # less than half of what is to be left
+            if isinstance(event, Retried):
+                meter.available_bytes = 20 * GIBIBYTE
+    retried = [event for event in events if isinstance(event, Retried)]
+    assert [event.attempt.reason for event in retried] == [Reason.EVICTED]
+    assert retried[0].work is works[1], "the younger of the first two"
+    outcomes = [event.outcome for event in events if isinstance(event, Settled)]
+    assert [outcome.reason for outcome in outcomes] == [Reason.DONE] * 3
+
+
+def test_memory_that_does_not_come_free_is_told_at_once_and_waited_for(
+    tmp_path: Path, start_method: StartMethod
+) -> None:
+    """A note first; an error with a remedy when patience is over. No child was started."""
+    work = FaultyWork("behave", tmp_path)
+    with Launcher((), start_method=start_method, program="misbehaving:run") as launcher:
+        pool = Pool(
+            launcher,
+            plan(
+                budget=replace(BUDGET, min_free_bytes=2 * GIBIBYTE),
+                timings=replace(TIMINGS, patience=0.5),
+            ),
+            meter=PlayedMeter(available_bytes=GIBIBYTE),
+        )
+        pool.add(work)
+        pool.close()
+        running = pool.run()
+        assert isinstance(next(running), Noted)
+        with pytest.raises(InsufficientMemoryError, match="No memory came free"):
+            next(running)
+    assert work.efforts == []
+
+
+def test_all_together_are_kept_under_the_budget(tmp_path: Path, start_method: StartMethod) -> None:
+    """Two children of 150 MiB in a budget for one and a half: never over it, and both done."""
+    base = SystemMeter().sample([], exact=True).total.pss_bytes or 0
+    works = [FaultyWork(f"hold_memory-{number}", tmp_path) for number in range(2)]
+    total = base + 300 * MEBIBYTE
+    budget = replace(BUDGET, total_bytes=total)
+    ran = run_pool(works, start_method, plan(budget=budget))
+    assert [outcome.reason for outcome in ran.outcomes.values()] == [Reason.DONE] * 2
+    launches = [type(event) for event in ran.events if isinstance(event, Launched | Settled)]
+    assert launches == [Launched, Settled, Launched, Settled]
+
+
+@pytest.mark.parametrize("program", ["hang_in_python", "ignore_terminate"])
+def test_closing_the_pool_ends_every_child(
+    tmp_path: Path, start_method: StartMethod, program: str
+) -> None:
+    """A batch that is stopped leaves no child, not even one that ignores SIGTERM."""
+    with Launcher((), start_method=start_method, program="misbehaving:run") as launcher:
+        pool = Pool(launcher, plan())
+        for number in range(9):
+            pool.add(FaultyWork(f"{program}-{number}", tmp_path))
+        running = pool.run()
+        launched = 0
+        for event in running:
+            launched += isinstance(event, Heard)
+            if launched == 4:
+                break
+        running.close()
+
+
+def test_a_drained_pool_finishes_what_works(tmp_path: Path, start_method: StartMethod) -> None:
+    """From another thread: those that work are done, the others are not begun."""
+    works = [FaultyWork(f"take_a_while-{number}", tmp_path) for number in range(5)]
+    outcomes = []
+    with Launcher(
+        ("misbehaving",), start_method=start_method, program="misbehaving:run"
+    ) as launcher:
+        pool = Pool(launcher, plan())
+        for work in works:
+            pool.add(work)
+        for event in pool.run():
+            if isinstance(event, Heard) and isinstance(event.message, Progress):
+                threading.Thread(target=pool.drain).start()
+            if isinstance(event, Settled):
+                outcomes.append(event.outcome.reason)
+    assert set(outcomes) == {Reason.DONE}
+    assert len(outcomes) + len(pool.unstarted()) == 5
+    assert len(pool.unstarted()) >= 3
+
+
+def test_a_cancelled_track_stops_when_asked(tmp_path: Path, start_method: StartMethod) -> None:
+    """The child ends of its own accord, between two steps; no signal is needed."""
+    work, waiting = FaultyWork("stop_when_asked", tmp_path), FaultyWork("behave", tmp_path)
+    outcomes = {}
+    with Launcher((), start_method=start_method, program="misbehaving:run") as launcher:
+        pool = Pool(launcher, plan(workers=1, timings=replace(TIMINGS, ask=5)))
+        pool.add(work)
+        pool.add(waiting)
+        pool.close()
+        for event in pool.run():
+            if isinstance(event, Heard):
+                pool.cancel(work)
+                pool.cancel(waiting)
+            if isinstance(event, Settled):
+                outcomes[event.work.job.source_path.name] = event.outcome
+    assert {one.reason for one in outcomes.values()} == {Reason.CANCELLED}
+    assert outcomes["behave"].attempts == ()
+    story = "\n".join(outcomes["stop_when_asked"].attempts[0].story)
+    assert "SIGTERM" not in story
+
+
+def test_a_suspended_machine_is_not_a_stall(tmp_path: Path, start_method: StartMethod) -> None:
+    """All of it is stopped for longer than a stall may last, and goes on as if nothing was."""
+    script = tmp_path / "batch.py"
+    script.write_text(
+        "import sys\n"
+        f"sys.path[:0] = [{str(Path(__file__).parent)!r}]\n"
+        "from pathlib import Path\n"
+        "from harness import FaultyWork, plan, run_pool\n"
+        "if __name__ == '__main__':\n"
+        f"    works = [FaultyWork(f'take_a_while-{{n}}', Path({str(tmp_path)!r})) for n in 'ab']\n"
+        f"    ran = run_pool(works, {start_method!r})\n"
+        "    print(*(one.reason for one in ran.outcomes.values()))\n"
+    )
+    with subprocess.Popen(
+        [sys.executable, script], stdout=subprocess.PIPE, text=True, start_new_session=True
+    ) as running:
+        deadline = time.monotonic() + 20
+        while len(list(tmp_path.glob("work-*"))) < 2 and time.monotonic() < deadline:
+            time.sleep(0.02)
+        time.sleep(0.3)
+        family = [psutil.Process(running.pid)]
+        family += family[0].children(recursive=True)
+        for process in family:
+            with contextlib.suppress(psutil.Error):
+                process.suspend()
+        time.sleep(5)
+        for process in reversed(family):
+            with contextlib.suppress(psutil.Error):
+                process.send_signal(signal.SIGCONT)
+        out, _ = running.communicate(timeout=30)
+    assert out.split() == ["done", "done"]
+
+
+def test_two_hundred_tracks_in_a_row(tmp_path: Path, start_method: StartMethod) -> None:
+    """No growth of the supervisor: neither memory nor threads nor descriptors."""
+    me = psutil.Process()
+    seen: list[tuple[int, int, int]] = []
+    with Launcher(
+        ("misbehaving",), start_method=start_method, program="misbehaving:run"
+    ) as launcher:
+        pool = Pool(launcher, plan(workers=2))
+        for number in range(200):
+            pool.add(FaultyWork(f"behave-{number}", tmp_path))
+        pool.close()
+        settled = 0
+        for event in pool.run():
+            if isinstance(event, Settled):
+                settled += 1
+                if settled in {50, 198}:
+                    gc.collect()
+                    seen.append((me.memory_info().rss, me.num_threads(), me.num_fds()))
+    assert settled == 200
+    (memory_50, threads_50, files_50), (memory_198, threads_198, files_198) = seen
+    assert memory_198 - memory_50 < 4 * MEBIBYTE
+    # One child more or less may be running at the moment of the look: a log's thread, four files.
+    assert abs(threads_198 - threads_50) <= 1
+    assert abs(files_198 - files_50) <= 8

@@ -1,0 +1,223 @@
+"""How many children the budget allows, which may start, and which must go."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from stemsplit.errors import InsufficientMemoryError
+from stemsplit.job import Effort, Limits, Reason
+from stemsplit.supervisor.admission import Hold, Running, Throttle, may_start, to_end
+from stemsplit.supervisor.budget import Budget, Crew, HostMemory, budget_of, choose_crew
+from stemsplit.supervisor.life import Timings
+from stemsplit.supervisor.prediction import (
+    MEBIBYTE,
+    SUPERVISOR_BYTES,
+    Footprint,
+    Forecast,
+    corrected,
+    expected_seconds,
+    footprint,
+)
+
+GIB = 1024 * MEBIBYTE
+LAPTOP = HostMemory(total_bytes=8 * GIB, available_bytes=5 * GIB)
+BUDGET = Budget(total_bytes=3 * GIB, per_file_bytes=None, min_free_bytes=GIB)
+
+
+def _need(effort: Effort) -> Footprint:
+    """A fork server of 440 MiB, children of 400 MiB, or 300 when they are lean."""
+    private = 300 if effort.lean else 400
+    return Footprint(
+        shared_bytes=500 * MEBIBYTE - SUPERVISOR_BYTES, private_bytes=private * MEBIBYTE
+    )
+
+
+def _crew(budget: Budget, processors: int, **wishes: int) -> Crew:
+    named = {"jobs": None, "threads": None, "tracks": None} | wishes
+    return choose_crew(_need, budget, LAPTOP, processors, **named)
+
+
+def test_limits_become_bytes() -> None:
+    """Defaults: 60 % of what is free; a tenth of the machine is left, at least 512 MiB."""
+    assert budget_of(Limits(), LAPTOP) == Budget(
+        total_bytes=3 * GIB, per_file_bytes=None, min_free_bytes=round(0.1 * 8 * GIB)
+    )
+    tiny = HostMemory(total_bytes=GIB, available_bytes=GIB)
+    assert budget_of(Limits(), tiny).min_free_bytes == 512 * MEBIBYTE
+    named = Limits.parse(max_ram="50%", max_ram_per_file="1GiB", min_free="25%")
+    assert budget_of(named, LAPTOP) == Budget(
+        total_bytes=5 * GIB // 2, per_file_bytes=GIB, min_free_bytes=2 * GIB
+    )
+
+
+@pytest.mark.parametrize(
+    ("total_mib", "processors", "expected"),
+    [
+        (3072, 2, Crew(workers=2, effort=Effort(threads=1))),
+        (3072, 4, Crew(workers=4, effort=Effort(threads=1))),
+        (3072, 16, Crew(workers=8, effort=Effort(threads=2, lean=True))),
+        (1300, 2, Crew(workers=2, effort=Effort(threads=1))),
+        (1299, 2, Crew(workers=2, effort=Effort(threads=1, lean=True))),
+        (1000, 2, Crew(workers=1, effort=Effort(threads=2))),
+        (800, 2, Crew(workers=1, effort=Effort(threads=2, lean=True))),
+    ],
+)
+def test_auto_weighs_processors_against_memory(
+    total_mib: int, processors: int, expected: Crew
+) -> None:
+    """As many children as fit, leaner if more fit then; each with a share of the processors."""
+    assert _crew(replace(BUDGET, total_bytes=total_mib * MEBIBYTE), processors) == expected
+
+
+def test_wishes_count_as_far_as_memory_goes() -> None:
+    """`--jobs`, `--threads`, and no more workers than tracks."""
+    assert _crew(BUDGET, 4, jobs=2) == Crew(workers=2, effort=Effort(threads=2))
+    assert _crew(BUDGET, 4, threads=2) == Crew(workers=2, effort=Effort(threads=2))
+    assert _crew(BUDGET, 4, tracks=1) == Crew(workers=1, effort=Effort(threads=4))
+    assert _crew(BUDGET, 2, jobs=99).workers == 8
+
+
+@pytest.mark.parametrize(
+    ("budget", "words", "remedy"),
+    [
+        (replace(BUDGET, total_bytes=799 * MEBIBYTE), "800 MiB", "--max-ram 800MiB"),
+        (replace(BUDGET, min_free_bytes=8 * GIB), "8,192 MiB in all", "--min-free"),
+        (
+            replace(BUDGET, per_file_bytes=100 * MEBIBYTE),
+            "--max-ram-per-file allows 100 MiB",
+            "--max-ram-per-file 550MiB",
+        ),
+    ],
+)
+def test_too_small_is_said_plainly(budget: Budget, words: str, remedy: str) -> None:
+    """What one track takes, what there is, and what would do."""
+    with pytest.raises(InsufficientMemoryError) as error:
+        _crew(budget, 2)
+    assert words in error.value.message
+    assert remedy in error.value.remedy
+
+
+def _child(ticket: int, taken: int = 0, **more: bool) -> Running:
+    return Running(
+        ticket=ticket,
+        private_bytes=taken * MEBIBYTE,
+        expected_bytes=400 * MEBIBYTE,
+        **more,
+    )
+
+
+def _hold(
+    *running: Running, used: int = 500, available: int = 4096, workers: int = 4, **more: bool
+) -> str | None:
+    return may_start(
+        _child(99, **more),
+        running,
+        workers=workers,
+        used_bytes=used * MEBIBYTE,
+        available_bytes=available * MEBIBYTE,
+        budget=replace(BUDGET, total_bytes=1500 * MEBIBYTE),
+    )
+
+
+def test_a_child_starts_only_if_all_may_grow_to_their_peaks() -> None:
+    """What the running ones will still take is set aside, in the budget and in the machine."""
+    assert _hold() is None
+    assert _hold(_child(1, taken=0), used=500) is None
+    assert _hold(_child(1, taken=0), used=701) == Hold.BUDGET
+    assert _hold(_child(1, taken=400), used=1100) is None
+    assert _hold(_child(1, taken=400), used=1101) == Hold.BUDGET
+    assert _hold(available=1424) is None
+    assert _hold(available=1423) == Hold.HOST
+    assert _hold(_child(1), available=1823) == Hold.HOST
+
+
+def test_workers_and_loners() -> None:
+    """No more than the workers there are; nothing beside one that needs the machine."""
+    assert _hold(_child(1), workers=1) == Hold.WORKERS
+    assert _hold(_child(1), alone=True) == Hold.ALONE
+    assert _hold(_child(1, alone=True)) == Hold.ALONE
+    assert _hold(alone=True) is None
+
+
+def test_the_youngest_goes_when_memory_runs_low() -> None:
+    """Below half of what is to be left free, or over the budget together; one at a time."""
+    two = [_child(7), _child(4)]
+
+    def end(
+        running: list[Running], *, used: int = 0, available: int = 4096
+    ) -> tuple[int, Reason] | None:
+        ending = to_end(
+            running,
+            used_bytes=used * MEBIBYTE,
+            available_bytes=available * MEBIBYTE,
+            budget=BUDGET,
+        )
+        return None if ending is None else (ending.ticket, ending.verdict.reason)
+
+    assert end(two, available=512) is None
+    assert end(two, available=511) == (7, Reason.EVICTED)
+    assert end(two, used=3073) == (7, Reason.EVICTED)
+    assert end([_child(4)], used=3073) == (4, Reason.OVER_RAM_CAP)
+    assert end([_child(4)], available=511) == (4, Reason.EVICTED)
+    assert end([_child(7, ending=True), _child(4)], available=511) is None
+    assert end([], available=0) is None
+
+
+def test_far_over_the_budget_there_is_no_time_to_ask() -> None:
+    """At a quarter more than the budget."""
+    for used, at_once in ((3.1, False), (3.8, True)):
+        ending = to_end(
+            [_child(1)], used_bytes=round(used * GIB), available_bytes=GIB, budget=BUDGET
+        )
+        assert ending is not None
+        assert ending.at_once is at_once
+
+
+def test_evictions_halve_the_workers_which_recover_slowly() -> None:
+    """8, 4, 2, and then one more a minute, up to what it was."""
+    timings = Timings()
+    throttle = Throttle(workers=8, most=8, changed_at=0.0)
+    assert not throttle.is_settling(1.0, timings)
+    throttle = throttle.after_eviction(10.0).after_eviction(20.0)
+    assert throttle.workers == 2
+    assert throttle.is_settling(24.0, timings)
+    assert not throttle.is_settling(26.0, timings)
+    assert throttle.recovered(79.0, timings).workers == 2
+    for minute in range(1, 9):
+        throttle = throttle.recovered(20.0 + 60 * minute, timings)
+        assert throttle.workers == min(8, 2 + minute)
+    assert Throttle(workers=1, most=8, changed_at=0.0).after_eviction(1.0).workers == 1
+
+
+def test_the_table_of_footprints_grows_as_it_should() -> None:
+    """More stems take more, lean takes less, and spawned children share nothing."""
+    two, five = (footprint(stems, Effort(), preloaded=True) for stems in (2, 5))
+    lean = footprint(5, Effort(lean=True), preloaded=True)
+    spawned = footprint(2, Effort(), preloaded=False)
+    assert two.private_bytes < five.private_bytes
+    assert lean.private_bytes < 0.7 * five.private_bytes
+    assert spawned.shared_bytes == 0
+    assert spawned.private_bytes > two.private_bytes
+    assert 800 * MEBIBYTE < two.alone_bytes < 1000 * MEBIBYTE
+
+
+def test_what_is_observed_takes_the_table_s_place() -> None:
+    """After three children, their largest peak and a tenth; the fork server's share stays."""
+    table = Footprint(shared_bytes=500, private_bytes=400)
+    assert corrected(table, [100, 100]) == table
+    assert corrected(table, [100, 300, 200]) == Footprint(shared_bytes=500, private_bytes=330)
+
+
+def test_a_forecast_learns_for_each_kind_of_effort() -> None:
+    """Lean children say nothing about others; slow ones raise what is expected of time."""
+    forecast = Forecast(stems=2, preloaded=True)
+    before = forecast.footprint(Effort()), forecast.seconds(600, Effort())
+    for _ in range(3):
+        forecast.learn(Effort(lean=True), private_bytes=1, audio_seconds=600, seconds=300)
+    assert forecast.footprint(Effort()) == before[0]
+    assert forecast.footprint(Effort(lean=True)).private_bytes == 1
+    assert forecast.seconds(600, Effort()) == pytest.approx(300)
+    assert expected_seconds(0, 2, 1) > 0
+    assert expected_seconds(600, 2, 1) > expected_seconds(600, 2, 2) > 0

@@ -1,0 +1,126 @@
+"""What a process may have of the machine, from made-up /proc and /sys."""
+
+from __future__ import annotations
+
+import resource
+from typing import TYPE_CHECKING
+
+import psutil
+import pytest
+
+from stemsplit.supervisor import host
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+MIB = 2**20
+
+
+def _write(root: Path, files: dict[str, object]) -> Path:
+    for name, text in files.items():
+        path = root / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(f"{text}\n")
+    return root
+
+
+def test_a_group_of_version_2_bounds_memory(tmp_path: Path) -> None:
+    """Its limit less what it uses, cached files that the kernel would drop not counted."""
+    root = _write(
+        tmp_path,
+        {
+            "proc/self/cgroup": "0::/user.slice/app",
+            "sys/fs/cgroup/user.slice/app/memory.max": 800 * MIB,
+            "sys/fs/cgroup/user.slice/app/memory.current": 500 * MIB,
+            "sys/fs/cgroup/user.slice/app/memory.stat": f"anon 1\ninactive_file {100 * MIB}",
+        },
+    )
+    memory = host.host_memory(root)
+    assert (memory.total_bytes, memory.available_bytes) == (800 * MIB, 400 * MIB)
+
+
+def test_the_tightest_group_above_counts(tmp_path: Path) -> None:
+    """A limit further up holds as well; `max` is none."""
+    root = _write(
+        tmp_path,
+        {
+            "proc/self/cgroup": "0::/user.slice/app",
+            "sys/fs/cgroup/user.slice/app/memory.max": "max",
+            "sys/fs/cgroup/user.slice/memory.max": 300 * MIB,
+            "sys/fs/cgroup/user.slice/memory.current": 100 * MIB,
+        },
+    )
+    memory = host.host_memory(root)
+    assert (memory.total_bytes, memory.available_bytes) == (300 * MIB, 200 * MIB)
+
+
+def test_a_group_of_version_1_bounds_memory(tmp_path: Path) -> None:
+    """Inside a container, where the path is the host's, the hierarchy's top is ours."""
+    root = _write(
+        tmp_path,
+        {
+            "proc/self/cgroup": "4:memory:/docker/0123\n3:cpu,cpuacct:/docker/0123\n0::/",
+            "sys/fs/cgroup/memory/memory.limit_in_bytes": 512 * MIB,
+            "sys/fs/cgroup/memory/memory.usage_in_bytes": 500 * MIB,
+            "sys/fs/cgroup/memory/memory.stat": "total_inactive_file 0",
+        },
+    )
+    memory = host.host_memory(root)
+    assert (memory.total_bytes, memory.available_bytes) == (512 * MIB, 12 * MIB)
+
+
+def test_without_limits_the_machine_counts(tmp_path: Path) -> None:
+    """No groups at all, or one without a limit: version 1 writes an enormous number."""
+    total = psutil.virtual_memory().total
+    assert host.host_memory(tmp_path).total_bytes == total
+    root = _write(
+        tmp_path,
+        {
+            "proc/self/cgroup": "4:memory:/",
+            "sys/fs/cgroup/memory/memory.limit_in_bytes": 9223372036854771712,
+        },
+    )
+    assert host.host_memory(root).total_bytes == total
+
+
+def test_a_resource_limit_counts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """`ulimit -v` bounds what a process may have."""
+    monkeypatch.setattr(
+        resource,
+        "getrlimit",
+        lambda kind: (100 * MIB, -1) if kind == resource.RLIMIT_AS else (-1, -1),
+    )
+    assert host.host_memory(tmp_path).total_bytes == 100 * MIB
+
+
+@pytest.mark.parametrize(
+    ("files", "expected"),
+    [
+        ({"proc/self/cgroup": "0::/a", "sys/fs/cgroup/a/cpu.max": "50000 100000"}, 1),
+        (
+            {
+                "proc/self/cgroup": "3:cpu,cpuacct:/a",
+                "sys/fs/cgroup/cpu/a/cpu.cfs_quota_us": 100_000,
+                "sys/fs/cgroup/cpu/a/cpu.cfs_period_us": 100_000,
+            },
+            1,
+        ),
+    ],
+)
+def test_a_group_s_share_of_the_processors(
+    tmp_path: Path, files: dict[str, object], expected: int
+) -> None:
+    """Rounded up, and at least one."""
+    assert host.processors(_write(tmp_path, files)) == expected
+
+
+def test_unlimited_processors(tmp_path: Path) -> None:
+    """Those that the scheduler lets this process use."""
+    root = _write(tmp_path, {"proc/self/cgroup": "0::/a", "sys/fs/cgroup/a/cpu.max": "max 100000"})
+    assert host.processors(root) == host.processors(tmp_path / "nothing") >= 1
+
+
+def test_the_kernel_s_kills_are_counted(tmp_path: Path) -> None:
+    """From the virtual memory's statistics; None where they do not say."""
+    assert host.oom_kills(_write(tmp_path, {"proc/vmstat": "nr_free_pages 1\noom_kill 7"})) == 7
+    assert host.oom_kills(tmp_path / "nothing") is None

@@ -1,0 +1,78 @@
+"""Sizes and durations as people write them."""
+
+from __future__ import annotations
+
+import pytest
+
+from stemsplit.errors import UsageError
+from stemsplit.job import Limits
+from stemsplit.units import Amount, TimeLimit, parse_duration, parse_size, parse_time_limit
+
+
+@pytest.mark.parametrize(
+    ("text", "size"),
+    [
+        ("4GiB", 4 * 2**30),
+        ("1.5 G", 3 * 2**29),
+        ("800MB", 800_000_000),
+        ("512mib", 2**29),
+        ("64k", 65_536),
+        ("1000", 1000),
+        (2**30, 2**30),
+        ("10 B", 10),
+    ],
+)
+def test_sizes(text: str | int, size: int) -> None:
+    """Powers of 1,024 but for `kB`, `MB` and `GB`; a bare number counts bytes."""
+    assert parse_size(text, "max-ram") == Amount(size_bytes=size)
+    assert parse_size(text, "max-ram").of(123) == size
+
+
+def test_percentages_are_shares_of_something() -> None:
+    """`60%` of 10 GB is 6 GB."""
+    assert parse_size("60%", "max-ram").of(10_000_000_000) == 6_000_000_000
+    assert parse_size("12.5 %", "max-ram") == Amount(share=0.125)
+
+
+@pytest.mark.parametrize("text", ["", "four", "4 GiBs", "-1GiB", "101%", "1e9", "4GiB 2"])
+def test_no_size(text: str) -> None:
+    """The sentence names the option and the value, and says what to write."""
+    with pytest.raises(UsageError, match=r"max-ram cannot be .*4GiB"):
+        parse_size(text, "max-ram")
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"),
+    [("90s", 90), ("1h30m", 5400), ("2min", 120), ("45", 45), ("0.5h", 1800), (7.5, 7.5)],
+)
+def test_durations(text: str | float, seconds: float) -> None:
+    """With units, or in seconds."""
+    assert parse_duration(text, "stall-timeout") == seconds
+
+
+@pytest.mark.parametrize("text", ["", "0", "0s", "soon", "1d", "-5s", "5x"])
+def test_no_duration(text: str) -> None:
+    """A duration is more than nothing."""
+    with pytest.raises(UsageError, match="stall-timeout cannot be"):
+        parse_duration(text, "stall-timeout")
+
+
+def test_time_limits_may_be_multiples() -> None:
+    """`4x` is four times what is expected; it limits nothing while that is not known."""
+    assert parse_time_limit("4x", "timeout") == TimeLimit(factor=4)
+    assert TimeLimit(factor=4).of(30) == 120
+    assert TimeLimit(factor=4).of(None) is None
+    assert parse_time_limit("20m", "timeout").of(None) == 1200
+    for text in ("x", "0x", "4 times", "-1"):
+        with pytest.raises(UsageError, match="timeout cannot be"):
+            parse_time_limit(text, "timeout")
+
+
+def test_limits_are_read_whole() -> None:
+    """Every limit from its text; retries are counted from none."""
+    limits = Limits.parse(max_ram="1GiB", min_free="5%", stall_timeout="1m", timeout="2x")
+    assert limits.max_ram == Amount(size_bytes=2**30)
+    assert limits.min_free == Amount(share=0.05)
+    assert limits.stall_seconds == 60
+    with pytest.raises(UsageError, match="not -1"):
+        Limits.parse(retries=-1)
