@@ -166,7 +166,7 @@ class Workshop:
         self._launcher = Launcher(
             ("stemsplit.child.main", engine_module), start_method=start_method
         )
-        memory = host.host_memory()
+        memory = host.host_memory(host.limiting_groups())
         budget = budget_of(limits, memory)
         forecast = Forecast(
             stems=len(find(settings.model).stems),

@@ -17,25 +17,37 @@ import psutil
 from stemsplit.supervisor.budget import HostMemory
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
 _UNLIMITED_BYTES = 2**60
 """Version 1 writes "no limit" as a number of about 2**63."""
 
 
-def host_memory(root: Path = Path("/")) -> HostMemory:
-    """Give what this process may have of the machine's memory, in all and now.
+def limiting_groups(root: Path = Path("/")) -> list[Path]:
+    """Find the control groups that bound this process's memory, so that this is done once.
 
     Args:
         root: of the file system that `proc` and `sys` are in.
     """
+    return [
+        group
+        for folder in _groups(root, "memory")
+        for group in (folder, *folder.parents)
+        if _memory_limit(group) is not None
+    ]
+
+
+def host_memory(groups: Iterable[Path]) -> HostMemory:
+    """Give what this process may have of the machine's memory, in all and now.
+
+    Args:
+        groups: as `limiting_groups` gives them.
+    """
     memory = psutil.virtual_memory()
     total, available = memory.total, memory.available
-    for folder in _memory_groups(root):
-        for group in (folder, *folder.parents):
-            limit = _first_number(group, "memory.max", "memory.limit_in_bytes")
-            if limit is None:
-                continue
+    for group in groups:
+        limit = _memory_limit(group)
+        if limit is not None:
             used = _first_number(group, "memory.current", "memory.usage_in_bytes") or 0
             total = min(total, limit)
             available = min(available, max(0, limit - used + _reclaimable(group)))
@@ -78,8 +90,8 @@ def oom_kills(root: Path = Path("/")) -> int | None:
     return None
 
 
-def _memory_groups(root: Path) -> Iterator[Path]:
-    return _groups(root, "memory")
+def _memory_limit(group: Path) -> int | None:
+    return _first_number(group, "memory.max", "memory.limit_in_bytes")
 
 
 def _groups(root: Path, controller: str) -> Iterator[Path]:

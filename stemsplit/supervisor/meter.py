@@ -17,8 +17,13 @@ from stemsplit.supervisor import host
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
+    from pathlib import Path
 
     from stemsplit.supervisor.budget import HostMemory
+
+_OWN_SECONDS = 5.0
+"""How long the exact memory of processes that are no child's, the fork server's first of all, is
+believed while no child comes or goes. It changes little then, and reading it is half of the cost."""
 
 _FAMILY_SECONDS = 1.0
 """How long the list of processes is believed; looking for new ones reads all of the system's."""
@@ -85,17 +90,22 @@ class SystemMeter:
     _family: list[tuple[psutil.Process, int | None]] = field(default_factory=list)
     _roots: frozenset[int] = frozenset()
     _family_until: float = 0.0
+    _own: dict[int, Usage] = field(default_factory=dict)
+    _own_until: float = 0.0
+    _groups: list[Path] = field(default_factory=host.limiting_groups)
 
     def sample(self, roots: Sequence[int], *, exact: bool) -> Sample:
         """See `Meter.sample`."""
         if self.clock() >= self._family_until or self._roots != frozenset(roots):
+            if self._roots != frozenset(roots):
+                self._own_until = 0.0
             self._family = _family(roots)
             self._roots = frozenset(roots)
             self._family_until = self.clock() + _FAMILY_SECONDS
         used: list[tuple[int | None, Usage]] = []
         for process, root in self._family:
             try:
-                used.append((root, _usage(process, exact=exact, details=root is not None)))
+                used.append((root, self._usage(process, root, exact=exact)))
             except psutil.Error:  # it ended meanwhile
                 continue
         return Sample(
@@ -107,9 +117,23 @@ class SystemMeter:
             },
         )
 
+    def _usage(self, process: psutil.Process, root: int | None, *, exact: bool) -> Usage:
+        if root is not None:
+            return _usage(process, exact=exact)
+        if not exact:
+            return Usage(rss_bytes=process.memory_info().rss)
+        if self.clock() >= self._own_until:
+            self._own.clear()
+            self._own_until = self.clock() + _OWN_SECONDS
+        if process.pid not in self._own:
+            pss, private = _memory(process)
+            rss = process.memory_info().rss
+            self._own[process.pid] = Usage(rss_bytes=rss, pss_bytes=pss, private_bytes=private)
+        return self._own[process.pid]
+
     def host_memory(self) -> HostMemory:
         """See `Meter.host_memory`."""
-        return host.host_memory()
+        return host.host_memory(self._groups)
 
     def oom_kills(self) -> int | None:
         """See `Meter.oom_kills`."""
@@ -154,12 +178,10 @@ def _family(roots: Sequence[int]) -> list[tuple[psutil.Process, int | None]]:
     return [(process, root_of(process.pid)) for process in processes]
 
 
-def _usage(process: psutil.Process, *, exact: bool, details: bool) -> Usage:
+def _usage(process: psutil.Process, *, exact: bool) -> Usage:
     with process.oneshot():
         rss = process.memory_info().rss
         pss, private = _memory(process) if exact else (None, None)
-        if not details:
-            return Usage(rss_bytes=rss, pss_bytes=pss, private_bytes=private)
         times = process.cpu_times()
         return Usage(
             rss_bytes=rss,

@@ -190,7 +190,9 @@ class Pool:
 
     def _admit(self) -> Iterator[PoolEvent]:
         self._throttle = self._throttle.recovered(self._clock(), self._plan.timings)
-        while self._waiting and not self._draining and self._starter.ready():
+        while self._waiting and not self._draining:
+            if len(self._running) >= self._throttle.workers or not self._starter.ready():
+                return
             request = self._waiting[0]
             hold = self._hold(request)
             if hold is not None:
@@ -202,8 +204,6 @@ class Pool:
             yield self._launch(request)
 
     def _hold(self, request: Request) -> str | None:
-        if len(self._running) >= self._throttle.workers:
-            return admission.Hold.WORKERS
         look = self._watch.last_exact(self._clock(), self._caps())
         return admission.may_start(
             admission.Running(
@@ -297,7 +297,7 @@ class Pool:
         pause = self._plan.timings.poll
         if self._running:
             pause = min(pause, self._watch.seconds_left(self._clock()))
-        if not self._starter.ready():
+        if not self._running and not self._starter.ready():
             pause = min(pause, self._plan.timings.poll_fastest)
         return pause
 

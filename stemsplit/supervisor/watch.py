@@ -22,9 +22,9 @@ _MEBIBYTE = 2**20
 GROWTH_BYTES_A_SECOND = 1024 * _MEBIBYTE
 """How quickly a tree is thought to be able to grow: a page at a time, written to once."""
 
-_NOTEWORTHY_BYTES = 16 * _MEBIBYTE
+_NOTEWORTHY_BYTES = 48 * _MEBIBYTE
 _EXACT_SECONDS = 5.0
-_EXACT_SECONDS_NEAR = 1.0
+_EXACT_SECONDS_NEAR = 2.0
 _NEAR_BYTES = 512 * _MEBIBYTE
 
 
@@ -68,6 +68,7 @@ class MemoryWatch:
         self._low = low_bytes
         self._next = 0.0
         self._exact: Look | None = None
+        self._highest: dict[int, int] = {}  # RSS of each tree at its first and any exact look
         self.peak_bytes: int | None = None
 
     def seconds_left(self, now: float) -> float:
@@ -92,6 +93,10 @@ class MemoryWatch:
         look = Look(sample=sample, exact=exact, at=now, available_bytes=available)
         if exact:
             self._exact = look
+            self._highest = {
+                root: max(tree.rss_bytes, self._highest.get(root, 0))
+                for root, tree in sample.trees.items()
+            }
             self.peak_bytes = max(self.peak_bytes or 0, sample.total.pss_bytes or 0)
         self._next = now + self._pause(look, caps)
         return look
@@ -108,9 +113,9 @@ class MemoryWatch:
         return self.look(now, caps, exactly=True)
 
     def _is_time_for_exact(self, now: float, caps: Mapping[int, int]) -> bool:
-        """Tell whether the last exact look is too old, or of other trees."""
+        """Tell whether the last exact look is too old."""
         last = self._exact
-        if last is None or not caps.keys() <= last.sample.trees.keys():
+        if last is None:
             return True
         near = self._headroom(last.sample, caps) < _NEAR_BYTES
         return now - last.at >= (_EXACT_SECONDS_NEAR if near else _EXACT_SECONDS)
@@ -122,7 +127,7 @@ class MemoryWatch:
             last is None
             or self._headroom(sample, caps) <= 0
             or any(
-                tree.rss_bytes > last.sample.trees[root].rss_bytes + _NOTEWORTHY_BYTES
+                tree.rss_bytes > self._highest.setdefault(root, tree.rss_bytes) + _NOTEWORTHY_BYTES
                 for root, tree in sample.trees.items()
             )
         )

@@ -13,6 +13,8 @@ from stemsplit.supervisor import host
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from stemsplit.supervisor.budget import HostMemory
+
 MIB = 2**20
 
 
@@ -22,6 +24,10 @@ def _write(root: Path, files: dict[str, object]) -> Path:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(f"{text}\n")
     return root
+
+
+def _memory(root: Path) -> HostMemory:
+    return host.host_memory(host.limiting_groups(root))
 
 
 def test_a_group_of_version_2_bounds_memory(tmp_path: Path) -> None:
@@ -35,7 +41,7 @@ def test_a_group_of_version_2_bounds_memory(tmp_path: Path) -> None:
             "sys/fs/cgroup/user.slice/app/memory.stat": f"anon 1\ninactive_file {100 * MIB}",
         },
     )
-    memory = host.host_memory(root)
+    memory = _memory(root)
     assert (memory.total_bytes, memory.available_bytes) == (800 * MIB, 400 * MIB)
 
 
@@ -50,7 +56,7 @@ def test_the_tightest_group_above_counts(tmp_path: Path) -> None:
             "sys/fs/cgroup/user.slice/memory.current": 100 * MIB,
         },
     )
-    memory = host.host_memory(root)
+    memory = _memory(root)
     assert (memory.total_bytes, memory.available_bytes) == (300 * MIB, 200 * MIB)
 
 
@@ -65,14 +71,14 @@ def test_a_group_of_version_1_bounds_memory(tmp_path: Path) -> None:
             "sys/fs/cgroup/memory/memory.stat": "total_inactive_file 0",
         },
     )
-    memory = host.host_memory(root)
+    memory = _memory(root)
     assert (memory.total_bytes, memory.available_bytes) == (512 * MIB, 12 * MIB)
 
 
 def test_without_limits_the_machine_counts(tmp_path: Path) -> None:
     """No groups at all, or one without a limit: version 1 writes an enormous number."""
     total = psutil.virtual_memory().total
-    assert host.host_memory(tmp_path).total_bytes == total
+    assert _memory(tmp_path).total_bytes == total
     root = _write(
         tmp_path,
         {
@@ -80,7 +86,7 @@ def test_without_limits_the_machine_counts(tmp_path: Path) -> None:
             "sys/fs/cgroup/memory/memory.limit_in_bytes": 9223372036854771712,
         },
     )
-    assert host.host_memory(root).total_bytes == total
+    assert _memory(root).total_bytes == total
 
 
 def test_a_resource_limit_counts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -90,7 +96,7 @@ def test_a_resource_limit_counts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
         "getrlimit",
         lambda kind: (100 * MIB, -1) if kind == resource.RLIMIT_AS else (-1, -1),
     )
-    assert host.host_memory(tmp_path).total_bytes == 100 * MIB
+    assert _memory(tmp_path).total_bytes == 100 * MIB
 
 
 @pytest.mark.parametrize(
