@@ -18,9 +18,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import psutil
-from common import COMMAND, environment, write_song
+from common import COMMAND, environment, tree_memory_bytes, write_song
 
-from stemsplit.supervisor.meter import tree_memory_bytes
 from stemsplit.units import parse_size
 
 MEBIBYTE = 2**20
@@ -76,7 +75,16 @@ def main() -> None:
 
 def _run(budget: str, library: Path, folder: Path) -> Run:
     run = Run(parse_size(budget, "budget").of(0))
-    command = [COMMAND, "separate", library, "-o", folder / budget, "--json", "--max-ram", budget]
+    command: list[str | Path] = [
+        COMMAND,
+        "separate",
+        library,
+        "-o",
+        folder / budget,
+        "--json",
+        "--max-ram",
+        budget,
+    ]
     began = time.monotonic()
     with subprocess.Popen(command, stdout=subprocess.PIPE) as running:
         stopping = threading.Event()

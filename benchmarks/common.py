@@ -17,7 +17,6 @@ import soundfile
 
 from stemsplit.demo.song import make_song
 from stemsplit.job import MODEL_SAMPLE_RATE
-from stemsplit.supervisor.meter import tree_memory_bytes
 
 COMMAND = Path(sys.executable).with_name("stemsplit")
 SPLEETER = Path(sys.executable).with_name("spleeter")
@@ -100,3 +99,19 @@ class _Watch(threading.Thread):
         """End, and wait for the last sample."""
         self._stopping.set()
         self.join()
+
+
+def tree_memory_bytes(pid: int) -> int | None:
+    """Sum the PSS of a process and all of its descendants; None if it cannot be read."""
+    try:
+        root = psutil.Process(pid)
+        tree = [root, *root.children(recursive=True)]
+    except psutil.Error:
+        return None
+    total = 0
+    for process in tree:
+        try:
+            total += process.memory_full_info().pss
+        except psutil.Error:  # it ended meanwhile
+            continue
+    return total

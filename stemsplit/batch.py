@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 
     from stemsplit.models.fetch import Progress as DownloadProgress
     from stemsplit.supervisor.launch import StartMethod
+    from stemsplit.supervisor.pool import Pool
     from stemsplit.supervisor.work import PoolEvent
 
     Listener = Callable[[events.Event], None]
@@ -77,29 +78,48 @@ class BatchResult:
 
 
 class Control:
-    """Lets another thread, or a signal handler, ask a batch that runs to end."""
+    """Lets another thread, or a signal handler, ask a batch that runs to end.
+
+    Attributes:
+        draining: whether it was asked to start nothing more.
+        stopped_by: what it was stopped with, None if it was not.
+    """
 
     def __init__(self) -> None:
         """Ask nothing yet."""
-        self._draining = False
-        self._drain: Callable[[], None] | None = None
+        self.draining = False
+        self.stopped_by: BaseException | None = None
+        self._pool: Pool | None = None
 
     @property
-    def draining(self) -> bool:
-        """Whether the batch was asked to start nothing more."""
-        return self._draining
+    def has_children(self) -> bool:
+        """Whether children may be running; before and after that there is nothing to end."""
+        return self._pool is not None
 
     def drain(self) -> None:
         """Start nothing more, and let the tracks that are being separated finish."""
-        self._draining = True
-        if self._drain is not None:
-            self._drain()
+        self.draining = True
+        if self._pool is not None:
+            self._pool.drain()
 
-    def attach(self, drain: Callable[[], None]) -> None:
-        """Tell what drains the batch; for the batch itself."""
-        self._drain = drain
-        if self._draining:
-            drain()
+    def stop(self, error: BaseException) -> None:
+        """End every child now; `separate` then raises `error`."""
+        self.stopped_by = self.stopped_by or error
+        if self._pool is not None:
+            self._pool.stop()
+
+    @contextlib.contextmanager
+    def over(self, pool: Pool) -> Iterator[None]:
+        """Act on `pool` within this; for the batch itself."""
+        self._pool = pool
+        if self.draining:
+            pool.drain()
+        if self.stopped_by is not None:
+            pool.stop()
+        try:
+            yield
+        finally:
+            self._pool = None
 
 
 def separate(  # noqa: PLR0913 - each is a setting that a person names
@@ -244,16 +264,21 @@ class _Batch:
     def run(self, jobs: list[Job], workshop: Workshop) -> None:
         """Put every job through the pool; ends early if all further ones would fail alike."""
         pool = workshop.pool
-        with workshop, contextlib.closing(pool.run()) as happenings:
+        with (
+            self.control.over(pool),
+            workshop,
+            contextlib.closing(pool.run()) as happenings,
+        ):
             for job in jobs:
                 pool.add(workshop.work(job, self.output))
             pool.close()
-            self.control.attach(pool.drain)
             self.tell(narrate.pool_started(workshop.plan))
             for happening in happenings:
                 self._take_in(happening)
                 if self.stopped:
                     pool.drain()
+        if self.control.stopped_by is not None:
+            raise self.control.stopped_by
         self.not_started = [work.job for work in pool.unstarted()]
         self.peak_memory_bytes = pool.peak_memory_bytes
 

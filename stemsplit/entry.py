@@ -5,6 +5,9 @@ supervisor from importing what only a child may (import contracts in pyproject.t
 tests put a misbehaving program in its place.
 """
 
+import faulthandler
+import os
+import sys
 from importlib import import_module
 from multiprocessing.connection import Connection
 
@@ -21,10 +24,29 @@ def resolve(target: str) -> object:
     return getattr(import_module(module), name)
 
 
-def enter(program: str, pipe: Connection, log_channel: Connection, task: bytes) -> None:
-    """Call what `program` names with the pipes to the supervisor and the packed task."""
+def enter(
+    program: str, pipe: Connection, log_channel: Connection, task: bytes, log_file: bytes
+) -> None:
+    """Call what `program` names with the pipes to the supervisor and the packed task.
+
+    From here on all that is printed goes to the log, what breaks while the program is imported
+    included.
+    """
+    catch_output(log_file)
     run = resolve(program)
     if not callable(run):
         message = f"{program} is not a function"
         raise TypeError(message)
     run(pipe, log_channel, task)
+
+
+def catch_output(log_file: bytes) -> None:
+    """Send what Python and C libraries print, and the stacks of crashes, into a file."""
+    log = os.open(log_file, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+    os.dup2(log, 1)
+    os.dup2(log, 2)
+    os.close(log)
+    # multiprocessing may have given this process streams of its own.
+    sys.stdout = os.fdopen(1, "w", buffering=1, errors="backslashreplace", closefd=False)
+    sys.stderr = os.fdopen(2, "w", buffering=1, errors="backslashreplace", closefd=False)
+    faulthandler.enable(file=2)

@@ -10,7 +10,9 @@ The pool's loop runs on a thread of its own, which starts with the first track.
 
 from __future__ import annotations
 
+import atexit
 import contextlib
+import logging
 import threading
 from concurrent.futures import CancelledError, Future
 from pathlib import Path
@@ -34,6 +36,9 @@ if TYPE_CHECKING:
     from stemsplit.supervisor.launch import StartMethod
     from stemsplit.supervisor.pool import Pool
     from stemsplit.supervisor.work import PoolEvent
+
+
+_logger = logging.getLogger(__name__)
 
 
 class TrackError(StemsplitError):
@@ -82,7 +87,9 @@ class StemFuture(Future["Outcome"]):
         return self._is_live
 
     def cancel(self) -> bool:
-        """Cancel it, also while it is being separated; nothing of it is then written.
+        """Cancel it, also while it is being separated.
+
+        One that is separated at this very moment may be done all the same; `cancelled` tells.
 
         Returns:
             False if it is done already.
@@ -153,7 +160,7 @@ class StemPool:
         self._overwrite = overwrite
         self._start_method = start_method
         self._on_message = on_message
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
         self._thread: threading.Thread | None = None
         self._pool: Pool | None = None
         self._workshop: Workshop | None = None
@@ -210,6 +217,8 @@ class StemPool:
             if self._thread is None:
                 self._thread = threading.Thread(target=self._run, name="stemsplit", daemon=True)
                 self._thread.start()
+                # A program that ends without `shutdown` waits, as with `concurrent.futures`.
+                atexit.register(self.shutdown)
         return future
 
     def shutdown(self, *, wait: bool = True, cancel_futures: bool = False) -> None:
@@ -227,8 +236,10 @@ class StemPool:
         if cancel_futures:
             for future in futures:
                 future.cancel()
-        if wait and self._thread is not None:
-            self._thread.join()
+        thread = self._thread
+        if wait and thread is not None and thread is not threading.current_thread():
+            thread.join()
+            atexit.unregister(self.shutdown)
 
     def _withdraw(self, future: StemFuture) -> None:
         with self._lock:
@@ -280,7 +291,10 @@ class StemPool:
             case Launched():
                 future.begin()
             case Heard(message=message):
-                self._on_message(future, message)
+                try:
+                    self._on_message(future, message)
+                except Exception:
+                    _logger.exception("on_message failed for %s", future.source)
             case Settled(outcome=outcome):
                 self._settle(future, outcome)
 

@@ -16,6 +16,7 @@ from stemsplit.errors import (
     BadInputError,
     DiskFullError,
     EngineError,
+    InsufficientMemoryError,
     StemsplitError,
     StoppedError,
     UnwritableError,
@@ -44,6 +45,7 @@ class Reason(StrEnum):
     OVER_RAM_CAP = "over_ram_cap"
     KILLED_BY_KERNEL = "killed_by_kernel"
     EVICTED = "evicted"
+    NO_MEMORY = "no_memory"
     STALLED = "stalled"
     TIMED_OUT = "timed_out"
     CANCELLED = "cancelled"
@@ -54,7 +56,12 @@ class Reason(StrEnum):
     @property
     def stops_batch(self) -> bool:
         """Whether every further track is likely to end in the same way."""
-        return self in {Reason.DISK_FULL, Reason.UNWRITABLE, Reason.ENGINE_UNAVAILABLE}
+        return self in {
+            Reason.DISK_FULL,
+            Reason.UNWRITABLE,
+            Reason.ENGINE_UNAVAILABLE,
+            Reason.NO_MEMORY,
+        }
 
     @classmethod
     def of(cls, error: StemsplitError) -> Reason:
@@ -64,6 +71,7 @@ class Reason(StrEnum):
             DiskFullError: cls.DISK_FULL,
             UnwritableError: cls.UNWRITABLE,
             EngineError: cls.ENGINE_UNAVAILABLE,
+            InsufficientMemoryError: cls.NO_MEMORY,
             StoppedError: cls.CANCELLED,
         }.get(type(error), cls.CRASHED)
 

@@ -54,7 +54,7 @@ def main(pipe: Connection, log_channel: Connection, packed_task: bytes) -> None:
     """Separate one track and report on `pipe`; exits with 1 if that failed."""
     task = decode_task(packed_task)
     preloaded = task.settings.engine.partition(":")[0] in sys.modules
-    settle_in(task.log_path, log_channel)
+    settle_in(log_channel)
     watch = Watch(pipe)
     send(pipe, Hello(preloaded=preloaded))
     try:
@@ -199,6 +199,14 @@ def _failure(error: Exception) -> Failed:
             reason=Reason.of(error),
             message=error.message,
             remedy=error.remedy,
+            traceback=story,
+            peak_rss_bytes=peak_rss_bytes(),
+        )
+    if isinstance(error, MemoryError):
+        return Failed(
+            reason=Reason.OVER_RAM_CAP,
+            message="The child could not get the memory that it asked the system for.",
+            remedy="Close other programs, or choose a smaller model.",
             traceback=story,
             peak_rss_bytes=peak_rss_bytes(),
         )

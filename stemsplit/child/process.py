@@ -72,16 +72,12 @@ class Watch:
         os._exit(_ORPHANED)
 
 
-def settle_in(log_file: Path, log_channel: Connection) -> None:
-    """Make this process a good child, before it does anything else.
-
-    Args:
-        log_file: takes what C libraries and Python print, and the stacks of crashes.
-        log_channel: takes what is logged.
-    """
+def settle_in(log_channel: Connection) -> None:
+    """Make this process a good child; `log_channel` takes what is logged."""
     # A terminal sends Ctrl-C to everything in the foreground; only the supervisor may decide.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    _catch_output(log_file)
+    if STACK_SIGNAL is not None:
+        faulthandler.register(STACK_SIGNAL, file=2, all_threads=True)
     _catch_logging(log_channel)
     _go_first_when_memory_runs_out()
     _forget_the_peak_of_the_fork_server()
@@ -99,19 +95,6 @@ def peak_rss_bytes() -> int | None:
         return None
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak if sys.platform == "darwin" else peak * 1024
-
-
-def _catch_output(log_file: Path) -> None:
-    log = os.open(log_file, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
-    os.dup2(log, 1)
-    os.dup2(log, 2)
-    os.close(log)
-    # multiprocessing may have given this process streams of its own.
-    sys.stdout = os.fdopen(1, "w", buffering=1, errors="backslashreplace", closefd=False)
-    sys.stderr = os.fdopen(2, "w", buffering=1, errors="backslashreplace", closefd=False)
-    faulthandler.enable(file=2)
-    if STACK_SIGNAL is not None:
-        faulthandler.register(STACK_SIGNAL, file=2, all_threads=True)
 
 
 def _catch_logging(log_channel: Connection) -> None:

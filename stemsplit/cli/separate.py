@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 from cyclopts import Parameter
 
 from stemsplit.cli.show import Display, download_display
-from stemsplit.cli.stop import first_interrupt_drains
+from stemsplit.cli.stop import signals_reach
 from stemsplit.job import BitDepth, Limits, Settings, StemFormat
 
 
@@ -96,7 +96,7 @@ def separate(
     control = batch.Control()
     with (
         Display.choose(json=json, quiet=quiet, verbose=verbose) as display,
-        first_interrupt_drains(control),
+        signals_reach(control),
     ):
         result = batch.separate(
             inputs,

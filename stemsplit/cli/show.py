@@ -115,7 +115,8 @@ class TextDisplay(Display):
             case events.TrackStarted():
                 self._start_bar(event)
             case events.TrackProgress():
-                self._bars.update(self._bar_of[event.source], completed=event.audio_seconds)
+                if event.source in self._bar_of:
+                    self._bars.update(self._bar_of[event.source], completed=event.audio_seconds)
             case events.PoolStarted():
                 self._pool(event)
             case events.TrackRetried():

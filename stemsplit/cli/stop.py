@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -38,23 +38,35 @@ def stop_on_signals() -> None:
 
 
 @contextlib.contextmanager
-def first_interrupt_drains(control: Control) -> Iterator[None]:
-    """Within this, let the first Ctrl-C drain the batch, and leave the second one as it was."""
-    before = signal.getsignal(signal.SIGINT)
-    if before is signal.SIG_IGN:
-        yield
-        return
+def signals_reach(control: Control) -> Iterator[None]:
+    """Within this, let signals act on a batch by `control`, once it has children.
 
-    def drain(_number: int, _frame: FrameType | None) -> None:
-        signal.signal(signal.SIGINT, before)
-        os.write(2, _DRAINING)  # a signal may come in the midst of another line
-        control.drain()
+    They raise nothing then: an exception in the midst of ending a child would leave it half ended.
+    """
+    before: dict[int, Any] = {}
 
-    signal.signal(signal.SIGINT, drain)
+    def handle(number: int, _frame: FrameType | None) -> None:
+        if not control.has_children:
+            before[number](number, _frame)
+        elif number != signal.SIGINT:
+            control.stop(StoppedBySignalError(number))
+        elif control.draining:
+            control.stop(KeyboardInterrupt())
+        else:
+            control.drain()
+            with contextlib.suppress(OSError):
+                os.write(2, _DRAINING)  # at once, in whatever line the signal came
+
+    for name in ("SIGINT", "SIGTERM", "SIGHUP"):
+        number = getattr(signal, name, None)
+        if number is not None and callable(handler := signal.getsignal(number)):
+            before[number] = handler
+            signal.signal(number, handle)
     try:
         yield
     finally:
-        signal.signal(signal.SIGINT, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def _stop(number: int, _frame: FrameType | None) -> NoReturn:

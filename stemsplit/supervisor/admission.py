@@ -8,6 +8,7 @@ The budget itself is `stemsplit.supervisor.budget`, what a child will take
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from enum import StrEnum
 from typing import TYPE_CHECKING
 
 from stemsplit.job import Reason
@@ -46,8 +47,8 @@ class Running:
         return max(0, self.expected_bytes - self.private_bytes)
 
 
-class Hold:
-    """Why nothing may start now; each is a sentence's middle for a person."""
+class Hold(StrEnum):
+    """Why nothing may start now, in words for the middle of a sentence."""
 
     WORKERS = "all workers are busy"
     ALONE = "a track that needs the machine for itself"
@@ -63,8 +64,11 @@ def may_start(
     used_bytes: int,
     available_bytes: int,
     budget: Budget,
-) -> str | None:
+) -> Hold | None:
     """Decide whether a child may start now.
+
+    Where nothing runs, the budget is no obstacle: that one child fits was settled when the crew was
+    chosen, and its cap holds.
 
     Args:
         candidate: the next in line.
@@ -82,7 +86,7 @@ def may_start(
     if running and (candidate.alone or any(one.alone for one in running)):
         return Hold.ALONE
     growth = candidate.expected_bytes + sum(one.growth_bytes for one in running)
-    if used_bytes + growth > budget.total_bytes:
+    if running and used_bytes + growth > budget.total_bytes:
         return Hold.BUDGET
     if available_bytes - growth < budget.min_free_bytes:
         return Hold.HOST

@@ -32,6 +32,7 @@ class Request:
     effort: Effort
     attempts: list[Attempt] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
+    cancelled: bool = False
 
 
 @dataclass(slots=True, kw_only=True, eq=False)
@@ -47,7 +48,9 @@ class RunningAttempt:
         expected_bytes: of private memory, at its peak.
         oom_kills_before: the kernel's count when it was started.
         private_bytes: the largest private memory sampled.
+        generation: of what bore it (`stemsplit.supervisor.launch.Starter`).
         withdrawn: whether its track goes back in line as if it had not been begun.
+        dismissed: whether all that led to it is closed.
     """
 
     request: Request
@@ -61,8 +64,11 @@ class RunningAttempt:
     state: life.State
     expected_bytes: int
     oom_kills_before: int | None
+    generation: int = 0
     private_bytes: int = 0
     withdrawn: bool = False
+    dismissed: bool = False
+    _conclusion: Conclusion | None = None
 
     def feed(self, event: life.Event) -> None:
         """Take in an event and do what follows from it."""
@@ -121,18 +127,26 @@ class RunningAttempt:
         )
 
     def dismiss(self) -> None:
-        """Now that the process has ended, end what it left behind and close what led to it."""
-        self.leash.bury()
+        """Now that the process has ended, close all that led to it."""
+        self.dismissed = True
         self.child.pipe.close()
         self.log.close()
         self.child.process.close()
 
-    def judge(self, now: float, exit_code: int, oom_kills_after: int | None) -> Verdict:
+    def conclude(self, verdict: Verdict) -> Conclusion:
+        """Let its files be published or removed; once."""
+        if self._conclusion is None:
+            self._conclusion = self.request.work.conclude(self.task, verdict, self.result)
+        return self._conclusion
+
+    def judge(
+        self, now: float, exit_code: int, oom_kills_after: int | None, *, lost: bool
+    ) -> Verdict:
         """Judge how it ended, and close its log with the supervisor's own account."""
         before = self.oom_kills_before
         unknown = before is None or oom_kills_after is None
         oom_kills = None if unknown else (oom_kills_after or 0) - (before or 0)
-        self.feed(life.Exited(now=now, exit_code=exit_code, oom_kills=oom_kills))
+        self.feed(life.Exited(now=now, exit_code=exit_code, oom_kills=oom_kills, lost=lost))
         return self.state.verdict or Verdict(reason=Reason.CRASHED)
 
     @property

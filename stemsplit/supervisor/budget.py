@@ -159,6 +159,18 @@ def too_small(need: Footprint, budget: Budget, host: HostMemory) -> Insufficient
     )
 
 
+def no_room(
+    need: Footprint, budget: Budget, host: HostMemory, seconds: float
+) -> InsufficientMemoryError:
+    """Say that nothing could start for so long, because others held the memory."""
+    return InsufficientMemoryError(
+        f"No memory came free in {seconds:.0f} s: one track takes about "
+        f"{mebibytes(need.alone_bytes)}, and the machine has {mebibytes(host.available_bytes)}, of "
+        f"which {mebibytes(budget.min_free_bytes)} are to be left free.",
+        "Close other programs, or leave less free with --min-free, and run the same command again.",
+    )
+
+
 def _rounded(count: int) -> str:
     """Give a size that a person can pass on, rounded up to 50 MiB."""
     return f"{-(-count // (50 * 2**20)) * 50}MiB"

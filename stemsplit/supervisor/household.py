@@ -17,6 +17,7 @@ import subprocess
 import sys
 import tempfile
 import threading
+from multiprocessing import resource_tracker
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -52,39 +53,61 @@ MAIN_GUARD = (
 
 
 class Household:
-    """What pools share; counts them, and is there from the first to the last."""
+    """What pools share; counts them, and is there from the first to the last.
+
+    Attributes:
+        lock: held by whoever changes what all pools share.
+        folder: the mark; None while there is no pool.
+        fork_server_pid: of a fork server that was started here, None if there is none.
+    """
 
     def __init__(self) -> None:
         """Start nothing yet."""
-        self._lock = threading.Lock()
-        self._environment_lock = threading.RLock()
+        self.lock = threading.RLock()
         self._members = 0
         self._warden: subprocess.Popen[bytes] | None = None
         self.folder: Path | None = None
+        self.fork_server_pid: int | None = None
 
     def enter(self) -> None:
-        """Count one pool more; the first one makes the folder and starts the warden."""
-        refuse_inside_a_child()
-        with self._lock:
-            self._members += 1
-            if self._members == 1:
-                self.folder = Path(tempfile.mkdtemp(prefix="stemsplit-household-"))
-                self._warden = subprocess.Popen(  # noqa: S603 - our own program
-                    [sys.executable, warden.__file__, HOUSEHOLD_MARK, self.folder],
-                    stdin=subprocess.PIPE,
-                    start_new_session=True,  # Ctrl-C in a terminal is not for it
-                )
+        """Count one pool more; the first one makes the folder and starts the warden.
 
-    def leave(self) -> bool:
-        """Count one pool less; the last one ends the warden and removes the folder.
-
-        Returns:
-            whether it was the last one.
+        Raises:
+            OSError: if that fails; nothing is counted then.
         """
-        with self._lock:
+        refuse_inside_a_child()
+        with self.lock:
+            if self._members == 0:
+                # Started before anything bears the mark, because it belongs to the whole program.
+                if sys.platform != "win32":
+                    resource_tracker.ensure_running()
+                self.folder = Path(tempfile.mkdtemp(prefix="stemsplit-household-"))
+                try:
+                    self._warden = subprocess.Popen(  # noqa: S603 - our own program
+                        [sys.executable, "-P", warden.__file__, HOUSEHOLD_MARK, self.folder],
+                        stdin=subprocess.PIPE,
+                        # Ctrl-C in a terminal is not for it.
+                        start_new_session=True,
+                        creationflags=getattr(subprocess, "CREATE_NEW_PROCESS_GROUP", 0),
+                    )
+                except BaseException:
+                    self._remove_folder()
+                    raise
+            self._members += 1
+
+    @property
+    def is_last(self) -> bool:
+        """Whether there is one pool alone."""
+        return self._members == 1
+
+    def leave(self) -> None:
+        """Count one pool less; with the last one go the warden, the folder and all that is left."""
+        with self.lock:
             self._members -= 1
             if self._members:
-                return False
+                return
+            # Nothing may outlive the warden, which watches over it.
+            self._kill(self._marked())
             if self._warden is not None and self._warden.stdin is not None:
                 with contextlib.suppress(OSError):
                     self._warden.stdin.write(b"\n")
@@ -93,10 +116,17 @@ class Household:
                     self._warden.stdin.close()
                 self._warden.wait()
                 self._warden = None
-            if self.folder is not None:
-                shutil.rmtree(self.folder, ignore_errors=True)
-                self.folder = None
-            return True
+            self._remove_folder()
+
+    def _remove_folder(self) -> None:
+        if self.folder is not None:
+            shutil.rmtree(self.folder, ignore_errors=True)
+            self.folder = None
+
+    def staff(self) -> frozenset[int]:
+        """Give the numbers of the processes that serve all pools."""
+        pids = {self.fork_server_pid, self._warden.pid if self._warden else None}
+        return frozenset(pid for pid in pids if pid is not None)
 
     @contextlib.contextmanager
     def environment(self) -> Iterator[None]:
@@ -104,7 +134,7 @@ class Household:
         new = dict(_CHILD_ENVIRONMENT)
         if self.folder is not None:
             new[HOUSEHOLD_MARK] = str(self.folder)
-        with self._environment_lock:
+        with self.lock:
             before = {name: os.environ.get(name) for name in new}
             os.environ.update(new)
             try:
@@ -125,13 +155,24 @@ class Household:
         except OSError:
             return ""
 
-    def sweep(self) -> int:
-        """Kill what bears the mark and has left this process's tree; give the number."""
-        if self.folder is None:
-            return 0
-        me = psutil.Process()
-        ours = frozenset({me.pid, *(one.pid for one in me.children(recursive=True))})
-        return warden.kill_marked(HOUSEHOLD_MARK, str(self.folder), spared=ours)
+    def sweep(self) -> None:
+        """Kill what bears the mark and has left this process's tree."""
+        strays = self._marked()
+        if not strays:
+            return
+        with contextlib.suppress(psutil.Error):
+            # Looked at afterwards: what is started meanwhile is in this list and not in the other.
+            ours = {one.pid for one in psutil.Process().children(recursive=True)}
+            self._kill([one for one in strays if one.pid not in ours])
+
+    def _marked(self) -> list[psutil.Process]:
+        return [] if self.folder is None else warden.marked(HOUSEHOLD_MARK, str(self.folder))
+
+    @staticmethod
+    def _kill(processes: list[psutil.Process]) -> None:
+        for process in processes:
+            with contextlib.suppress(psutil.Error, OSError):
+                process.kill()
 
 
 HOUSEHOLD = Household()

@@ -15,6 +15,7 @@ import sys
 import time
 from dataclasses import dataclass
 from multiprocessing import forkserver, resource_tracker
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Protocol, Self
 
 from stemsplit.entry import READY_FILE, enter
@@ -27,7 +28,6 @@ if TYPE_CHECKING:
     from multiprocessing.connection import Connection
     from multiprocessing.context import ForkServerContext, SpawnContext
     from multiprocessing.process import BaseProcess
-    from pathlib import Path
 
     from stemsplit.messages import Task
 
@@ -70,6 +70,12 @@ class Starter(Protocol):
     def start(self, task: Task) -> Child:
         """Start a child for `task`."""
 
+    def generation(self) -> int:
+        """Give a number of what bears children now."""
+
+    def has_lost(self, generation: int) -> bool:
+        """Tell whether what has borne a child of that generation is gone."""
+
     def complaint(self) -> str:
         """Give what a child said that died before it could speak; empty if nothing."""
 
@@ -78,17 +84,16 @@ class Launcher:
     """Starts children. A context manager: at its end the fork server is gone.
 
     `multiprocessing` has one fork server a program. Where the program runs one of its own already,
-    that one is used as it is and left running; children then import for themselves. Several
-    launchers share one, which ends with the last of them.
+    children are spawned instead: a server that was started by somebody else knows nothing of the
+    household. Several launchers share one server, which ends with the last of them.
 
     Args:
         preload: modules for the fork server to import before the first child.
         start_method: `forkserver` or `spawn`; the better one of this system if None.
         program: `module:function` that a child runs.
-        server_seconds: how long the fork server may take over its imports.
+        server_seconds: how long the fork server may take over its imports; after that it is
+            replaced by one that imports nothing, and each child imports for itself.
     """
-
-    _owns_server = False
 
     def __init__(
         self,
@@ -100,6 +105,8 @@ class Launcher:
     ) -> None:
         """Choose the start method; nothing is started yet."""
         self.start_method: StartMethod = start_method or default_start_method()
+        if self.start_method == "forkserver" and _runs_a_foreign_fork_server():
+            self.start_method = "spawn"
         self._preload = preload
         self._program = program
         self._server_seconds = server_seconds
@@ -116,22 +123,22 @@ class Launcher:
         Raises:
             UsageError: in a child, where the program lacks the guard of its main module.
         """
-        HOUSEHOLD.enter()
-        if self.start_method == "forkserver":
-            server = _fork_server()
-            if server._forkserver_pid is None:  # noqa: SLF001
-                Launcher._owns_server = True
-                self._context.set_forkserver_preload([*self._preload, PRELOADED])
-                self._waits_until = time.monotonic() + self._server_seconds
-            with HOUSEHOLD.environment(), _interrupts_held():
-                forkserver.ensure_running()
+        with HOUSEHOLD.lock:
+            HOUSEHOLD.enter()
+            try:
+                if self.start_method == "forkserver":
+                    self._run_server((*self._preload, PRELOADED))
+            except BaseException:
+                self.__exit__()
+                raise
         return self
 
     def __exit__(self, *_exception: object) -> None:
         """End the fork server: it holds hundreds of megabytes that nobody needs any more."""
-        if HOUSEHOLD.leave() and Launcher._owns_server:
-            Launcher._owns_server = False
-            _end_fork_server()
+        with HOUSEHOLD.lock:
+            if HOUSEHOLD.is_last and HOUSEHOLD.fork_server_pid is not None:
+                _end_fork_server()
+            HOUSEHOLD.leave()
 
     @property
     def scratch(self) -> Path:
@@ -141,13 +148,34 @@ class Launcher:
         return HOUSEHOLD.folder
 
     def ready(self) -> bool:
-        """Tell whether a fork server, where there is one of ours, has done its imports."""
-        if self.start_method != "forkserver" or not Launcher._owns_server:
+        """Tell whether the fork server, where there is one, has done its imports.
+
+        One that has ended is started again. Nothing here waits: a start that had to wait for the
+        server's imports would hold up the supervision of everything else.
+        """
+        if self.start_method != "forkserver":
             return True
-        if HOUSEHOLD.folder is None or (HOUSEHOLD.folder / READY_FILE).exists():
-            return True
-        # One that its imports have ended is started again, without them, by the first child.
-        return time.monotonic() > self._waits_until or not _fork_server_is_alive()
+        with HOUSEHOLD.lock:
+            done = self._ready_file.exists()
+            if _fork_server_is_alive():
+                if done or time.monotonic() < self._waits_until:
+                    return done
+                _end_fork_server()
+            # One that never got ready would not do so the next time.
+            self._ready_file.unlink(missing_ok=True)
+            self._run_server((*self._preload, PRELOADED) if done else (PRELOADED,))
+        return False
+
+    def generation(self) -> int:
+        """Give the number of the fork server's process; 0 where children are spawned."""
+        spawns = self.start_method != "forkserver"
+        return 0 if spawns else HOUSEHOLD.fork_server_pid or 0
+
+    def has_lost(self, generation: int) -> bool:
+        """See `Starter.has_lost`."""
+        if self.start_method != "forkserver":
+            return False
+        return generation != self.generation() or not _fork_server_is_alive()
 
     def complaint(self) -> str:
         """See `Starter.complaint`."""
@@ -161,10 +189,10 @@ class Launcher:
         """
         try:
             return self._start(task)
-        except (EOFError, OSError):
-            # The server is gone: killed, or ended by what it imports. Without a preload the child
-            # does the importing, and can say what is wrong with it.
-            self._context.set_forkserver_preload(["stemsplit.entry"])
+        except (EOFError, OSError):  # the fork server has died since `ready`
+            if self.start_method == "forkserver":
+                with HOUSEHOLD.lock:
+                    self._run_server((PRELOADED,))
         try:
             return self._start(task)
         except (EOFError, OSError) as error:
@@ -173,20 +201,32 @@ class Launcher:
                 "Close other programs; reinstall stemsplit if that does not help.",
             ) from error
 
+    @property
+    def _ready_file(self) -> Path:
+        return self.scratch / READY_FILE
+
+    def _run_server(self, preload: tuple[str, ...]) -> None:
+        """Start a fork server unless one of ours runs."""
+        self._context.set_forkserver_preload(list(preload))
+        self._waits_until = time.monotonic() + self._server_seconds
+        with HOUSEHOLD.environment(), _interrupts_held():
+            forkserver.ensure_running()
+        HOUSEHOLD.fork_server_pid = _fork_server()._forkserver_pid  # noqa: SLF001
+
     def _start(self, task: Task) -> Child:
         ours, theirs = self._context.Pipe(duplex=True)
         log_ours, log_theirs = self._context.Pipe(duplex=False)
         process = self._context.Process(
             target=enter,
-            args=(self._program, theirs, log_theirs, encode_task(task)),
+            args=(self._program, theirs, log_theirs, encode_task(task), task.log_file),
             daemon=True,
         )
         try:
-            with HOUSEHOLD.environment(), _interrupts_held():
+            with self._inherited(), _interrupts_held(), _main_module_can_be_imported():
                 process.start()
         except BaseException:
             # An interrupt that was held back comes out here; nobody else knows this child yet.
-            if process.is_alive():
+            if process.pid is not None and process.is_alive():
                 process.kill()
                 process.join()
             for pipe in (ours, log_ours):
@@ -196,6 +236,12 @@ class Launcher:
             theirs.close()
             log_theirs.close()
         return Child(process=process, pipe=ours, log_pipe=log_ours)
+
+    def _inherited(self) -> contextlib.AbstractContextManager[None]:
+        """Give the environment of a child; a fork server's children have the server's."""
+        if self.start_method == "forkserver" and _fork_server_is_alive():
+            return contextlib.nullcontext()
+        return HOUSEHOLD.environment()
 
 
 def default_start_method() -> StartMethod:
@@ -208,13 +254,18 @@ def _fork_server() -> Any:  # noqa: ANN401 - the standard library declares no ty
     return forkserver._forkserver  # noqa: SLF001
 
 
+def _runs_a_foreign_fork_server() -> bool:
+    """Tell whether the program has started a fork server for something else."""
+    pid = _fork_server()._forkserver_pid  # noqa: SLF001
+    return pid is not None and pid != HOUSEHOLD.fork_server_pid
+
+
 def _fork_server_is_alive() -> bool:
     """Tell without reaping it: multiprocessing does that itself."""
     pid = _fork_server()._forkserver_pid  # noqa: SLF001
-    if pid is None or not hasattr(os, "waitid"):
-        return pid is not None
-    with contextlib.suppress(ChildProcessError):
-        return os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is None
+    if pid is not None:
+        with contextlib.suppress(ChildProcessError):
+            return os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is None
     return False
 
 
@@ -225,6 +276,25 @@ def _end_fork_server() -> None:
         with contextlib.suppress(ProcessLookupError):
             os.kill(server._forkserver_pid, signal.SIGKILL)  # noqa: SLF001
     server._stop()  # noqa: SLF001
+    HOUSEHOLD.fork_server_pid = None
+
+
+@contextlib.contextmanager
+def _main_module_can_be_imported() -> Iterator[None]:
+    """Hide the path of a main module that is no file, as of a program on standard input.
+
+    A child would look for it and die (spawn.get_preparation_data in CPython).
+    """
+    main = sys.modules.get("__main__")
+    path = getattr(main, "__file__", None)
+    if main is None or path is None or Path(path).is_file():
+        yield
+        return
+    del main.__file__
+    try:
+        yield
+    finally:
+        main.__file__ = path
 
 
 @contextlib.contextmanager
@@ -237,8 +307,7 @@ def _interrupts_held() -> Iterator[None]:
     if not hasattr(signal, "pthread_sigmask"):  # Windows
         yield
         return
-    # Started now, because its start would let the signals through again.
-    resource_tracker.ensure_running()
+    resource_tracker.ensure_running()  # now, because its start would let signals through again
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
         yield

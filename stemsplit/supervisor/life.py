@@ -151,11 +151,13 @@ class Exited:
         now: when.
         exit_code: negative for a signal.
         oom_kills: since its start, None if unknown.
+        lost: whether the fork server that bore it is gone, so that nobody knows its exit code.
     """
 
     now: float
     exit_code: int
     oom_kills: int | None = None
+    lost: bool = False
 
 
 Event = Heard | Silenced | Sampled | Ticked | Away | Asked | Exited

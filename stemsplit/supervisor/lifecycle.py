@@ -87,7 +87,7 @@ def _tell(state: State, now: float, line: str) -> State:
 
 def _hear(state: State, event: Heard, rules: Rules) -> State:
     now = event.now
-    state = replace(state, progress_at=now)
+    state = replace(state, progress_at=now, alive_at=now)
     match event.message:
         case Hello(preloaded=preloaded):
             where = "were in memory already" if preloaded else "are loaded by the child"
@@ -227,14 +227,15 @@ def _next_step(state: State, now: float, rules: Rules) -> Step:
 
 
 def _set_forward(state: State, event: Away) -> State:
+    away = min(event.seconds, event.now - state.launched_at)  # it may have been started meanwhile
     state = replace(
         state,
-        launched_at=state.launched_at + event.seconds,
-        progress_at=state.progress_at + event.seconds,
-        alive_at=state.alive_at + event.seconds,
-        step_at=state.step_at + event.seconds,
+        launched_at=state.launched_at + away,
+        progress_at=min(state.progress_at + away, event.now),
+        alive_at=min(state.alive_at + away, event.now),
+        step_at=state.step_at + away,
     )
-    return _tell(state, event.now, f"(the supervisor did not run for {event.seconds:.0f} s)")
+    return _tell(state, event.now, f"(the supervisor did not run for {away:.0f} s)")
 
 
 def _bury(state: State, event: Exited) -> State:
@@ -246,5 +247,6 @@ def _bury(state: State, event: Exited) -> State:
         ended_by_us=state.ended_by_us,
         overstayed=state.overstayed,
         oom_kills=event.oom_kills,
+        lost=event.lost,
     )
     return replace(state, phase=Phase.GONE, verdict=verdict)

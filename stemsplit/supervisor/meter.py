@@ -7,6 +7,8 @@ to read, for the kernel walks all pages. RSS is cheap and never smaller, so it s
 
 from __future__ import annotations
 
+import contextlib
+import os
 import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
@@ -14,6 +16,8 @@ from typing import TYPE_CHECKING, Protocol
 import psutil
 
 from stemsplit.supervisor import host
+from stemsplit.supervisor.household import HOUSEHOLD
+from stemsplit.supervisor.prediction import SUPERVISOR_BYTES
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -21,9 +25,13 @@ if TYPE_CHECKING:
 
     from stemsplit.supervisor.budget import HostMemory
 
+_UNREADABLE = (psutil.Error, OSError, RuntimeError, ValueError)
+"""What psutil raises for a process that is just ending; the last two for files in /proc that are
+suddenly empty (https://github.com/giampaolo/psutil/issues/1004)."""
+
 _OWN_SECONDS = 5.0
 """How long the exact memory of processes that are no child's, the fork server's first of all, is
-believed while no child comes or goes. It changes little then, and reading it is half of the cost."""
+believed while no child comes or goes. It changes little then; reading it is half of the cost."""
 
 _FAMILY_SECONDS = 1.0
 """How long the list of processes is believed; looking for new ones reads all of the system's."""
@@ -92,6 +100,7 @@ class SystemMeter:
     _family_until: float = 0.0
     _own: dict[int, Usage] = field(default_factory=dict)
     _own_until: float = 0.0
+    staff: Callable[[], frozenset[int]] = HOUSEHOLD.staff
     _groups: list[Path] = field(default_factory=host.limiting_groups)
 
     def sample(self, roots: Sequence[int], *, exact: bool) -> Sample:
@@ -99,14 +108,14 @@ class SystemMeter:
         if self.clock() >= self._family_until or self._roots != frozenset(roots):
             if self._roots != frozenset(roots):
                 self._own_until = 0.0
-            self._family = _family(roots)
+            self._family = self._find_family(roots)
             self._roots = frozenset(roots)
             self._family_until = self.clock() + _FAMILY_SECONDS
         used: list[tuple[int | None, Usage]] = []
         for process, root in self._family:
             try:
                 used.append((root, self._usage(process, root, exact=exact)))
-            except psutil.Error:  # it ended meanwhile
+            except _UNREADABLE:  # it ended meanwhile
                 continue
         return Sample(
             total=_sum([usage for _, usage in used], exact=exact),
@@ -116,6 +125,12 @@ class SystemMeter:
                 if any(one == root for one, _ in used)
             },
         )
+
+    def _find_family(self, roots: Sequence[int]) -> list[tuple[psutil.Process, int | None]]:
+        try:
+            return _family(roots, self.staff())
+        except _UNREADABLE:  # a system that shows no others' processes
+            return self._family or [(psutil.Process(), None)]
 
     def _usage(self, process: psutil.Process, root: int | None, *, exact: bool) -> Usage:
         if root is not None:
@@ -128,6 +143,9 @@ class SystemMeter:
         if process.pid not in self._own:
             pss, private = _memory(process)
             rss = process.memory_info().rss
+            if process.pid == os.getpid():
+                # A program that uses stemsplit may be large itself, which is not ours to judge.
+                pss, private = min(pss, SUPERVISOR_BYTES), min(private, SUPERVISOR_BYTES)
             self._own[process.pid] = Usage(rss_bytes=rss, pss_bytes=pss, private_bytes=private)
         return self._own[process.pid]
 
@@ -140,33 +158,17 @@ class SystemMeter:
         return host.oom_kills()
 
 
-def tree_memory_bytes(pid: int) -> int | None:
-    """Sum the memory of a process and all of its descendants; None if it cannot be read."""
-    try:
-        root = psutil.Process(pid)
-        tree = [root, *root.children(recursive=True)]
-    except psutil.Error:
-        return None
-    total = 0
-    for process in tree:
-        try:
-            total += _memory(process)[0]
-        except psutil.Error:  # it ended meanwhile
-            continue
-    return total
+def _family(roots: Sequence[int], staff: frozenset[int]) -> list[tuple[psutil.Process, int | None]]:
+    """List this process, the `staff`, and all below `roots`, each with the root it is below.
 
-
-def _family(roots: Sequence[int]) -> list[tuple[psutil.Process, int | None]]:
-    """List this process and all below it, each with the one of `roots` that it is below."""
+    What else this program has started is none of the pool's.
+    """
     me = psutil.Process()
+    below = {process.pid: process for process in me.children(recursive=True)}
     parents: dict[int, int] = {}
-    processes = [me]
-    for process in me.children(recursive=True):
-        try:
-            parents[process.pid] = process.ppid()
-        except psutil.Error:
-            continue
-        processes.append(process)
+    for pid, process in below.items():
+        with contextlib.suppress(*_UNREADABLE):
+            parents[pid] = process.ppid()
 
     def root_of(pid: int) -> int | None:
         while pid in parents:
@@ -175,7 +177,9 @@ def _family(roots: Sequence[int]) -> list[tuple[psutil.Process, int | None]]:
             pid = parents[pid]
         return None
 
-    return [(process, root_of(process.pid)) for process in processes]
+    found = [(process, root_of(pid)) for pid, process in below.items()]
+    ours = [(process, root) for process, root in found if root or process.pid in staff]
+    return [(me, None), *ours]
 
 
 def _usage(process: psutil.Process, *, exact: bool) -> Usage:
@@ -194,14 +198,19 @@ def _usage(process: psutil.Process, *, exact: bool) -> Usage:
 
 
 def _memory(process: psutil.Process) -> tuple[int, int]:
-    memory = process.memory_full_info()
-    return getattr(memory, "pss", memory.uss), memory.uss
+    """Give PSS and USS; where the system keeps them from us, RSS for both, which is no less."""
+    try:
+        memory = process.memory_full_info()
+        return getattr(memory, "pss", memory.uss), memory.uss
+    except (psutil.AccessDenied, AttributeError):
+        rss = process.memory_info().rss
+        return rss, rss
 
 
 def _io_bytes(process: psutil.Process) -> int:
     try:
         counters = process.io_counters()
-    except (AttributeError, psutil.Error):  # macOS has none; elsewhere it may be forbidden
+    except (AttributeError, *_UNREADABLE):  # macOS has none; elsewhere it may be forbidden
         return 0
     # The characters count also what the cache answered, where they are known.
     read = getattr(counters, "read_chars", counters.read_bytes)

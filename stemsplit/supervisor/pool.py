@@ -15,20 +15,20 @@ from multiprocessing import Pipe
 from multiprocessing.connection import wait
 from typing import TYPE_CHECKING
 
-from stemsplit.errors import InsufficientMemoryError, StemsplitError, UsageError
+from stemsplit.errors import StemsplitError, UsageError
 from stemsplit.job import Outcome, Reason
 from stemsplit.supervisor import admission, life, lifecycle, logs, retry
 from stemsplit.supervisor.attempt import Request, RunningAttempt
-from stemsplit.supervisor.budget import too_small
+from stemsplit.supervisor.budget import no_room
 from stemsplit.supervisor.household import MAIN_GUARD
 from stemsplit.supervisor.inbox import Inbox
 from stemsplit.supervisor.life import Timings
 from stemsplit.supervisor.meter import SystemMeter
-from stemsplit.supervisor.prediction import CAP_MARGIN
 from stemsplit.supervisor.reap import SystemLeash
 from stemsplit.supervisor.verdict import Verdict, exit_name
 from stemsplit.supervisor.watch import MemoryWatch
 from stemsplit.supervisor.work import Heard, Launched, Noted, Retried, Settled
+from stemsplit.text import mebibytes
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterator
@@ -41,6 +41,10 @@ if TYPE_CHECKING:
     from stemsplit.supervisor.prediction import Forecast
     from stemsplit.supervisor.reap import Leash
     from stemsplit.supervisor.work import PoolEvent, Work
+
+
+_MOST_ROUNDS = 5
+"""So many interruptions are taken while all children are ended."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,8 +67,7 @@ class Plan:
 
     def cap_bytes(self, effort: Effort) -> int:
         """Give the cap on the memory of a child and all that it starts."""
-        expected = self.forecast.footprint(effort).child_bytes
-        cap = self.budget.per_file_bytes or round(CAP_MARGIN * expected)
+        cap = self.budget.per_file_bytes or self.forecast.cap_bytes(effort)
         return min(cap, self.budget.total_bytes)
 
 
@@ -111,6 +114,7 @@ class Pool:
         self._deaths_in_a_row = 0
         self._closed = False
         self._draining = False
+        self._stopping = False
         self._cancelled: deque[Work] = deque()
         self._woken = False
         self._wake_reader, self._wake_writer = Pipe(duplex=False)
@@ -138,6 +142,11 @@ class Pool:
         self._draining = True
         self._wake()
 
+    def stop(self) -> None:
+        """End every child now: `run` returns. From any thread or signal handler."""
+        self._stopping = True
+        self._wake()
+
     def cancel(self, work: Work) -> None:
         """Settle a track as cancelled, and end its child if it has one. From any thread."""
         self._cancelled.append(work)
@@ -148,18 +157,17 @@ class Pool:
         return [request.work for request in self._waiting]
 
     def run(self) -> Generator[PoolEvent, None, None]:
-        """Do the work and yield what happens, until there is none left or the pool is drained.
+        """Do the work and yield what happens, until there is none left or the pool is ended.
 
         If the generator is closed early, or anything is raised in it, every child is ended before
         that goes on.
 
         Raises:
             EngineError: if no child can be started.
-            InsufficientMemoryError: if memory does not come free in time for even one child.
             UsageError: if the program lacks the guard of its main module.
         """
         try:
-            while True:
+            while not self._stopping:
                 yield from self._take_orders()
                 yield from self._admit()
                 if not self._running and (self._draining or (self._closed and not self._waiting)):
@@ -175,21 +183,29 @@ class Pool:
                 self._wake_writer.send_bytes(b"!")
 
     def _take_orders(self) -> Iterator[Settled]:
-        while self._cancelled:
-            work = self._cancelled.popleft()
+        if self._cancelled:
             verdict = Verdict(reason=Reason.CANCELLED, message="It was cancelled.")
-            for request in [one for one in list(self._waiting) if one.work is work]:
-                self._waiting.remove(request)
-                yield _settled(request, verdict)
+            cancelled = {id(self._cancelled.popleft()) for _ in range(len(self._cancelled))}
             for one in self._running:
-                if one.request.work is work:
+                if id(one.request.work) in cancelled:
+                    one.request.cancelled = True
                     one.feed(life.Asked(now=self._clock(), verdict=verdict))
+            waiting = [self._waiting.popleft() for _ in range(len(self._waiting))]
+            settled = [request for request in waiting if id(request.work) in cancelled]
+            # What other threads have added meanwhile comes after those that were there.
+            self._waiting.extendleft(
+                request for request in reversed(waiting) if id(request.work) not in cancelled
+            )
+            for request in settled:
+                yield _settled(request, verdict)
         if self._draining:
             for one in self._running:
                 one.withdraw(self._clock())
 
     def _admit(self) -> Iterator[PoolEvent]:
         self._throttle = self._throttle.recovered(self._clock(), self._plan.timings)
+        if self._running or not self._waiting:
+            self._held_since = None
         while self._waiting and not self._draining:
             if len(self._running) >= self._throttle.workers or not self._starter.ready():
                 return
@@ -203,7 +219,7 @@ class Pool:
             self._waiting.popleft()
             yield self._launch(request)
 
-    def _hold(self, request: Request) -> str | None:
+    def _hold(self, request: Request) -> admission.Hold | None:
         look = self._watch.last_exact(self._clock(), self._caps())
         return admission.may_start(
             admission.Running(
@@ -219,19 +235,22 @@ class Pool:
             budget=self._plan.budget,
         )
 
-    def _wait_for_memory(self, request: Request, hold: str) -> Iterator[Noted]:
+    def _wait_for_memory(self, request: Request, hold: admission.Hold) -> Iterator[PoolEvent]:
         """Nothing runs and nothing may start: say so, and do not wait for ever."""
         now = self._clock()
+        need = self._plan.forecast.footprint(request.effort)
         if self._held_since is None:
             self._held_since = now
-            yield Noted(text=f"waiting: {hold} does not allow another track now")
-        elif now - self._held_since > self._plan.timings.patience:
-            need = self._plan.forecast.footprint(request.effort)
-            error = too_small(need, self._plan.budget, self._meter.host_memory())
-            raise InsufficientMemoryError(
-                f"No memory came free in {self._plan.timings.patience:.0f} s. {error.message}",
-                error.remedy,
+            yield Noted(
+                text=f"waiting for memory: a track takes about {mebibytes(need.alone_bytes)}, and "
+                f"{hold} does not allow it now"
             )
+        elif now - self._held_since > self._plan.timings.patience:
+            self._held_since = None
+            self._waiting.popleft()
+            host = self._meter.host_memory()
+            error = no_room(need, self._plan.budget, host, self._plan.timings.patience)
+            yield _settled(request, Verdict.of(error))
 
     def _launch(self, request: Request) -> PoolEvent:
         number = len(request.attempts) + 1
@@ -240,7 +259,7 @@ class Pool:
         except StemsplitError as error:
             return _settled(request, Verdict.of(error))
         rules = self._rules(request.effort)
-        oom_kills = self._meter.oom_kills()
+        oom_kills, generation = self._meter.oom_kills(), self._starter.generation()
         try:
             child = self._starter.start(task)
         except BaseException:
@@ -261,6 +280,7 @@ class Pool:
                 state=lifecycle.launched(self._clock(), rules, story),
                 expected_bytes=self._plan.forecast.footprint(request.effort).private_bytes,
                 oom_kills_before=oom_kills,
+                generation=generation,
             )
         )
         return Launched(work=request.work, number=number, effort=request.effort)
@@ -283,15 +303,21 @@ class Pool:
             self._wake_reader.recv_bytes()
             self._woken = False
         self._notice_absence(pause)
+        events: list[PoolEvent] = []
         for one in list(self._running):
-            for message in one.listen(self._clock()):
-                yield Heard(work=one.request.work, message=message)
+            events += self._heard(one)
         self._look()
         for one in list(self._running):
             one.feed(life.Ticked(now=self._clock()))
             if not one.child.process.is_alive():
-                yield from self._part(one)
+                events += self._part(one)
         self._last_turn = self._clock()
+        # Told at the end: however long somebody takes over them, that lies between two turns.
+        yield from events
+
+    def _heard(self, one: RunningAttempt) -> list[PoolEvent]:
+        messages = one.listen(self._clock())
+        return [Heard(work=one.request.work, message=message) for message in messages]
 
     def _pause(self) -> float:
         pause = self._plan.timings.poll
@@ -339,29 +365,30 @@ class Pool:
                 at_once = ending.at_once
                 one.feed(life.Asked(now=now, verdict=ending.verdict, at_once=at_once))
 
-    def _part(self, one: RunningAttempt) -> Iterator[PoolEvent]:
+    def _part(self, one: RunningAttempt) -> list[PoolEvent]:
         """Take leave of a child that has ended: last words, verdict, and what follows."""
-        while one.inbox.open and one.child.pipe.poll():
-            for message in one.listen(self._clock()):
-                yield Heard(work=one.request.work, message=message)
+        one.leash.bury()  # first of all, because what it has left behind may still be writing
+        events: list[PoolEvent] = []
+        while more := self._heard(one):
+            events += more
         exit_code = one.child.process.exitcode or 0
-        self._running.remove(one)
-        one.dismiss()
         now = self._clock()
-        verdict = one.judge(now, exit_code, self._meter.oom_kills())
+        lost = self._starter.has_lost(one.generation)
+        one.dismiss()
+        verdict = one.judge(now, exit_code, self._meter.oom_kills(), lost=lost)
         log_tail = logs.tail(one.task.log_path)
         if verdict.reason is not Reason.DONE:
             logs.append(one.task.log_path, one.state.story)
         if not one.state.said_hello and (complaint := self._starter.complaint()):
-            one.request.work.conclude(one.task, Verdict(reason=Reason.CANCELLED), None)
             raise UsageError(complaint, MAIN_GUARD)
-        conclusion = one.request.work.conclude(one.task, verdict, one.result)
+        conclusion = one.conclude(verdict)
+        self._running.remove(one)
         if one.withdrawn and one.result is None:
             self._waiting.appendleft(one.request)
-            return
+            return events
         attempt = one.record(conclusion, now=now, exit_code=exit_code, log_tail=log_tail)
         one.request.attempts.append(attempt)
-        yield self._what_follows(one, conclusion.verdict, attempt)
+        return [*events, self._what_follows(one, conclusion.verdict, attempt)]
 
     def _what_follows(
         self, one: RunningAttempt, verdict: Verdict, attempt: Attempt
@@ -374,7 +401,10 @@ class Pool:
                 audio_seconds=one.result.audio_seconds,
                 seconds=attempt.seconds,
             )
+            self._deaths_in_a_row = 0
             return _settled(request, verdict, one.result)
+        if request.cancelled:
+            return _settled(request, Verdict(reason=Reason.CANCELLED, message="It was cancelled."))
         self._deaths_in_a_row = retry.deaths_in_a_row(
             self._deaths_in_a_row, died_at_start=one.state.died_at_start, reason=reason
         )
@@ -392,20 +422,41 @@ class Pool:
         return Retried(work=request.work, attempt=attempt, effort=effort)
 
     def _end_all(self) -> None:
-        """End every child, politely for a moment; nothing is published any more."""
-        for one in self._running:
-            one.leash.terminate()
-        deadline = self._clock() + self._plan.timings.terminate
-        for one in self._running:
-            one.child.process.join(max(0.0, deadline - self._clock()))
-            if one.child.process.is_alive():
-                one.leash.kill()
-                one.child.process.join()
-            one.dismiss()
-            one.request.work.conclude(one.task, Verdict(reason=Reason.CANCELLED), None)
-        self._running.clear()
+        """End every child, politely for a moment; nothing is published any more.
+
+        Raises:
+            BaseException: what came in between, a second Ctrl-C for one, when all are ended.
+        """
+        interruption: BaseException | None = None
+        for round_number in range(_MOST_ROUNDS):
+            try:
+                if round_number == 0:
+                    self._ask_all_to_end()
+                while self._running:
+                    one = self._running[-1]
+                    if not one.dismissed:
+                        one.leash.kill()
+                        one.child.process.join(self._plan.timings.close)
+                        one.leash.bury()
+                        one.dismiss()
+                    one.conclude(Verdict(reason=Reason.CANCELLED))
+                    self._running.remove(one)
+                break
+            except BaseException as error:  # noqa: BLE001 - no child is left behind for any reason
+                interruption = error
         self._wake_reader.close()
         self._wake_writer.close()
+        if interruption is not None:
+            raise interruption
+
+    def _ask_all_to_end(self) -> None:
+        for one in self._running:
+            if not one.dismissed:
+                one.leash.terminate()
+        deadline = self._clock() + self._plan.timings.terminate
+        for one in self._running:
+            if not one.dismissed:
+                one.child.process.join(max(0.0, deadline - self._clock()))
 
 
 def _settled(request: Request, verdict: Verdict, result: Finished | None = None) -> Settled:

@@ -10,6 +10,8 @@ from collections import deque
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+import msgspec
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
@@ -41,7 +43,7 @@ _REMEMBERED = 50
 """So many of the last children are remembered."""
 
 _TELLING_SECONDS = 30.0
-"""A shorter track says more about how long things take to start."""
+"""A shorter track tells little: it may end before its peak, and most of its time is the start."""
 
 _START_SECONDS = 8.0
 _SECONDS_A_SECOND_A_STEM = 0.035
@@ -139,6 +141,13 @@ class Forecast:
         predicted = footprint(self.stems, effort, preloaded=self.preloaded)
         return corrected(predicted, self._memory.get(effort.lean, ()))
 
+    def cap_bytes(self, effort: Effort) -> int:
+        """Give the default cap of a child: with room for whatever an effort may take."""
+        whole = msgspec.structs.replace(effort, lean=False)
+        table = footprint(self.stems, whole, preloaded=self.preloaded)
+        expected = max(table.child_bytes, self.footprint(effort).child_bytes)
+        return round(CAP_MARGIN * expected)
+
     def seconds(self, audio_seconds: float, effort: Effort) -> float:
         """Predict the time of a child."""
         observed = self._time.get(effort.threads, ())
@@ -148,8 +157,9 @@ class Forecast:
         self, effort: Effort, *, private_bytes: int | None, audio_seconds: float, seconds: float
     ) -> None:
         """Take note of a child that finished; `private_bytes` is its largest, None if unknown."""
+        if audio_seconds < _TELLING_SECONDS:
+            return
         if private_bytes is not None:
             self._memory.setdefault(effort.lean, deque(maxlen=_REMEMBERED)).append(private_bytes)
-        if audio_seconds >= _TELLING_SECONDS:
-            times = self._time.setdefault(effort.threads, deque(maxlen=_REMEMBERED))
-            times.append((audio_seconds, seconds))
+        times = self._time.setdefault(effort.threads, deque(maxlen=_REMEMBERED))
+        times.append((audio_seconds, seconds))

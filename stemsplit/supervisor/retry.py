@@ -18,6 +18,10 @@ MEMORY = frozenset({Reason.OVER_RAM_CAP, Reason.KILLED_BY_KERNEL})
 FALLS = frozenset({Reason.CRASHED, Reason.NO_RESULT})
 HANGS = frozenset({Reason.STALLED, Reason.TIMED_OUT})
 
+EVICTIONS_BEFORE_LEAN = 5
+MOST_EVICTIONS = 10
+"""After the former a track is tried leaner and alone; after the latter it has failed."""
+
 DEATHS_AT_START = 3
 """So many children in a row that die while they start are no fault of their files."""
 
@@ -37,7 +41,7 @@ def next_effort(
         how to go about the next attempt; None to give up.
     """
     if reason is Reason.EVICTED:
-        return effort
+        return _after_eviction(effort, sum(one is Reason.EVICTED for one in earlier))
     for kind in (MEMORY, FALLS, HANGS):
         if reason in kind:
             count = sum(one in kind for one in earlier)
@@ -45,12 +49,20 @@ def next_effort(
     return None
 
 
-def _changed(effort: Effort, reason: Reason, count: int) -> Effort:
+def _after_eviction(effort: Effort, count: int) -> Effort | None:
+    """Go on as before, without blame; but not for ever on a machine that has no room at all."""
+    if count < EVICTIONS_BEFORE_LEAN:
+        return effort
+    return Effort(threads=1, lean=True, alone=True) if count < MOST_EVICTIONS else None
+
+
+def _changed(effort: Effort, reason: Reason, count: int) -> Effort | None:
     if reason in MEMORY:
         leaner = Effort(threads=1, lean=True, alone=effort.alone)
-        return (
-            leaner if count == 0 and leaner != effort else Effort(threads=1, lean=True, alone=True)
-        )
+        leanest = Effort(threads=1, lean=True, alone=True)
+        if effort == leanest:
+            return None  # it would take as much again
+        return leaner if count == 0 and leaner != effort else leanest
     if reason is Reason.STALLED:
         return Effort(threads=1, lean=effort.lean, alone=True)
     threads = effort.threads if count == 0 else 1

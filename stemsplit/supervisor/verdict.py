@@ -16,6 +16,10 @@ from stemsplit.messages import Failed, Finished
 if TYPE_CHECKING:
     from stemsplit.errors import StemsplitError
 
+UNKNOWN_EXIT_CODE = 255
+"""What multiprocessing says of a fork server's child whose exit code was lost, or read by another
+thread of the program that polls all children (CPython, popen_forkserver.Popen.poll)."""
+
 _LOOK_CLOSER = "Read the log to see what it was at, and report it."
 
 
@@ -46,6 +50,7 @@ def judge(
     ended_by_us: Verdict | None = None,
     overstayed: bool = False,
     oom_kills: int | None = None,
+    lost: bool = False,
 ) -> Verdict:
     """Judge a child that has ended.
 
@@ -57,10 +62,14 @@ def judge(
             not exit. Its result counts all the same: the stems were on disk before it was sent.
         oom_kills: how many processes the kernel has killed for want of memory since the child
             was started; None where the kernel does not say.
+        lost: whether the fork server that bore it is gone, so that nobody knows its exit code.
     """
     exited_well = exit_code == 0 or overstayed
-    if exited_well and isinstance(last_word, Finished):
-        return Verdict(reason=Reason.DONE)
+    if isinstance(last_word, Finished):
+        if ended_by_us is not None and ended_by_us.reason is not Reason.CANCELLED:
+            exited_well = True  # it had its result on disk before we ended it
+        if exited_well or lost or exit_code == UNKNOWN_EXIT_CODE:
+            return Verdict(reason=Reason.DONE)
     if ended_by_us is not None:
         return ended_by_us
     if isinstance(last_word, Failed):
@@ -69,6 +78,12 @@ def judge(
             message=last_word.message,
             remedy=last_word.remedy,
             detail=last_word.traceback,
+        )
+    if lost:
+        return Verdict(
+            reason=Reason.EVICTED,
+            message="The fork server was ended from outside, and the child with it; the track is "
+            "tried again.",
         )
     if exit_code < 0 and not overstayed:
         return _killed(signal_name(-exit_code), oom_kills)

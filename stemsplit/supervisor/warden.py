@@ -8,21 +8,23 @@ whoever its parent is by then, and FOLDER is removed. (Jenkins finds what its jo
 the same way.) Imports nothing heavy until then: it takes some 5 MiB.
 """
 
+import contextlib
 import os
+import select
 import shutil
 import sys
 import time
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import psutil
 
 _PATIENCE_SECONDS = 10.0
 
 
 def main(mark: str, folder: str) -> None:
     """Wait, and clean up if nobody else can."""
-    try:
-        goodbye = os.read(0, 1)
-    except OSError:
-        goodbye = b""
-    if goodbye:
+    if _goodbye():
         return
     deadline = time.monotonic() + _PATIENCE_SECONDS
     # Twice in a row, because one that is forked while the others are killed is seen only then.
@@ -33,25 +35,43 @@ def main(mark: str, folder: str) -> None:
     shutil.rmtree(folder, ignore_errors=True)
 
 
-def kill_marked(mark: str, folder: str, spared: frozenset[int] = frozenset()) -> int:
-    """Kill every process of the household but this one and those in `spared`; give their number."""
+def _goodbye() -> bool:
+    """Wait for the supervisor's word, which is True, or for its death."""
+    watched: list[int] = [0]
+    with contextlib.suppress(AttributeError, OSError):
+        # A copy of the program, forked by itself, may hold the other end of the pipe open.
+        watched.append(os.pidfd_open(os.getppid()))
+    try:
+        ready, _, _ = select.select(watched, [], [])
+        return 0 in ready and bool(os.read(0, 1))
+    except OSError:  # Windows waits on no pipe in this way
+        with contextlib.suppress(OSError):
+            return bool(os.read(0, 1))
+    return False
+
+
+def marked(mark: str, folder: str) -> "list[psutil.Process]":
+    """List the living processes of the household but this one."""
     import psutil
 
-    killed = 0
+    found = []
     for process in psutil.process_iter():
-        if process.pid in spared or process.pid == os.getpid():
-            continue
-        try:
-            if process.environ().get(mark) == folder and not _is_dead(process.status()):
-                process.kill()
-                killed += 1
-        except (psutil.Error, OSError):
-            continue
-    return killed
+        # psutil raises errors of other kinds for processes that are just ending.
+        with contextlib.suppress(psutil.Error, OSError, RuntimeError, ValueError):
+            if process.environ().get(mark) == folder and process.status() not in {"zombie", "dead"}:
+                found.append(process)
+    return [process for process in found if process.pid != os.getpid()]
 
 
-def _is_dead(status: str) -> bool:
-    return status in {"zombie", "dead"}
+def kill_marked(mark: str, folder: str) -> int:
+    """Kill every process of the household but this one; give their number."""
+    import psutil
+
+    victims = marked(mark, folder)
+    for process in victims:
+        with contextlib.suppress(psutil.Error, OSError):
+            process.kill()
+    return len(victims)
 
 
 if __name__ == "__main__":

@@ -40,7 +40,7 @@ def run(pipe: Connection, log_channel: Connection, packed_task: bytes) -> None:
     if name.startswith("early_"):
         program(pipe, task)
         return
-    settle_in(task.log_path, log_channel)
+    settle_in(log_channel)
     WATCHES.append(Watch(pipe))
     send(pipe, Hello(preloaded=False))
     send(pipe, Ready())

@@ -28,13 +28,13 @@ from harness import (
     run_pool,
 )
 
-from stemsplit.errors import InsufficientMemoryError
 from stemsplit.job import Effort, Limits, Reason
 from stemsplit.messages import Progress
 from stemsplit.supervisor.budget import HostMemory
 from stemsplit.supervisor.launch import Launcher
 from stemsplit.supervisor.meter import SystemMeter
 from stemsplit.supervisor.pool import Pool
+from stemsplit.supervisor.reap import SystemLeash
 from stemsplit.supervisor.work import Heard, Launched, Noted, Retried, Settled
 
 if TYPE_CHECKING:
@@ -108,6 +108,95 @@ def test_children_that_die_at_start_stop_the_batch(
     assert len(pool.unstarted()) == 8
 
 
+def test_deaths_at_start_count_only_in_a_row(tmp_path: Path, start_method: StartMethod) -> None:
+    """Children that come to work in between begin the count anew."""
+    names = []
+    for number in range(4):
+        names += [f"early_segfault-{number}", f"behave-{number}"]
+    ran = run_pool([FaultyWork(name, tmp_path) for name in names], start_method, plan(workers=1))
+    reasons = [outcome.reason for outcome in ran.outcomes.values()]
+    assert reasons == [Reason.CRASHED, Reason.DONE] * 4
+
+
+def test_a_fork_server_that_never_gets_ready_is_replaced(tmp_path: Path) -> None:
+    """One without a preload takes its place, and the supervisor waits for neither."""
+    began = time.monotonic()
+    ran = run_pool(
+        [FaultyWork("behave", tmp_path)],
+        "forkserver",
+        preload=("takes_for_ever",),
+        server_seconds=0.5,
+    )
+    assert ran.outcomes["behave"].reason is Reason.DONE
+    assert time.monotonic() - began < 20
+
+
+def test_a_listener_that_takes_its_time_is_no_stall(
+    tmp_path: Path, start_method: StartMethod
+) -> None:
+    """The children went on meanwhile, and their messages wait in the pipe."""
+    outcomes = []
+    with Launcher(
+        ("misbehaving",), start_method=start_method, program="misbehaving:run"
+    ) as launcher:
+        pool = Pool(launcher, plan())
+        pool.add(FaultyWork("take_a_while-1", tmp_path))
+        pool.add(FaultyWork("take_a_while-2", tmp_path))
+        pool.close()
+        slept = False
+        for event in pool.run():
+            if isinstance(event, Heard) and isinstance(event.message, Progress) and not slept:
+                slept = True
+                time.sleep(LIMITS.stall_seconds + 1.5)
+            if isinstance(event, Settled):
+                outcomes.append(event.outcome.reason)
+    assert outcomes == [Reason.DONE] * 2
+
+
+def test_a_track_that_is_cancelled_while_it_is_ended_does_not_come_back(
+    tmp_path: Path, start_method: StartMethod
+) -> None:
+    """It was being retried for something else; the cancellation counts."""
+    work = FaultyWork("ignore_terminate", tmp_path)
+    with Launcher((), start_method=start_method, program="misbehaving:run") as launcher:
+        pool = Pool(launcher, plan(limits=_retrying(5)))
+        pool.add(work)
+        pool.close()
+        threading.Timer(3.0, pool.cancel, (work,)).start()
+        settled = [event for event in pool.run() if isinstance(event, Settled)]
+    assert [event.outcome.reason for event in settled] == [Reason.CANCELLED]
+
+
+def test_interruptions_while_all_is_ended_leave_nothing(
+    tmp_path: Path, start_method: StartMethod
+) -> None:
+    """A second and third signal come at the worst moments; every child is ended all the same."""
+    interruptions = iter([KeyboardInterrupt, SystemExit])
+
+    class InterruptedLeash(SystemLeash):
+        def terminate(self) -> None:
+            for kind in interruptions:
+                raise kind
+            super().terminate()
+
+        def bury(self) -> None:
+            super().bury()
+            for kind in interruptions:
+                raise kind
+
+    with Launcher((), start_method=start_method, program="misbehaving:run") as launcher:
+        pool = Pool(launcher, plan(), leash=InterruptedLeash)
+        for number in range(2):
+            pool.add(FaultyWork(f"ignore_terminate-{number}", tmp_path))
+        running = pool.run()
+        for event in running:
+            if isinstance(event, Heard) and len(pool.unstarted()) == 0:
+                break
+        with pytest.raises(SystemExit):
+            running.close()
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_a_fork_server_that_is_killed_takes_nothing_with_it(tmp_path: Path) -> None:
     """Its children are found out and ended, their tracks done again, and the batch goes on."""
     works = [FaultyWork(f"take_a_while-{number}", tmp_path) for number in range(4)]
@@ -115,7 +204,7 @@ def test_a_fork_server_that_is_killed_takes_nothing_with_it(tmp_path: Path) -> N
     with Launcher(
         ("misbehaving",), start_method="forkserver", program="misbehaving:run"
     ) as launcher:
-        pool = Pool(launcher, plan(limits=_retrying(1)))
+        pool = Pool(launcher, plan())
         for work in works:
             pool.add(work)
         pool.close()
@@ -130,7 +219,8 @@ def test_a_fork_server_that_is_killed_takes_nothing_with_it(tmp_path: Path) -> N
             if isinstance(event, Settled):
                 outcomes.append(event.outcome)
     assert [outcome.reason for outcome in outcomes] == [Reason.DONE] * 4
-    assert any(len(outcome.attempts) == 2 for outcome in outcomes)
+    lost = [outcome.attempts[0].reason for outcome in outcomes if len(outcome.attempts) == 2]
+    assert set(lost) == {Reason.EVICTED}, "without blame"
 
 
 def _child_of(_work: FaultyWork) -> int:
@@ -245,7 +335,7 @@ def test_the_youngest_is_evicted_without_blame(tmp_path: Path, start_method: Sta
 def test_memory_that_does_not_come_free_is_told_at_once_and_waited_for(
     tmp_path: Path, start_method: StartMethod
 ) -> None:
-    """A note first; an error with a remedy when patience is over. No child was started."""
+    """A note first; a reason that ends the batch when patience is over. No child was started."""
     work = FaultyWork("behave", tmp_path)
     with Launcher((), start_method=start_method, program="misbehaving:run") as launcher:
         pool = Pool(
@@ -258,10 +348,12 @@ def test_memory_that_does_not_come_free_is_told_at_once_and_waited_for(
         )
         pool.add(work)
         pool.close()
-        running = pool.run()
-        assert isinstance(next(running), Noted)
-        with pytest.raises(InsufficientMemoryError, match="No memory came free"):
-            next(running)
+        note, settled = list(pool.run())
+    assert isinstance(note, Noted)
+    assert isinstance(settled, Settled)
+    assert settled.outcome.reason is Reason.NO_MEMORY
+    assert settled.outcome.reason.stops_batch
+    assert "No memory came free" in settled.outcome.message
     assert work.efforts == []
 
 

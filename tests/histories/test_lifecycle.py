@@ -61,8 +61,8 @@ def _beginning(until: float = 2.0) -> tuple[Event, ...]:
     )
 
 
-def _reason(state: State, exit_code: int, now: float = 999.0, **oom: int) -> Reason:
-    state, _ = advance(state, Exited(now=now, exit_code=exit_code, **oom), RULES)
+def _reason(state: State, exit_code: int) -> Reason:
+    state, _ = advance(state, Exited(now=999.0, exit_code=exit_code), RULES)
     assert state.phase is Phase.GONE
     assert state.verdict is not None
     return state.verdict.reason
@@ -164,6 +164,21 @@ def test_signs_of_life(sign: dict[str, float]) -> None:
     )
     assert done == []
     assert state.phase is Phase.RUNNING
+
+
+def test_progress_is_a_sign_of_life_where_nothing_can_be_sampled() -> None:
+    """A system may keep a child's figures from us."""
+    words = [Heard(now=now, message=Progress(audio_seconds=float(now))) for now in range(3, 300, 9)]
+    state, done = _replay(*_beginning(), *words, Ticked(now=301))
+    assert done == []
+    assert state.phase is Phase.RUNNING
+
+
+def test_a_child_that_was_started_while_the_supervisor_was_away() -> None:
+    """Its start does not come to lie in the future."""
+    state, _ = _replay(Away(now=3.0, seconds=50.0), Heard(now=4.0, message=Ready()))
+    assert state.launched_at <= 3.0
+    assert state.alive_at <= 4.0
 
 
 def test_a_child_that_spins_stalls_for_want_of_progress() -> None:

@@ -124,6 +124,7 @@ def _hold(
 def test_a_child_starts_only_if_all_may_grow_to_their_peaks() -> None:
     """What the running ones will still take is set aside, in the budget and in the machine."""
     assert _hold() is None
+    assert _hold(used=9999) is None, "one always may, where none runs; its cap holds"
     assert _hold(_child(1, taken=0), used=500) is None
     assert _hold(_child(1, taken=0), used=701) == Hold.BUDGET
     assert _hold(_child(1, taken=400), used=1100) is None
@@ -219,5 +220,10 @@ def test_a_forecast_learns_for_each_kind_of_effort() -> None:
     assert forecast.footprint(Effort()) == before[0]
     assert forecast.footprint(Effort(lean=True)).private_bytes == 1
     assert forecast.seconds(600, Effort()) == pytest.approx(300)
+    before_cap = forecast.cap_bytes(Effort())
+    for _ in range(3):
+        forecast.learn(Effort(), private_bytes=1, audio_seconds=5, seconds=300)
+    assert forecast.footprint(Effort()) == before[0], "short tracks tell little"
+    assert forecast.cap_bytes(Effort(lean=True)) == before_cap, "a leaner retry has more room"
     assert expected_seconds(0, 2, 1) > 0
     assert expected_seconds(600, 2, 1) > expected_seconds(600, 2, 2) > 0

@@ -30,6 +30,7 @@ def test_too_much_memory_is_tried_leaner_then_alone(reason: Reason) -> None:
     alone = Effort(threads=1, lean=True, alone=True)
     assert _history(FIRST, reason, reason) == [LEAN, alone]
     assert _history(LEAN, reason) == [alone], "it cannot be leaner"
+    assert _history(FIRST, reason, reason, reason)[-1] is None, "it would take as much again"
 
 
 @pytest.mark.parametrize("reason", [Reason.CRASHED, Reason.NO_RESULT])
@@ -53,7 +54,6 @@ def test_each_kind_of_failure_has_its_own_count() -> None:
     mixed = [Reason.CRASHED, Reason.OVER_RAM_CAP, Reason.EVICTED, Reason.STALLED, Reason.EVICTED]
     assert None not in _history(FIRST, *mixed, retries=1)
     assert _history(FIRST, *mixed, Reason.CRASHED, retries=1)[-1] is None
-    assert None not in _history(FIRST, *[Reason.EVICTED] * 50, retries=0)
 
 
 @pytest.mark.parametrize(
@@ -92,3 +92,9 @@ def test_deaths_at_start_are_counted_in_a_row() -> None:
     ]:
         count = deaths_in_a_row(count, died_at_start=died, reason=reason)
         assert count == expected
+
+
+def test_evictions_are_no_fault_but_do_not_go_on_for_ever() -> None:
+    """Five times as before, then leaner and alone, and after ten the machine has no room."""
+    efforts = _history(FIRST, *[Reason.EVICTED] * 11, retries=0)
+    assert efforts == [FIRST] * 5 + [Effort(threads=1, lean=True, alone=True)] * 5 + [None]

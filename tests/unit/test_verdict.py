@@ -55,7 +55,7 @@ def test_the_kernel_s_kill_is_told_apart(oom_kills: int | None, reason: Reason, 
     assert words in verdict.message
 
 
-@pytest.mark.parametrize(("word", "exit_code"), [(None, -15), (None, -9), (BAD, 1), (DONE, -15)])
+@pytest.mark.parametrize(("word", "exit_code"), [(None, -15), (None, -9), (BAD, 1)])
 def test_what_we_ended_has_our_reason(word: Finished | Failed | None, exit_code: int) -> None:
     """Whatever it said and however it went, the supervisor knows why."""
     assert judge(word, exit_code, ended_by_us=STALLED) is STALLED
@@ -72,3 +72,18 @@ def test_signals_are_named() -> None:
     assert signal_name(12345) == "signal 12345"
     assert exit_name(-15) == "SIGTERM"
     assert exit_name(3) == "exit code 3"
+
+
+def test_a_result_counts_where_nobody_knows_the_exit_code() -> None:
+    """The fork server is gone, or another thread of the program took its answer."""
+    assert judge(DONE, 255).reason is Reason.DONE
+    assert judge(DONE, 255, lost=True).reason is Reason.DONE
+    assert judge(DONE, -15, ended_by_us=STALLED).reason is Reason.DONE
+
+
+def test_the_fork_server_s_death_is_no_fault_of_its_children() -> None:
+    """They go back in line without blame, but for one that was cancelled."""
+    assert judge(None, 255, lost=True).reason is Reason.EVICTED
+    cancelled = Verdict(reason=Reason.CANCELLED)
+    assert judge(None, 255, ended_by_us=cancelled, lost=True) is cancelled
+    assert judge(DONE, -15, ended_by_us=cancelled) is cancelled
