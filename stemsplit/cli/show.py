@@ -189,7 +189,7 @@ class TextDisplay(Display):
         if self._verbose:
             self._tell_story(event.story, event.traceback or event.log_tail)
         elif event.log_tail and not event.traceback:
-            self._tell_story((), "\n".join(event.log_tail.splitlines()[-_LAST_LINES:]))
+            self._tell_story((), _last_lines(event.log_tail))
         if event.log_file:
             self._err.print(f"    log: {event.log_file}")
 
@@ -269,6 +269,14 @@ class DownloadBar:
 def download_display() -> Callable[[str], DownloadBar] | None:
     """Give what makes a bar for a download, or None where there is no terminal for it."""
     return DownloadBar if Console(stderr=True).is_terminal else None
+
+
+def _last_lines(log: str) -> str:
+    """Give the most telling lines of a log: the last ones, or those where it says "Fatal"."""
+    lines = log.rstrip().splitlines()
+    fatal = [number for number, line in enumerate(lines) if line.startswith("Fatal Python error")]
+    start = max(0, fatal[-1] - 1) if fatal else -_LAST_LINES
+    return "\n".join(lines[start:][:_LAST_LINES])
 
 
 def _name(path: str) -> str:

@@ -30,8 +30,8 @@ if TYPE_CHECKING:
     from multiprocessing.connection import Connection
     from pathlib import Path
 
-TAIL_BYTES = 4096
-TAIL_LINES = 20
+TAIL_BYTES = 16_384
+TAIL_LINES = 40
 
 _FORMAT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
 
@@ -100,7 +100,10 @@ class _PipeQueue:
 
 
 def tail(path: Path) -> str:
-    """Give the last lines of a log, empty if there are none."""
+    """Give the last lines of a log, empty if there are none.
+
+    What faulthandler writes on a crash ends with a long list of modules, which is left out.
+    """
     try:
         with path.open("rb") as log:
             log.seek(0, os.SEEK_END)
@@ -108,7 +111,8 @@ def tail(path: Path) -> str:
             text = log.read().decode(errors="backslashreplace")
     except OSError:
         return ""
-    return "\n".join(text.splitlines()[-TAIL_LINES:])
+    lines = [line for line in text.splitlines() if not line.startswith("Extension modules:")]
+    return "\n".join(lines[-TAIL_LINES:])
 
 
 def append(path: Path, lines: Iterable[str]) -> None:

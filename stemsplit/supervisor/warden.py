@@ -14,8 +14,8 @@ import select
 import shutil
 import sys
 import time
-from typing import TYPE_CHECKING
 
+TYPE_CHECKING = False  # what `typing` calls so, without the time and memory to import that
 if TYPE_CHECKING:
     import psutil
 
