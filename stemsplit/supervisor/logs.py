@@ -33,7 +33,8 @@ if TYPE_CHECKING:
 TAIL_BYTES = 16_384
 TAIL_LINES = 40
 
-_FORMAT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
+# Begins a line of its own wherever the child is in the midst of one, as in a crash report.
+_FORMAT = "\n%(asctime)s %(levelname)s %(name)s: %(message)s"
 
 
 class AttemptLog:
@@ -102,7 +103,7 @@ class _PipeQueue:
 def tail(path: Path) -> str:
     """Give the last lines of a log, empty if there are none.
 
-    What faulthandler writes on a crash ends with a long list of modules, which is left out.
+    Left out are empty lines, and the long list of modules that faulthandler ends its report with.
     """
     try:
         with path.open("rb") as log:
@@ -111,7 +112,8 @@ def tail(path: Path) -> str:
             text = log.read().decode(errors="backslashreplace")
     except OSError:
         return ""
-    lines = [line for line in text.splitlines() if not line.startswith("Extension modules:")]
+    told = (line for line in text.splitlines() if line.strip())
+    lines = [line for line in told if not line.startswith(("Extension modules:", ", "))]
     return "\n".join(lines[-TAIL_LINES:])
 
 
