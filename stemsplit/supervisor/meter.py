@@ -33,7 +33,7 @@ _OWN_SECONDS = 5.0
 """How long the exact memory of processes that are no child's, the fork server's first of all, is
 believed while no child comes or goes. It changes little then; reading it is half of the cost."""
 
-_FAMILY_SECONDS = 1.0
+_FAMILY_SECONDS = 2.0
 """How long the list of processes is believed; looking for new ones reads all of the system's."""
 
 
