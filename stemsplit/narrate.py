@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from stemsplit.job import Attempt, Effort, Job, Outcome
     from stemsplit.library.scan import Problem
     from stemsplit.messages import Started
-    from stemsplit.supervisor.pool import Plan
+    from stemsplit.supervisor.plan import Plan
 
 
 def skipped(job: Job) -> events.TrackSkipped:

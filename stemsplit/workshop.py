@@ -23,7 +23,8 @@ from stemsplit.models.catalogue import find
 from stemsplit.supervisor import host
 from stemsplit.supervisor.budget import budget_of, choose_crew
 from stemsplit.supervisor.launch import Launcher
-from stemsplit.supervisor.pool import Plan, Pool
+from stemsplit.supervisor.plan import Plan
+from stemsplit.supervisor.pool import Pool
 from stemsplit.supervisor.prediction import Forecast
 from stemsplit.supervisor.verdict import Verdict
 from stemsplit.supervisor.work import Conclusion

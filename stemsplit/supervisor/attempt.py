@@ -8,13 +8,16 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from stemsplit.job import Attempt, Reason
+from stemsplit.job import Attempt, Outcome, Reason
 from stemsplit.messages import Finished, Warned
 from stemsplit.supervisor import admission, life, lifecycle, logs
 from stemsplit.supervisor.life import Action, Phase
 from stemsplit.supervisor.verdict import Verdict
+from stemsplit.supervisor.work import Settled
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from stemsplit.job import Effort
     from stemsplit.messages import Message, Task
     from stemsplit.supervisor.inbox import Inbox
@@ -33,6 +36,20 @@ class Request:
     attempts: list[Attempt] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
     cancelled: bool = False
+
+    def settled(self, verdict: Verdict, result: Finished | None = None) -> Settled:
+        """Come to the end of the line, with all that became of it."""
+        outcome = Outcome(
+            job=self.work.job,
+            reason=verdict.reason,
+            message=verdict.message,
+            remedy=verdict.remedy,
+            warnings=tuple(dict.fromkeys(self.warnings)),
+            stems=() if result is None else result.stems,
+            audio_seconds=0.0 if result is None else result.audio_seconds,
+            attempts=tuple(self.attempts),
+        )
+        return Settled(work=self.work, outcome=outcome)
 
 
 @dataclass(slots=True, kw_only=True, eq=False)
@@ -177,3 +194,53 @@ class RunningAttempt:
             peak_rss_bytes=self.state.peak_rss_bytes,
             log_file=None if conclusion.log_file is None else str(conclusion.log_file),
         )
+
+
+_MOST_ROUNDS = 5
+"""So many interruptions are taken while all children are ended."""
+
+
+def end_all(
+    running: list[RunningAttempt], clock: Callable[[], float], timings: life.Timings
+) -> None:
+    """End every child, politely for a moment; nothing is published any more.
+
+    Args:
+        running: the children; empty in the end.
+        clock: monotonic seconds.
+        timings: how long they may take.
+
+    Raises:
+        BaseException: what came in between, a second Ctrl-C for one, when all are ended.
+    """
+    interruption: BaseException | None = None
+    for round_number in range(_MOST_ROUNDS):
+        try:
+            if round_number == 0:
+                _ask_all_to_end(running, clock, timings)
+            while running:
+                one = running[-1]
+                if not one.dismissed:
+                    one.leash.kill()
+                    one.child.process.join(timings.close)
+                    one.leash.bury()
+                    one.dismiss()
+                one.conclude(Verdict(reason=Reason.CANCELLED))
+                running.remove(one)
+            break
+        except BaseException as error:  # noqa: BLE001 - no child is left behind for any reason
+            interruption = error
+    if interruption is not None:
+        raise interruption
+
+
+def _ask_all_to_end(
+    running: list[RunningAttempt], clock: Callable[[], float], timings: life.Timings
+) -> None:
+    for one in running:
+        if not one.dismissed:
+            one.leash.terminate()
+    deadline = clock() + timings.terminate
+    for one in running:
+        if not one.dismissed:
+            one.child.process.join(max(0.0, deadline - clock()))

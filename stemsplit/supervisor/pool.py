@@ -10,65 +10,37 @@ from __future__ import annotations
 import contextlib
 import time
 from collections import deque
-from dataclasses import dataclass, field
 from multiprocessing import Pipe
 from multiprocessing.connection import wait
 from typing import TYPE_CHECKING
 
 from stemsplit.errors import StemsplitError, UsageError
-from stemsplit.job import Outcome, Reason
+from stemsplit.job import Reason
 from stemsplit.supervisor import admission, life, lifecycle, logs, retry
-from stemsplit.supervisor.attempt import Request, RunningAttempt
+from stemsplit.supervisor.attempt import Request, RunningAttempt, end_all
 from stemsplit.supervisor.budget import no_room
 from stemsplit.supervisor.household import MAIN_GUARD
 from stemsplit.supervisor.inbox import Inbox
-from stemsplit.supervisor.life import Timings
 from stemsplit.supervisor.meter import SystemMeter
 from stemsplit.supervisor.reap import SystemLeash
-from stemsplit.supervisor.verdict import Verdict, exit_name
+from stemsplit.supervisor.retry import engine_is_broken
+from stemsplit.supervisor.verdict import Verdict
 from stemsplit.supervisor.watch import MemoryWatch
-from stemsplit.supervisor.work import Heard, Launched, Noted, Retried, Settled
+from stemsplit.supervisor.work import Heard, Launched, Noted, Retried
 from stemsplit.text import mebibytes
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterator
 
-    from stemsplit.job import Attempt, Effort, Limits
-    from stemsplit.messages import Finished
-    from stemsplit.supervisor.budget import Budget, Crew
+    from stemsplit.job import Attempt, Effort
     from stemsplit.supervisor.launch import Child, Starter
     from stemsplit.supervisor.meter import Meter
-    from stemsplit.supervisor.prediction import Forecast
+    from stemsplit.supervisor.plan import Plan
     from stemsplit.supervisor.reap import Leash
-    from stemsplit.supervisor.work import PoolEvent, Work
+    from stemsplit.supervisor.work import PoolEvent, Settled, Work
 
 
-_MOST_ROUNDS = 5
-"""So many interruptions are taken while all children are ended."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Plan:
-    """How a pool goes about its work.
-
-    Attributes:
-        crew: how many children at once, and how each begins.
-        budget: of memory.
-        limits: of time, and on retries.
-        forecast: predicts what a child takes.
-        timings: waiting times.
-    """
-
-    crew: Crew
-    budget: Budget
-    limits: Limits
-    forecast: Forecast
-    timings: Timings = field(default_factory=Timings)
-
-    def cap_bytes(self, effort: Effort) -> int:
-        """Give the cap on the memory of a child and all that it starts."""
-        cap = self.budget.per_file_bytes or self.forecast.cap_bytes(effort)
-        return min(cap, self.budget.total_bytes)
+_CANCELLED = Verdict(reason=Reason.CANCELLED, message="It was cancelled.")
 
 
 class Pool:
@@ -174,7 +146,11 @@ class Pool:
                     return
                 yield from self._turn()
         finally:
-            self._end_all()
+            try:
+                end_all(self._running, self._clock, self._plan.timings)
+            finally:
+                self._wake_reader.close()
+                self._wake_writer.close()
 
     def _wake(self) -> None:
         if not self._woken:
@@ -184,12 +160,11 @@ class Pool:
 
     def _take_orders(self) -> Iterator[Settled]:
         if self._cancelled:
-            verdict = Verdict(reason=Reason.CANCELLED, message="It was cancelled.")
             cancelled = {id(self._cancelled.popleft()) for _ in range(len(self._cancelled))}
             for one in self._running:
                 if id(one.request.work) in cancelled:
                     one.request.cancelled = True
-                    one.feed(life.Asked(now=self._clock(), verdict=verdict))
+                    one.feed(life.Asked(now=self._clock(), verdict=_CANCELLED))
             waiting = [self._waiting.popleft() for _ in range(len(self._waiting))]
             settled = [request for request in waiting if id(request.work) in cancelled]
             # What other threads have added meanwhile comes after those that were there.
@@ -197,7 +172,7 @@ class Pool:
                 request for request in reversed(waiting) if id(request.work) not in cancelled
             )
             for request in settled:
-                yield _settled(request, verdict)
+                yield request.settled(_CANCELLED)
         if self._draining:
             for one in self._running:
                 one.withdraw(self._clock())
@@ -250,14 +225,14 @@ class Pool:
             self._waiting.popleft()
             host = self._meter.host_memory()
             error = no_room(need, self._plan.budget, host, self._plan.timings.patience)
-            yield _settled(request, Verdict.of(error))
+            yield request.settled(Verdict.of(error))
 
     def _launch(self, request: Request) -> PoolEvent:
         number = len(request.attempts) + 1
         try:
             task = request.work.begin(number, request.effort)
         except StemsplitError as error:
-            return _settled(request, Verdict.of(error))
+            return request.settled(Verdict.of(error))
         rules = self._rules(request.effort)
         oom_kills, generation = self._meter.oom_kills(), self._starter.generation()
         try:
@@ -402,82 +377,21 @@ class Pool:
                 seconds=attempt.seconds,
             )
             self._deaths_in_a_row = 0
-            return _settled(request, verdict, one.result)
+            return request.settled(verdict, one.result)
         if request.cancelled:
-            return _settled(request, Verdict(reason=Reason.CANCELLED, message="It was cancelled."))
+            return request.settled(_CANCELLED)
         self._deaths_in_a_row = retry.deaths_in_a_row(
             self._deaths_in_a_row, died_at_start=one.state.died_at_start, reason=reason
         )
         if self._deaths_in_a_row >= retry.DEATHS_AT_START:
-            return _settled(request, _broken(attempt.exit_code or 0))
+            return request.settled(engine_is_broken(attempt.exit_code or 0))
         earlier = [before.reason for before in request.attempts[:-1]]
         effort = retry.next_effort(request.effort, reason, earlier, self._plan.limits.retries)
         if effort is None:
-            return _settled(request, verdict)
+            return request.settled(verdict)
         request.effort = effort
         if reason is Reason.EVICTED:
             self._waiting.appendleft(request)
         else:
             self._waiting.append(request)
         return Retried(work=request.work, attempt=attempt, effort=effort)
-
-    def _end_all(self) -> None:
-        """End every child, politely for a moment; nothing is published any more.
-
-        Raises:
-            BaseException: what came in between, a second Ctrl-C for one, when all are ended.
-        """
-        interruption: BaseException | None = None
-        for round_number in range(_MOST_ROUNDS):
-            try:
-                if round_number == 0:
-                    self._ask_all_to_end()
-                while self._running:
-                    one = self._running[-1]
-                    if not one.dismissed:
-                        one.leash.kill()
-                        one.child.process.join(self._plan.timings.close)
-                        one.leash.bury()
-                        one.dismiss()
-                    one.conclude(Verdict(reason=Reason.CANCELLED))
-                    self._running.remove(one)
-                break
-            except BaseException as error:  # noqa: BLE001 - no child is left behind for any reason
-                interruption = error
-        self._wake_reader.close()
-        self._wake_writer.close()
-        if interruption is not None:
-            raise interruption
-
-    def _ask_all_to_end(self) -> None:
-        for one in self._running:
-            if not one.dismissed:
-                one.leash.terminate()
-        deadline = self._clock() + self._plan.timings.terminate
-        for one in self._running:
-            if not one.dismissed:
-                one.child.process.join(max(0.0, deadline - self._clock()))
-
-
-def _settled(request: Request, verdict: Verdict, result: Finished | None = None) -> Settled:
-    outcome = Outcome(
-        job=request.work.job,
-        reason=verdict.reason,
-        message=verdict.message,
-        remedy=verdict.remedy,
-        warnings=tuple(dict.fromkeys(request.warnings)),
-        stems=() if result is None else result.stems,
-        audio_seconds=0.0 if result is None else result.audio_seconds,
-        attempts=tuple(request.attempts),
-    )
-    return Settled(work=request.work, outcome=outcome)
-
-
-def _broken(exit_code: int) -> Verdict:
-    return Verdict(
-        reason=Reason.ENGINE_UNAVAILABLE,
-        message=f"{retry.DEATHS_AT_START} children in a row died while they started, the last by "
-        f"{exit_name(exit_code)}.",
-        remedy="The engine or its model is broken: look into the log, run `stemsplit models "
-        "verify`, or reinstall stemsplit in a fresh virtual environment.",
-    )

@@ -10,6 +10,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from stemsplit.job import Effort, Reason
+from stemsplit.supervisor.verdict import Verdict, exit_name
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -81,3 +82,14 @@ def deaths_in_a_row(before: int, *, died_at_start: bool, reason: Reason) -> int:
     if not died_at_start:
         return 0
     return before + 1 if reason in FALLS | {Reason.STALLED} else before
+
+
+def engine_is_broken(exit_code: int) -> Verdict:
+    """Say that children die at start, the last of them with `exit_code`."""
+    return Verdict(
+        reason=Reason.ENGINE_UNAVAILABLE,
+        message=f"{DEATHS_AT_START} children in a row died while they started, the last by "
+        f"{exit_name(exit_code)}.",
+        remedy="The engine or its model is broken: look into the log, run `stemsplit models "
+        "verify`, or reinstall stemsplit in a fresh virtual environment.",
+    )

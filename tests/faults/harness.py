@@ -19,7 +19,8 @@ from stemsplit.messages import Task
 from stemsplit.supervisor.budget import Budget, Crew
 from stemsplit.supervisor.launch import Launcher
 from stemsplit.supervisor.life import Timings
-from stemsplit.supervisor.pool import Plan, Pool
+from stemsplit.supervisor.plan import Plan
+from stemsplit.supervisor.pool import Pool
 from stemsplit.supervisor.prediction import Forecast
 from stemsplit.supervisor.work import Conclusion, Heard, Settled
 

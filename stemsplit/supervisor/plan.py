@@ -1,0 +1,37 @@
+"""Runs in the supervisor. How a pool goes about its work, decided before it begins. Pure."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from stemsplit.supervisor.life import Timings
+
+if TYPE_CHECKING:
+    from stemsplit.job import Effort, Limits
+    from stemsplit.supervisor.budget import Budget, Crew
+    from stemsplit.supervisor.prediction import Forecast
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """How a pool goes about its work.
+
+    Attributes:
+        crew: how many children at once, and how each begins.
+        budget: of memory.
+        limits: of time, and on retries.
+        forecast: predicts what a child takes.
+        timings: waiting times.
+    """
+
+    crew: Crew
+    budget: Budget
+    limits: Limits
+    forecast: Forecast
+    timings: Timings = field(default_factory=Timings)
+
+    def cap_bytes(self, effort: Effort) -> int:
+        """Give the cap on the memory of a child and all that it starts."""
+        cap = self.budget.per_file_bytes or self.forecast.cap_bytes(effort)
+        return min(cap, self.budget.total_bytes)
