@@ -98,6 +98,8 @@ class TrackWork:
     def begin(self, number: int, effort: Effort) -> Task:
         """Make an empty work folder; raises `UnwritableError`, `DiskFullError`."""
         work = make_work_folder(self._job.destination_path)
+        # For the warden, who removes it if this process cannot.
+        self._note(work).write_bytes(os.fsencode(work))
         return Task(
             job=self._job,
             settings=self._settings,
@@ -116,7 +118,11 @@ class TrackWork:
             except StemsplitError as error:
                 verdict = Verdict.of(error)
         discard(task.work_path)
+        self._note(task.work_path).unlink(missing_ok=True)
         return Conclusion(verdict=verdict, log_file=self._keep_log(task, verdict))
+
+    def _note(self, work: Path) -> Path:
+        return self._scratch / f"{work.name}.unfinished"
 
     def _keep_log(self, task: Task, verdict: Verdict) -> Path | None:
         log = task.log_path

@@ -448,3 +448,22 @@ def test_a_child_that_is_killed_is_tried_again(long_tracks: list[str], tmp_path:
     assert retried["exit_code"] == -9
     (done,) = [event for event in events if event["type"] == "track_done"]
     assert done["attempts"] == 2
+
+
+def test_a_command_that_is_killed_leaves_no_unfinished_work(
+    long_tracks: list[str], tmp_path: Path
+) -> None:
+    """After SIGKILL nothing of it can clean up; the warden does, within two seconds."""
+    with _at_work(tmp_path, *long_tracks) as running:
+        running.kill()
+        running.wait()
+        deadline = time.monotonic() + 2
+        while list((tmp_path / "out").iterdir()):
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+    assert stem_files(tmp_path) == []
+
+
+def stem_files(folder: Path) -> list[Path]:
+    """List the stems below a folder."""
+    return [path for path in folder.rglob("*") if path.name in STEMS]
