@@ -22,9 +22,9 @@ _MEBIBYTE = 2**20
 GROWTH_BYTES_A_SECOND = 1024 * _MEBIBYTE
 """How quickly a tree is thought to be able to grow: a page at a time, written to once."""
 
-_NOTEWORTHY_BYTES = 48 * _MEBIBYTE
+_NOTEWORTHY_BYTES = 96 * _MEBIBYTE
 _EXACT_SECONDS = 5.0
-_EXACT_SECONDS_NEAR = 2.0
+_EXACT_SECONDS_NEAR = 3.0
 _NEAR_BYTES = 512 * _MEBIBYTE
 
 

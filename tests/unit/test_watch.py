@@ -74,13 +74,13 @@ def test_growth_is_looked_at() -> None:
 
 
 def test_near_a_cap_looks_come_quickly() -> None:
-    """100 MiB below it the next look is a tenth of a second away, and exact every other second."""
+    """100 MiB below it the next look is a tenth of a second away, and exact every three seconds."""
     meter = PlainMeter(pss=400 * MIB, rss=600 * MIB)
     watch = _watch(meter, total_cap=500 * MIB)
     watch.look(0.0, CAPS)
     assert 0.05 <= watch.seconds_left(0.0) < 0.11
     assert not watch.look(0.1, CAPS).exact
-    assert watch.look(2.0, CAPS).exact
+    assert watch.look(3.0, CAPS).exact
 
 
 def test_a_machine_that_runs_low_is_looked_at_quickly() -> None:
