@@ -22,7 +22,8 @@ _MEBIBYTE = 2**20
 GROWTH_BYTES_A_SECOND = 1024 * _MEBIBYTE
 """How quickly a tree is thought to be able to grow: a page at a time, written to once."""
 
-_NOTEWORTHY_BYTES = 96 * _MEBIBYTE
+_MUCH_BYTES = 128 * _MEBIBYTE
+_LITTLE_BYTES = 4 * _MEBIBYTE
 _EXACT_SECONDS = 5.0
 _EXACT_SECONDS_NEAR = 3.0
 _NEAR_BYTES = 512 * _MEBIBYTE
@@ -68,7 +69,8 @@ class MemoryWatch:
         self._low = low_bytes
         self._next = 0.0
         self._exact: Look | None = None
-        self._highest: dict[int, int] = {}  # RSS of each tree at its first and any exact look
+        self._highest: dict[int, int] = {}  # RSS of each tree at any exact look
+        self._previous: dict[int, int] = {}  # and at the last look
         self.peak_bytes: int | None = None
 
     def seconds_left(self, now: float) -> float:
@@ -93,6 +95,7 @@ class MemoryWatch:
         look = Look(sample=sample, exact=exact, at=now, available_bytes=available)
         if exact:
             self._exact = look
+            self._previous = {root: tree.rss_bytes for root, tree in sample.trees.items()}
             self._highest = {
                 root: max(tree.rss_bytes, self._highest.get(root, 0))
                 for root, tree in sample.trees.items()
@@ -122,15 +125,16 @@ class MemoryWatch:
 
     def _wants_exact(self, sample: Sample, caps: Mapping[int, int]) -> bool:
         """Tell whether a cheap look shows what must be known better."""
-        last = self._exact
-        return (
-            last is None
-            or self._headroom(sample, caps) <= 0
-            or any(
-                tree.rss_bytes > self._highest.setdefault(root, tree.rss_bytes) + _NOTEWORTHY_BYTES
-                for root, tree in sample.trees.items()
-            )
-        )
+        if self._exact is None or self._headroom(sample, caps) <= 0:
+            return True
+        return any(self._has_grown(root, tree.rss_bytes) for root, tree in sample.trees.items())
+
+    def _has_grown(self, root: int, rss_bytes: int) -> bool:
+        """Tell a tree that has grown and come to rest, or has grown by much."""
+        growth = rss_bytes - self._highest.get(root, 0)
+        moved = abs(rss_bytes - self._previous.get(root, 0))
+        self._previous[root] = rss_bytes
+        return growth > _MUCH_BYTES or (growth > _LITTLE_BYTES and moved < _LITTLE_BYTES)
 
     def _headroom(self, sample: Sample, caps: Mapping[int, int]) -> int:
         """Bound what may still be taken before a cap is met."""

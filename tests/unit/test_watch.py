@@ -61,16 +61,19 @@ def test_far_from_every_cap_exact_looks_are_rare() -> None:
     assert watch.seconds_left(12.0) == 0.5
 
 
-def test_growth_is_looked_at() -> None:
-    """RSS that rises by more than a little may be a new peak."""
+def test_growth_is_looked_at_when_it_comes_to_rest() -> None:
+    """RSS that rises may be a new peak: by much at once, by little when it rises no more."""
     meter = PlainMeter()
     watch = _watch(meter)
     watch.look(0.0, CAPS)
-    meter.rss, meter.pss = 700 * MIB, 500 * MIB
+    meter.rss, meter.pss = 740 * MIB, 540 * MIB
     assert watch.look(0.5, CAPS).exact
-    assert watch.peak_bytes == 500 * MIB
-    meter.rss += 40 * MIB
+    assert watch.peak_bytes == 540 * MIB
+    meter.rss, meter.pss = 780 * MIB, 580 * MIB
     assert not watch.look(1.0, CAPS).exact
+    assert watch.look(1.5, CAPS).exact
+    assert watch.peak_bytes == 580 * MIB
+    assert not watch.look(2.0, CAPS).exact
 
 
 def test_near_a_cap_looks_come_quickly() -> None:
