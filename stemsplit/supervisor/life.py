@@ -42,7 +42,6 @@ class Timings:
         settle: from one eviction to the next.
         recover: from an eviction, or one more worker, to one more worker.
         patience: how long a batch that runs nothing waits for other programs to free memory.
-        server: how long a fork server may take over its imports.
     """
 
     poll: float = 0.5
@@ -55,7 +54,6 @@ class Timings:
     settle: float = 5.0
     recover: float = 60.0
     patience: float = 600.0
-    server: float = 120.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
