@@ -77,7 +77,10 @@ def _measure(launcher: Launcher, model: str, weights: Path, effort: Effort, fold
     work = folder / "work"
     work.mkdir()
     task = Task(
-        job=Job.of(folder / "song.wav", folder / "out", find(model).stems),
+        job=Job.of(
+            folder / "song.wav",
+            {stem: folder / "out" / f"{stem}.wav" for stem in find(model).stems},
+        ),
         settings=Settings(model=model),
         effort=effort,
         model_folder=os.fsencode(weights),

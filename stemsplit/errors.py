@@ -15,6 +15,8 @@ class ExitCode(IntEnum):
     ERROR = 1
     USAGE = 2
     SOME_FAILED = 3
+    TIME_IS_UP = 10
+    LOCKED = 11
     INTERRUPTED = 130
     TERMINATED = 143
 

@@ -66,11 +66,70 @@ class Note(_Event, frozen=True, kw_only=True, tag="note"):
     text: str
 
 
-class TrackSkipped(_Event, frozen=True, kw_only=True, tag="track_skipped"):
-    """All stems of a track are there already."""
+class TrackPlanned(_Event, frozen=True, kw_only=True, tag="track_planned"):
+    """What would become of a track; only where a plan is all that was asked for.
+
+    Attributes:
+        source: the audio file.
+        destination: the folder of its stems.
+        action: `separate`, `leave` (done), `leave_failed` or `refuse`.
+        why: in words.
+        audio_seconds: duration that the header declares; null where it does not say.
+        predicted_seconds: of its child; null where it is not separated.
+        predicted_bytes: of its stems together; null likewise.
+    """
 
     source: str
     destination: str
+    action: str
+    why: str
+    audio_seconds: float | None
+    predicted_seconds: float | None
+    predicted_bytes: int | None
+
+
+class PlanMade(_Event, frozen=True, kw_only=True, tag="plan_made"):
+    """What a batch would do in all; the last event where a plan is all that was asked for.
+
+    Attributes:
+        separate, leave, leave_failed, refuse: how many tracks become which.
+        problems: inputs that lead to no track.
+        audio_seconds: to be separated, guessed where a file does not say.
+        predicted_seconds: of the batch.
+        predicted_bytes: of all stems to be written.
+        free_bytes: on the disk of the output folder.
+        predicted_memory_bytes: of all processes together.
+        max_ram_bytes: the budget.
+        jobs: how many children would work at once.
+        threads: of each.
+        ends_in_time: how many of the tracks are predicted to end before the deadline; null where
+            there is none.
+        exit_code: what the command will return.
+    """
+
+    separate: int
+    leave: int
+    leave_failed: int
+    refuse: int
+    problems: int
+    audio_seconds: float
+    predicted_seconds: float
+    predicted_bytes: int
+    free_bytes: int
+    predicted_memory_bytes: int
+    max_ram_bytes: int
+    jobs: int
+    threads: int
+    ends_in_time: int | None
+    exit_code: int
+
+
+class TrackSkipped(_Event, frozen=True, kw_only=True, tag="track_skipped"):
+    """A track is done already; `why` says how that is known."""
+
+    source: str
+    destination: str
+    why: str = ""
 
 
 class TrackStarted(_Event, frozen=True, kw_only=True, tag="track_started"):
@@ -182,6 +241,7 @@ class TrackFailed(_Event, frozen=True, kw_only=True, tag="track_failed"):
         story: what happened in the last attempt, line by line.
         log_tail: the last lines of the child's log.
         log_file: where the log is kept; null if it is not.
+        earlier: whether that was in an earlier run, and it was left alone in this one.
     """
 
     source: str
@@ -195,6 +255,15 @@ class TrackFailed(_Event, frozen=True, kw_only=True, tag="track_failed"):
     story: tuple[str, ...] = ()
     log_tail: str = ""
     log_file: str | None = None
+    earlier: bool = False
+
+
+class Failure(msgspec.Struct, frozen=True, kw_only=True):
+    """A line of the summary: what failed, and why."""
+
+    source: str
+    reason: str
+    message: str
 
 
 class BatchDone(_Event, frozen=True, kw_only=True, tag="batch_done"):
@@ -203,12 +272,16 @@ class BatchDone(_Event, frozen=True, kw_only=True, tag="batch_done"):
     Attributes:
         done: tracks separated now.
         skipped: tracks that were done already.
-        failed: tracks and inputs that failed.
-        not_started: tracks left out because the batch was stopped.
+        failed: tracks and inputs that failed, now or earlier.
+        not_started: tracks left out because the batch was stopped, or because they would not have
+            ended in time.
+        late: those of them that would not have ended in time.
         seconds: wall time of the batch.
         audio_seconds: audio separated now.
         peak_memory_bytes: the largest memory of all processes together, the supervisor and the
             fork server included; null if unknown.
+        times_real_time: audio separated a second.
+        failures: one entry for each failure.
         exit_code: what the command will return.
     """
 
@@ -216,9 +289,12 @@ class BatchDone(_Event, frozen=True, kw_only=True, tag="batch_done"):
     skipped: int
     failed: int
     not_started: int
+    late: int = 0
     seconds: float
     audio_seconds: float
     peak_memory_bytes: int | None
+    times_real_time: float | None = None
+    failures: tuple[Failure, ...] = ()
     exit_code: int
 
 
@@ -226,6 +302,8 @@ Event = (
     BatchStarted
     | PoolStarted
     | Note
+    | TrackPlanned
+    | PlanMade
     | TrackSkipped
     | TrackStarted
     | TrackProgress

@@ -19,19 +19,23 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
 from stemsplit.errors import ExitCode, StemsplitError, UsageError
-from stemsplit.job import Job, Limits, Reason, Settings
-from stemsplit.library.plan import existing_stems, folder_name
+from stemsplit.job import Limits, Reason, Settings
+from stemsplit.library.naming import DEFAULT_NAME, Template, same_place
+from stemsplit.library.plan import Namer
+from stemsplit.library.probe import Tags
+from stemsplit.library.scan import Track
 from stemsplit.models.fetch import ensure
 from stemsplit.supervisor.household import refuse_inside_a_child
+from stemsplit.supervisor.launch import usable_start_method
 from stemsplit.supervisor.work import Heard, Launched, Settled
 from stemsplit.text import quoted
-from stemsplit.workshop import TrackWork, Workshop, checked
+from stemsplit.workshop import TrackWork, Workshop, checked, make_plan
 
 if TYPE_CHECKING:
     import os
     from collections.abc import Callable
 
-    from stemsplit.job import Outcome
+    from stemsplit.job import Job, Outcome
     from stemsplit.messages import Message
     from stemsplit.supervisor.launch import StartMethod
     from stemsplit.supervisor.pool import Pool
@@ -148,6 +152,7 @@ class StemPool:
         refuse_inside_a_child()
         self._settings = settings or Settings()
         self._model = checked(self._settings, jobs=jobs)
+        self._template = Template.parse(DEFAULT_NAME)
         self._jobs = jobs
         self._limits = limits or Limits.parse(
             max_ram=max_ram,
@@ -191,8 +196,15 @@ class StemPool:
             RuntimeError: if the pool was shut down.
         """
         path, folder = Path(source), Path(output).absolute()
-        job = Job.of(path, folder / folder_name(path), self._model.stems)
-        if not self._overwrite and existing_stems(job, self._settings.format):
+        namer = Namer(
+            output=folder,
+            template=self._template,
+            model=self._model.name,
+            stems=self._model.stems,
+            ext=self._settings.format,
+        )
+        job = namer.job(Track(path=path, folder=Path()), Tags())
+        if not self._overwrite and any(file.exists() for file in job.paths.values()):
             raise UsageError(
                 f"{quoted(job.destination)} holds stems already.",
                 "Name another folder, or make the pool with overwrite=True.",
@@ -202,7 +214,7 @@ class StemPool:
                 raise RuntimeError("a track was submitted to a pool that was shut down")
             if self._broken is not None:
                 raise self._broken
-            place = str(job.destination_path).casefold()
+            place = same_place(job.destination_path)
             if place in self._destinations:
                 raise UsageError(
                     f"Another track of this pool is written to {quoted(job.destination)}.",
@@ -257,13 +269,19 @@ class StemPool:
 
     def _run(self) -> None:
         try:
-            workshop = Workshop(
+            start_method = usable_start_method(self._start_method)
+            plan = make_plan(
                 self._settings,
                 self._limits,
                 jobs=self._jobs,
                 tracks=None,
+                preloaded=start_method == "forkserver",
+            )
+            workshop = Workshop(
+                self._settings,
+                plan,
                 model_folder=ensure(self._model.weights),
-                start_method=self._start_method,
+                start_method=start_method,
             )
             with workshop, contextlib.closing(workshop.pool.run()) as happenings:
                 self._open(workshop)
@@ -302,7 +320,7 @@ class StemPool:
         with self._lock:
             work = self._work_of.pop(future)
             del self._futures[id(work)]
-            self._destinations.discard(str(outcome.job.destination_path).casefold())
+            self._destinations.discard(same_place(outcome.job.destination_path))
         if not future.begin():
             return
         if outcome.reason is Reason.DONE:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 from enum import StrEnum
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import msgspec
 
@@ -24,6 +24,9 @@ from stemsplit.errors import (
 )
 from stemsplit.units import Amount, TimeLimit, parse_duration, parse_size, parse_time_limit
 
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
 MODEL_SAMPLE_RATE = 44_100
 """The one sample rate that Spleeter's models were trained at, in Hz; stems have it too."""
 
@@ -32,6 +35,15 @@ STEREO = 2
 
 StemFormat = Literal["wav", "flac"]
 BitDepth = Literal["16", "24", "32f"]
+
+Order = Literal["given", "path", "shortest", "newest"]
+OnBattery = Literal["run", "pause"]
+
+MOST_FRAMES_A_BYTE = 1000
+"""More than any codec packs into a byte, digital silence apart."""
+
+BYTES_A_SAMPLE = {"16": 2, "24": 3, "32f": 4}
+"""Of uncompressed stems, by bit depth."""
 
 
 class Reason(StrEnum):
@@ -85,6 +97,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         bit_depth: bits a sample; `32f` is 32-bit floating point and goes with `wav` alone.
         threads: how many threads the network may use in one child, at least 1; None shares the
             processors among the children that run at once. A retry may use fewer.
+        tags: whether the stems get the tags and the cover of the source.
         engine: `module:function` that builds the engine inside the child.
     """
 
@@ -92,7 +105,12 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     format: StemFormat = "wav"
     bit_depth: BitDepth = "24"
     threads: int | None = None
+    tags: bool = True
     engine: str = "stemsplit.child.engines.tensorflow:load"
+
+
+LEAST_PRIORITY = 19
+"""The nicest that a process can be (nice(1))."""
 
 
 class Limits(msgspec.Struct, frozen=True, kw_only=True):
@@ -109,6 +127,7 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
         stall_seconds: the longest that a child may go without progress, more than 0. A third of
             it is how long it may use neither processor nor disk.
         retries: how often a track is tried again for each kind of failure, 0 or more.
+        nice: how much the children give way to other programs, from 0 to 19 (nice(1)).
     """
 
     max_ram: Amount | None = None
@@ -117,6 +136,7 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
     timeout: TimeLimit | None = None
     stall_seconds: float = 120.0
     retries: int = 2
+    nice: int = 0
 
     @classmethod
     def parse(
@@ -128,6 +148,7 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
         timeout: str | float | None = None,
         stall_timeout: str | float | None = None,
         retries: int = 2,
+        nice: int = 0,
     ) -> Limits:
         """Read limits as a person writes them: `4GiB`, `60%`, `90s`, `4x`.
 
@@ -138,12 +159,15 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
             timeout: a duration, or a multiple of the expected time.
             stall_timeout: a duration.
             retries: 0 or more.
+            nice: 0 to 19.
 
         Raises:
             UsageError: with the value and what to write instead.
         """
         if retries < 0:
             raise UsageError(f"retries must be 0 or more, not {retries}.")
+        if not 0 <= nice <= LEAST_PRIORITY:
+            raise UsageError(f"nice must be 0 to {LEAST_PRIORITY}, not {nice}.")
 
         def size(text: str | float | None, what: str) -> Amount | None:
             return None if text is None else parse_size(text, what)
@@ -157,6 +181,7 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
                 120.0 if stall_timeout is None else parse_duration(stall_timeout, "stall-timeout")
             ),
             retries=retries,
+            nice=nice,
         )
 
 
@@ -182,24 +207,45 @@ class Effort(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Job(msgspec.Struct, frozen=True, kw_only=True):
-    """One track with the place of its stems.
+    """One track with the places of its stems.
 
     Paths are kept as the bytes the file system has, because a name need not be valid UTF-8.
 
     Attributes:
         source: the audio file.
-        destination: the folder that will hold one file a stem.
+        destination: the innermost folder that will hold all of the stems.
         stems: the stems to expect, in the model's order.
+        files: the file of each stem, below `destination`.
     """
 
     source: bytes
     destination: bytes
     stems: tuple[str, ...]
+    files: tuple[bytes, ...]
 
     @classmethod
-    def of(cls, source: Path, destination: Path, stems: tuple[str, ...]) -> Job:
-        """Build a job from ordinary paths."""
-        return cls(source=os.fsencode(source), destination=os.fsencode(destination), stems=stems)
+    def of(cls, source: Path, files: Mapping[str, Path]) -> Job:
+        """Build a job from ordinary paths.
+
+        Args:
+            source: the audio file.
+            files: where each stem will be, in the model's order.
+        """
+        paths = [os.fsencode(path) for path in files.values()]
+        destination = os.path.commonpath([os.path.dirname(path) for path in paths])  # noqa: PTH120 - bytes
+        return cls(
+            source=os.fsencode(source),
+            destination=destination,
+            stems=tuple(files),
+            files=tuple(os.path.relpath(path, destination) for path in paths),
+        )
+
+    @property
+    def paths(self) -> dict[str, Path]:
+        """Where each stem will be."""
+        folder = self.destination_path
+        names = (os.fsdecode(name) for name in self.files)
+        return {stem: folder / name for stem, name in zip(self.stems, names, strict=True)}
 
     @property
     def source_path(self) -> Path:
@@ -241,7 +287,7 @@ class StemFile(msgspec.Struct, frozen=True, kw_only=True):
 
     Attributes:
         stem: `vocals`, `drums`, ...
-        file_name: its file, inside the track's folder.
+        file_name: its file in the child's work folder; `Job.paths` tells where it is published.
         frames: samples a channel at `MODEL_SAMPLE_RATE`.
         peak: the largest absolute sample before it was written, 1.0 being full scale.
         clipped_samples: how many samples were beyond full scale and were clamped to it.
@@ -270,6 +316,8 @@ class Attempt(msgspec.Struct, frozen=True, kw_only=True):
         exit_code: the child's, negative for a signal; None where no child ran.
         peak_pss_bytes: the largest sampled memory of the child and of all that it started, each
             page divided by the number of processes that share it; None if never read.
+        private_bytes: the largest sampled memory that the child shared with no other process;
+            None if never read.
         peak_rss_bytes: the largest memory of the child itself with all shared pages, since its
             own start, as the kernel counted it; None where the child could not say.
         log_file: holds what it printed and logged; None where it is not kept.
@@ -286,6 +334,7 @@ class Attempt(msgspec.Struct, frozen=True, kw_only=True):
     seconds: float = 0.0
     exit_code: int | None = None
     peak_pss_bytes: int | None = None
+    private_bytes: int | None = None
     peak_rss_bytes: int | None = None
     log_file: str | None = None
 

@@ -27,6 +27,7 @@ class Task(msgspec.Struct, frozen=True, kw_only=True):
         model_folder: the verified folder of the model's weights.
         work_folder: an empty folder beside the destination; the child writes only there.
         log_file: takes what the child and its libraries print.
+        nice: how much the child gives way to other programs, 0 to 19.
     """
 
     job: Job
@@ -35,6 +36,7 @@ class Task(msgspec.Struct, frozen=True, kw_only=True):
     model_folder: bytes
     work_folder: bytes
     log_file: bytes
+    nice: int = 0
 
     @property
     def model_path(self) -> Path:

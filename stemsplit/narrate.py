@@ -11,15 +11,50 @@ from stemsplit.job import Reason
 from stemsplit.text import printable
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from stemsplit.brief import Brief
     from stemsplit.job import Attempt, Effort, Job, Outcome
+    from stemsplit.library.plan import Decision
     from stemsplit.library.scan import Problem
     from stemsplit.messages import Started
     from stemsplit.supervisor.plan import Plan
 
+    Listener = Callable[[events.Event], None]
 
-def skipped(job: Job) -> events.TrackSkipped:
-    """All stems of a track are there already."""
-    return events.TrackSkipped(source=printable(job.source), destination=printable(job.destination))
+
+def batch_started(brief: Brief, tracks: int) -> events.BatchStarted:
+    """The plan is made."""
+    return events.BatchStarted(
+        version=brief.version,
+        tracks=tracks,
+        model=brief.model.name,
+        output=printable(brief.state.output),
+    )
+
+
+def duplicates(count: int) -> events.Note:
+    """Some files were met again."""
+    files = "1 file was" if count == 1 else f"{count} files were"
+    return events.Note(text=f"{files} named more than once; each is separated once")
+
+
+def skipped(job: Job, why: str) -> events.TrackSkipped:
+    """A track is done already."""
+    return events.TrackSkipped(
+        source=printable(job.source), destination=printable(job.destination), why=why
+    )
+
+
+def failed_earlier(job: Job, decision: Decision) -> events.TrackFailed:
+    """A track has failed in an earlier run, and is left alone."""
+    return events.TrackFailed(
+        source=printable(job.source),
+        reason=decision.reason or Reason.CRASHED,
+        message=decision.why,
+        remedy=decision.remedy,
+        earlier=True,
+    )
 
 
 def pool_started(plan: Plan) -> events.PoolStarted:
@@ -84,7 +119,7 @@ def ended(outcome: Outcome) -> events.TrackDone | events.TrackFailed:
             stems=tuple(
                 events.Stem(
                     stem=stem.stem,
-                    path=printable(job.destination_path / stem.file_name),
+                    path=printable(job.paths[stem.stem]),
                     frames=stem.frames,
                     peak=stem.peak,
                     clipped_samples=stem.clipped_samples,

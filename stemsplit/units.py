@@ -12,6 +12,8 @@ import msgspec
 
 from stemsplit.errors import UsageError
 
+_CLOCK = re.compile(r"(?P<hour>\d{1,2}):(?P<minute>\d{2})")
+_HOURS_A_DAY, _MINUTES_AN_HOUR = 24, 60
 _POWERS = {"": 0, "k": 1, "m": 2, "g": 3, "t": 4}
 _SIZE = re.compile(r"(?P<number>\d+(?:\.\d+)?)\s*(?P<prefix>[kmgt]?)(?P<unit>ib|b|)", re.IGNORECASE)
 _PERCENTAGE = re.compile(r"(?P<number>\d+(?:\.\d+)?)\s*%")
@@ -110,6 +112,23 @@ def parse_time_limit(text: str | float, what: str) -> TimeLimit:
             "Write a duration such as 20m, or a multiple of the expected time such as 4x.",
         )
     return TimeLimit(seconds=seconds)
+
+
+def parse_clock_time(text: str, what: str) -> tuple[int, int]:
+    """Read a time of the day, `07:00` or `23:30`.
+
+    Returns:
+        the hour, 0 to 23, and the minute.
+
+    Raises:
+        UsageError: if it is none.
+    """
+    found = _CLOCK.fullmatch(text.strip())
+    if found is not None:
+        hour, minute = int(found["hour"]), int(found["minute"])
+        if hour < _HOURS_A_DAY and minute < _MINUTES_AN_HOUR:
+            return hour, minute
+    raise UsageError(f"{what} cannot be “{text}”.", "Write a time of the day such as 07:00.")
 
 
 def _power(prefix: str) -> int:

@@ -11,13 +11,14 @@ import os
 import re
 import shutil
 import zlib
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Protocol, Self
 
 import msgspec
 
 from stemsplit.errors import StemsplitError, UsageError
-from stemsplit.job import Job, Limits, Reason, Settings
-from stemsplit.library.publish import discard, make_work_folder, publish
+from stemsplit.job import Effort, Job, Limits, Reason, Settings
+from stemsplit.library.publish import discard, make_work_folder, name_work_folder, publish
+from stemsplit.library.state import State
 from stemsplit.messages import Task
 from stemsplit.models.catalogue import find
 from stemsplit.supervisor import host
@@ -27,18 +28,17 @@ from stemsplit.supervisor.plan import Plan
 from stemsplit.supervisor.pool import Pool
 from stemsplit.supervisor.prediction import Forecast
 from stemsplit.supervisor.verdict import Verdict
-from stemsplit.supervisor.work import Conclusion
+from stemsplit.supervisor.work import Conclusion, always_open
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
     from pathlib import Path
 
-    from stemsplit.job import Effort
+    from stemsplit.library.journal import Past
     from stemsplit.messages import Finished
     from stemsplit.models.catalogue import Model
     from stemsplit.supervisor.launch import StartMethod
-
-STATE_FOLDER = ".stemsplit"
-"""What stemsplit keeps in an output folder besides stems."""
+    from stemsplit.supervisor.work import Gate
 
 _TELLING = frozenset(Reason) - {
     Reason.DONE,
@@ -69,41 +69,97 @@ def checked(settings: Settings, *, jobs: int | None) -> Model:
     return find(settings.model)
 
 
+class Ledger(Protocol):
+    """Is told of each step that a crash must not make forgotten, before it is taken."""
+
+    def attempt_begins(
+        self, job: Job, settings: Settings, effort: Effort, number: int, work: Path
+    ) -> None:
+        """A work folder will be made and a child started; raises `StemsplitError` to forbid it."""
+
+    def publishing(self, job: Job, moves: Mapping[str, Path], work: Path) -> bool:
+        """The files of a work folder will be shown; raises `StemsplitError` to forbid it.
+
+        Returns:
+            whether that will be completed if this process dies in the midst of it.
+        """
+
+
+class NoLedger:
+    """Keeps no account."""
+
+    def attempt_begins(
+        self, job: Job, settings: Settings, effort: Effort, number: int, work: Path
+    ) -> None:
+        """Do nothing."""
+
+    def publishing(self, job: Job, moves: Mapping[str, Path], work: Path) -> bool:
+        """Do nothing."""
+        del job, moves, work
+        return False
+
+
 class TrackWork:
     """One track's files through its attempts; see `stemsplit.supervisor.pool.Work`."""
 
     def __init__(
-        self, job: Job, settings: Settings, *, model_folder: Path, scratch: Path, output: Path
+        self,
+        job: Job,
+        settings: Settings,
+        *,
+        nice: int,
+        model_folder: Path,
+        scratch: Path,
+        output: Path,
+        ledger: Ledger,
     ) -> None:
         """Keep the places; nothing is made yet.
 
         Args:
             job: what is wanted.
             settings: how.
+            nice: how much its children give way to other programs.
             model_folder: the verified weights.
             scratch: takes logs while they are written; removed with the pool.
-            output: keeps the logs of failures.
+            output: the folder for all stems; keeps the logs of failures.
+            ledger: is told of each step.
         """
         self._job = job
         self._settings = settings
+        self._nice = nice
         self._model_folder = model_folder
         self._scratch = scratch
         self._output = output
+        self._ledger = ledger
+        self._work_folder: Path | None = None
 
     @property
     def job(self) -> Job:
         """What is wanted."""
         return self._job
 
+    def written_bytes(self) -> int:
+        """Count what its present child has written so far."""
+        if self._work_folder is None:
+            return 0
+        try:
+            return sum(file.stat().st_size for file in self._work_folder.iterdir())
+        except OSError:
+            return 0
+
     def begin(self, number: int, effort: Effort) -> Task:
         """Make an empty work folder; raises `UnwritableError`, `DiskFullError`."""
-        work = make_work_folder(self._job.destination_path)
+        work = name_work_folder(self._job.destination_path, self._output)
+        self._ledger.attempt_begins(self._job, self._settings, effort, number, work)
         # For the warden, who removes it if this process cannot.
         self._note(work).write_bytes(os.fsencode(work))
+        make_work_folder(work)
+        self._work_folder = work
         return Task(
             job=self._job,
             settings=self._settings,
             effort=effort,
+            nice=self._nice,
             model_folder=os.fsencode(self._model_folder),
             work_folder=os.fsencode(work),
             log_file=os.fsencode(self._scratch / f"{work.name}.{number}.log"),
@@ -112,13 +168,18 @@ class TrackWork:
     def conclude(self, task: Task, verdict: Verdict, result: Finished | None) -> Conclusion:
         """Publish a result; remove whatever else the attempt has left."""
         if result is not None:
-            names = [stem.file_name for stem in result.stems]
+            paths = self._job.paths
+            moves = {stem.file_name: paths[stem.stem] for stem in result.stems}
             try:
-                publish(task.work_path, self._job.destination_path, names)
+                if self._ledger.publishing(self._job, moves, task.work_path):
+                    # From here on the next run completes it, and the warden must not.
+                    self._note(task.work_path).unlink(missing_ok=True)
+                publish(task.work_path, moves)
             except StemsplitError as error:
                 verdict = Verdict.of(error)
         discard(task.work_path)
         self._note(task.work_path).unlink(missing_ok=True)
+        self._work_folder = None
         return Conclusion(verdict=verdict, log_file=self._keep_log(task, verdict))
 
     def _note(self, work: Path) -> Path:
@@ -132,7 +193,7 @@ class TrackWork:
         number = log.name.split(".")[-2]
         readable = re.sub(r"[^\w -]", "_", self._job.source_path.stem)[:60]
         name = f"{readable}-{zlib.crc32(self._job.source):08x}.{number}.log"
-        kept = self._output / STATE_FOLDER / "logs" / name
+        kept = State(self._output).logs / name
         try:
             kept.parent.mkdir(parents=True, exist_ok=True)
             shutil.move(log, kept)
@@ -141,56 +202,82 @@ class TrackWork:
         return kept
 
 
-class Workshop:
-    """A pool on this machine. A context manager around the work.
+def make_plan(
+    settings: Settings,
+    limits: Limits,
+    *,
+    jobs: int | None,
+    tracks: int | None,
+    preloaded: bool,
+    past: Iterable[Past] = (),
+) -> Plan:
+    """Decide how a pool goes about its work on this machine; starts nothing.
 
     Args:
         settings: how tracks are separated.
         limits: of memory, time and retries.
         jobs: how many children at once; None weighs processors against memory.
         tracks: how many there are to do, None if that is not known.
+        preloaded: whether a fork server shares the libraries with its children.
+        past: finished attempts of earlier runs, to learn from.
+
+    Raises:
+        InsufficientMemoryError: if not even one track fits.
+    """
+    memory = host.host_memory(host.limiting_groups())
+    budget = budget_of(limits, memory)
+    forecast = Forecast(stems=len(find(settings.model).stems), preloaded=preloaded)
+    for one in past:
+        forecast.learn(
+            Effort(threads=one.threads, lean=one.lean),
+            private_bytes=one.private_bytes,
+            audio_seconds=one.audio_seconds,
+            seconds=one.seconds,
+        )
+    crew = choose_crew(
+        forecast.footprint,
+        budget,
+        memory,
+        host.processors(),
+        jobs=jobs,
+        threads=settings.threads,
+        tracks=tracks,
+    )
+    return Plan(crew=crew, budget=budget, limits=limits, forecast=forecast)
+
+
+class Workshop:
+    """A pool on this machine. A context manager around the work.
+
+    Args:
+        settings: how tracks are separated.
+        plan: how the pool goes about it (`make_plan`).
         model_folder: the verified weights.
-        start_method: `forkserver` or `spawn`; the better one of this system if None.
+        start_method: how children are started; the one that the plan was made for.
+        gate: is asked before each start.
 
     Raises:
         UsageError: in a child, where the program lacks the guard of its main module.
-        InsufficientMemoryError: if not even one track fits.
     """
 
     def __init__(
         self,
         settings: Settings,
-        limits: Limits,
+        plan: Plan,
         *,
-        jobs: int | None,
-        tracks: int | None,
         model_folder: Path,
-        start_method: StartMethod | None,
+        start_method: StartMethod,
+        gate: Gate = always_open,
     ) -> None:
-        """Make the plan; nothing is started yet."""
+        """Start nothing yet."""
         self._model_folder = model_folder
         engine_module = settings.engine.partition(":")[0]
         self._launcher = Launcher(
             ("stemsplit.child.main", engine_module), start_method=start_method
         )
-        memory = host.host_memory(host.limiting_groups())
-        budget = budget_of(limits, memory)
-        forecast = Forecast(
-            stems=len(find(settings.model).stems),
-            preloaded=self._launcher.start_method == "forkserver",
-        )
-        crew = choose_crew(
-            forecast.footprint,
-            budget,
-            memory,
-            host.processors(),
-            jobs=jobs,
-            threads=settings.threads,
-            tracks=tracks,
-        )
-        self.plan = Plan(crew=crew, budget=budget, limits=limits, forecast=forecast)
-        self._settings = msgspec.structs.replace(settings, threads=crew.effort.threads)
-        self.pool = Pool(self._launcher, self.plan)
+        self.plan = plan
+        self._settings = msgspec.structs.replace(settings, threads=plan.crew.effort.threads)
+        self.pool = Pool(self._launcher, self.plan, gate=gate)
 
     def __enter__(self) -> Self:
         """Start the launcher."""
@@ -201,12 +288,14 @@ class Workshop:
         """End the launcher; the pool's generator must be closed by then."""
         self._launcher.__exit__(*exception)
 
-    def work(self, job: Job, output: Path) -> TrackWork:
+    def work(self, job: Job, output: Path, ledger: Ledger | None = None) -> TrackWork:
         """Make the work for a track."""
         return TrackWork(
             job,
             self._settings,
+            nice=self.plan.limits.nice,
             model_folder=self._model_folder,
             scratch=self._launcher.scratch,
             output=output,
+            ledger=ledger or NoLedger(),
         )

@@ -15,7 +15,7 @@ import soundfile
 
 from stemsplit.audio.mpeg import declares_length, end_of_audio
 from stemsplit.errors import BadInputError
-from stemsplit.job import AudioInfo
+from stemsplit.job import MOST_FRAMES_A_BYTE, AudioInfo
 from stemsplit.text import quoted
 
 if TYPE_CHECKING:
@@ -27,9 +27,6 @@ if TYPE_CHECKING:
 
 BLOCK_FRAMES = 65_536
 """Frames a block: 1.5 s at 44.1 kHz, 512 KiB in stereo."""
-
-_MOST_FRAMES_A_BYTE = 1000
-"""More than any codec packs into a byte, digital silence apart."""
 
 _MPEG_SLACK_BYTES = 4096
 """What may be left of an MP3 after its last sample: less than three of the longest frames."""
@@ -208,7 +205,7 @@ def ends_with_final_ogg_page(path: Path) -> bool:
 
 def _plausible(frames: int, size_bytes: int) -> int | None:
     """Give None for a length that cannot be: unknown (libsndfile's 2**63 - 1) or damaged."""
-    return frames if frames <= size_bytes * _MOST_FRAMES_A_BYTE else None
+    return frames if frames <= size_bytes * MOST_FRAMES_A_BYTE else None
 
 
 def _open(path: Path) -> soundfile.SoundFile:

@@ -15,17 +15,17 @@ import numpy as np
 import soundfile
 
 from stemsplit.errors import DiskFullError, StemsplitError, UnwritableError, says_disk_is_full
-from stemsplit.job import MODEL_SAMPLE_RATE, StemFile
+from stemsplit.job import BYTES_A_SAMPLE, MODEL_SAMPLE_RATE, StemFile
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from numpy.typing import NDArray
 
+    from stemsplit.audio.tags import SourceTags
     from stemsplit.job import BitDepth, StemFormat
 
 _SUBTYPES: Final = {"16": "PCM_16", "24": "PCM_24", "32f": "FLOAT"}
-_BYTES_A_SAMPLE: Final = {"16": 2, "24": 3, "32f": 4}
 _RIFF_LIMIT_BYTES = 2**32 - 2**20
 """RIFF counts bytes in 32 bits; a mebibyte is left for the headers."""
 
@@ -34,7 +34,7 @@ _ROOM_FOR_A_HEADER_BYTES = 2**16
 
 def pcm_bytes(frames: int, channels: int, bit_depth: BitDepth) -> int:
     """Size of uncompressed samples in bytes, without a header."""
-    return frames * channels * _BYTES_A_SAMPLE[bit_depth]
+    return frames * channels * BYTES_A_SAMPLE[bit_depth]
 
 
 def container_of(stem_format: StemFormat, bit_depth: BitDepth, frames: int, channels: int) -> str:
@@ -137,14 +137,18 @@ class StemWriter:
             raise write_error(self._path.parent, error) from error
         self._frames += len(block)
 
-    def finish(self) -> StemFile:
-        """Close the file, flush it to disk, and read its header back.
+    def finish(self, tags: SourceTags | None = None) -> tuple[StemFile, str]:
+        """Close the file, give it its tags, flush it to disk, and read its header back.
+
+        Returns:
+            the finished stem, and a sentence if it got no tags; else an empty one.
 
         Raises:
             DiskFullError, UnwritableError: if it did not arrive whole.
         """
         try:
             self._file.close()
+            complaint = "" if tags is None else tags.write(self._path, self._stem)
             fsync(self._path)
             written = soundfile.info(os.fsencode(self._path))
         except (OSError, soundfile.LibsndfileError) as error:
@@ -154,13 +158,14 @@ class StemWriter:
                 self._path.parent,
                 OSError(f"{self._path.name} holds {written.frames} of {self._frames} frames"),
             )
-        return StemFile(
+        stem = StemFile(
             stem=self._stem,
             file_name=self._path.name,
             frames=self._frames,
             peak=self._peak,
             clipped_samples=self._clipped,
         )
+        return stem, complaint
 
     def abandon(self) -> None:
         """Close the file without caring for its contents."""

@@ -15,6 +15,7 @@ from stemsplit.audio.decode import Decoder
 from stemsplit.audio.encode import StemWriter, free_bytes, pcm_bytes
 from stemsplit.audio.resample import resample, to_stereo
 from stemsplit.audio.stft import ScipyTransform
+from stemsplit.audio.tags import SourceTags
 from stemsplit.child.process import Watch, peak_rss_bytes, settle_in
 from stemsplit.child.separate import separate
 from stemsplit.entry import resolve
@@ -54,7 +55,7 @@ def main(pipe: Connection, log_channel: Connection, packed_task: bytes) -> None:
     """Separate one track and report on `pipe`; exits with 1 if that failed."""
     task = decode_task(packed_task)
     preloaded = task.settings.engine.partition(":")[0] in sys.modules
-    settle_in(log_channel)
+    settle_in(log_channel, nice=task.nice)
     watch = Watch(pipe)
     send(pipe, Hello(preloaded=preloaded))
     try:
@@ -168,15 +169,18 @@ def _write_stems(
                 f"{quoted(task.job.source_path.name)} is shorter than one sample at 44.1 kHz.",
                 "There is nothing in it to separate.",
             )
-        return tuple(_finish(pipe, writer, frames) for writer in writers)
+        tags = SourceTags.of(task.job.source_path) if task.settings.tags else None
+        return tuple(_finish(pipe, writer, frames, tags) for writer in writers)
     finally:
         for writer in writers:
             writer.abandon()
 
 
-def _finish(pipe: Connection, writer: StemWriter, frames: int) -> StemFile:
+def _finish(pipe: Connection, writer: StemWriter, frames: int, tags: SourceTags | None) -> StemFile:
     """Finish one stem, and say so: flushing and reading back a long one takes its time."""
-    stem = writer.finish()
+    stem, complaint = writer.finish(tags)
+    if complaint:
+        send(pipe, Warned(text=complaint))
     send(pipe, Progress(audio_seconds=frames / MODEL_SAMPLE_RATE))
     return stem
 

@@ -72,8 +72,14 @@ class Watch:
         os._exit(_ORPHANED)
 
 
-def settle_in(log_channel: Connection) -> None:
-    """Make this process a good child; `log_channel` takes what is logged."""
+def settle_in(log_channel: Connection, *, nice: int = 0) -> None:
+    """Make this process a good child.
+
+    Args:
+        log_channel: takes what is logged.
+        nice: how much it gives way to other programs, from 0 to 19.
+    """
+    _give_way(nice)
     # A terminal sends Ctrl-C to everything in the foreground; only the supervisor may decide.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     if STACK_SIGNAL is not None:
@@ -104,6 +110,17 @@ def _catch_logging(log_channel: Connection) -> None:
     root.addHandler(logging.handlers.QueueHandler(_Channel(log_channel)))
     root.setLevel(logging.INFO)
     logging.captureWarnings(capture=True)
+
+
+def _give_way(nice: int) -> None:
+    if nice == 0:
+        return
+    if hasattr(os, "nice"):
+        os.nice(nice)
+    else:  # Windows has classes instead
+        import psutil
+
+        psutil.Process().nice(psutil.BELOW_NORMAL_PRIORITY_CLASS)
 
 
 class _Channel:

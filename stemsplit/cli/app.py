@@ -13,6 +13,7 @@ from stemsplit import __version__
 from stemsplit.cli import models
 from stemsplit.cli.demo import demo
 from stemsplit.cli.separate import separate
+from stemsplit.cli.status import status
 from stemsplit.cli.stop import StoppedBySignalError, stop_on_signals
 from stemsplit.errors import ExitCode, StemsplitError
 from stemsplit.text import printable
@@ -24,14 +25,15 @@ app = App(
     name="stemsplit",
     help="Split songs into stems with Spleeter: one short-lived process a song, flat memory, "
     "nothing half-written.",
-    help_epilogue="Exit codes: 0 all done, 1 error, 2 usage, 3 some files failed, 130 Ctrl-C, "
-    "143 SIGTERM.",
+    help_epilogue="Exit codes: 0 all done, 1 error, 2 usage, 3 some files failed, 10 time is up, "
+    "11 another run is at it, 130 Ctrl-C, 143 SIGTERM.",
     version=__version__,
     version_flags=["--version"],
     default_parameter=Parameter(negative=()),
     suppress_keyboard_interrupt=False,
 )
 app.command(separate)
+app.command(status)
 app.command(models.app)
 app.command(demo)
 

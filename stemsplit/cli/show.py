@@ -26,10 +26,17 @@ from stemsplit.errors import ExitCode
 from stemsplit.text import clock_time, mebibytes, printable
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Iterator
 
     from stemsplit.events import Event
 
+
+_PLANNED = {
+    "separate": "separate",
+    "leave": "done",
+    "leave_failed": "failed before",
+    "refuse": "refused",
+}
 
 _LAST_LINES = 5
 """Of a log, where no more is asked for."""
@@ -107,7 +114,7 @@ class TextDisplay(Display):
         if self._drawn:
             self._bars.stop()
 
-    def show(self, event: Event) -> None:  # noqa: C901 - one case an event
+    def show(self, event: Event) -> None:  # noqa: C901, PLR0912 - one case an event
         """Show one event."""
         match event:
             case events.BatchStarted():
@@ -124,14 +131,36 @@ class TextDisplay(Display):
             case events.Note():
                 self._print(self._err, event.text)
             case events.TrackSkipped():
-                text = f"{self._count()} skipped: {_name(event.source)} is done already"
-                self._print(self._out, text)
+                self._skipped(event)
+            case events.TrackPlanned():
+                self._planned(event)
+            case events.PlanMade():
+                self._plan(event)
             case events.TrackDone():
                 self._done(event)
             case events.TrackFailed():
                 self._failed(event)
             case events.BatchDone():
                 self._summary(event)
+
+    def _skipped(self, event: events.TrackSkipped) -> None:
+        count = self._count()
+        if self._verbose:  # there may be thousands of them, and the summary counts them
+            self._print(self._out, f"{count} skipped: {event.source}: {event.why}")
+
+    def _planned(self, event: events.TrackPlanned) -> None:
+        seconds = event.audio_seconds
+        length = "" if seconds is None else f" ({clock_time(seconds)})"
+        if not self._quiet:
+            # Not by way of rich, which takes seconds over thousands of lines.
+            print(
+                f"{_PLANNED[event.action]}: {event.source}{length}: {event.why}",
+                file=self._out.file,
+            )
+
+    def _plan(self, event: events.PlanMade) -> None:
+        for line in _plan_lines(event):
+            self._print(self._out, line)
 
     def _pool(self, event: events.PoolStarted) -> None:
         if self._verbose:
@@ -184,7 +213,8 @@ class TextDisplay(Display):
     def _failed(self, event: events.TrackFailed) -> None:
         self._end_bar(event.source)
         self._err.print(
-            f"{self._count()} failed: {event.source}: {event.message} {event.remedy}".rstrip()
+            f"{self._count()} failed{' before' if event.earlier else ''}: {event.source}: "
+            f"{event.message} {event.remedy}".rstrip()
         )
         if self._verbose:
             self._tell_story(event.story, event.traceback or event.log_tail)
@@ -202,16 +232,21 @@ class TextDisplay(Display):
         counts += [f"{event.skipped} done already"] if event.skipped else []
         counts += [f"{event.failed} failed"] if event.failed else []
         counts += [f"{event.not_started} not started"] if event.not_started else []
+        counts[-1] += f", {event.late} of them for want of time" if event.late else ""
         text = ", ".join(counts)
         if event.done:
             text += (
                 f"; {clock_time(event.audio_seconds)} of audio in {clock_time(event.seconds)}, "
                 f"{event.audio_seconds / event.seconds:.1f} times real time"
             )
+            if event.peak_memory_bytes is not None:
+                text += f", peak memory {mebibytes(event.peak_memory_bytes)}"
         if event.exit_code == ExitCode.DONE:
             self._print(self._out, text + ".")
         else:
             self._err.print(text + ".")
+        for failure in event.failures:
+            self._print(self._err, f"  failed: {failure.source}: {failure.message}")
 
     def _count(self) -> str:
         self._ended += 1
@@ -269,6 +304,33 @@ class DownloadBar:
 def download_display() -> Callable[[str], DownloadBar] | None:
     """Give what makes a bar for a download, or None where there is no terminal for it."""
     return DownloadBar if Console(stderr=True).is_terminal else None
+
+
+def _plan_lines(event: events.PlanMade) -> Iterator[str]:
+    counts = [f"{event.separate} to separate"]
+    counts += [f"{event.leave} done"] if event.leave else []
+    counts += [f"{event.leave_failed} failed before"] if event.leave_failed else []
+    refused = event.refuse + event.problems
+    counts += [f"{refused} that cannot be"] if refused else []
+    yield ", ".join(counts)
+    if event.separate == 0:
+        return
+    together = f"{event.jobs} at a time with {event.threads} threads each"
+    yield (
+        f"audio {clock_time(event.audio_seconds)}; time about "
+        f"{clock_time(event.predicted_seconds)}, {together}"
+    )
+    yield (
+        f"memory about {mebibytes(event.predicted_memory_bytes)} of "
+        f"{mebibytes(event.max_ram_bytes)}"
+    )
+    short = "" if event.predicted_bytes <= event.free_bytes else ": not enough"
+    yield (
+        f"disk about {mebibytes(event.predicted_bytes)} of {mebibytes(event.free_bytes)} that are "
+        f"free{short}"
+    )
+    if event.ends_in_time is not None:
+        yield f"{event.ends_in_time} of them in time"
 
 
 def _last_lines(log: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 import uuid
@@ -11,7 +12,7 @@ from stemsplit.errors import DiskFullError, UnwritableError, says_disk_is_full
 from stemsplit.text import quoted
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Mapping
     from pathlib import Path
 
 WORK_PREFIX = ".stemsplit-"
@@ -25,48 +26,99 @@ def check_writable(output: Path) -> None:
         UnwritableError: if that fails.
         DiskFullError: if it fails for want of room.
     """
-    make_work_folder(output / "track").rmdir()
+    work = name_work_folder(output, output)
+    make_work_folder(work)
+    work.rmdir()
 
 
-def make_work_folder(destination: Path) -> Path:
-    """Make an empty hidden folder beside `destination`, on the same file system.
+def name_work_folder(destination: Path, output: Path) -> Path:
+    """Choose a hidden folder beside `destination`, on the same file system; makes nothing.
+
+    Args:
+        destination: takes the finished files.
+        output: the folder for all stems, which is not left.
+    """
+    beside = output if destination == output else destination.parent
+    return beside / f"{WORK_PREFIX}{uuid.uuid4().hex}"
+
+
+def make_work_folder(work: Path) -> None:
+    """Make an empty work folder.
 
     Raises:
         UnwritableError: if that fails.
         DiskFullError: if it fails for want of room.
     """
-    work = destination.parent / f"{WORK_PREFIX}{uuid.uuid4().hex}"
     try:
         work.mkdir(parents=True)
     except OSError as error:
-        raise _refused(destination.parent, error) from error
-    return work
+        raise refused(work.parent, error) from error
 
 
-def publish(work: Path, destination: Path, file_names: Iterable[str]) -> None:
-    """Make the finished files of `work` visible in `destination`.
+def publish(work: Path, moves: Mapping[str, Path]) -> None:
+    """Make the finished files of `work` visible, and remove it.
 
-    Where `destination` does not exist or is empty, one rename shows all files at once. Where it
-    holds files, each stem is renamed into it, over an older one of the same name, and other files
-    there stay; each stem is then old or new as a whole, but a power cut between two renames can
-    leave a new one beside an old one.
+    Where all go into one folder that does not exist or is empty, one rename shows them together.
+    Otherwise each file is renamed, over an older one of its name, and other files stay. A crash
+    between two of these renames leaves some files shown and the others in `work`: calling this
+    again does the rest, as it does after a crash at any other point.
+
+    Args:
+        work: the work folder.
+        moves: for each file in it, the path to be shown as.
 
     Raises:
-        UnwritableError: if a rename fails.
+        UnwritableError, DiskFullError: if a rename fails.
     """
+    folders = {path.parent for path in moves.values()}
+    destination = next(iter(folders))
+    together = len(folders) == 1 and len({path.name for path in moves.values()}) == len(moves)
     try:
-        if destination.is_dir() and any(destination.iterdir()):
-            for name in file_names:
-                (work / name).replace(destination / name)
-            work.rmdir()
-        else:
+        if together:
+            moves = _renamed_inside(work, moves)
+        if together and work.exists() and _is_free(destination):
+            _fsync_folder(work)
             if destination.is_dir():
                 destination.rmdir()
             work.rename(destination)
-        _fsync_folder(destination)
-        _fsync_folder(destination.parent)
+        else:
+            _move_each(work, moves)
+        for folder in folders:
+            _fsync_folder(folder)
+            _fsync_folder(folder.parent)
     except OSError as error:
-        raise _refused(destination, error) from error
+        raise refused(destination, error) from error
+    discard(work)
+
+
+def _renamed_inside(work: Path, moves: Mapping[str, Path]) -> dict[str, Path]:
+    """Give the files their last names while nobody sees them."""
+    for name, path in moves.items():
+        if (work / name).exists():  # else it has its last name already
+            (work / name).rename(work / path.name)
+    return {path.name: path for path in moves.values()}
+
+
+def _move_each(work: Path, moves: Mapping[str, Path]) -> None:
+    for path in moves.values():
+        path.parent.mkdir(parents=True, exist_ok=True)
+    _foresee(moves)
+    for name, path in moves.items():
+        if (work / name).exists():
+            (work / name).replace(path)
+
+
+def _foresee(moves: Mapping[str, Path]) -> None:
+    """Meet what would stop a rename before the first of them, rather than in their midst."""
+    for path in moves.values():
+        if path.is_dir():
+            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), path)
+        if not os.access(path.parent, os.W_OK):
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), path.parent)
+
+
+def _is_free(folder: Path) -> bool:
+    return not folder.exists() or (folder.is_dir() and not any(folder.iterdir()))
 
 
 def discard(work: Path) -> None:
@@ -85,7 +137,8 @@ def _fsync_folder(folder: Path) -> None:
         os.close(descriptor)
 
 
-def _refused(folder: Path, error: OSError) -> UnwritableError | DiskFullError:
+def refused(folder: Path, error: OSError) -> UnwritableError | DiskFullError:
+    """Say why `folder` could not be written."""
     if says_disk_is_full(error):
         return DiskFullError(
             f"The disk of {quoted(folder)} is full.",

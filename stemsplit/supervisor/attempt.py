@@ -191,6 +191,7 @@ class RunningAttempt:
             seconds=now - self.state.launched_at,
             exit_code=exit_code,
             peak_pss_bytes=self.state.peak_bytes,
+            private_bytes=self.private_bytes or None,
             peak_rss_bytes=self.state.peak_rss_bytes,
             log_file=None if conclusion.log_file is None else str(conclusion.log_file),
         )

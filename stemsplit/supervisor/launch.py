@@ -104,9 +104,7 @@ class Launcher:
         server_seconds: float = 120.0,
     ) -> None:
         """Choose the start method; nothing is started yet."""
-        self.start_method: StartMethod = start_method or default_start_method()
-        if self.start_method == "forkserver" and _runs_a_foreign_fork_server():
-            self.start_method = "spawn"
+        self.start_method = usable_start_method(start_method)
         self._preload = preload
         self._program = program
         self._server_seconds = server_seconds
@@ -242,6 +240,12 @@ class Launcher:
         if self.start_method == "forkserver" and _fork_server_is_alive():
             return contextlib.nullcontext()
         return HOUSEHOLD.environment()
+
+
+def usable_start_method(wanted: StartMethod | None = None) -> StartMethod:
+    """Give the start method that is wanted, or the better one of this system, if it can be."""
+    method = wanted or default_start_method()
+    return "spawn" if method == "forkserver" and _runs_a_foreign_fork_server() else method
 
 
 def default_start_method() -> StartMethod:

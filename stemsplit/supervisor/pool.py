@@ -26,7 +26,7 @@ from stemsplit.supervisor.reap import SystemLeash
 from stemsplit.supervisor.retry import engine_is_broken
 from stemsplit.supervisor.verdict import Verdict
 from stemsplit.supervisor.watch import MemoryWatch
-from stemsplit.supervisor.work import Heard, Launched, Noted, Retried
+from stemsplit.supervisor.work import Answer, Heard, Launched, Looked, Noted, Retried, always_open
 from stemsplit.text import mebibytes
 
 if TYPE_CHECKING:
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from stemsplit.supervisor.meter import Meter
     from stemsplit.supervisor.plan import Plan
     from stemsplit.supervisor.reap import Leash
-    from stemsplit.supervisor.work import PoolEvent, Settled, Work
+    from stemsplit.supervisor.work import Gate, PoolEvent, Settled, Work
 
 
 _CANCELLED = Verdict(reason=Reason.CANCELLED, message="It was cancelled.")
@@ -51,6 +51,7 @@ class Pool:
         plan: limits and how many.
         meter: reads the machine.
         leash: acts on a child.
+        gate: is asked before each start.
         clock: monotonic seconds.
     """
 
@@ -61,6 +62,7 @@ class Pool:
         *,
         meter: Meter | None = None,
         leash: Callable[[Child], Leash] = SystemLeash,
+        gate: Gate = always_open,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """Keep the seams; nothing is started yet."""
@@ -68,6 +70,7 @@ class Pool:
         self._plan = plan
         self._meter = meter or SystemMeter()
         self._leash = leash
+        self._gate = gate
         self._clock = clock
         self._watch = MemoryWatch(
             self._meter,
@@ -76,6 +79,7 @@ class Pool:
             low_bytes=plan.budget.min_free_bytes,
         )
         self._waiting: deque[Request] = deque()
+        self._aside: list[Request] = []
         self._running: list[RunningAttempt] = []
         self._throttle = admission.Throttle(
             workers=plan.crew.workers, most=plan.crew.workers, changed_at=clock()
@@ -125,8 +129,12 @@ class Pool:
         self._wake()
 
     def unstarted(self) -> list[Work]:
-        """List the tracks that are still in line."""
-        return [request.work for request in self._waiting]
+        """List the tracks that are still in line, and those that the gate has turned away."""
+        return [request.work for request in (*self._waiting, *self._aside)]
+
+    def turned_away(self) -> list[Work]:
+        """List the tracks that the gate has turned away."""
+        return [request.work for request in self._aside]
 
     def run(self) -> Generator[PoolEvent, None, None]:
         """Do the work and yield what happens, until there is none left or the pool is ended.
@@ -185,6 +193,17 @@ class Pool:
             if len(self._running) >= self._throttle.workers or not self._starter.ready():
                 return
             request = self._waiting[0]
+            running = [one.request.work for one in self._running]
+            match self._gate(request.work, request.effort, running):
+                case Answer.WAIT:
+                    return
+                case Answer.NEVER:
+                    self._aside.append(self._waiting.popleft())
+                    continue
+                case Verdict() as verdict:
+                    self._waiting.popleft()
+                    yield request.settled(verdict)
+                    continue
             hold = self._hold(request)
             if hold is not None:
                 if not self._running:
@@ -281,7 +300,7 @@ class Pool:
         events: list[PoolEvent] = []
         for one in list(self._running):
             events += self._heard(one)
-        self._look()
+        events += self._look()
         for one in list(self._running):
             one.feed(life.Ticked(now=self._clock()))
             if not one.child.process.is_alive():
@@ -312,10 +331,10 @@ class Pool:
     def _caps(self) -> dict[int, int]:
         return {one.child.pid: one.rules.ram_cap_bytes for one in self._running}
 
-    def _look(self) -> None:
+    def _look(self) -> list[PoolEvent]:
         now = self._clock()
         if not self._running or self._watch.seconds_left(now) > 0:
-            return
+            return []
         look = self._watch.look(now, self._caps())
         for one in self._running:
             tree = look.sample.trees.get(one.child.pid)
@@ -329,6 +348,19 @@ class Pool:
         )
         if ending is not None:
             self._put_an_end(ending, now)
+        if not look.exact:
+            return []
+        trees = {one.request.work.job.source: one.child.pid for one in self._running}
+        return [
+            Looked(
+                total_bytes=look.sample.total.pss_bytes or 0,
+                trees={
+                    source: look.sample.trees[pid].pss_bytes or 0
+                    for source, pid in trees.items()
+                    if pid in look.sample.trees
+                },
+            )
+        ]
 
     def _put_an_end(self, ending: admission.Ending, now: float) -> None:
         if ending.verdict.reason is Reason.EVICTED:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from enum import Enum, auto
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
 
     from stemsplit.job import Attempt, Effort, Job, Outcome
@@ -38,6 +40,35 @@ class Work(Protocol):
 
     def conclude(self, task: Task, verdict: Verdict, result: Finished | None) -> Conclusion:
         """Take over what an attempt has left: publish it, or remove it."""
+
+
+class Answer(Enum):
+    """Whether a track may be started now, as far as others than memory are concerned.
+
+    GO: it may. WAIT: nothing may for the moment. NEVER: this one may not any more, others may.
+    """
+
+    GO = auto()
+    WAIT = auto()
+    NEVER = auto()
+
+
+class Gate(Protocol):
+    """Is asked before each start."""
+
+    def __call__(self, work: Work, effort: Effort, running: Sequence[Work], /) -> Answer | Verdict:
+        """Decide about a track; a verdict settles it without a start.
+
+        Args:
+            work: the first in line.
+            effort: how it would go about it.
+            running: those that are being separated.
+        """
+
+
+def always_open(_work: Work, _effort: Effort, _running: Sequence[Work]) -> Answer:
+    """Let every track start."""
+    return Answer.GO
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -81,4 +112,17 @@ class Noted:
     text: str
 
 
-PoolEvent = Launched | Heard | Retried | Settled | Noted
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Looked:
+    """Memory was read exactly.
+
+    Attributes:
+        total_bytes: of all processes together.
+        trees: of each child with all that it started, by its track's source.
+    """
+
+    total_bytes: int
+    trees: Mapping[bytes, int]
+
+
+PoolEvent = Looked | Launched | Heard | Retried | Settled | Noted

@@ -54,7 +54,7 @@ class FaultyWork:
     @property
     def job(self) -> Job:
         """The track."""
-        return Job.of(Path("/", self.name), self.folder / "out", ("vocals",))
+        return Job.of(Path("/", self.name), {"vocals": self.folder / "out" / "vocals.wav"})
 
     def begin(self, number: int, effort: Effort) -> Task:
         """Make a work folder."""

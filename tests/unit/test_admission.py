@@ -212,7 +212,7 @@ def test_what_is_observed_takes_the_table_s_place() -> None:
 
 
 def test_a_forecast_learns_for_each_kind_of_effort() -> None:
-    """Lean children say nothing about others; slow ones raise what is expected of time."""
+    """Lean children say nothing of others' memory; what nine of ten took is expected of time."""
     forecast = Forecast(stems=2, preloaded=True)
     before = forecast.footprint(Effort()), forecast.seconds(600, Effort())
     for _ in range(3):
@@ -220,6 +220,12 @@ def test_a_forecast_learns_for_each_kind_of_effort() -> None:
     assert forecast.footprint(Effort()) == before[0]
     assert forecast.footprint(Effort(lean=True)).private_bytes == 1
     assert forecast.seconds(600, Effort()) == pytest.approx(300)
+    for _ in range(30):
+        forecast.learn(Effort(), private_bytes=None, audio_seconds=600, seconds=20)
+    assert forecast.seconds(600, Effort()) == pytest.approx(20), "also when that is less"
+    assert forecast.seconds(1200, Effort()) < 40, "the start does not grow with the track"
+    assert expected_seconds(600, 2, 1, [(600, 1)]) == expected_seconds(600, 2, 1)
+    assert expected_seconds(600, 2, 1, [(600, 999)]) == pytest.approx(999)
     before_cap = forecast.cap_bytes(Effort())
     for _ in range(3):
         forecast.learn(Effort(), private_bytes=1, audio_seconds=5, seconds=300)

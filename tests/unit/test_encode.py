@@ -46,7 +46,7 @@ def test_what_was_written_is_read_back(tmp_path: Path, stem_format: str, bit_dep
     writer = _writer(tmp_path, stem_format=stem_format, bit_depth=bit_depth)
     writer.write(samples[:3_000])
     writer.write(samples[3_000:])
-    stem = writer.finish()
+    stem, _ = writer.finish()
     read, rate = soundfile.read(tmp_path / f"vocals.{stem_format}", dtype="float64")
     assert rate == 44_100
     half_a_step = {"16": 2.0**-16, "24": 2.0**-24, "32f": 0.0}[bit_depth]
@@ -60,7 +60,7 @@ def test_counts_what_it_clamps(tmp_path: Path) -> None:
     """Samples beyond full scale are clamped, never wrapped round, and counted."""
     writer = _writer(tmp_path, bit_depth="16")
     writer.write(np.array([[1.5, -1.5], [0.5, 1.0]], np.float32))
-    stem = writer.finish()
+    stem, _ = writer.finish()
     read, _ = soundfile.read(tmp_path / "vocals.wav", dtype="int16")
     np.testing.assert_array_equal(read, [[32767, -32768], [16384, 32767]])
     assert stem.clipped_samples == 3

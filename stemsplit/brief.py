@@ -1,0 +1,69 @@
+"""Runs in the supervisor. What a batch is asked for, checked and in one piece."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from stemsplit.library.journal import settings_key
+from stemsplit.library.plan import Wish
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from stemsplit.job import Limits, OnBattery, Order, Settings
+    from stemsplit.library.naming import Template
+    from stemsplit.library.state import State
+    from stemsplit.models.catalogue import Model
+    from stemsplit.supervisor.launch import StartMethod
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Brief:
+    """What a batch is asked for; `stemsplit.batch.separate` says what each means.
+
+    Attributes:
+        inputs, listed: files, folders and patterns; files and folders from a list.
+        state: the places of what is kept in the output folder.
+        template: of the stems' names.
+        settings, model: of the separation.
+        limits, jobs: of memory, time and children.
+        overwrite, retry_failed: what is done again.
+        order: of the work.
+        deadline: in seconds since 1970; None if there is none.
+        on_battery, keep_awake: what becomes of a laptop.
+        start_method: of children.
+        version: of stemsplit.
+    """
+
+    inputs: tuple[Path, ...]
+    listed: tuple[Path, ...]
+    state: State
+    template: Template
+    settings: Settings
+    model: Model
+    limits: Limits
+    jobs: int | None
+    overwrite: bool
+    retry_failed: bool
+    order: Order
+    deadline: float | None
+    on_battery: OnBattery
+    keep_awake: bool
+    start_method: StartMethod
+    version: str
+
+    @property
+    def preloaded(self) -> bool:
+        """Whether a fork server shares the libraries with its children."""
+        return self.start_method == "forkserver"
+
+    @property
+    def wish(self) -> Wish:
+        """What is wanted done again."""
+        return Wish(
+            settings=settings_key(self.settings),
+            version=self.version,
+            overwrite=self.overwrite,
+            retry_failed=self.retry_failed,
+        )

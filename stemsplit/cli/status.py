@@ -1,0 +1,96 @@
+"""Runs in the supervisor. `stemsplit status`."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from rich.console import Console
+
+from stemsplit.errors import ExitCode
+from stemsplit.text import clock_time, mebibytes
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from stemsplit.library.board import RunningTrack, Status
+    from stemsplit.status import Report
+
+
+def status(output: Path, /, *, json: bool = False) -> int:
+    """Tell how far a batch is, from another terminal, or how the last one ended.
+
+    Parameters
+    ----------
+    output:
+        The folder that was given to `stemsplit separate` with -o.
+    json:
+        Print one JSON object.
+    """
+    import msgspec
+
+    from stemsplit import status as library
+
+    report = library.status(output)
+    if json:
+        print(msgspec.json.encode(report).decode())
+    else:
+        console = Console(markup=False, highlight=False, soft_wrap=True, emoji=False)
+        for line in _lines(report):
+            console.print(line)
+    return ExitCode.DONE
+
+
+def _lines(report: Report) -> Iterator[str]:
+    yield f"{report.output}: {_state(report)}"
+    counts = f"{report.done} done, {report.failed} failed, {report.left} left"
+    yield (
+        f"  {counts}; {clock_time(report.audio_seconds_done)} of audio done, "
+        f"{clock_time(report.audio_seconds_left)} left"
+    )
+    if report.now is not None:
+        yield from _now(report.now)
+    for failure in report.failures:
+        yield f"  failed: {failure.source}: {failure.message} ({failure.reason})"
+
+
+def _state(report: Report) -> str:
+    if report.running:
+        return f"running ({report.holder})"
+    if report.ended is None:
+        return f"killed; it began {_moment(report.began)}. The same command goes on from there."
+    left = "" if report.left == 0 else ". The same command goes on from there."
+    return f"ended {_moment(report.ended)} with exit code {report.exit_code}{left}"
+
+
+def _now(now: Status) -> Iterator[str]:
+    if now.pausing:
+        yield f"  {now.pausing}"
+    pace = []
+    if now.speed is not None:
+        pace.append(f"{now.speed:.1f} times real time")
+    if now.seconds_left is not None:
+        end = _moment(time.time() + now.seconds_left)
+        pace.append(f"{clock_time(now.seconds_left)} to go, until about {end}")
+    if pace:
+        yield f"  {', '.join(pace)}"
+    memory = "not read yet" if now.memory_bytes is None else mebibytes(now.memory_bytes)
+    yield f"  memory {memory} of {mebibytes(now.max_ram_bytes)}"
+    for track in now.running:
+        yield f"  now: {_running(track)}"
+
+
+def _running(track: RunningTrack) -> str:
+    words = [f"{track.source}, {clock_time(track.audio_seconds)}"]
+    if track.total_seconds:
+        words[0] += f" of {clock_time(track.total_seconds)}"
+    if track.memory_bytes is not None:
+        words.append(mebibytes(track.memory_bytes))
+    if track.attempt > 1:
+        words.append(f"attempt {track.attempt}")
+    return ", ".join(words)
+
+
+def _moment(seconds: float) -> str:
+    return time.strftime("%Y-%m-%d %H:%M", time.localtime(seconds))

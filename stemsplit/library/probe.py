@@ -1,0 +1,117 @@
+"""Runs in the supervisor. A first look into audio files: how long, and what they are called.
+
+Good for plans and names alone. How many samples a file really holds, the child finds out.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+from typing import TYPE_CHECKING
+
+import filetype
+import mediafile
+import msgspec
+
+from stemsplit.job import MODEL_SAMPLE_RATE, MOST_FRAMES_A_BYTE
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+_logger = logging.getLogger(__name__)
+
+_HEAD_BYTES = 8192
+_BYTES_A_SECOND = 44_100 * 4
+"""Of uncompressed music on a CD: a guess at the length of a file that does not say."""
+
+
+class Tags(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """What of a file's tags a name can be made of; empty or None where it does not say."""
+
+    title: str = ""
+    artist: str = ""
+    albumartist: str = ""
+    album: str = ""
+    genre: str = ""
+    track: int | None = None
+    disc: int | None = None
+    year: int | None = None
+
+
+class Probe(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """A first look into one file.
+
+    Attributes:
+        size_bytes: of the file.
+        modified_ns: when it was last written to, in nanoseconds since 1970.
+        seconds: duration; None where it was not found.
+        tags: what the file is called.
+        is_other: what it is instead, if its content is surely no sound: `image/jpeg`, ...
+    """
+
+    size_bytes: int
+    modified_ns: int
+    seconds: float | None = None
+    tags: Tags = Tags()
+    is_other: str = ""
+
+    @property
+    def likely_seconds(self) -> float:
+        """The duration, or a guess from the size."""
+        return self.size_bytes / _BYTES_A_SECOND if self.seconds is None else self.seconds
+
+
+def probe(path: Path, status: os.stat_result) -> Probe:
+    """Look into one file; what cannot be read there is left open. Never raises."""
+    look = Probe(size_bytes=status.st_size, modified_ns=status.st_mtime_ns)
+    try:
+        media = mediafile.MediaFile(os.fspath(path))
+        return msgspec.structs.replace(
+            look, seconds=_plausible_seconds(media, status.st_size), tags=_tags(media)
+        )
+    except mediafile.UnreadableFileError:
+        return msgspec.structs.replace(look, is_other=_other_kind(path))
+    except Exception:
+        _logger.debug("no tags in %s", path, exc_info=True)
+        return look
+
+
+def _plausible_seconds(media: mediafile.MediaFile, size_bytes: int) -> float | None:
+    """Give the duration unless there is none, or more than the file can hold: a broken header."""
+    seconds = float(media.length or 0.0)
+    most = size_bytes * MOST_FRAMES_A_BYTE / (media.samplerate or MODEL_SAMPLE_RATE)
+    return seconds if 0 < seconds <= most else None
+
+
+def _tags(media: mediafile.MediaFile) -> Tags:
+    return Tags(
+        title=media.title or "",
+        artist=media.artist or "",
+        albumartist=media.albumartist or "",
+        album=media.album or "",
+        genre=media.genre or "",
+        track=media.track,
+        disc=media.disc,
+        year=media.year,
+    )
+
+
+def sounds(path: Path) -> bool:
+    """Tell whether a file holds sound by its first bytes, whatever it is called."""
+    kind = _kind(path)
+    return kind is not None and kind.startswith("audio/") and kind != "audio/midi"
+
+
+def _other_kind(path: Path) -> str:
+    kind = _kind(path)
+    return "" if kind is None or kind.startswith(("audio/", "video/")) else kind
+
+
+def _kind(path: Path) -> str | None:
+    try:
+        with path.open("rb") as file:
+            head = file.read(_HEAD_BYTES)
+    except OSError:
+        return None
+    guess = filetype.guess(head)
+    return None if guess is None else str(guess.mime)

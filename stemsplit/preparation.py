@@ -1,0 +1,156 @@
+"""Runs in the supervisor. From what a person names to what is to be done: scan, look, name, decide.
+
+Changes nothing.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from stemsplit.errors import UsageError
+from stemsplit.job import BYTES_A_SAMPLE, MODEL_SAMPLE_RATE, STEREO
+from stemsplit.library.plan import Action, Namer, decide, place, see
+from stemsplit.library.probe import probe
+from stemsplit.library.scan import Problem
+from stemsplit.models.catalogue import MODELS
+from stemsplit.text import quoted
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    from stemsplit.brief import Brief
+    from stemsplit.job import Order, Settings
+    from stemsplit.library.journal import Journal
+    from stemsplit.library.plan import Decision, Placed
+    from stemsplit.library.probe import Probe
+    from stemsplit.library.scan import Found, Track
+
+_STEM_NAMES = frozenset(stem for model in MODELS.values() for stem in model.stems)
+
+_FLAC_SHARE = 0.75
+"""Of the size of uncompressed stems, rounded up: loud music takes the most (docs/libraries.md)."""
+
+
+@dataclass(slots=True, kw_only=True)
+class Prepared:
+    """What is to be done, and what is not.
+
+    Attributes:
+        tracks: each with what becomes of it, in the order of work.
+        problems: inputs that lead to no track.
+        looks: first looks into files that no journal had kept, by the files' absolute paths.
+    """
+
+    tracks: list[tuple[Placed, Decision]]
+    problems: list[Problem]
+    looks: dict[bytes, Probe]
+
+    def of(self, action: Action) -> list[Placed]:
+        """Give the tracks of which this becomes."""
+        return [placed for placed, decision in self.tracks if decision.action is action]
+
+
+def prepare(found: Found, brief: Brief, journal: Journal | None) -> Prepared:
+    """Find out what is to be done.
+
+    Args:
+        found: what the inputs lead to.
+        brief: what is asked for.
+        journal: what is known, None if nothing.
+
+    Raises:
+        UsageError: if two stems would share a place.
+    """
+    problems = list(found.problems)
+    output = brief.state.output
+    looks = _Looks(journal)
+    looked: list[tuple[Track, Probe]] = []
+    for track in found.tracks:
+        look = looks.at(track)
+        if isinstance(look, Problem):
+            problems.append(look)
+        else:
+            looked.append((track, look))
+    namer = Namer(
+        output=output,
+        template=brief.template,
+        model=brief.model.name,
+        stems=brief.model.stems,
+        ext=brief.settings.format,
+    )
+    placed = place(looked, namer, _STEM_NAMES)
+    records = journal.records() if journal is not None else {}
+    tracks = []
+    for one in _ordered(placed, brief.order):
+        record = records.get(journal.place_of(one.job)) if journal is not None else None
+        decision = decide(one, see(one.job, output), record, brief.wish, output)
+        tracks.append((one, decision))
+    return Prepared(tracks=tracks, problems=problems, looks=looks.new)
+
+
+class _Looks:
+    """First looks into files; those that the journal has kept are not repeated."""
+
+    def __init__(self, journal: Journal | None) -> None:
+        self._kept = {} if journal is None else journal.probes()
+        self.new: dict[bytes, Probe] = {}
+
+    def at(self, track: Track) -> Probe | Problem:
+        """Look into a track's file."""
+        try:
+            status = track.path.stat()
+        except OSError as error:
+            return Problem(
+                path=track.path,
+                message=f"{quoted(track.path)} cannot be read ({error.strerror}).",
+                remedy="Check the path and its permissions.",
+            )
+        source = os.fsencode(track.path.absolute())
+        kept = self._kept.get(source)
+        if kept is None or (kept.size_bytes, kept.modified_ns) != (
+            status.st_size,
+            status.st_mtime_ns,
+        ):
+            kept = self.new[source] = probe(track.path, status)
+        if kept.is_other:
+            return Problem(
+                path=track.path,
+                message=f"{quoted(track.path)} is not an audio file: it holds {kept.is_other}.",
+                remedy="Give it the ending of what it is, or remove it.",
+            )
+        return kept
+
+
+def _ordered(placed: list[Placed], order: Order) -> list[Placed]:
+    match order:
+        case "given":
+            return placed
+        case "path":
+            return sorted(placed, key=lambda one: one.job.source)
+        case "shortest":
+            return sorted(placed, key=lambda one: one.probe.likely_seconds)
+        case "newest":
+            return sorted(placed, key=lambda one: one.probe.modified_ns, reverse=True)
+
+
+def stem_bytes(seconds: float, settings: Settings, stems: int) -> int:
+    """Predict the size of a track's stems together, from its duration."""
+    uncompressed = seconds * MODEL_SAMPLE_RATE * STEREO * BYTES_A_SAMPLE[settings.bit_depth] * stems
+    return round(uncompressed * (_FLAC_SHARE if settings.format == "flac" else 1))
+
+
+def paths_of(inputs: Iterable[str | os.PathLike[str]]) -> Iterator[Path]:
+    """Take what a caller gives as paths.
+
+    Raises:
+        UsageError: if one of them is empty.
+    """
+    for one in inputs:
+        if not os.fspath(one):
+            raise UsageError(
+                "One of the inputs is an empty name.", "Is a variable of your shell not set?"
+            )
+        yield Path(one)

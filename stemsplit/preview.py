@@ -1,0 +1,147 @@
+"""Runs in the supervisor. What a batch would do, told and not done."""
+
+from __future__ import annotations
+
+import contextlib
+import shutil
+import time
+from typing import TYPE_CHECKING
+
+from stemsplit import events, narrate
+from stemsplit.library.journal import Journal
+from stemsplit.library.plan import Action
+from stemsplit.library.scan import scan
+from stemsplit.preparation import prepare, stem_bytes
+from stemsplit.result import BatchResult
+from stemsplit.supervisor.prediction import SUPERVISOR_BYTES
+from stemsplit.text import printable
+from stemsplit.workshop import make_plan
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from stemsplit.brief import Brief
+    from stemsplit.library.plan import Decision, Placed
+    from stemsplit.narrate import Listener
+    from stemsplit.supervisor.plan import Plan
+
+_NAMES = {
+    Action.DO: "separate",
+    Action.LEAVE: "leave",
+    Action.LEAVE_FAILED: "leave_failed",
+    Action.REFUSE: "refuse",
+}
+
+
+def preview(brief: Brief, tell: Listener) -> BatchResult:
+    """Tell what a batch would do: each track, then the whole.
+
+    Reads the journal if there is one, also while another run is writing it. Writes nothing.
+
+    Raises:
+        as `stemsplit.batch.separate`.
+    """
+    found = scan(brief.inputs, brief.state.output, listed=brief.listed)
+    with contextlib.ExitStack() as stack:
+        journal = None
+        if brief.state.journal.exists():
+            journal = Journal(brief.state.journal, brief.state.output, writable=False)
+            stack.enter_context(journal)
+        prepared = prepare(found, brief, journal)
+        past = journal.past(brief.settings, preloaded=brief.preloaded) if journal else []
+    to_do = prepared.of(Action.DO)
+    plan = make_plan(
+        brief.settings,
+        brief.limits,
+        jobs=brief.jobs,
+        tracks=len(to_do) or None,
+        preloaded=brief.preloaded,
+        past=past,
+    )
+    tell(narrate.batch_started(brief, len(prepared.tracks) + len(prepared.problems)))
+    if found.duplicates:
+        tell(narrate.duplicates(found.duplicates))
+    for placed, decision in prepared.tracks:
+        tell(_planned(placed, decision, brief, plan))
+    for problem in prepared.problems:
+        tell(narrate.failed_input(problem))
+    result = BatchResult(
+        problems=tuple(prepared.problems),
+        skipped=tuple(one.job for one in prepared.of(Action.LEAVE)),
+        failed_earlier=tuple(
+            one.job
+            for one, decision in prepared.tracks
+            if decision.action in {Action.LEAVE_FAILED, Action.REFUSE}
+        ),
+    )
+    footprint = plan.forecast.footprint(plan.crew.effort)
+    tell(
+        events.PlanMade(
+            separate=len(to_do),
+            leave=len(result.skipped),
+            leave_failed=len(prepared.of(Action.LEAVE_FAILED)),
+            refuse=len(prepared.of(Action.REFUSE)),
+            problems=len(prepared.problems),
+            audio_seconds=sum(one.probe.likely_seconds for one in to_do),
+            predicted_seconds=predicted_seconds(to_do, plan),
+            predicted_bytes=sum(_bytes(one, brief) for one in to_do),
+            free_bytes=_free_bytes(brief.state.output),
+            predicted_memory_bytes=SUPERVISOR_BYTES
+            + footprint.shared_bytes
+            + footprint.private_bytes * plan.crew.workers,
+            max_ram_bytes=plan.budget.total_bytes,
+            jobs=plan.crew.workers,
+            threads=plan.crew.effort.threads,
+            ends_in_time=_ends_in_time(to_do, plan, brief),
+            exit_code=result.exit_code,
+        )
+    )
+    return result
+
+
+def predicted_seconds(placed: list[Placed], plan: Plan) -> float:
+    """Predict the time of a batch: of its children together, so many at once."""
+    children = [_seconds(one, plan) for one in placed]
+    return max(sum(children) / plan.crew.workers, max(children, default=0.0))
+
+
+def _seconds(placed: Placed, plan: Plan) -> float:
+    return plan.forecast.seconds(placed.probe.likely_seconds, plan.crew.effort)
+
+
+def _bytes(placed: Placed, brief: Brief) -> int:
+    return stem_bytes(placed.probe.likely_seconds, brief.settings, len(brief.model.stems))
+
+
+def _planned(placed: Placed, decision: Decision, brief: Brief, plan: Plan) -> events.TrackPlanned:
+    do = decision.action is Action.DO
+    return events.TrackPlanned(
+        source=printable(placed.job.source),
+        destination=printable(placed.job.destination),
+        action=_NAMES[decision.action],
+        why=" ".join(f"{decision.why} {decision.remedy}".split()),
+        audio_seconds=placed.probe.seconds,
+        predicted_seconds=_seconds(placed, plan) if do else None,
+        predicted_bytes=_bytes(placed, brief) if do else None,
+    )
+
+
+def _ends_in_time(to_do: list[Placed], plan: Plan, brief: Brief) -> int | None:
+    """Count the tracks that are predicted to end before the deadline, going on in order."""
+    if brief.deadline is None:
+        return None
+    free_at = [time.time()] * plan.crew.workers
+    count = 0
+    for one in to_do:
+        first = free_at.index(min(free_at))
+        end = free_at[first] + _seconds(one, plan)
+        if end <= brief.deadline:
+            free_at[first] = end
+            count += 1
+    return count
+
+
+def _free_bytes(output: Path) -> int:
+    while not output.exists():
+        output = output.parent
+    return shutil.disk_usage(output).free

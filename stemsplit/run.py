@@ -1,0 +1,381 @@
+"""Runs in the supervisor. A batch from its inputs to its end: journal, pool, events in step.
+
+Wires the parts together and prints nothing. Every step that a crash must not make forgotten is in
+the journal before it is taken.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections import Counter
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from stemsplit import events, narrate
+from stemsplit.errors import ExitCode, StemsplitError
+from stemsplit.job import Outcome, Reason
+from stemsplit.library.board import Board
+from stemsplit.library.journal import Entry, JobState, Journal
+from stemsplit.library.lock import held
+from stemsplit.library.plan import Action
+from stemsplit.library.publish import check_writable
+from stemsplit.library.recovery import recover
+from stemsplit.library.scan import scan
+from stemsplit.messages import Hello, Progress, Started
+from stemsplit.models.fetch import ensure
+from stemsplit.overnight import Gates, Power, Room, Until, awake
+from stemsplit.preparation import prepare, stem_bytes
+from stemsplit.preview import predicted_seconds
+from stemsplit.result import BatchResult
+from stemsplit.supervisor.work import Heard, Noted, Retried, Settled
+from stemsplit.tally import Tally
+from stemsplit.text import printable
+from stemsplit.workshop import TrackWork, Workshop, make_plan
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from pathlib import Path
+
+    from stemsplit.brief import Brief
+    from stemsplit.control import Control
+    from stemsplit.job import Effort, Job, Settings
+    from stemsplit.library.plan import Placed
+    from stemsplit.library.scan import Problem
+    from stemsplit.models.fetch import Progress as DownloadProgress
+    from stemsplit.narrate import Listener
+    from stemsplit.preparation import Prepared
+    from stemsplit.supervisor.plan import Plan
+    from stemsplit.supervisor.work import Gate, PoolEvent, Work
+
+
+def run(
+    brief: Brief,
+    control: Control,
+    tell: Listener,
+    download_progress: Callable[[str], DownloadProgress] | None,
+) -> BatchResult:
+    """Do what is asked for; see `stemsplit.batch.separate`."""
+    a_run = _Run(brief, control, tell)
+    found = scan(brief.inputs, brief.state.output, listed=brief.listed)
+    if not found.tracks:
+        a_run.announce(0, found.problems, found.duplicates)
+        return a_run.conclude()
+    # What cannot be is found out before anything is made, where there is no journal to heed.
+    first = None if brief.state.journal.exists() else prepare(found, brief, None)
+    with (
+        held(brief.state, a_run.note),
+        Journal(brief.state.journal, brief.state.output, writable=True) as journal,
+    ):
+        recovery = recover(journal, brief.state.output)
+        if recovery.shown or recovery.dropped:
+            a_run.note(
+                f"the last run was killed: {recovery.shown} tracks were finished and are in place "
+                f"now, {recovery.dropped} are separated again"
+            )
+        if first is None or journal.last_run() is not None:
+            first = prepare(found, brief, journal)
+        a_run.announce(len(first.tracks), first.problems, found.duplicates)
+        to_do = a_run.sort_out(first)
+        _enlist(journal, first, brief)
+        with _accounted_for(journal, a_run):
+            if to_do:
+                a_run.do(to_do, journal, download_progress)
+        return a_run.conclude(journal)
+
+
+def _enlist(journal: Journal, prepared: Prepared, brief: Brief) -> None:
+    """Begin a run in the journal, with all of its tracks."""
+    states = {
+        Action.DO: JobState.WAITING,
+        Action.LEAVE: JobState.DONE,
+        Action.LEAVE_FAILED: JobState.FAILED,
+    }
+    if prepared.looks:
+        journal.remember(prepared.looks)
+    journal.begin_run(
+        brief.settings,
+        [
+            Entry(
+                job=placed.job,
+                source_bytes=placed.probe.size_bytes,
+                source_modified_ns=placed.probe.modified_ns,
+                predicted_seconds=placed.probe.likely_seconds,
+                state=states[decision.action],
+            )
+            for placed, decision in prepared.tracks
+            if decision.action in states
+        ],
+        version=brief.version,
+    )
+
+
+@contextlib.contextmanager
+def _accounted_for(journal: Journal, a_run: _Run) -> Iterator[None]:
+    """Close the journal's account of a run that is ended by an error."""
+    try:
+        yield
+    except BaseException as error:
+        code = getattr(error, "exit_code", None)
+        if code is None:
+            is_interrupt = isinstance(error, KeyboardInterrupt)
+            code = ExitCode.INTERRUPTED if is_interrupt else ExitCode.ERROR
+        with contextlib.suppress(StemsplitError):  # it may be the journal itself that fails
+            journal.withdrawn()
+            journal.end_run(a_run.summary(a_run.result(), exit_code=int(code)))
+        raise
+
+
+class _Ledger:
+    """Lets the journal know of each step of a track's work (`stemsplit.workshop.Ledger`)."""
+
+    def __init__(self, journal: Journal, *, preloaded: bool) -> None:
+        self._journal = journal
+        self._preloaded = preloaded
+
+    def attempt_begins(
+        self, job: Job, settings: Settings, effort: Effort, number: int, work: Path
+    ) -> None:
+        """See `stemsplit.workshop.Ledger`."""
+        self._journal.attempt_begins(
+            job, settings, effort, number=number, work=work, preloaded=self._preloaded
+        )
+
+    def publishing(self, job: Job, moves: Mapping[str, Path], work: Path) -> bool:
+        """See `stemsplit.workshop.Ledger`; the next run completes it."""
+        self._journal.publishing(job, moves, work)
+        return True
+
+
+class _Run:
+    """The state of one run."""
+
+    def __init__(self, brief: Brief, control: Control, tell: Listener) -> None:
+        self._brief = brief
+        self._control = control
+        self._tell = tell
+        self._began = time.monotonic()
+        self._problems: tuple[Problem, ...] = ()
+        self._skipped: list[Job] = []
+        self._failed_earlier: list[tuple[Job, events.TrackFailed]] = []
+        self._outcomes: list[Outcome] = []
+        self._not_started: tuple[Job, ...] = ()
+        self._late: tuple[Job, ...] = ()
+        self._preloaded: dict[bytes, bool] = {}
+        self._peak_memory_bytes: int | None = None
+        self._stopped = False
+        self._journal: Journal | None = None
+
+    def note(self, text: str) -> None:
+        """Tell something about the whole."""
+        self._tell(events.Note(text=text))
+
+    def announce(self, tracks: int, problems: Sequence[Problem], duplicates: int) -> None:
+        """Tell what there is, and which inputs lead to nothing."""
+        self._problems = tuple(problems)
+        self._tell(narrate.batch_started(self._brief, tracks + len(problems)))
+        if duplicates:
+            self._tell(narrate.duplicates(duplicates))
+        for problem in problems:
+            self._tell(narrate.failed_input(problem))
+
+    def sort_out(self, prepared: Prepared) -> list[Placed]:
+        """Tell of the tracks that are not separated, and give the others."""
+        for placed, decision in prepared.tracks:
+            match decision.action:
+                case Action.LEAVE:
+                    self._skipped.append(placed.job)
+                    self._tell(narrate.skipped(placed.job, decision.why))
+                case Action.LEAVE_FAILED:
+                    failed = narrate.failed_earlier(placed.job, decision)
+                    self._failed_earlier.append((placed.job, failed))
+                    self._tell(failed)
+                case Action.REFUSE:
+                    refused = Outcome(
+                        job=placed.job,
+                        reason=Reason.OUTPUT_EXISTS,
+                        message=decision.why,
+                        remedy=decision.remedy,
+                    )
+                    self._outcomes.append(refused)
+                    self._tell(narrate.ended(refused))
+        return prepared.of(Action.DO)
+
+    def do(
+        self,
+        placed: list[Placed],
+        journal: Journal,
+        download_progress: Callable[[str], DownloadProgress] | None,
+    ) -> None:
+        """Put every track through the pool; ends early if all further ones would fail alike."""
+        brief = self._brief
+        self._journal = journal
+        check_writable(brief.state.output)
+        model_folder = ensure(brief.model.weights, progress=download_progress, note=self.note)
+        plan = make_plan(
+            brief.settings,
+            brief.limits,
+            jobs=brief.jobs,
+            tracks=len(placed),
+            preloaded=brief.preloaded,
+            past=journal.past(brief.settings, preloaded=brief.preloaded),
+        )
+        durations = {one.job.source: one.probe.likely_seconds for one in placed}
+        tally = Tally(
+            durations,
+            max_ram_bytes=plan.budget.total_bytes,
+            predicted_seconds=predicted_seconds(placed, plan),
+        )
+        workshop = Workshop(
+            brief.settings,
+            plan,
+            model_folder=model_folder,
+            start_method=brief.start_method,
+            gate=self._gate(plan, durations, tally),
+        )
+        ledger = _Ledger(journal, preloaded=brief.preloaded)
+        pool, board = workshop.pool, Board(brief.state.status)
+        with (
+            self._control.over(pool),
+            awake(self.note) if brief.keep_awake else contextlib.nullcontext(),
+            workshop,
+            contextlib.closing(pool.run()) as happenings,
+            contextlib.closing(board),
+        ):
+            for one in placed:
+                pool.add(workshop.work(one.job, brief.state.output, ledger))
+            pool.close()
+            self._tell(narrate.pool_started(plan))
+            board.show(tally.status)
+            for happening in happenings:
+                tally.take_in(happening)
+                self._take_in(happening)
+                board.show(tally.status)
+                if self._stopped:
+                    pool.drain()
+        if self._control.stopped_by is not None:
+            raise self._control.stopped_by
+        self._not_started = tuple(work.job for work in pool.unstarted())
+        self._late = tuple(work.job for work in pool.turned_away())
+        self._peak_memory_bytes = pool.peak_memory_bytes
+
+    def _gate(self, plan: Plan, durations: Mapping[bytes, float], tally: Tally) -> Gate:
+        brief = self._brief
+
+        def stems_size(work: Work) -> int:
+            seconds = durations[work.job.source]
+            return stem_bytes(seconds, brief.settings, len(brief.model.stems))
+
+        def predict(work: Work, effort: Effort) -> float:
+            return plan.forecast.seconds(durations[work.job.source], effort)
+
+        def written(work: Work) -> int:
+            return work.written_bytes() if isinstance(work, TrackWork) else 0
+
+        def pausing(text: str) -> None:
+            tally.pausing = text
+            self.note(text)
+
+        gates: list[Gate] = []
+        if brief.deadline is not None:
+            gates.append(Until(brief.deadline, predict))
+        if brief.on_battery == "pause":
+            gates.append(Power(pausing))
+        gates.append(Room(brief.state.output, stems_size, written))
+        return Gates(gates)
+
+    def _take_in(self, happening: PoolEvent) -> None:
+        match happening:
+            case Heard(work=work, message=Hello(preloaded=preloaded)):
+                self._preloaded[work.job.source] = preloaded
+            case Heard(work=work, message=Started() as started):
+                preloaded = self._preloaded.pop(work.job.source, False)
+                self._tell(narrate.started(work.job, started, preloaded=preloaded))
+            case Heard(work=work, message=Progress(audio_seconds=seconds)):
+                source = printable(work.job.source)
+                self._tell(events.TrackProgress(source=source, audio_seconds=seconds))
+            case Retried(work=work, attempt=attempt, effort=effort):
+                if self._journal is not None:
+                    self._journal.attempt_ended(work.job, attempt)
+                self._tell(narrate.retried(work.job, attempt, effort))
+            case Settled(outcome=outcome):
+                self._end(outcome)
+            case Noted(text=text):
+                self.note(text)
+
+    def _end(self, outcome: Outcome) -> None:
+        if self._journal is not None:
+            self._journal.settled(outcome)
+        self._outcomes.append(outcome)
+        if outcome.reason.stops_batch and self._is_everywhere(outcome):
+            self._stopped = True
+        self._tell(narrate.ended(outcome))
+
+    def _is_everywhere(self, outcome: Outcome) -> bool:
+        """Tell a folder that cannot be written from an output that cannot be written at all."""
+        if outcome.reason is not Reason.UNWRITABLE:
+            return True
+        try:
+            check_writable(self._brief.state.output)
+        except StemsplitError:
+            return True
+        return False
+
+    def result(self) -> BatchResult:
+        """Sum up for the caller."""
+        return BatchResult(
+            outcomes=tuple(self._outcomes),
+            problems=self._problems,
+            skipped=tuple(self._skipped),
+            failed_earlier=tuple(job for job, _ in self._failed_earlier),
+            not_started=self._not_started,
+            late=self._late,
+            stopped=self._stopped,
+            drained=self._control.draining,
+        )
+
+    def summary(self, result: BatchResult, *, exit_code: int | None = None) -> events.BatchDone:
+        """Sum up for whoever listens."""
+        reasons = Counter(outcome.reason for outcome in result.outcomes)
+        seconds = time.monotonic() - self._began
+        audio_seconds = sum(outcome.audio_seconds for outcome in result.outcomes)
+        failed = [narrate.failed_input(one) for one in result.problems]
+        failed += [event for _, event in self._failed_earlier]
+        failed += [
+            one
+            for one in map(narrate.ended, result.failures)
+            if isinstance(one, events.TrackFailed)
+        ]
+        return events.BatchDone(
+            done=reasons[Reason.DONE],
+            skipped=len(result.skipped),
+            failed=len(failed),
+            not_started=len(result.not_started),
+            late=len(result.late),
+            seconds=seconds,
+            audio_seconds=audio_seconds,
+            peak_memory_bytes=self._peak_memory_bytes,
+            times_real_time=audio_seconds / seconds if audio_seconds else None,
+            failures=tuple(
+                events.Failure(source=one.source, reason=one.reason, message=one.message)
+                for one in failed
+            ),
+            exit_code=int(result.exit_code if exit_code is None else exit_code),
+        )
+
+    def conclude(self, journal: Journal | None = None) -> BatchResult:
+        """Sum up in the journal, beside it, and for whoever listens."""
+        result = self.result()
+        summary = self.summary(result)
+        if journal is not None:
+            # A batch that was stopped by a full disk may not be able to write this either.
+            with contextlib.suppress(StemsplitError):
+                journal.withdrawn()
+                journal.end_run(summary)
+            with contextlib.suppress(OSError):
+                self._brief.state.summary.write_bytes(
+                    msgspec.json.format(msgspec.json.encode(summary), indent=2) + b"\n"
+                )
+        self._tell(summary)
+        return result

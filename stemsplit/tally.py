@@ -1,0 +1,127 @@
+"""Runs in the supervisor. Counts what a pool tells: how far a batch is, how fast, how long still.
+
+Touches nothing; the clock is a seam.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from stemsplit.job import Reason
+from stemsplit.library.board import RunningTrack, Status
+from stemsplit.messages import Progress, Started
+from stemsplit.supervisor.work import Heard, Launched, Looked, Retried, Settled
+from stemsplit.text import printable
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from stemsplit.supervisor.work import PoolEvent
+
+
+@dataclass(slots=True, kw_only=True)
+class _Running:
+    number: int
+    began: float
+    audio_seconds: float = 0.0
+    total_seconds: float | None = None
+    memory_bytes: int | None = None
+
+
+class Tally:
+    """Counts what happens in a batch.
+
+    Args:
+        audio_seconds: of each track to be done, by its source, guessed where it is not known.
+        max_ram_bytes: the budget.
+        predicted_seconds: of the whole batch, until something is separated.
+        clock: monotonic seconds.
+    """
+
+    def __init__(
+        self,
+        audio_seconds: Mapping[bytes, float],
+        *,
+        max_ram_bytes: int,
+        predicted_seconds: float,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """Begin now."""
+        self._left = dict(audio_seconds)
+        self._max_ram_bytes = max_ram_bytes
+        self._predicted_seconds = predicted_seconds
+        self._clock = clock
+        self._began = clock()
+        self._first_launch: float | None = None
+        self._running: dict[bytes, _Running] = {}
+        self._done = 0
+        self._failed = 0
+        self._audio_done = 0.0
+        self._memory_bytes: int | None = None
+        self.pausing = ""
+
+    def take_in(self, event: PoolEvent) -> None:
+        """Count an event."""
+        match event:
+            case Launched(work=work, number=number):
+                self._running[work.job.source] = _Running(number=number, began=self._clock())
+                self._first_launch = self._first_launch or self._clock()
+                self.pausing = ""
+            case Heard(work=work, message=Started(info=info)):
+                self._of(work.job.source).total_seconds = info.seconds
+            case Heard(work=work, message=Progress(audio_seconds=seconds)):
+                self._of(work.job.source).audio_seconds = seconds
+            case Retried(work=work):
+                self._running.pop(work.job.source, None)
+            case Looked(total_bytes=total, trees=trees):
+                self._memory_bytes = total
+                for source, size in trees.items():
+                    self._of(source).memory_bytes = size
+            case Settled(outcome=outcome):
+                self._running.pop(outcome.job.source, None)
+                self._left.pop(outcome.job.source, None)
+                done = outcome.reason is Reason.DONE
+                self._done += done
+                self._failed += not done
+                self._audio_done += outcome.audio_seconds
+
+    def _of(self, source: bytes) -> _Running:
+        return self._running.setdefault(source, _Running(number=1, began=self._clock()))
+
+    def status(self) -> Status:
+        """Sum up."""
+        now = self._clock()
+        under_way = sum(one.audio_seconds for one in self._running.values())
+        left = max(0.0, sum(self._left.values()) - under_way)
+        separated = self._audio_done + under_way
+        elapsed = 0.0 if self._first_launch is None else now - self._first_launch
+        speed = separated / elapsed if separated and elapsed else None
+        return Status(
+            pid=os.getpid(),
+            updated=time.time(),
+            seconds=now - self._began,
+            done=self._done,
+            failed=self._failed,
+            left=len(self._left),
+            audio_seconds=separated,
+            audio_seconds_left=left,
+            speed=speed,
+            seconds_left=left / speed if speed else self._predicted_seconds,
+            memory_bytes=self._memory_bytes,
+            max_ram_bytes=self._max_ram_bytes,
+            running=tuple(
+                RunningTrack(
+                    source=printable(source),
+                    attempt=one.number,
+                    seconds=now - one.began,
+                    audio_seconds=one.audio_seconds,
+                    total_seconds=one.total_seconds or self._left.get(source),
+                    memory_bytes=one.memory_bytes,
+                )
+                for source, one in self._running.items()
+            ),
+            pausing=self.pausing,
+        )

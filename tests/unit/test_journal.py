@@ -1,0 +1,276 @@
+"""The journal: its schema, what a crash leaves, who may read, what is wrong told in a sentence."""
+
+from __future__ import annotations
+
+import os
+import socket
+import sqlite3
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from stemsplit.errors import DiskFullError, StemsplitError, UnwritableError
+from stemsplit.job import Attempt, Effort, Job, Outcome, Reason, Settings
+from stemsplit.library.journal import Entry, JobState, Journal
+from stemsplit.library.probe import Probe, Tags
+from stemsplit.library.publish import WORK_PREFIX, publish
+from stemsplit.library.recovery import Recovery, recover
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+SETTINGS = Settings()
+STEMS = ("vocals", "accompaniment")
+
+
+@dataclass
+class World:
+    """An output folder with its journal."""
+
+    output: Path
+    path: Path
+    journal: Journal
+
+    def job(self, name: str = "song") -> Job:
+        """Give a track."""
+        paths = {stem: self.output / name / f"{stem}.wav" for stem in STEMS}
+        return Job.of(Path("/music", f"{name}.wav"), paths)
+
+    def begin(self, *names: str) -> None:
+        """Begin a run over tracks."""
+        self.journal.begin_run(
+            SETTINGS,
+            [
+                Entry(
+                    job=self.job(name),
+                    source_bytes=1,
+                    source_modified_ns=2,
+                    predicted_seconds=60.0,
+                    state=JobState.WAITING,
+                )
+                for name in names
+            ],
+            version="1",
+        )
+
+    def start(self, name: str = "song", number: int = 1) -> Path:
+        """Begin an attempt, and give its work folder with finished stems in it."""
+        work = self.output / f"{WORK_PREFIX}{name}{number}"
+        self.journal.attempt_begins(
+            self.job(name), SETTINGS, Effort(), number=number, work=work, preloaded=True
+        )
+        work.mkdir()
+        for stem in STEMS:
+            (work / f"{stem}.wav").write_bytes(os.fsencode(f"{name} {stem}"))
+        return work
+
+    def show(self, work: Path, name: str = "song") -> dict[str, Path]:
+        """Note that the stems will be shown, and where."""
+        paths = self.job(name).paths
+        moves = {f"{stem}.wav": paths[stem] for stem in STEMS}
+        self.journal.publishing(self.job(name), moves, work)
+        return moves
+
+    def state(self, name: str = "song") -> JobState:
+        """Give the state of a track."""
+        return self.journal.records()[self.journal.place_of(self.job(name))].state
+
+
+@pytest.fixture
+def world(tmp_path: Path) -> Iterator[World]:
+    """An empty one."""
+    output = tmp_path / "out"
+    output.mkdir()
+    with Journal(tmp_path / "journal", output, writable=True) as journal:
+        yield World(output, tmp_path / "journal", journal)
+
+
+def _attempt(reason: Reason = Reason.DONE, **more: object) -> Attempt:
+    return Attempt(number=1, effort=Effort(), reason=reason, seconds=30.0, **more)  # type: ignore[arg-type]
+
+
+def test_survives_a_power_cut_and_a_network_folder(world: World) -> None:
+    """Committed is on disk, and there is no write-ahead log, which network folders cannot hold."""
+    database = world.journal._db
+    assert database.execute("PRAGMA synchronous").fetchone() == (2,)
+    assert database.execute("PRAGMA journal_mode").fetchone() == ("delete",)
+    assert database.execute("PRAGMA user_version").fetchone() == (1,)
+
+
+def test_a_track_from_beginning_to_end(world: World) -> None:
+    """Waiting, running, publishing, done; with its attempts, peaks and timings."""
+    world.begin("song", "other")
+    assert world.state() is JobState.WAITING
+    world.start()
+    assert world.state() is JobState.RUNNING
+    world.journal.attempt_ended(world.job(), _attempt(Reason.CRASHED, exit_code=-11))
+    assert world.state() is JobState.WAITING
+    work = world.start(number=2)
+    moves = world.show(work)
+    assert world.state() is JobState.PUBLISHING
+    publish(work, moves)
+    attempt = _attempt(peak_pss_bytes=7, private_bytes=5)
+    outcome = Outcome(job=world.job(), reason=Reason.DONE, audio_seconds=60.0, attempts=(attempt,))
+    world.journal.settled(outcome)
+    assert world.state() is JobState.DONE
+    rows = world.journal._rows("SELECT number, reason, exit_code, peak_pss_bytes FROM attempts")
+    assert rows == [(1, "crashed", -11, None), (2, "done", None, 7)]
+    assert world.journal.counts() == {JobState.DONE: (1, 60.0), JobState.WAITING: (1, 60.0)}
+
+
+def test_predictions_learn_from_the_same_model_on_this_machine(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Finished attempts only, and none of another machine that had the folder before."""
+    world.begin("a", "b", "c")
+    for name, reason in (("a", Reason.DONE), ("b", Reason.STALLED)):
+        world.show(world.start(name), name)
+        outcome = Outcome(
+            job=world.job(name),
+            reason=reason,
+            audio_seconds=60.0,
+            attempts=(_attempt(reason, private_bytes=5),),
+        )
+        world.journal.settled(outcome)
+    (past,) = world.journal.past(SETTINGS, preloaded=True)
+    assert (past.private_bytes, past.audio_seconds, past.seconds) == (5, 60.0, 30.0)
+    assert (past.lean, past.threads) == (False, 1)
+    assert world.journal.past(SETTINGS, preloaded=False) == []
+    assert world.journal.past(Settings(model="4stems"), preloaded=True) == []
+    monkeypatch.setattr(socket, "gethostname", lambda: "elsewhere")
+    assert world.journal.past(SETTINGS, preloaded=True) == []
+
+
+def test_first_looks_are_kept(world: World) -> None:
+    """With all that was found."""
+    look = Probe(size_bytes=1, modified_ns=2, seconds=3.5, tags=Tags(title="Café", year=1959))
+    world.journal.remember({b"/music/caf\xe9.wav": look})
+    assert world.journal.probes() == {b"/music/caf\xe9.wav": look}
+
+
+def test_after_a_death_while_separating(world: World) -> None:
+    """The work folder goes, the track is to be done again; what is not ours stays."""
+    world.begin("song")
+    work = world.start()
+    assert recover(world.journal, world.output) == Recovery(shown=0, dropped=1)
+    assert not work.exists()
+    assert world.state() is JobState.WAITING
+    assert recover(world.journal, world.output) == Recovery(shown=0, dropped=0)
+
+
+def test_a_journal_cannot_make_other_folders_go(world: World, tmp_path: Path) -> None:
+    """Whatever stands in it: only what is named like a work folder is removed."""
+    world.begin("song")
+    precious = tmp_path / "precious"
+    precious.mkdir()
+    world.journal.attempt_begins(
+        world.job(), SETTINGS, Effort(), number=1, work=precious, preloaded=True
+    )
+    recover(world.journal, world.output)
+    assert precious.exists()
+
+
+@pytest.mark.parametrize("shown", [0, 1, 2])
+def test_after_a_death_while_publishing(world: World, shown: int) -> None:
+    """However many stems are in place: the rest follows, and the track is done."""
+    world.begin("song")
+    work = world.start()
+    moves = world.show(work)
+    world.job().destination_path.mkdir()
+    for name, path in list(moves.items())[:shown]:
+        (work / name).rename(path)
+    assert recover(world.journal, world.output) == Recovery(shown=1, dropped=0)
+    assert {path.read_text() for path in moves.values()} == {"song vocals", "song accompaniment"}
+    assert world.state() is JobState.DONE
+    assert not work.exists()
+
+
+def test_old_stems_are_not_taken_for_new_ones(world: World) -> None:
+    """The work folder is lost, older stems are there: the track is to be done again."""
+    world.begin("song")
+    work = world.start()
+    moves = world.show(work)
+    world.job().destination_path.mkdir()
+    for path in moves.values():
+        path.write_text("an older one")
+    for file in work.iterdir():
+        file.unlink()
+    assert recover(world.journal, world.output) == Recovery(shown=0, dropped=1)
+    assert world.state() is JobState.WAITING
+
+
+def test_a_stem_that_cannot_be_shown_does_not_block_all_further_runs(world: World) -> None:
+    """Something lies in the way by now: the track is tried again, and tells why it fails."""
+    world.begin("song")
+    moves = world.show(world.start())
+    moves["vocals.wav"].mkdir(parents=True)
+    assert recover(world.journal, world.output) == Recovery(shown=0, dropped=1)
+
+
+def test_tracks_that_were_taken_back_are_waiting(world: World) -> None:
+    """A batch that is stopped leaves no attempt without an end."""
+    world.begin("song")
+    world.start()
+    world.journal.withdrawn()
+    assert world.state() is JobState.WAITING
+    assert world.journal.unfinished() == []
+
+
+def test_others_may_read_while_it_is_written(world: World) -> None:
+    """`status` and `--dry-run` look into a journal in use."""
+    world.begin("song")
+    with (
+        Journal(world.path, world.output, writable=False) as reader,
+        world.journal._transaction() as db,
+    ):
+        db.execute("UPDATE jobs SET message = 'half'")
+        assert reader.counts() == {JobState.WAITING: (1, 60.0)}
+
+
+def test_a_journal_of_the_future_is_refused(world: World) -> None:
+    """Rather than misread."""
+    world.journal._db.execute("PRAGMA user_version = 99")
+    with pytest.raises(StemsplitError, match="newer stemsplit"):
+        Journal(world.path, world.output, writable=True)
+
+
+def test_an_interrupted_migration_is_done_again(tmp_path: Path) -> None:
+    """Schema and version change together or not at all."""
+    path = tmp_path / "journal"
+    with sqlite3.connect(path) as database:
+        database.executescript("BEGIN; CREATE TABLE runs (id INTEGER); ROLLBACK;")
+    with Journal(path, tmp_path, writable=True) as journal:
+        assert journal.records() == {}
+
+
+def test_a_damaged_journal_gets_a_sentence(tmp_path: Path) -> None:
+    """And what to do."""
+    (tmp_path / "journal").write_text("no database" * 1000)
+    with pytest.raises(StemsplitError, match=r"is damaged.*Move it away"):
+        Journal(tmp_path / "journal", tmp_path, writable=True)
+
+
+def test_a_full_disk_and_a_forbidden_one_are_told_apart(world: World) -> None:
+    """A database that may not grow, and one that may not be written."""
+    world.begin("song")
+    pages = world.journal._db.execute("PRAGMA page_count").fetchone()[0]
+    world.journal._db.execute(f"PRAGMA max_page_count = {pages}")
+    look = Probe(size_bytes=1, modified_ns=2, tags=Tags(title="x" * 10**5))
+    with pytest.raises(DiskFullError):
+        world.journal.remember({b"/x": look})
+    assert world.journal.probes() == {}, "nothing half-written"
+    world.journal._db.execute("PRAGMA query_only = ON")
+    with pytest.raises(UnwritableError):
+        world.journal.remember({b"/x": look})
+
+
+def test_names_that_are_not_utf_8(world: World) -> None:
+    """Paths are bytes from end to end."""
+    name = os.fsdecode(b"caf\xe9 \xff")
+    world.begin(name)
+    moves = world.show(world.start(name), name)
+    recover(world.journal, world.output)
+    assert all(path.exists() for path in moves.values())
+    assert world.state(name) is JobState.DONE
