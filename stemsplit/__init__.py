@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from stemsplit.errors import StemsplitError
     from stemsplit.futures import StemFuture, StemPool, TrackError
     from stemsplit.job import Attempt, Limits, Outcome, Reason, Settings
+    from stemsplit.standing import status
 
 _HOME = {
     "Attempt": "stemsplit.job",
@@ -31,6 +32,7 @@ _HOME = {
     "TrackError": "stemsplit.futures",
     "as_completed": "concurrent.futures",
     "separate": "stemsplit.batch",
+    "status": "stemsplit.standing",
 }
 
 __all__ = [
@@ -48,6 +50,7 @@ __all__ = [
     "__version__",
     "as_completed",
     "separate",
+    "status",
 ]
 
 

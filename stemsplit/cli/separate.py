@@ -21,7 +21,7 @@ def separate(
     /,
     *,
     output: Annotated[Path, Parameter(name=["--output", "-o"])],
-    from_file: str | None = None,
+    from_file: Annotated[str | None, Parameter(allow_leading_hyphen=True)] = None,
     name: str = DEFAULT_NAME,
     model: Annotated[str, Parameter(name=["--model", "-m"])] = "2stems",
     format: StemFormat = "wav",  # noqa: A002 - the option's name

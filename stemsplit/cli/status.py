@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from stemsplit.library.board import RunningTrack, Status
-    from stemsplit.status import Report
+    from stemsplit.standing import Report
 
 
 def status(output: Path, /, *, json: bool = False) -> int:
@@ -30,9 +30,9 @@ def status(output: Path, /, *, json: bool = False) -> int:
     """
     import msgspec
 
-    from stemsplit import status as library
+    from stemsplit import standing
 
-    report = library.status(output)
+    report = standing.status(output)
     if json:
         print(msgspec.json.encode(report).decode())
     else:

@@ -10,6 +10,7 @@ of Windows, because libraries travel on disks that are formatted for it. [Naming
 from __future__ import annotations
 
 import difflib
+import functools
 import hashlib
 import os
 import string
@@ -106,7 +107,11 @@ class Template:
             model: that separates them.
             ext: the ending, without a dot.
         """
-        values = _values(track, tags) | {"model": model, "ext": ext}
+        values = _of_file(track) | {"model": model, "ext": ext}
+        if self.uses({"id"}):
+            values["id"] = hashlib.sha256(os.fsencode(os.path.abspath(track.path))).hexdigest()[:8]
+        if self.uses_tags:
+            values |= _of_tags(tags, track.path.stem)
         return {stem: self._path(values | {"stem": stem}) for stem in stems}
 
     def _path(self, values: Mapping[str, str]) -> Path:
@@ -151,21 +156,24 @@ def _suggestion(field: str) -> str:
     return f"Did you mean {{{near[0]}}}?" if near else ""
 
 
-def _values(track: Track, tags: Tags) -> dict[str, str]:
-    path = track.path
-    folder = os.path.basename(os.path.dirname(os.path.abspath(path)))
-    values = {
+def _of_file(track: Track) -> dict[str, str]:
+    path, folder = track.path, track.path.parent.name
+    if folder in {"", ".."}:
+        folder = Path(os.path.abspath(path)).parent.name
+    return {
         "relpath": os.fspath(track.folder),
         "track": path.stem,
         "foldername": folder or "root",
         "source_ext": path.suffix.removeprefix("."),
-        "id": hashlib.sha256(os.fsencode(os.path.abspath(path))).hexdigest()[:8],
     }
-    return values | {
+
+
+def _of_tags(tags: Tags, name: str) -> dict[str, str]:
+    return {
         "artist": tags.artist or "Unknown artist",
         "albumartist": tags.albumartist or tags.artist or "Unknown artist",
         "album": tags.album or "Unknown album",
-        "title": tags.title or path.stem,
+        "title": tags.title or name,
         "tracknumber": f"{tags.track or 0:02}",
         "discnumber": f"{tags.disc or 0}",
         "year": f"{tags.year or 0:04}",
@@ -194,6 +202,7 @@ def _cut(text: str, length: int) -> str:
     return kept
 
 
+@functools.lru_cache(maxsize=4096)  # thousands of tracks share folders and stems
 def safe_name(name: str) -> str:
     """Make one name of a path storable on every system, and mean nothing but a name.
 

@@ -29,6 +29,14 @@ OFFLINE = {"PIP_NO_INDEX": "1", "PIP_FIND_LINKS": "", "STEMSPLIT_RELEASE_URL": "
         (["separate", "a.wav", "-o", "out", "--format", "flac", "--bit-depth", "32f"], "FLAC"),
         (["seperate", "a.wav"], "separate"),
         (["models", "path", "6stems"], "no model"),
+        (["separate", "a.wav", "-o", "out", "--name", "{stem}/{trakc}.{ext}"], "mean {track}"),
+        (["separate", "a.wav", "-o", "out", "--name", "../{stem}.{ext}"], "upwards"),
+        (["separate", "a.wav", "-o", "out", "--until", "25:00"], "07:00"),
+        (["separate", "a.wav", "-o", "out", "--order", "random"], "--order"),
+        (["separate", "a.wav", "-o", "out", "--nice", "20"], "0 to 19"),
+        (["separate", "-o", "out", "--from-file", "absent"], "list “absent” cannot be read"),
+        (["separate", "-o", "out", "--from-file", "-"], "standard input names no files"),
+        (["status", "out"], "Nothing was separated"),
     ],
 )
 def test_a_wrong_command_line_is_usage(

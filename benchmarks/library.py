@@ -1,0 +1,134 @@
+"""Time and memory of a library of ten thousand files: scan and plan, and a run with nothing to do.
+
+    python benchmarks/library.py                 # 10,000 files in 1,000 folders
+    python benchmarks/library.py --files 50000
+
+The files are real but short. For the second table they are entered as done: separating so many
+would take hours and is not what is measured.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import shutil
+import tempfile
+from pathlib import Path
+
+import mediafile
+import soundfile
+from common import COMMAND, environment, measure
+
+from stemsplit import __version__
+from stemsplit.brief import Brief
+from stemsplit.demo.song import make_song
+from stemsplit.job import Attempt, Effort, Limits, Outcome, Reason, Settings
+from stemsplit.library.journal import Entry, JobState, Journal
+from stemsplit.library.naming import DEFAULT_NAME, Template
+from stemsplit.library.scan import scan
+from stemsplit.library.state import State
+from stemsplit.models.catalogue import find
+from stemsplit.preparation import prepare
+
+_FORMATS = ("mp3", "flac", "ogg", "wav")
+_A_FOLDER = 10
+
+
+def make_library(folder: Path, files: int) -> None:
+    """Make an artist's folder for a hundred files, and an album's for ten, with covers."""
+    seeds = {ext: folder / f"seed.{ext}" for ext in _FORMATS}
+    for ext, seed in seeds.items():
+        soundfile.write(seed, make_song(2.0).mix, 44_100)
+        media = mediafile.MediaFile(seed)
+        media.title, media.artist, media.album, media.track, media.year = "T", "A", "B", 3, 1999
+        media.save()
+        del ext
+    for number in range(files):
+        artist, album, track = number // 100, number // _A_FOLDER % 10, number % _A_FOLDER
+        place = folder / "library" / f"Artist {artist:03}" / f"Album {album}"
+        if track == 0:
+            place.mkdir(parents=True)
+            (place / "cover.jpg").write_bytes(b"\xff\xd8\xff\xe0")
+        ext = _FORMATS[number % len(_FORMATS)]
+        shutil.copyfile(seeds[ext], place / f"{track:02} Song.{ext}")
+
+
+def enter_as_done(library: Path, output: Path) -> None:
+    """Write small stems for every file, and a journal that knows them."""
+    state, settings = State(output), Settings()
+    brief = Brief(
+        inputs=(library,),
+        listed=(),
+        state=state,
+        template=Template.parse(DEFAULT_NAME),
+        settings=settings,
+        model=find(settings.model),
+        limits=Limits(),
+        jobs=None,
+        overwrite=False,
+        retry_failed=False,
+        order="given",
+        deadline=None,
+        on_battery="run",
+        keep_awake=False,
+        start_method="forkserver",
+        version=__version__,
+    )
+    prepared = prepare(scan([library], output), brief, None)
+    state.folder.mkdir(parents=True)
+    with Journal(state.journal, output, writable=True) as journal:
+        journal._db.execute("PRAGMA synchronous = OFF")  # noqa: SLF001 - not what is measured
+        journal.remember(prepared.looks)
+        journal.begin_run(
+            settings,
+            [
+                Entry(
+                    job=placed.job,
+                    source_bytes=placed.probe.size_bytes,
+                    source_modified_ns=placed.probe.modified_ns,
+                    predicted_seconds=placed.probe.likely_seconds,
+                    state=JobState.WAITING,
+                )
+                for placed, _ in prepared.tracks
+            ],
+            version=__version__,
+        )
+        attempt = Attempt(number=1, effort=Effort(), reason=Reason.DONE, seconds=10.0)
+        for placed, _ in prepared.tracks:
+            job, work = placed.job, placed.job.destination_path
+            journal.attempt_begins(job, settings, Effort(), number=1, work=work, preloaded=True)
+            work.mkdir(parents=True)
+            for path in job.paths.values():
+                path.write_bytes(b"stem")
+            journal.publishing(job, {path.name: path for path in job.paths.values()}, work)
+            journal.settled(Outcome(job=job, reason=Reason.DONE, attempts=(attempt,)))
+
+
+def main() -> None:
+    """Print the table."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--files", type=int, default=10_000)
+    files = parser.parse_args().files
+    print(environment())
+    print(f"\n{files:,} files\n\n| run | wall, s | peak memory, MiB |\n|---|---|---|")
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        make_library(folder, files)
+        library, output = folder / "library", folder / "out"
+        separate: list[str | Path] = [COMMAND, "separate", library, "-o", output]
+        run = measure([*separate, "--dry-run"], folder)
+        print(f"| plan (`--dry-run`) | {run.wall_seconds:.2f} | {run.peak_bytes / 2**20:.0f} |")
+        enter_as_done(library, output)
+        os.sync()
+        rows: tuple[tuple[str, list[str | Path]], ...] = (
+            ("again, with nothing to do", separate),
+            ("its plan (`--dry-run`)", [*separate, "--dry-run"]),
+            ("`stemsplit status`", [COMMAND, "status", output]),
+        )
+        for title, command in rows:
+            run = measure(command, folder)
+            print(f"| {title} | {run.wall_seconds:.2f} | {run.peak_bytes / 2**20:.0f} |")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,308 @@
+"""A campaign of kills over a small library, each resumed; run it at length as a program:
+
+    python tests/faults/campaign.py --kills 200
+    python tests/faults/campaign.py --kills 40 --library FOLDER --engine real
+
+Each run is killed at a random moment: its supervisor, one of its children, or both; one time in
+three not at once, but in the midst of the journal's next commit. All the while a thread looks at
+the output folder: a track that is to be seen must be whole and right, by content. After each kill
+the journal must open and be sound. When a library is finished, every track must have been finished
+once, and nothing else may be left; then the next one is begun.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import hashlib
+import json
+import os
+import random
+import sqlite3
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections import Counter
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import psutil
+import soundfile
+
+from stemsplit.demo.song import make_song
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+HERE = Path(__file__).parent
+REAL = "stemsplit.child.engines.tensorflow:load"
+STEMS = {"vocals.wav", "accompaniment.wav"}
+WHOM = ("supervisor", "child", "both")
+
+
+def run_batch(library: str, output: str, engine: str) -> int:
+    """Separate a library, as the killed process does."""
+    import stemsplit
+
+    try:
+        result = stemsplit.separate([library], output, stemsplit.Settings(engine=engine), jobs=2)
+    except stemsplit.StemsplitError as error:
+        print(error, file=sys.stderr)  # noqa: T201
+        return int(error.exit_code)
+    for outcome in result.failures:
+        print(outcome.message, file=sys.stderr)  # noqa: T201
+    return int(result.exit_code)
+
+
+def make_library(folder: Path) -> None:
+    """Make eight tracks of 2 to 45 seconds, some of them in folders."""
+    song = make_song(5.0).mix
+    lengths = (2, 45, 12, 30, 5, 24, 3, 18)
+    for number, seconds in enumerate(lengths):
+        path = folder / ("album" if number % 2 else ".") / f"{number} song.flac"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        copies = -(-seconds // 5)
+        soundfile.write(path, np.tile(song, (copies, 1)), 44_100)
+
+
+def start(library: Path, output: Path, engine: str) -> subprocess.Popen[bytes]:
+    """Start a run in a process of its own."""
+    return subprocess.Popen(
+        [sys.executable, __file__, "--run", library, output, engine],
+        env=os.environ | {"PYTHONPATH": str(HERE)},
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+    )
+
+
+def tracks_in(output: Path) -> Iterator[Path]:
+    """Give the folders that a person sees which hold files, and nothing that is hidden."""
+    for folder, folders, files in os.walk(output):
+        folders[:] = [name for name in folders if not name.startswith(".")]
+        if files:
+            yield Path(folder)
+
+
+def content(track: Path) -> dict[str, str]:
+    """Give the hash of each file of a track."""
+    return {file.name: hashlib.sha256(file.read_bytes()).hexdigest() for file in track.iterdir()}
+
+
+@dataclass
+class Watcher:
+    """Looks at an output folder all the time, for tracks that are not whole or not right."""
+
+    expected: dict[str, dict[str, str]]
+    violations: list[str] = field(default_factory=list)
+    looks: int = 0
+    _known: set[tuple[int, int]] = field(default_factory=set)
+
+    def look(self, output: Path) -> None:
+        """Look once; what was found right is not read again while it is unchanged."""
+        self.looks += 1
+        with contextlib.suppress(FileNotFoundError):
+            for track in tracks_in(output):
+                name = str(track.relative_to(output))
+                status = track.stat()
+                if (status.st_ino, status.st_mtime_ns) in self._known:
+                    continue
+                if content(track) == self.expected.get(name):
+                    self._known.add((status.st_ino, status.st_mtime_ns))
+                else:
+                    self.violations.append(
+                        f"{name}: {sorted(file.name for file in track.iterdir())}"
+                    )
+
+    @contextlib.contextmanager
+    def over(self, output: Path) -> Iterator[None]:
+        """Look all the time within this."""
+        done = threading.Event()
+
+        def look() -> None:
+            while not done.wait(0.002):
+                self.look(output)
+
+        thread = threading.Thread(target=look)
+        thread.start()
+        try:
+            yield
+        finally:
+            done.set()
+            thread.join()
+
+
+def kill(supervisor: subprocess.Popen[bytes], whom: str, rng: random.Random) -> bool:
+    """Kill; give whether there was what was to be killed."""
+    victims: list[psutil.Process] = []
+    with contextlib.suppress(psutil.Error):
+        process = psutil.Process(supervisor.pid)
+        if whom != "supervisor":
+            servants = process.children()
+            workers = [child for servant in servants for child in servant.children()]
+            victims += [rng.choice(workers)] if workers else []
+        if whom != "child":
+            victims.append(process)
+    for victim in victims:
+        with contextlib.suppress(psutil.Error):
+            victim.kill()
+    return bool(victims)
+
+
+def wait_for_a_commit(supervisor: subprocess.Popen[bytes], output: Path) -> bool:
+    """Wait until SQLite has its rollback journal open; give whether that came."""
+    path = output / ".stemsplit" / "journal.sqlite3-journal"
+    deadline = time.monotonic() + 2
+    while time.monotonic() < deadline and supervisor.poll() is None:
+        if path.exists():
+            return True
+    return False
+
+
+def check_journal(output: Path) -> None:
+    """Open the journal as another program would, and compare it with what is there."""
+    path = output / ".stemsplit" / "journal.sqlite3"
+    if not path.exists():
+        return
+    with contextlib.closing(sqlite3.connect(path)) as database:
+        assert database.execute("PRAGMA integrity_check").fetchone() == ("ok",)
+        if database.execute("PRAGMA user_version").fetchone() == (0,):
+            return
+        for (place,) in database.execute("SELECT place FROM jobs WHERE state = 'done'"):
+            assert (output / os.fsdecode(place)).exists(), place
+
+
+def check_finished(output: Path, expected: dict[str, dict[str, str]]) -> None:
+    """Everything is there and right, was finished once, and nothing else is left."""
+    found = {str(track.relative_to(output)): content(track) for track in tracks_in(output)}
+    assert found == expected
+    assert not list(output.rglob(".stemsplit-*")), "work folders are left"
+    path = output / ".stemsplit" / "journal.sqlite3"
+    with contextlib.closing(sqlite3.connect(path)) as database:
+        finished = database.execute(
+            "SELECT job, count(*) FROM attempts WHERE reason = 'done' GROUP BY job"
+        ).fetchall()
+        states = database.execute("SELECT DISTINCT state FROM jobs").fetchall()
+    assert [count for _, count in finished] == [1] * len(expected), "a track was done twice"
+    assert states == [("done",)]
+
+
+@dataclass
+class Tally:
+    """What a campaign has come to."""
+
+    kills: Counter[str] = field(default_factory=Counter)
+    in_state: Counter[str] = field(default_factory=Counter)
+    at_a_commit: int = 0
+    libraries: int = 0
+    tracks: int = 0
+    attempts: int = 0
+    looks: int = 0
+    completed_by_next_run: int = 0
+
+
+def state_of(output: Path) -> str:
+    """Say what the journal says of the most advanced track that was in flight."""
+    path = output / ".stemsplit" / "journal.sqlite3"
+    try:
+        with contextlib.closing(sqlite3.connect(path)) as database:
+            states = {state for (state,) in database.execute("SELECT DISTINCT state FROM jobs")}
+    except sqlite3.Error:
+        return "before the journal"
+    for state in ("publishing", "running", "waiting"):
+        if state in states:
+            return state
+    return "all done" if states else "before the journal"
+
+
+def campaign(
+    folder: Path, kills: int, *, seed: int = 0, library: Path | None = None, engine: str
+) -> Tally:
+    """Kill so many runs; raises `AssertionError` at the first thing that is wrong."""
+    rng = random.Random(seed)  # noqa: S311 - a campaign that can be repeated
+    if library is None:
+        library = folder / "library"
+        make_library(library)
+    began = time.monotonic()
+    assert run_to_end(library, folder / "reference", engine) == 0
+    longest = time.monotonic() - began
+    expected = {
+        str(track.relative_to(folder / "reference")): content(track)
+        for track in tracks_in(folder / "reference")
+    }
+    assert all(set(files) == STEMS for files in expected.values())
+    tally = Tally()
+    while sum(tally.kills.values()) < kills:
+        output = folder / f"output {tally.libraries}"
+        watcher = Watcher(expected)
+        with watcher.over(output):
+            while not run_and_kill(library, output, engine, longest, rng, tally):
+                check_journal(output)
+        assert not watcher.violations, watcher.violations[:5]
+        check_finished(output, expected)
+        tally.libraries += 1
+        tally.tracks += len(expected)
+        tally.looks += watcher.looks
+        with contextlib.closing(sqlite3.connect(output / ".stemsplit/journal.sqlite3")) as database:
+            tally.attempts += database.execute("SELECT count(*) FROM attempts").fetchone()[0]
+            tally.completed_by_next_run += database.execute(
+                "SELECT count(*) FROM attempts WHERE reason = 'done' AND message != ''"
+            ).fetchone()[0]
+    return tally
+
+
+def run_to_end(library: Path, output: Path, engine: str) -> int:
+    """Run a batch that nobody kills."""
+    with start(library, output, engine) as process:
+        return process.wait()
+
+
+def run_and_kill(
+    library: Path, output: Path, engine: str, longest: float, rng: random.Random, tally: Tally
+) -> bool:
+    """Run a batch, and kill it at a random moment; give whether it came to its end all the same."""
+    with start(library, output, engine) as process:
+        assert process.stderr is not None
+        whom = rng.choice(WHOM)
+        try:
+            process.wait(rng.uniform(0.1, longest))
+        except subprocess.TimeoutExpired:
+            if rng.random() < 1 / 3:
+                tally.at_a_commit += wait_for_a_commit(process, output)
+            if kill(process, whom, rng):
+                tally.kills[whom] += 1
+            if whom != "child":
+                process.wait()
+                tally.in_state[state_of(output)] += 1
+                return False
+        error = process.stderr.read().decode()
+        code = process.wait()
+        assert code in {0, -9}, f"{code}: {error}"
+        return code == 0
+
+
+def main() -> None:
+    """Run as a program."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
+    parser.add_argument("--kills", type=int, default=200)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--library", type=Path)
+    parser.add_argument("--engine", default="fake_engines:half", help="or `real`")
+    parser.add_argument("--run", nargs=3, help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.run:
+        sys.exit(run_batch(*options.run))
+    engine = REAL if options.engine == "real" else options.engine
+    began = time.monotonic()
+    with tempfile.TemporaryDirectory() as folder:
+        tally = campaign(
+            Path(folder), options.kills, seed=options.seed, library=options.library, engine=engine
+        )
+    print(json.dumps(vars(tally) | {"seconds": round(time.monotonic() - began)}, indent=2))  # noqa: T201
+
+
+if __name__ == "__main__":
+    main()

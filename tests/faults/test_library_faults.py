@@ -1,0 +1,440 @@
+"""Batches over libraries when disks, names, power and people are not as one would like them."""
+
+from __future__ import annotations
+
+import datetime as dt
+import os
+import shutil
+import subprocess
+import sys
+import time
+import unicodedata
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import campaign
+import mediafile
+import msgspec
+import numpy as np
+import psutil
+import pytest
+import soundfile
+
+from stemsplit import events, overnight, separate, status
+from stemsplit.errors import DiskFullError, StemsplitError, UnwritableError
+from stemsplit.job import Limits, Reason, Settings
+from stemsplit.library.journal import JobState, Journal
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from numpy.typing import NDArray
+
+    from stemsplit.job import BitDepth, Order, StemFormat
+
+pytestmark = pytest.mark.usefixtures("real_models")
+
+HALF = Settings(engine="fake_engines:half")
+SLOW = Settings(engine="fake_engines:slow")
+STEMS = {"vocals.wav", "accompaniment.wav"}
+SEVEN = ["a.wav", "b.wav", "c.wav", "d.wav", "e.wav", "f.wav", "g.wav"]
+
+
+@pytest.fixture
+def library(tmp_path: Path, song_file: Path) -> Path:
+    """Seven tracks of four seconds."""
+    folder = tmp_path / "library"
+    folder.mkdir()
+    for name in SEVEN:
+        shutil.copy(song_file, folder / name)
+    return folder
+
+
+def _states(output: Path) -> dict[str, JobState]:
+    with Journal(output / ".stemsplit/journal.sqlite3", output, writable=False) as journal:
+        return {
+            Path(os.fsdecode(record.source)).name: record.state
+            for record in journal.records().values()
+        }
+
+
+def _whole_tracks(output: Path) -> list[str]:
+    """Give the tracks to be seen, each of which must be whole; nothing half-done is left."""
+    tracks = list(campaign.tracks_in(output))
+    for track in tracks:
+        assert {file.name for file in track.iterdir()} == STEMS
+    assert not list(output.rglob(".stemsplit-*"))
+    return sorted(str(track.relative_to(output)) for track in tracks)
+
+
+# Disks
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system of 16 MiB: room for seven tracks, and little more."""
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    mounted = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=16m", "tmpfs", disk], capture_output=True, check=False
+    )
+    if mounted.returncode != 0:
+        pytest.skip("mounting a small disk needs root")
+    yield disk
+    subprocess.run(["umount", "--lazy", disk], check=True)
+
+
+def _what_ended(
+    library: Path, output: Path, on_event: Callable[[events.Event], None]
+) -> StemsplitError:
+    """Run a batch, and give what ended it: whether a track meets it first or the journal."""
+    try:
+        result = separate([library], output, HALF, jobs=2, on_event=on_event)
+    except StemsplitError as error:
+        return error
+    assert result.stopped
+    last = result.failures[-1]
+    kind = {Reason.DISK_FULL: DiskFullError, Reason.UNWRITABLE: UnwritableError}[last.reason]
+    return kind(last.message)
+
+
+def test_a_disk_that_somebody_fills_meanwhile(library: Path, small_disk: Path) -> None:
+    """The batch ends with a clear word; with room again, the same command finishes it."""
+    filler = small_disk / "filler"
+
+    def fill(event: events.Event) -> None:
+        if isinstance(event, events.TrackDone) and not filler.exists():
+            with filler.open("wb") as file:
+                while True:
+                    try:
+                        file.write(bytes(2**16))
+                        file.flush()
+                    except OSError:
+                        break
+
+    with pytest.raises(DiskFullError):
+        raise _what_ended(library, small_disk, fill)
+    done = _whole_tracks(small_disk)
+    assert 1 <= len(done) < len(SEVEN)
+    filler.unlink()
+    result = separate([library], small_disk, HALF, jobs=2)
+    assert result.exit_code == 0
+    assert len(result.skipped) >= len(done) - 1
+    assert _whole_tracks(small_disk) == [Path(name).stem for name in SEVEN]
+
+
+def test_a_batch_ends_before_the_disk_is_full(
+    library: Path, small_disk: Path, song: NDArray[np.float32]
+) -> None:
+    """A track that has no room is not begun; those that had are done, and the disk is not full."""
+    soundfile.write(library / "z long.wav", np.tile(song, (12, 1)), 44_100)
+    result = separate([library], small_disk, HALF, jobs=1)
+    assert result.exit_code == 1
+    (failure,) = result.failures
+    assert failure.reason is Reason.DISK_FULL
+    assert failure.attempts == ()
+    assert "z long.wav" in failure.message
+    assert len(_whole_tracks(small_disk)) == 7
+    assert shutil.disk_usage(small_disk).free > 2**20
+
+
+def test_a_folder_that_turns_read_only_meanwhile(library: Path, tmp_path: Path) -> None:
+    """Exit code 1 and a sentence; writable again, the same command finishes it."""
+    output = tmp_path / "out"
+    command: list[str | Path] = [
+        sys.executable,
+        campaign.__file__,
+        "--run",
+        library,
+        output,
+        "fake_engines:slow",
+    ]
+    if os.geteuid() == 0:  # to whom permissions mean nothing, unless that is taken away
+        if shutil.which("setpriv") is None:
+            pytest.skip("root needs setpriv to be refused anything")
+        command = ["setpriv", "--bounding-set=-dac_override,-dac_read_search", *command]
+    environment = os.environ | {"PYTHONPATH": str(Path(__file__).parent)}
+    with subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True) as running:
+        deadline = time.monotonic() + 60
+        while not list(output.glob("*/vocals.wav")) and time.monotonic() < deadline:
+            time.sleep(0.01)
+        for folder in (output, output / ".stemsplit"):
+            folder.chmod(0o555)
+        assert running.wait(timeout=60) == 1
+        assert running.stderr is not None
+        assert "cannot be written" in running.stderr.read()
+    for folder in (output, output / ".stemsplit"):
+        folder.chmod(0o755)
+    visible = [path.name for path in output.iterdir() if not path.name.startswith(".")]
+    assert 1 <= len(visible) < len(SEVEN)
+    assert all({file.name for file in (output / name).iterdir()} == STEMS for name in visible)
+    assert separate([library], output, SLOW, jobs=2).exit_code == 0
+    assert _whole_tracks(output) == [Path(name).stem for name in SEVEN]
+
+
+# Names
+
+NASTY = {
+    "plain.wav": "plain",
+    "-rf.wav": "-rf",
+    " leading space.wav": " leading space",
+    "trailing dot..wav": "trailing dot_",
+    "trailing space .wav": "trailing space_",
+    "many... .wav": "many____",
+    "new\nline.wav": "new_line",
+    "tab\tand \x1b[31mred.wav": "tab_and _[31mred",
+    "what?.wav": "what_",
+    'q"uo*t|e<s>.wav': "q_uo_t_e_s_",
+    "back\\slash.wav": "back_slash",
+    "a:b.wav": "a_b",
+    "CON.wav": "CON_",
+    "nul.tar.wav": "nul_.tar",
+    "...wav": "__",
+    "💃🏽 👩‍👩‍👧 歌.wav": "💃🏽 👩‍👩‍👧 歌",
+    "%s {stem} $HOME `id` 'x'.wav": "%s {stem} $HOME `id` 'x'",
+    "[live] *.wav": "[live] _",
+    unicodedata.normalize("NFC", "Ångström.wav"): unicodedata.normalize("NFC", "Ångström"),
+    "nfd/" + unicodedata.normalize("NFD", "Ångström.wav"): "nfd/"
+    + unicodedata.normalize("NFD", "Ångström"),
+    "trailing./dir /song.wav": "trailing_/dir_/song",
+    "x" * 251 + ".wav": "x" * 251,
+    "ä" * 125 + ".wav": "ä" * 125,
+    os.fsdecode(b"latin-1 caf\xe9.wav"): os.fsdecode(b"latin-1 caf\xe9"),
+    "vocals.wav": "vocals",
+    "no ending": "no ending",
+}
+
+
+def test_a_tree_of_nasty_names(song: NDArray[np.float32], tmp_path: Path) -> None:
+    """Each is separated, and found again under the documented name; nothing lies elsewhere."""
+    library, output = tmp_path / "library", tmp_path / "out"
+    for name in NASTY:
+        path = library / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with path.open("wb") as file:
+            soundfile.write(file, song[:4410], 44_100, format="WAV")
+    result = separate([library], output, HALF, jobs=2)
+    assert [one.message for one in result.failures] == []
+    assert _whole_tracks(output) == sorted(NASTY.values())
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["library", "out"]
+    again = separate([library], output, HALF, jobs=2)
+    assert (len(again.skipped), again.outcomes) == (len(NASTY), ())
+
+
+def test_names_from_tags_cannot_lead_out(song: NDArray[np.float32], tmp_path: Path) -> None:
+    """Whatever somebody has written into a file's tags."""
+    source = tmp_path / "song.flac"
+    soundfile.write(source, song, 44_100)
+    media = mediafile.MediaFile(source)
+    media.artist, media.album, media.title = "../../etc", "/", "..\\x\0\n"
+    media.save()
+    output = tmp_path / "deep" / "out"
+    name = "{artist}/{album}/{title}/{stem}.{ext}"
+    assert separate([source], output, HALF, name=name).exit_code == 0
+    assert _whole_tracks(output) == ["_._.._etc/_/_._x__"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["deep", "song.flac"]
+
+
+def test_stems_by_kind_and_flat(library: Path, tmp_path: Path) -> None:
+    """Tracks that share folders: all there, none mixed up, nothing hidden left, left when done."""
+    for name in ("{stem}/{track}.{ext}", "{track} ({stem}).{ext}"):
+        output = tmp_path / name[:3]
+        assert separate([library], output, HALF, jobs=2, name=name).exit_code == 0
+        files = [path for path in output.rglob("*.wav") if path.is_file()]
+        assert len(files) == 2 * len(SEVEN)
+        assert not list(output.rglob(".stemsplit-*"))
+        assert len(separate([library], output, HALF, name=name).skipped) == len(SEVEN)
+
+
+# Again and again
+
+
+def test_only_what_is_left_is_done(library: Path, tmp_path: Path, song_file: Path) -> None:
+    """A changed file, a vanished stem, a new track; the others keep their very files."""
+    output = tmp_path / "out"
+    separate([library], output, HALF, jobs=2)
+    before = {path: path.stat().st_mtime_ns for path in output.rglob("*.wav")}
+    (library / "a.wav").write_bytes((library / "a.wav").read_bytes()[:-6])
+    (output / "b/vocals.wav").unlink()
+    shutil.copy(song_file, library / "new.wav")
+    result = separate([library], output, HALF, jobs=2)
+    assert sorted(one.job.source_path.stem for one in result.outcomes) == ["a", "b", "new"]
+    after = {path: path.stat().st_mtime_ns for path in output.rglob("*.wav")}
+    kept = [path for path in before if path.parent.name not in {"a", "b"}]
+    assert all(before[path] == after[path] for path in kept)
+    assert all(before[output / "a" / name] != after[output / "a" / name] for name in STEMS)
+
+
+def test_failures_stay_until_they_are_to_be_tried_again(library: Path, tmp_path: Path) -> None:
+    """Left alone and reported, exit code 3, until asked; `status` has them as well."""
+    output = tmp_path / "out"
+    (library / "b.wav").write_text("la la la")
+    told: list[events.Event] = []
+    assert separate([library], output, HALF, jobs=2).exit_code == 3
+    again = separate([library], output, HALF, on_event=told.append)
+    assert (again.exit_code, again.outcomes) == (3, ())
+    assert [job.source_path.name for job in again.failed_earlier] == ["b.wav"]
+    (failed,) = [event for event in told if isinstance(event, events.TrackFailed)]
+    assert failed.earlier
+    assert "--retry-failed" in failed.remedy
+    report = status(output)
+    assert (report.done, report.failed, report.left) == (6, 1, 0)
+    assert [Path(one.source).name for one in report.failures] == ["b.wav"]
+    retried = separate([library], output, HALF, retry_failed=True)
+    assert [one.reason for one in retried.outcomes] == [Reason.BAD_INPUT]
+
+
+def test_an_earlier_run_teaches_what_tracks_take(song: NDArray[np.float32], tmp_path: Path) -> None:
+    """After three long enough tracks the prediction is what they took, in the next run too."""
+    sources = [tmp_path / f"{number}.wav" for number in range(4)]
+    for source in sources:
+        soundfile.write(source, np.tile(song, (10, 1)), 44_100)
+
+    def predicted() -> events.PlanMade:
+        told: list[events.Event] = []
+        separate(sources, tmp_path / "out", HALF, jobs=1, dry_run=True, on_event=told.append)
+        (plan,) = [event for event in told if isinstance(event, events.PlanMade)]
+        return plan
+
+    before = predicted()
+    separate(sources[:3], tmp_path / "out", HALF, jobs=1)
+    after = predicted()
+    assert (before.separate, after.separate) == (4, 1)
+    assert after.predicted_seconds < before.predicted_seconds / 4 / 2
+
+
+def test_a_plan_changes_nothing(library: Path, tmp_path: Path) -> None:
+    """Not even a folder is made."""
+    told: list[events.Event] = []
+    output = tmp_path / "out"
+    result = separate([library], output, HALF, dry_run=True, on_event=told.append)
+    assert (result.exit_code, result.outcomes) == (0, ())
+    assert not output.exists()
+    plan = told[-1]
+    assert isinstance(plan, events.PlanMade)
+    assert plan.separate == 7
+    assert plan.audio_seconds == pytest.approx(28, abs=0.1)
+    assert plan.predicted_bytes == pytest.approx(28 * 44_100 * 2 * 3 * 2, rel=0.01)
+    assert [event.why for event in told if isinstance(event, events.TrackPlanned)] == ["new"] * 7
+
+
+# Nights
+
+
+def test_until_starts_what_ends_in_time(library: Path, tmp_path: Path) -> None:
+    """An hour of sound does not fit any more, shorter tracks do; without a limit it goes on."""
+    hour = np.zeros(44_100 * 3600, np.int16)
+    soundfile.write(library / "0 hour.wav", hour, 44_100)
+    # At least one minute from now: enough for tracks of four seconds, too little for an hour.
+    until = (dt.datetime.now() + dt.timedelta(minutes=2)).strftime("%H:%M")  # noqa: DTZ005
+    result = separate([library], tmp_path / "out", HALF, jobs=2, until=until)
+    assert result.exit_code == 10
+    assert [job.source_path.name for job in result.late] == ["0 hour.wav"]
+    assert result.not_started == result.late
+    assert len(result.outcomes) == 7
+    assert _states(tmp_path / "out")["0 hour.wav"] is JobState.WAITING
+    (library / "0 hour.wav").unlink()
+    shutil.copy(library / "a.wav", library / "0 hour.wav")
+    assert separate([library], tmp_path / "out", HALF).exit_code == 0
+
+
+def test_on_battery_a_batch_waits(
+    library: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nothing is started until the power is back, and then everything is done."""
+    back_at = time.monotonic() + 2
+
+    class Battery:
+        percent = 50
+
+        @property
+        def power_plugged(self) -> bool:
+            return time.monotonic() > back_at
+
+    monkeypatch.setattr(psutil, "sensors_battery", Battery, raising=False)
+    monkeypatch.setattr(overnight, "_POWER_SECONDS", 0.1)
+    started: list[float] = []
+    notes: list[str] = []
+
+    def listen(event: events.Event) -> None:
+        if isinstance(event, events.TrackStarted):
+            started.append(time.monotonic())
+        if isinstance(event, events.Note):
+            notes.append(event.text)
+
+    result = separate(
+        [library], tmp_path / "out", HALF, jobs=2, on_battery="pause", on_event=listen
+    )
+    assert result.exit_code == 0
+    assert min(started) > back_at
+    assert notes == [
+        "on battery: nothing is started until the power is back",
+        "the power is back: going on",
+    ]
+
+
+def test_children_give_way(library: Path, tmp_path: Path) -> None:
+    """By as much as was asked for; this program itself does not."""
+    niceness: list[int] = []
+
+    def listen(event: events.Event) -> None:
+        if isinstance(event, events.TrackProgress):
+            niceness.extend(one.nice() for one in psutil.Process().children(recursive=True))
+
+    separate([library], tmp_path / "out", SLOW, jobs=2, limits=Limits(nice=7), on_event=listen)
+    mine = os.getpriority(os.PRIO_PROCESS, 0)
+    assert set(niceness) == {mine, mine + 7}
+
+
+@pytest.mark.parametrize(
+    ("order", "expected"),
+    [
+        ("given", ["b", "a", "c"]),
+        ("path", ["a", "b", "c"]),
+        ("shortest", ["c", "b", "a"]),
+        ("newest", ["a", "c", "b"]),
+    ],
+)
+def test_the_order_of_work(
+    song: NDArray[np.float32], tmp_path: Path, order: Order, expected: list[str]
+) -> None:
+    """As named, by path, the shortest first, the newest first."""
+    sources = [tmp_path / name for name in ("b.wav", "a.wav", "c.wav")]
+    for source, seconds, age in zip(sources, (2, 3, 1), (30, 10, 20), strict=True):
+        soundfile.write(source, song[: 44_100 * seconds], 44_100)
+        os.utime(source, (time.time() - age, time.time() - age))
+    result = separate(sources, tmp_path / "out", HALF, jobs=1, order=order)
+    assert [one.job.source_path.stem for one in result.outcomes] == expected
+
+
+# Tags
+
+
+def _tagged(folder: Path, song: NDArray[np.float32]) -> Path:
+    source = folder / "song.flac"
+    soundfile.write(source, song, 44_100)
+    media = mediafile.MediaFile(source)
+    media.title, media.artist, media.rg_track_gain = "So What", "Miles Davis", -7.5
+    media.save()
+    return source
+
+
+@pytest.mark.parametrize(
+    ("stem_format", "bit_depth"), [("wav", "24"), ("wav", "32f"), ("flac", "16")]
+)
+def test_stems_bear_the_tags_of_their_source(
+    song: NDArray[np.float32], tmp_path: Path, stem_format: StemFormat, bit_depth: BitDepth
+) -> None:
+    """And the same samples as without."""
+    source = _tagged(tmp_path, song)
+    for name, tags in (("with", True), ("without", False)):
+        settings = msgspec.structs.replace(HALF, format=stem_format, bit_depth=bit_depth, tags=tags)
+        result = separate([source], tmp_path / name, settings)
+        assert (result.exit_code, result.outcomes[0].warnings) == (0, ())
+    stem = f"song/vocals.{stem_format}"
+    media = mediafile.MediaFile(tmp_path / "with" / stem)
+    assert (media.title, media.artist) == ("So What (vocals)", "Miles Davis")
+    assert media.rg_track_gain is None
+    assert mediafile.MediaFile(tmp_path / "without" / stem).title is None
+    samples = [soundfile.read(tmp_path / name / stem)[0] for name in ("with", "without")]
+    np.testing.assert_array_equal(*samples)
