@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections import deque
 from multiprocessing import Pipe
 from multiprocessing.connection import wait
 from typing import TYPE_CHECKING
@@ -21,6 +20,7 @@ from stemsplit.supervisor.attempt import Request, RunningAttempt, end_all
 from stemsplit.supervisor.budget import no_room
 from stemsplit.supervisor.household import MAIN_GUARD
 from stemsplit.supervisor.inbox import Inbox
+from stemsplit.supervisor.line import Line
 from stemsplit.supervisor.meter import SystemMeter
 from stemsplit.supervisor.reap import SystemLeash
 from stemsplit.supervisor.retry import engine_is_broken
@@ -78,8 +78,7 @@ class Pool:
             total_cap_bytes=plan.budget.total_bytes,
             low_bytes=plan.budget.min_free_bytes,
         )
-        self._waiting: deque[Request] = deque()
-        self._aside: list[Request] = []
+        self._line = Line()
         self._running: list[RunningAttempt] = []
         self._throttle = admission.Throttle(
             workers=plan.crew.workers, most=plan.crew.workers, changed_at=clock()
@@ -88,10 +87,8 @@ class Pool:
         self._last_turn = clock()
         self._held_since: float | None = None
         self._deaths_in_a_row = 0
-        self._closed = False
         self._draining = False
         self._stopping = False
-        self._cancelled: deque[Work] = deque()
         self._woken = False
         self._wake_reader, self._wake_writer = Pipe(duplex=False)
 
@@ -102,12 +99,12 @@ class Pool:
 
     def add(self, work: Work) -> None:
         """Put a track at the end of the line. From any thread."""
-        self._waiting.append(Request(work=work, effort=self._plan.crew.effort))
+        self._line.add(Request(work=work, effort=self._plan.crew.effort))
         self._wake()
 
     def close(self) -> None:
         """Accept that nothing more is added: `run` ends when all is done. From any thread."""
-        self._closed = True
+        self._line.close()
         self._wake()
 
     def drain(self) -> None:
@@ -125,16 +122,16 @@ class Pool:
 
     def cancel(self, work: Work) -> None:
         """Settle a track as cancelled, and end its child if it has one. From any thread."""
-        self._cancelled.append(work)
+        self._line.cancel(work)
         self._wake()
 
     def unstarted(self) -> list[Work]:
         """List the tracks that are still in line, and those that the gate has turned away."""
-        return [request.work for request in (*self._waiting, *self._aside)]
+        return self._line.unstarted()
 
     def turned_away(self) -> list[Work]:
         """List the tracks that the gate has turned away."""
-        return [request.work for request in self._aside]
+        return self._line.turned_away()
 
     def run(self) -> Generator[PoolEvent, None, None]:
         """Do the work and yield what happens, until there is none left or the pool is ended.
@@ -150,7 +147,7 @@ class Pool:
             while not self._stopping:
                 yield from self._take_orders()
                 yield from self._admit()
-                if not self._running and (self._draining or (self._closed and not self._waiting)):
+                if not self._running and self._is_over():
                     return
                 yield from self._turn()
         finally:
@@ -160,6 +157,9 @@ class Pool:
                 self._wake_reader.close()
                 self._wake_writer.close()
 
+    def _is_over(self) -> bool:
+        return self._draining or (self._line.closed and not self._line)
+
     def _wake(self) -> None:
         if not self._woken:
             self._woken = True
@@ -167,42 +167,35 @@ class Pool:
                 self._wake_writer.send_bytes(b"!")
 
     def _take_orders(self) -> Iterator[Settled]:
-        if self._cancelled:
-            cancelled = {id(self._cancelled.popleft()) for _ in range(len(self._cancelled))}
-            for one in self._running:
-                if id(one.request.work) in cancelled:
-                    one.request.cancelled = True
-                    one.feed(life.Asked(now=self._clock(), verdict=_CANCELLED))
-            waiting = [self._waiting.popleft() for _ in range(len(self._waiting))]
-            settled = [request for request in waiting if id(request.work) in cancelled]
-            # What other threads have added meanwhile comes after those that were there.
-            self._waiting.extendleft(
-                request for request in reversed(waiting) if id(request.work) not in cancelled
-            )
-            for request in settled:
-                yield request.settled(_CANCELLED)
+        cancelled, waiting = self._line.take_cancelled()
+        for one in self._running:
+            if id(one.request.work) in cancelled:
+                one.request.cancelled = True
+                one.feed(life.Asked(now=self._clock(), verdict=_CANCELLED))
+        for request in waiting:
+            yield request.settled(_CANCELLED)
         if self._draining:
             for one in self._running:
                 one.withdraw(self._clock())
 
     def _admit(self) -> Iterator[PoolEvent]:
         self._throttle = self._throttle.recovered(self._clock(), self._plan.timings)
-        if self._running or not self._waiting:
+        if self._running or not self._line:
             self._held_since = None
-        while self._waiting and not self._draining:
+        while self._line and not self._draining:
             if len(self._running) >= self._throttle.workers or not self._starter.ready():
                 return
-            request = self._waiting[0]
+            request = self._line.first
             running = [one.request.work for one in self._running]
             match self._gate(request.work, request.effort, running):
                 case Answer.WAIT:
+                    self._held_since = None
                     return
                 case Answer.NEVER:
-                    self._aside.append(self._waiting.popleft())
+                    self._line.put_aside()
                     continue
                 case Verdict() as verdict:
-                    self._waiting.popleft()
-                    yield request.settled(verdict)
+                    yield self._line.take().settled(verdict)
                     continue
             hold = self._hold(request)
             if hold is not None:
@@ -210,8 +203,7 @@ class Pool:
                     yield from self._wait_for_memory(request, hold)
                 return
             self._held_since = None
-            self._waiting.popleft()
-            yield self._launch(request)
+            yield self._launch(self._line.take())
 
     def _hold(self, request: Request) -> admission.Hold | None:
         look = self._watch.last_exact(self._clock(), self._caps())
@@ -241,7 +233,7 @@ class Pool:
             )
         elif now - self._held_since > self._plan.timings.patience:
             self._held_since = None
-            self._waiting.popleft()
+            self._line.take()
             host = self._meter.host_memory()
             error = no_room(need, self._plan.budget, host, self._plan.timings.patience)
             yield request.settled(Verdict.of(error))
@@ -391,7 +383,7 @@ class Pool:
         conclusion = one.conclude(verdict)
         self._running.remove(one)
         if one.withdrawn and one.result is None:
-            self._waiting.appendleft(one.request)
+            self._line.put_first(one.request)
             return events
         attempt = one.record(conclusion, now=now, exit_code=exit_code, log_tail=log_tail)
         one.request.attempts.append(attempt)
@@ -423,7 +415,7 @@ class Pool:
             return request.settled(verdict)
         request.effort = effort
         if reason is Reason.EVICTED:
-            self._waiting.appendleft(request)
+            self._line.put_first(request)
         else:
-            self._waiting.append(request)
+            self._line.add(request)
         return Retried(work=request.work, attempt=attempt, effort=effort)

@@ -100,7 +100,7 @@ def _what_ended(
 
 def test_a_disk_that_somebody_fills_meanwhile(library: Path, small_disk: Path) -> None:
     """The batch ends with a clear word; with room again, the same command finishes it."""
-    filler = small_disk / "filler"
+    filler, output = small_disk / "filler", small_disk / "out"
 
     def fill(event: events.Event) -> None:
         if isinstance(event, events.TrackDone) and not filler.exists():
@@ -113,14 +113,14 @@ def test_a_disk_that_somebody_fills_meanwhile(library: Path, small_disk: Path) -
                         break
 
     with pytest.raises(DiskFullError):
-        raise _what_ended(library, small_disk, fill)
-    done = _whole_tracks(small_disk)
+        raise _what_ended(library, output, fill)
+    done = _whole_tracks(output)
     assert 1 <= len(done) < len(SEVEN)
     filler.unlink()
-    result = separate([library], small_disk, HALF, jobs=2)
+    result = separate([library], output, HALF, jobs=2)
     assert result.exit_code == 0
     assert len(result.skipped) >= len(done) - 1
-    assert _whole_tracks(small_disk) == [Path(name).stem for name in SEVEN]
+    assert _whole_tracks(output) == [Path(name).stem for name in SEVEN]
 
 
 def test_a_batch_ends_before_the_disk_is_full(
@@ -156,7 +156,7 @@ def test_a_folder_that_turns_read_only_meanwhile(library: Path, tmp_path: Path) 
     environment = os.environ | {"PYTHONPATH": str(Path(__file__).parent)}
     with subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True) as running:
         deadline = time.monotonic() + 60
-        while not list(output.glob("*/vocals.wav")) and time.monotonic() < deadline:
+        while not list(campaign.tracks_in(output)) and time.monotonic() < deadline:
             time.sleep(0.01)
         for folder in (output, output / ".stemsplit"):
             folder.chmod(0o555)
@@ -189,7 +189,6 @@ NASTY = {
     "a:b.wav": "a_b",
     "CON.wav": "CON_",
     "nul.tar.wav": "nul_.tar",
-    "...wav": "__",
     "💃🏽 👩‍👩‍👧 歌.wav": "💃🏽 👩‍👩‍👧 歌",
     "%s {stem} $HOME `id` 'x'.wav": "%s {stem} $HOME `id` 'x'",
     "[live] *.wav": "[live] _",

@@ -1,0 +1,113 @@
+"""How far a batch is, counted from what a pool tells; and the file that shows it to others."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, cast
+
+import pytest
+
+from stemsplit.job import AudioInfo, Effort, Job, Outcome, Reason
+from stemsplit.library import board
+from stemsplit.library.board import Board
+from stemsplit.messages import Progress, Started
+from stemsplit.supervisor.work import Heard, Launched, Looked, Retried, Settled
+from stemsplit.tally import Tally
+
+if TYPE_CHECKING:
+    from stemsplit.job import Attempt
+    from stemsplit.supervisor.work import Work
+
+
+class _Work:
+    def __init__(self, name: str) -> None:
+        self.job = Job.of(Path("/", name), {"vocals": Path("/out", name, "vocals.wav")})
+
+
+def _work(name: str) -> Work:
+    return cast("Work", _Work(name))
+
+
+A, B = _work("a"), _work("b")
+
+
+def _settled(work: Work, reason: Reason, audio_seconds: float) -> Settled:
+    outcome = Outcome(job=work.job, reason=reason, audio_seconds=audio_seconds)
+    return Settled(work=work, outcome=outcome)
+
+
+def test_counts_speed_and_what_is_left() -> None:
+    """What is under way counts as separated; speed is from the first start on."""
+    now = [0.0]
+    tally = Tally(
+        {b"/a": 100.0, b"/b": 300.0},
+        max_ram_bytes=9,
+        predicted_seconds=40.0,
+        clock=lambda: now[0],
+    )
+    status = tally.status()
+    assert (status.left, status.audio_seconds_left, status.speed) == (2, 400.0, None)
+    assert status.seconds_left == 40.0, "as predicted, until something is separated"
+    now[0] = 5.0
+    tally.take_in(Launched(work=A, number=1, effort=Effort()))
+    tally.take_in(Launched(work=B, number=1, effort=Effort()))
+    info = AudioInfo(
+        format="WAV", subtype="PCM_16", sample_rate=44_100, channels=2, frames=44_100 * 110
+    )
+    tally.take_in(Heard(work=A, message=Started(info=info)))
+    tally.take_in(Heard(work=B, message=Progress(audio_seconds=100.0)))
+    tally.take_in(Looked(total_bytes=8, trees={b"/a": 3, b"/b": 4}))
+    now[0] = 15.0
+    tally.take_in(_settled(A, Reason.DONE, 100.0))
+    status = tally.status()
+    assert (status.done, status.failed, status.left) == (1, 0, 1)
+    assert (status.audio_seconds, status.audio_seconds_left) == (200.0, 200.0)
+    assert status.speed == pytest.approx(20.0)
+    assert status.seconds_left == pytest.approx(10.0)
+    assert (status.memory_bytes, status.max_ram_bytes) == (8, 9)
+    (running,) = status.running
+    assert (running.source, running.attempt, running.seconds) == ("/b", 1, 10.0)
+    assert (running.audio_seconds, running.total_seconds) == (100.0, 300.0)
+    assert running.memory_bytes == 4
+    tally.take_in(Retried(work=B, attempt=cast("Attempt", None), effort=Effort()))
+    assert tally.status().running == ()
+    assert tally.status().audio_seconds_left == 300.0, "an attempt that failed has done nothing"
+    tally.take_in(Launched(work=B, number=2, effort=Effort()))
+    assert tally.status().running[0].attempt == 2
+    tally.take_in(_settled(B, Reason.STALLED, 0.0))
+    status = tally.status()
+    assert (status.done, status.failed, status.left, status.audio_seconds_left) == (1, 1, 0, 0.0)
+
+
+def test_a_pause_ends_with_the_next_start() -> None:
+    """Its reason is shown until then."""
+    tally = Tally({b"/a": 1.0}, max_ram_bytes=9, predicted_seconds=1.0)
+    tally.pausing = "on battery"
+    assert tally.status().pausing == "on battery"
+    tally.take_in(Launched(work=A, number=1, effort=Effort()))
+    assert tally.status().pausing == ""
+
+
+def test_the_board_is_replaced_as_a_whole_and_not_too_often(tmp_path: Path) -> None:
+    """A reader finds the last status or none; a disk that takes nothing is no error."""
+    now = [0.0]
+    path = tmp_path / "status.json"
+    shown = Board(path, lambda: now[0])
+    tally = Tally({b"/a": 1.0}, max_ram_bytes=9, predicted_seconds=1.0)
+    assert board.read(path) is None
+    shown.show(tally.status)
+    first = board.read(path)
+    assert first is not None
+    tally.take_in(_settled(A, Reason.DONE, 1.0))
+    shown.show(tally.status)
+    assert board.read(path) == first, "not again at once"
+    now[0] = 2.0
+    shown.show(tally.status)
+    second = board.read(path)
+    assert second is not None
+    assert second.done == 1
+    shown.close()
+    assert list(tmp_path.iterdir()) == []
+    path.write_text("{half")
+    assert board.read(path) is None
+    Board(tmp_path / "absent" / "status.json").show(tally.status)
