@@ -227,15 +227,22 @@ class _Run:
             max_ram_bytes=plan.budget.total_bytes,
             predicted_seconds=predicted_seconds(placed, plan),
         )
+        board = Board(brief.state.status)
+
+        def pausing(text: str) -> None:
+            tally.pausing = text
+            board.show(tally.status, at_once=True)
+            self.note(text)
+
         workshop = Workshop(
             brief.settings,
             plan,
             model_folder=model_folder,
             start_method=brief.start_method,
-            gate=self._gate(plan, durations, tally),
+            gate=self._gate(plan, durations, pausing),
         )
         ledger = _Ledger(journal, preloaded=brief.preloaded)
-        pool, board = workshop.pool, Board(brief.state.status)
+        pool = workshop.pool
         with (
             self._control.over(pool),
             awake(self.note) if brief.keep_awake else contextlib.nullcontext(),
@@ -260,7 +267,9 @@ class _Run:
         self._late = tuple(work.job for work in pool.turned_away())
         self._peak_memory_bytes = pool.peak_memory_bytes
 
-    def _gate(self, plan: Plan, durations: Mapping[bytes, float], tally: Tally) -> Gate:
+    def _gate(
+        self, plan: Plan, durations: Mapping[bytes, float], pausing: Callable[[str], None]
+    ) -> Gate:
         brief = self._brief
 
         def stems_size(work: Work) -> int:
@@ -272,10 +281,6 @@ class _Run:
 
         def written(work: Work) -> int:
             return work.written_bytes() if isinstance(work, TrackWork) else 0
-
-        def pausing(text: str) -> None:
-            tally.pausing = text
-            self.note(text)
 
         gates: list[Gate] = []
         if brief.deadline is not None:

@@ -232,7 +232,9 @@ class TextDisplay(Display):
         counts += [f"{event.skipped} done already"] if event.skipped else []
         counts += [f"{event.failed} failed"] if event.failed else []
         counts += [f"{event.not_started} not started"] if event.not_started else []
-        counts[-1] += f", {event.late} of them for want of time" if event.late else ""
+        if event.late:
+            of_them = "" if event.late == event.not_started else f", {event.late} of them"
+            counts[-1] += f"{of_them} for want of time"
         text = ", ".join(counts)
         if event.done:
             text += (

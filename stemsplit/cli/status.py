@@ -18,6 +18,9 @@ if TYPE_CHECKING:
     from stemsplit.standing import Report
 
 
+_MOST_FAILURES = 20
+
+
 def status(output: Path, /, *, json: bool = False) -> int:
     """Tell how far a batch is, from another terminal, or how the last one ended.
 
@@ -51,8 +54,10 @@ def _lines(report: Report) -> Iterator[str]:
     )
     if report.now is not None:
         yield from _now(report.now)
-    for failure in report.failures:
+    for failure in report.failures[:_MOST_FAILURES]:
         yield f"  failed: {failure.source}: {failure.message} ({failure.reason})"
+    if len(report.failures) > _MOST_FAILURES:
+        yield f"  and {len(report.failures) - _MOST_FAILURES} more failed; --json has them all"
 
 
 def _state(report: Report) -> str:

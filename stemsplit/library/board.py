@@ -90,9 +90,9 @@ class Board:
         self._clock = clock
         self._next = clock()
 
-    def show(self, status: Callable[[], Status]) -> None:
-        """Replace what is shown if it is time to; `status` is asked for only then."""
-        if self._clock() < self._next:
+    def show(self, status: Callable[[], Status], *, at_once: bool = False) -> None:
+        """Replace what is shown if it is time to, or at once; `status` is asked for only then."""
+        if self._clock() < self._next and not at_once:
             return
         self._next = self._clock() + _SECONDS
         new = self._path.with_suffix(".new")

@@ -26,6 +26,7 @@ import msgspec
 from stemsplit.errors import DiskFullError, StemsplitError, UnwritableError
 from stemsplit.job import Reason
 from stemsplit.library.probe import Probe
+from stemsplit.library.publish import refused
 from stemsplit.text import quoted
 
 if TYPE_CHECKING:
@@ -588,10 +589,16 @@ class Journal:
             job: the track.
             moves: for each file in the work folder, the path to be shown as.
             work: the work folder.
+
+        Raises:
+            UnwritableError, DiskFullError: if a file is not there, or this cannot be noted.
         """
         stems = []
         for name, path in moves.items():
-            status = (work / name).stat()
+            try:
+                status = (work / name).stat()
+            except OSError as error:
+                raise refused(work, error) from error
             below = self._below(os.fsencode(path))
             stems.append(Stem(name, below, status.st_size, status.st_mtime_ns))
         with self._transaction() as db:
