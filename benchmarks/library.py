@@ -25,6 +25,7 @@ from stemsplit.demo.song import make_song
 from stemsplit.job import Attempt, Effort, Limits, Outcome, Reason, Settings
 from stemsplit.library.journal import Entry, JobState, Journal
 from stemsplit.library.naming import DEFAULT_NAME, Template
+from stemsplit.library.plan import wanted_of
 from stemsplit.library.scan import scan
 from stemsplit.library.state import State
 from stemsplit.models.catalogue import find
@@ -79,28 +80,25 @@ def enter_as_done(library: Path, output: Path) -> None:
     with Journal(state.journal, output, writable=True) as journal:
         journal._db.execute("PRAGMA synchronous = OFF")  # noqa: SLF001 - not what is measured
         journal.remember(prepared.looks)
-        journal.begin_run(
-            settings,
-            [
-                Entry(
-                    job=placed.job,
-                    source_bytes=placed.probe.size_bytes,
-                    source_modified_ns=placed.probe.modified_ns,
-                    predicted_seconds=placed.probe.likely_seconds,
-                    state=JobState.WAITING,
-                )
-                for placed, _ in prepared.tracks
-            ],
-            version=__version__,
-        )
+        entries = [
+            Entry(
+                job=one.placed.job,
+                wanted=wanted_of(one.placed, brief.wish),
+                predicted_seconds=one.placed.probe.likely_seconds,
+                state=JobState.WAITING,
+            )
+            for one in prepared.tracks
+        ]
+        journal.begin_run(settings, entries, version=__version__)
         attempt = Attempt(number=1, effort=Effort(), reason=Reason.DONE, seconds=10.0)
-        for placed, _ in prepared.tracks:
-            job, work = placed.job, placed.job.destination_path
+        for entry in entries:
+            job, work = entry.job, entry.job.destination_path
             journal.attempt_begins(job, settings, Effort(), number=1, work=work, preloaded=True)
             work.mkdir(parents=True)
-            for path in job.paths.values():
+            moves = {path.name: path for path in job.paths.values()}
+            for path in moves.values():
                 path.write_bytes(b"stem")
-            journal.publishing(job, {path.name: path for path in job.paths.values()}, work)
+            journal.publishing(job, moves, work, overwrite=False)
             journal.settled(Outcome(job=job, reason=Reason.DONE, attempts=(attempt,)))
 
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import datetime as dt
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from stemsplit import __version__
 from stemsplit.brief import Brief
 from stemsplit.control import Control
+from stemsplit.errors import UsageError
 from stemsplit.job import Limits, Settings
 from stemsplit.library.naming import DEFAULT_NAME, Template
 from stemsplit.library.state import State
@@ -23,7 +25,6 @@ from stemsplit.units import parse_clock_time
 from stemsplit.workshop import checked
 
 if TYPE_CHECKING:
-    import os
     from collections.abc import Callable, Iterable
 
     from stemsplit.job import OnBattery, Order
@@ -82,8 +83,8 @@ def separate(  # noqa: PLR0913 - each is a setting that a person names
         download_progress: shows a model's download; see `stemsplit.models.fetch`.
 
     Raises:
-        UsageError: if the settings contradict each other, two stems would share a place, or the
-            program lacks the guard of its main module.
+        UsageError: if the settings contradict each other, or the program lacks the guard of its
+            main module.
         LockedError: if another run is separating into the same folder.
         ModelError: if the model is missing and cannot be fetched, or is not whole.
         EngineError: if no child process can be started.
@@ -93,6 +94,8 @@ def separate(  # noqa: PLR0913 - each is a setting that a person names
     """
     refuse_inside_a_child()
     settings = settings or Settings()
+    if not os.fspath(output):
+        raise UsageError("The output folder has no name.", "Is a variable of your shell not set?")
     brief = Brief(
         inputs=tuple(paths_of(inputs)),
         listed=tuple(paths_of(listed)),

@@ -52,6 +52,10 @@ class BadInputError(StemsplitError):
     """One audio file cannot be separated, and trying again would not help."""
 
 
+class OutputExistsError(StemsplitError):
+    """A file that stemsplit did not make, or that somebody has changed, would be replaced."""
+
+
 class DiskFullError(StemsplitError):
     """The disk of the output folder has no room left."""
 

@@ -72,6 +72,7 @@ class TrackPlanned(_Event, frozen=True, kw_only=True, tag="track_planned"):
     Attributes:
         source: the audio file.
         destination: the folder of its stems.
+        paths: of its stems.
         action: `separate`, `leave` (done), `leave_failed` or `refuse`.
         why: in words.
         audio_seconds: duration that the header declares; null where it does not say.
@@ -81,6 +82,7 @@ class TrackPlanned(_Event, frozen=True, kw_only=True, tag="track_planned"):
 
     source: str
     destination: str
+    paths: tuple[str, ...]
     action: str
     why: str
     audio_seconds: float | None
@@ -102,8 +104,8 @@ class PlanMade(_Event, frozen=True, kw_only=True, tag="plan_made"):
         max_ram_bytes: the budget.
         jobs: how many children would work at once.
         threads: of each.
-        ends_in_time: how many of the tracks are predicted to end before the deadline; null where
-            there is none.
+        until: the deadline, in seconds since 1970; null where there is none.
+        ends_in_time: how many of the tracks are predicted to end before it; null likewise.
         exit_code: what the command will return.
     """
 
@@ -120,6 +122,7 @@ class PlanMade(_Event, frozen=True, kw_only=True, tag="plan_made"):
     max_ram_bytes: int
     jobs: int
     threads: int
+    until: float | None
     ends_in_time: int | None
     exit_code: int
 

@@ -29,7 +29,7 @@ from stemsplit.supervisor.household import refuse_inside_a_child
 from stemsplit.supervisor.launch import usable_start_method
 from stemsplit.supervisor.work import Heard, Launched, Settled
 from stemsplit.text import quoted
-from stemsplit.workshop import TrackWork, Workshop, checked, make_plan
+from stemsplit.workshop import NoLedger, TrackWork, Workshop, checked, make_plan
 
 if TYPE_CHECKING:
     import os
@@ -262,7 +262,7 @@ class StemPool:
     def _add(self, job: Job, output: Path, future: StemFuture) -> None:
         if self._workshop is None or self._pool is None:
             raise RuntimeError("the pool has not been started")
-        work = self._workshop.work(job, output)
+        work = self._workshop.work(job, output, NoLedger(overwrite=self._overwrite))
         self._futures[id(work)] = (work, future)
         self._work_of[future] = work
         self._pool.add(work)

@@ -17,6 +17,7 @@ from stemsplit.errors import (
     DiskFullError,
     EngineError,
     InsufficientMemoryError,
+    OutputExistsError,
     StemsplitError,
     StoppedError,
     UnwritableError,
@@ -80,6 +81,7 @@ class Reason(StrEnum):
         """Give the reason that an error is told under; `crashed` for what nobody foresaw."""
         return {
             BadInputError: cls.BAD_INPUT,
+            OutputExistsError: cls.OUTPUT_EXISTS,
             DiskFullError: cls.DISK_FULL,
             UnwritableError: cls.UNWRITABLE,
             EngineError: cls.ENGINE_UNAVAILABLE,

@@ -8,7 +8,7 @@ import msgspec
 
 from stemsplit import events
 from stemsplit.job import Reason
-from stemsplit.text import printable
+from stemsplit.text import counted, printable
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -35,8 +35,7 @@ def batch_started(brief: Brief, tracks: int) -> events.BatchStarted:
 
 def duplicates(count: int) -> events.Note:
     """Some files were met again."""
-    files = "1 file was" if count == 1 else f"{count} files were"
-    return events.Note(text=f"{files} named more than once; each is separated once")
+    return events.Note(text=f"{counted(count, 'file')} named more than once, and separated once")
 
 
 def skipped(job: Job, why: str) -> events.TrackSkipped:

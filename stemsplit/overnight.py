@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 import psutil
 
 from stemsplit.job import Reason
+from stemsplit.library.publish import refused
 from stemsplit.supervisor.verdict import Verdict
 from stemsplit.supervisor.work import Answer
 from stemsplit.text import mebibytes, quoted
@@ -157,7 +158,10 @@ class Room:
 
     def __call__(self, work: Work, _effort: Effort, running: Sequence[Work]) -> Answer | Verdict:
         """See `stemsplit.supervisor.work.Gate`."""
-        total, free = self._usage(self._output)
+        try:
+            total, free = self._usage(self._output)
+        except OSError as error:
+            return Verdict.of(refused(self._output, error))
         kept = sum(max(0, self._predict(one) - self._written(one)) for one in running)
         room = free - round(min(RESERVE_SHARE * total, MOST_RESERVE_BYTES))
         need = self._predict(work)

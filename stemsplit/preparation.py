@@ -5,6 +5,8 @@ Changes nothing.
 
 from __future__ import annotations
 
+import dataclasses
+import errno
 import os
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from stemsplit.errors import UsageError
 from stemsplit.job import BYTES_A_SAMPLE, MODEL_SAMPLE_RATE, STEREO
-from stemsplit.library.plan import Action, Namer, decide, place, see
+from stemsplit.library.plan import Namer, decide, known, place, see
 from stemsplit.library.probe import probe
 from stemsplit.library.scan import Problem
 from stemsplit.models.catalogue import MODELS
@@ -24,14 +26,23 @@ if TYPE_CHECKING:
     from stemsplit.brief import Brief
     from stemsplit.job import Order, Settings
     from stemsplit.library.journal import Journal
-    from stemsplit.library.plan import Decision, Placed
+    from stemsplit.library.plan import Action, Decision, Placed, Seen
     from stemsplit.library.probe import Probe
     from stemsplit.library.scan import Found, Track
 
 _STEM_NAMES = frozenset(stem for model in MODELS.values() for stem in model.stems)
 
-_FLAC_SHARE = 0.75
-"""Of the size of uncompressed stems, rounded up: loud music takes the most (docs/libraries.md)."""
+_FLAC_SHARE = 0.6
+"""Of the size of uncompressed stems, rounded up (docs/libraries.md)."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Planned:
+    """A track, what lies at the places of its stems, and what becomes of it."""
+
+    placed: Placed
+    seen: Seen
+    decision: Decision
 
 
 @dataclass(slots=True, kw_only=True)
@@ -44,25 +55,25 @@ class Prepared:
         looks: first looks into files that no journal had kept, by the files' absolute paths.
     """
 
-    tracks: list[tuple[Placed, Decision]]
+    tracks: list[Planned]
     problems: list[Problem]
     looks: dict[bytes, Probe]
 
     def of(self, action: Action) -> list[Placed]:
         """Give the tracks of which this becomes."""
-        return [placed for placed, decision in self.tracks if decision.action is action]
+        return [one.placed for one in self.tracks if one.decision.action is action]
 
 
-def prepare(found: Found, brief: Brief, journal: Journal | None) -> Prepared:
+def prepare(
+    found: Found, brief: Brief, journal: Journal | None, *, recovered: bool = True
+) -> Prepared:
     """Find out what is to be done.
 
     Args:
         found: what the inputs lead to.
         brief: what is asked for.
         journal: what is known, None if nothing.
-
-    Raises:
-        UsageError: if two stems would share a place.
+        recovered: whether what a dead run has left was brought in order before.
     """
     problems = list(found.problems)
     output = brief.state.output
@@ -81,13 +92,14 @@ def prepare(found: Found, brief: Brief, journal: Journal | None) -> Prepared:
         stems=brief.model.stems,
         ext=brief.settings.format,
     )
-    placed = place(looked, namer, _STEM_NAMES)
-    records = journal.records() if journal is not None else {}
+    owned = {} if journal is None else journal.owned()
+    records = {} if journal is None else journal.records()
+    wish = dataclasses.replace(brief.wish, recovered=recovered)
     tracks = []
-    for one in _ordered(placed, brief.order):
-        record = records.get(journal.place_of(one.job)) if journal is not None else None
-        decision = decide(one, see(one.job, output), record, brief.wish, output)
-        tracks.append((one, decision))
+    for placed in _ordered(place(looked, namer, _STEM_NAMES, owned), brief.order):
+        seen = see(placed.job)
+        decision = decide(placed, seen, known(placed, seen, records, owned, output), wish)
+        tracks.append(Planned(placed=placed, seen=seen, decision=decision))
     return Prepared(tracks=tracks, problems=problems, looks=looks.new)
 
 
@@ -102,6 +114,8 @@ class _Looks:
         """Look into a track's file."""
         try:
             status = track.path.stat()
+            if not os.access(track.path, os.R_OK):
+                raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
         except OSError as error:
             return Problem(
                 path=track.path,
@@ -146,8 +160,10 @@ def paths_of(inputs: Iterable[str | os.PathLike[str]]) -> Iterator[Path]:
     """Take what a caller gives as paths.
 
     Raises:
-        UsageError: if one of them is empty.
+        UsageError: if one of them is empty, or they are no list.
     """
+    if isinstance(inputs, str | bytes | os.PathLike):
+        raise UsageError(f"The inputs are one path, {quoted(inputs)}.", "Put it into a list.")
     for one in inputs:
         if not os.fspath(one):
             raise UsageError(

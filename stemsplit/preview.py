@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import errno
+import os
 import shutil
 import time
 from typing import TYPE_CHECKING
@@ -10,6 +12,7 @@ from typing import TYPE_CHECKING
 from stemsplit import events, narrate
 from stemsplit.library.journal import Journal
 from stemsplit.library.plan import Action
+from stemsplit.library.publish import refused
 from stemsplit.library.scan import scan
 from stemsplit.preparation import prepare, stem_bytes
 from stemsplit.result import BatchResult
@@ -43,11 +46,10 @@ def preview(brief: Brief, tell: Listener) -> BatchResult:
     """
     found = scan(brief.inputs, brief.state.output, listed=brief.listed)
     with contextlib.ExitStack() as stack:
-        journal = None
-        if brief.state.journal.exists():
-            journal = Journal(brief.state.journal, brief.state.output, writable=False)
+        journal = Journal.read(brief.state.journal, brief.state.output)
+        if journal is not None:
             stack.enter_context(journal)
-        prepared = prepare(found, brief, journal)
+        prepared = prepare(found, brief, journal, recovered=False)
         past = journal.past(brief.settings, preloaded=brief.preloaded) if journal else []
     to_do = prepared.of(Action.DO)
     plan = make_plan(
@@ -61,17 +63,17 @@ def preview(brief: Brief, tell: Listener) -> BatchResult:
     tell(narrate.batch_started(brief, len(prepared.tracks) + len(prepared.problems)))
     if found.duplicates:
         tell(narrate.duplicates(found.duplicates))
-    for placed, decision in prepared.tracks:
-        tell(_planned(placed, decision, brief, plan))
+    for one in prepared.tracks:
+        tell(_planned(one.placed, one.decision, brief, plan))
     for problem in prepared.problems:
         tell(narrate.failed_input(problem))
     result = BatchResult(
         problems=tuple(prepared.problems),
         skipped=tuple(one.job for one in prepared.of(Action.LEAVE)),
         failed_earlier=tuple(
-            one.job
-            for one, decision in prepared.tracks
-            if decision.action in {Action.LEAVE_FAILED, Action.REFUSE}
+            one.placed.job
+            for one in prepared.tracks
+            if one.decision.action in {Action.LEAVE_FAILED, Action.REFUSE}
         ),
     )
     footprint = plan.forecast.footprint(plan.crew.effort)
@@ -92,6 +94,7 @@ def preview(brief: Brief, tell: Listener) -> BatchResult:
             max_ram_bytes=plan.budget.total_bytes,
             jobs=plan.crew.workers,
             threads=plan.crew.effort.threads,
+            until=brief.deadline,
             ends_in_time=_ends_in_time(to_do, plan, brief),
             exit_code=result.exit_code,
         )
@@ -118,6 +121,7 @@ def _planned(placed: Placed, decision: Decision, brief: Brief, plan: Plan) -> ev
     return events.TrackPlanned(
         source=printable(placed.job.source),
         destination=printable(placed.job.destination),
+        paths=tuple(printable(path) for path in placed.job.paths.values()),
         action=_NAMES[decision.action],
         why=" ".join(f"{decision.why} {decision.remedy}".split()),
         audio_seconds=placed.probe.seconds,
@@ -142,6 +146,14 @@ def _ends_in_time(to_do: list[Placed], plan: Plan, brief: Brief) -> int | None:
 
 
 def _free_bytes(output: Path) -> int:
-    while not output.exists():
-        output = output.parent
-    return shutil.disk_usage(output).free
+    """Ask the disk, and find out whether the folder could be made and written.
+
+    Raises:
+        UnwritableError: if not.
+    """
+    there = next(folder for folder in (output, *output.parents) if folder.exists())
+    if not there.is_dir():
+        raise refused(output, NotADirectoryError())
+    if not os.access(there, os.W_OK):
+        raise refused(there, PermissionError(errno.EACCES, os.strerror(errno.EACCES)))
+    return shutil.disk_usage(there).free

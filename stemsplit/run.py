@@ -19,7 +19,7 @@ from stemsplit.job import Outcome, Reason
 from stemsplit.library.board import Board
 from stemsplit.library.journal import Entry, JobState, Journal
 from stemsplit.library.lock import held
-from stemsplit.library.plan import Action
+from stemsplit.library.plan import Action, places_below, wanted_of
 from stemsplit.library.publish import check_writable
 from stemsplit.library.recovery import recover
 from stemsplit.library.scan import scan
@@ -31,7 +31,7 @@ from stemsplit.preview import predicted_seconds
 from stemsplit.result import BatchResult
 from stemsplit.supervisor.work import Heard, Noted, Retried, Settled
 from stemsplit.tally import Tally
-from stemsplit.text import printable
+from stemsplit.text import counted, moment, printable
 from stemsplit.workshop import TrackWork, Workshop, make_plan
 
 if TYPE_CHECKING:
@@ -42,10 +42,11 @@ if TYPE_CHECKING:
     from stemsplit.control import Control
     from stemsplit.job import Effort, Job, Settings
     from stemsplit.library.plan import Placed
+    from stemsplit.library.recovery import Recovery
     from stemsplit.library.scan import Problem
     from stemsplit.models.fetch import Progress as DownloadProgress
     from stemsplit.narrate import Listener
-    from stemsplit.preparation import Prepared
+    from stemsplit.preparation import Planned, Prepared
     from stemsplit.supervisor.plan import Plan
     from stemsplit.supervisor.work import Gate, PoolEvent, Work
 
@@ -59,55 +60,77 @@ def run(
     """Do what is asked for; see `stemsplit.batch.separate`."""
     a_run = _Run(brief, control, tell)
     found = scan(brief.inputs, brief.state.output, listed=brief.listed)
-    if not found.tracks:
+    has_journal = _has_journal(brief)
+    if not found.tracks and not has_journal:
         a_run.announce(0, found.problems, found.duplicates)
         return a_run.conclude()
     # What cannot be is found out before anything is made, where there is no journal to heed.
-    first = None if brief.state.journal.exists() else prepare(found, brief, None)
+    first = None if has_journal else prepare(found, brief, None)
     with (
         held(brief.state, a_run.note),
         Journal(brief.state.journal, brief.state.output, writable=True) as journal,
     ):
-        recovery = recover(journal, brief.state.output)
-        if recovery.shown or recovery.dropped:
-            a_run.note(
-                f"the last run was killed: {recovery.shown} tracks were finished and are in place "
-                f"now, {recovery.dropped} are separated again"
-            )
+        brief.state.status.unlink(missing_ok=True)  # of a run that was killed
+        a_run.tell_of(recover(journal, brief.state.output))
         if first is None or journal.last_run() is not None:
             first = prepare(found, brief, journal)
         a_run.announce(len(first.tracks), first.problems, found.duplicates)
         to_do = a_run.sort_out(first)
-        _enlist(journal, first, brief)
+        _enlist(journal, first, a_run.refused(), brief)
         with _accounted_for(journal, a_run):
             if to_do:
                 a_run.do(to_do, journal, download_progress)
         return a_run.conclude(journal)
 
 
-def _enlist(journal: Journal, prepared: Prepared, brief: Brief) -> None:
+def _has_journal(brief: Brief) -> bool:
+    journal = Journal.read(brief.state.journal, brief.state.output)
+    if journal is None:
+        return False
+    with journal:
+        return True
+
+
+def _enlist(
+    journal: Journal, prepared: Prepared, refused: Sequence[events.TrackFailed], brief: Brief
+) -> None:
     """Begin a run in the journal, with all of its tracks."""
     states = {
         Action.DO: JobState.WAITING,
         Action.LEAVE: JobState.DONE,
         Action.LEAVE_FAILED: JobState.FAILED,
     }
+    known = journal.records()
+    entries, unrecorded = [], 0
+    for one in prepared.tracks:
+        action = one.decision.action
+        if action is Action.LEAVE and journal.place_of(one.placed.job) not in known:
+            unrecorded += 1
+        elif action in states:
+            entries.append(_entry(one, states[action], brief))
     if prepared.looks:
         journal.remember(prepared.looks)
     journal.begin_run(
         brief.settings,
-        [
-            Entry(
-                job=placed.job,
-                source_bytes=placed.probe.size_bytes,
-                source_modified_ns=placed.probe.modified_ns,
-                predicted_seconds=placed.probe.likely_seconds,
-                state=states[decision.action],
-            )
-            for placed, decision in prepared.tracks
-            if decision.action in states
-        ],
+        entries,
         version=brief.version,
+        unrecorded=unrecorded,
+        refused=[(one.source, one.reason, one.message) for one in refused],
+        overwrite=brief.overwrite,
+    )
+
+
+def _entry(one: Planned, state: JobState, brief: Brief) -> Entry:
+    agreed = None
+    if brief.overwrite and state is JobState.WAITING:
+        below = places_below(one.placed.job, brief.state.output)
+        agreed = {below[stem]: mark for stem, mark in one.seen.marks.items()}
+    return Entry(
+        job=one.placed.job,
+        wanted=wanted_of(one.placed, brief.wish),
+        predicted_seconds=one.placed.probe.likely_seconds,
+        state=state,
+        agreed=agreed,
     )
 
 
@@ -122,17 +145,17 @@ def _accounted_for(journal: Journal, a_run: _Run) -> Iterator[None]:
             is_interrupt = isinstance(error, KeyboardInterrupt)
             code = ExitCode.INTERRUPTED if is_interrupt else ExitCode.ERROR
         with contextlib.suppress(StemsplitError):  # it may be the journal itself that fails
-            journal.withdrawn()
-            journal.end_run(a_run.summary(a_run.result(), exit_code=int(code)))
+            a_run.close(journal, int(code))
         raise
 
 
 class _Ledger:
     """Lets the journal know of each step of a track's work (`stemsplit.workshop.Ledger`)."""
 
-    def __init__(self, journal: Journal, *, preloaded: bool) -> None:
+    def __init__(self, journal: Journal, *, preloaded: bool, overwrite: bool) -> None:
         self._journal = journal
         self._preloaded = preloaded
+        self._overwrite = overwrite
 
     def attempt_begins(
         self, job: Job, settings: Settings, effort: Effort, number: int, work: Path
@@ -144,8 +167,12 @@ class _Ledger:
 
     def publishing(self, job: Job, moves: Mapping[str, Path], work: Path) -> bool:
         """See `stemsplit.workshop.Ledger`; the next run completes it."""
-        self._journal.publishing(job, moves, work)
+        self._journal.publishing(job, moves, work, overwrite=self._overwrite)
         return True
+
+    def taken_back(self, job: Job) -> None:
+        """See `stemsplit.workshop.Ledger`."""
+        self._journal.taken_back(job)
 
 
 class _Run:
@@ -166,15 +193,31 @@ class _Run:
         self._peak_memory_bytes: int | None = None
         self._stopped = False
         self._journal: Journal | None = None
+        self._early: list[str] | None = []
 
     def note(self, text: str) -> None:
-        """Tell something about the whole."""
-        self._tell(events.Note(text=text))
+        """Tell something about the whole, once the batch is announced."""
+        if self._early is not None:
+            self._early.append(text)
+        else:
+            self._tell(events.Note(text=text))
+
+    def tell_of(self, recovery: Recovery) -> None:
+        """Tell what a dead run has left, if it has left anything."""
+        shown, dropped, stuck = recovery.shown, recovery.dropped, recovery.stuck
+        parts = [f"{counted(shown, 'track')} put in place"] if shown else []
+        parts += [f"{counted(dropped, 'track')} to be separated again"] if dropped else []
+        parts += [f"{counted(stuck, 'track')} still half in place"] if stuck else []
+        if parts:
+            self.note(f"the last run did not end well: {', '.join(parts)}")
 
     def announce(self, tracks: int, problems: Sequence[Problem], duplicates: int) -> None:
         """Tell what there is, and which inputs lead to nothing."""
         self._problems = tuple(problems)
         self._tell(narrate.batch_started(self._brief, tracks + len(problems)))
+        early, self._early = self._early or [], None
+        for text in early:
+            self.note(text)
         if duplicates:
             self._tell(narrate.duplicates(duplicates))
         for problem in problems:
@@ -182,7 +225,8 @@ class _Run:
 
     def sort_out(self, prepared: Prepared) -> list[Placed]:
         """Tell of the tracks that are not separated, and give the others."""
-        for placed, decision in prepared.tracks:
+        for one in prepared.tracks:
+            placed, decision = one.placed, one.decision
             match decision.action:
                 case Action.LEAVE:
                     self._skipped.append(placed.job)
@@ -241,7 +285,7 @@ class _Run:
             start_method=brief.start_method,
             gate=self._gate(plan, durations, pausing),
         )
-        ledger = _Ledger(journal, preloaded=brief.preloaded)
+        ledger = _Ledger(journal, preloaded=brief.preloaded, overwrite=brief.overwrite)
         pool = workshop.pool
         with (
             self._control.over(pool),
@@ -254,6 +298,8 @@ class _Run:
                 pool.add(workshop.work(one.job, brief.state.output, ledger))
             pool.close()
             self._tell(narrate.pool_started(plan))
+            if brief.deadline is not None:
+                self.note(f"nothing is started that would not end by {moment(brief.deadline)}")
             board.show(tally.status)
             for happening in happenings:
                 tally.take_in(happening)
@@ -369,6 +415,19 @@ class _Run:
             exit_code=int(result.exit_code if exit_code is None else exit_code),
         )
 
+    def refused(self) -> list[events.TrackFailed]:
+        """Give what failed without ever becoming a job of the journal."""
+        refused = [one for one in self._outcomes if one.reason is Reason.OUTPUT_EXISTS]
+        told = [narrate.failed_input(one) for one in self._problems]
+        return told + [
+            one for one in map(narrate.ended, refused) if isinstance(one, events.TrackFailed)
+        ]
+
+    def close(self, journal: Journal, exit_code: int) -> None:
+        """Bring what was not finished in order, and close the journal's account."""
+        recover(journal, self._brief.state.output)
+        journal.end_run(self.summary(self.result(), exit_code=exit_code))
+
     def conclude(self, journal: Journal | None = None) -> BatchResult:
         """Sum up in the journal, beside it, and for whoever listens."""
         result = self.result()
@@ -376,8 +435,7 @@ class _Run:
         if journal is not None:
             # A batch that was stopped by a full disk may not be able to write this either.
             with contextlib.suppress(StemsplitError):
-                journal.withdrawn()
-                journal.end_run(summary)
+                self.close(journal, summary.exit_code)
             with contextlib.suppress(OSError):
                 self._brief.state.summary.write_bytes(
                     msgspec.json.format(msgspec.json.encode(summary), indent=2) + b"\n"

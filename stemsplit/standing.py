@@ -29,11 +29,15 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
     Attributes:
         output: the folder.
         running: whether a run holds it at this moment.
+        preparing: whether that run is still looking through its inputs, so that what follows is
+            of the one before.
         holder: which process on which machine does; empty if none.
         began: when the last run began, in seconds since 1970.
         ended: when it ended; null while it runs, and if it was killed.
         exit_code: its; null likewise.
         done, failed, left: tracks; those that were done before are among the first.
+        left_earlier: tracks that earlier runs have left, and the last one did not name.
+        overwriting: whether everything was to be done again, so that the same command would do so.
         audio_seconds_done, audio_seconds_left: of these tracks.
         failures: one entry for each failed track.
         now: what it is doing; null if none runs or nothing was written yet.
@@ -41,6 +45,7 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
 
     output: str
     running: bool
+    preparing: bool
     holder: str
     began: float
     ended: float | None
@@ -48,6 +53,8 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
     done: int
     failed: int
     left: int
+    left_earlier: int
+    overwriting: bool
     audio_seconds_done: float
     audio_seconds_left: float
     failures: tuple[Failure, ...]
@@ -62,41 +69,50 @@ def status(output: str | os.PathLike[str]) -> Report:
         StemsplitError: if its journal cannot be read.
     """
     state = State(Path(output).absolute())
-    if not state.journal.exists():
-        raise UsageError(
-            f"Nothing was separated into {quoted(state.output)} so far.",
-            "Name the folder that was given to `stemsplit separate` with -o.",
-        )
     running = is_held(state)
-    with Journal(state.journal, state.output, writable=False) as journal:
+    opened = Journal.read(state.journal, state.output)
+    if opened is None:
+        raise _nothing_there(state, running=running)
+    with opened as journal:
         run = journal.last_run()
         counts = journal.counts()
         failures = journal.failures()
+        left_earlier = journal.left_earlier()
     if run is None:
-        raise UsageError(
-            f"A run into {quoted(state.output)} is just beginning."
-            if running
-            else f"Nothing was separated into {quoted(state.output)} so far.",
-            "Ask again in a moment." if running else "",
-        )
+        raise _nothing_there(state, running=running)
     done, done_seconds = counts.pop(JobState.DONE, (0, 0.0))
-    failed, _ = counts.pop(JobState.FAILED, (0, 0.0))
+    counts.pop(JobState.FAILED, None)
     holder = holder_of(state) if running else None
+    now = board.read(state.status) if holder is not None else None
     return Report(
         output=printable(state.output),
         running=running,
+        preparing=holder is not None and run.began < holder.since,
         holder="" if holder is None else str(holder),
         began=run.began,
         ended=run.ended,
         exit_code=run.exit_code,
-        done=done,
-        failed=failed,
+        done=done + run.unrecorded,
+        failed=len(failures),
         left=sum(count for count, _ in counts.values()),
+        left_earlier=left_earlier,
+        overwriting=bool(run.overwrite),
         audio_seconds_done=done_seconds,
         audio_seconds_left=sum(seconds for _, seconds in counts.values()),
         failures=tuple(
-            Failure(source=printable(source), reason=reason, message=message)
+            Failure(source=source, reason=reason, message=message)
             for source, reason, message in failures
         ),
-        now=board.read(state.status) if running else None,
+        now=now if now is not None and holder is not None and now.pid == holder.pid else None,
+    )
+
+
+def _nothing_there(state: State, *, running: bool) -> UsageError:
+    if running:
+        return UsageError(
+            f"A run into {quoted(state.output)} is just beginning.", "Ask again in a moment."
+        )
+    return UsageError(
+        f"Nothing was separated into {quoted(state.output)} so far.",
+        "Name the folder that was given to `stemsplit separate` with -o.",
     )

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from stemsplit.job import Reason
 from stemsplit.library.board import RunningTrack, Status
 from stemsplit.messages import Progress, Started
-from stemsplit.supervisor.work import Heard, Launched, Looked, Retried, Settled
+from stemsplit.supervisor.work import Heard, Launched, Looked, Retried, Settled, Withdrawn
 from stemsplit.text import printable
 
 if TYPE_CHECKING:
@@ -74,7 +74,7 @@ class Tally:
                 self._of(work.job.source).total_seconds = info.seconds
             case Heard(work=work, message=Progress(audio_seconds=seconds)):
                 self._of(work.job.source).audio_seconds = seconds
-            case Retried(work=work):
+            case Retried(work=work) | Withdrawn(work=work):
                 self._running.pop(work.job.source, None)
             case Looked(total_bytes=total, trees=trees):
                 self._memory_bytes = total

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 
 
 def printable(text: str | bytes | os.PathLike[str]) -> str:
@@ -30,6 +31,16 @@ def clock_time(seconds: float) -> str:
     minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
+
+
+def counted(count: int, what: str) -> str:
+    """Give `1 track` and `2 tracks`."""
+    return f"{count} {what}{'' if count == 1 else 's'}"
+
+
+def moment(seconds: float) -> str:
+    """Give `Wed 2026-11-25 07:00` for a time in seconds since 1970, on the clock on the wall."""
+    return time.strftime("%a %Y-%m-%d %H:%M", time.localtime(seconds))
 
 
 def mebibytes(count: int) -> str:

@@ -7,6 +7,7 @@ something. What a batch, or a program's pool of futures, adds to it is which tra
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import shutil
@@ -15,9 +16,17 @@ from typing import TYPE_CHECKING, Protocol, Self
 
 import msgspec
 
-from stemsplit.errors import StemsplitError, UsageError
+from stemsplit.errors import OutputExistsError, StemsplitError, UsageError
 from stemsplit.job import Effort, Job, Limits, Reason, Settings
-from stemsplit.library.publish import discard, make_work_folder, name_work_folder, publish
+from stemsplit.library.publish import (
+    discard,
+    left_behind,
+    make_work_folder,
+    name_work_folder,
+    publish,
+    require_one_disk,
+    take_back,
+)
 from stemsplit.library.state import State
 from stemsplit.messages import Task
 from stemsplit.models.catalogue import find
@@ -29,6 +38,7 @@ from stemsplit.supervisor.pool import Pool
 from stemsplit.supervisor.prediction import Forecast
 from stemsplit.supervisor.verdict import Verdict
 from stemsplit.supervisor.work import Conclusion, always_open
+from stemsplit.text import quoted
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -81,12 +91,19 @@ class Ledger(Protocol):
         """The files of a work folder will be shown; raises `StemsplitError` to forbid it.
 
         Returns:
-            whether that will be completed if this process dies in the midst of it.
+            whether that will be completed if this process dies or fails in the midst of it.
         """
+
+    def taken_back(self, job: Job) -> None:
+        """They could not be shown, and none of them is."""
 
 
 class NoLedger:
-    """Keeps no account."""
+    """Keeps no account; forbids to replace anything unless it is told otherwise."""
+
+    def __init__(self, *, overwrite: bool) -> None:
+        """Allow or forbid that."""
+        self._overwrite = overwrite
 
     def attempt_begins(
         self, job: Job, settings: Settings, effort: Effort, number: int, work: Path
@@ -94,9 +111,26 @@ class NoLedger:
         """Do nothing."""
 
     def publishing(self, job: Job, moves: Mapping[str, Path], work: Path) -> bool:
-        """Do nothing."""
-        del job, moves, work
+        """Look whether anything is in the way."""
+        del job, work
+        for path in moves.values():
+            if path.exists() and not self._overwrite:
+                raise OutputExistsError(
+                    f"{quoted(path)} was made by somebody while the track was separated.",
+                    "Move it away, or allow to overwrite it.",
+                )
         return False
+
+    def taken_back(self, job: Job) -> None:
+        """Do nothing."""
+
+
+class _HalfShownError(StemsplitError):
+    """Some stems are shown and others are not; they are kept for the next run to show."""
+
+    def __init__(self, cause: StemsplitError) -> None:
+        super().__init__(cause.message, cause.remedy)
+        self.cause = cause
 
 
 class TrackWork:
@@ -151,10 +185,16 @@ class TrackWork:
         """Make an empty work folder; raises `UnwritableError`, `DiskFullError`."""
         work = name_work_folder(self._job.destination_path, self._output)
         self._ledger.attempt_begins(self._job, self._settings, effort, number, work)
-        # For the warden, who removes it if this process cannot.
-        self._note(work).write_bytes(os.fsencode(work))
+        with contextlib.suppress(OSError):  # a full or missing temporary folder is no reason
+            # For the warden, who removes it if this process cannot.
+            self._note(work).write_bytes(os.fsencode(work))
         make_work_folder(work)
         self._work_folder = work
+        try:
+            require_one_disk(work, self._job.paths.values())
+        except (StemsplitError, OSError):
+            discard(work)
+            raise
         return Task(
             job=self._job,
             settings=self._settings,
@@ -167,20 +207,45 @@ class TrackWork:
 
     def conclude(self, task: Task, verdict: Verdict, result: Finished | None) -> Conclusion:
         """Publish a result; remove whatever else the attempt has left."""
+        keep = False
         if result is not None:
-            paths = self._job.paths
-            moves = {stem.file_name: paths[stem.stem] for stem in result.stems}
             try:
-                if self._ledger.publishing(self._job, moves, task.work_path):
-                    # From here on the next run completes it, and the warden must not.
-                    self._note(task.work_path).unlink(missing_ok=True)
-                publish(task.work_path, moves)
+                self._publish(task.work_path, result)
+            except _HalfShownError as error:
+                keep, verdict = True, Verdict.of(error.cause)
             except StemsplitError as error:
                 verdict = Verdict.of(error)
-        discard(task.work_path)
-        self._note(task.work_path).unlink(missing_ok=True)
+        if not keep:
+            discard(task.work_path)
+        with contextlib.suppress(OSError):
+            self._note(task.work_path).unlink(missing_ok=True)
         self._work_folder = None
         return Conclusion(verdict=verdict, log_file=self._keep_log(task, verdict))
+
+    def _publish(self, work: Path, result: Finished) -> None:
+        """Show the stems, all of them; if that fails, none of them.
+
+        Raises:
+            StemsplitError: if none is shown.
+            _HalfShownError: if some had to replace older ones before others failed.
+        """
+        paths = self._job.paths
+        moves = {stem.file_name: paths[stem.stem] for stem in result.stems}
+        replaced = {name for name, path in moves.items() if path.exists()}
+        will_be_completed = self._ledger.publishing(self._job, moves, work)
+        if will_be_completed:
+            # From here on the next run completes it, and the warden must not.
+            with contextlib.suppress(OSError):
+                self._note(work).unlink(missing_ok=True)
+        try:
+            publish(work, moves)
+        except StemsplitError as error:
+            if not left_behind(work, moves):
+                return  # it failed when all was done
+            if not take_back(work, moves, replaced) and will_be_completed:
+                raise _HalfShownError(error) from error
+            self._ledger.taken_back(self._job)
+            raise
 
     def _note(self, work: Path) -> Path:
         return self._scratch / f"{work.name}.unfinished"
@@ -288,7 +353,7 @@ class Workshop:
         """End the launcher; the pool's generator must be closed by then."""
         self._launcher.__exit__(*exception)
 
-    def work(self, job: Job, output: Path, ledger: Ledger | None = None) -> TrackWork:
+    def work(self, job: Job, output: Path, ledger: Ledger) -> TrackWork:
         """Make the work for a track."""
         return TrackWork(
             job,
@@ -297,5 +362,5 @@ class Workshop:
             model_folder=self._model_folder,
             scratch=self._launcher.scratch,
             output=output,
-            ledger=ledger or NoLedger(),
+            ledger=ledger,
         )

@@ -14,6 +14,7 @@ import numpy as np
 import soundfile
 
 from stemsplit.audio.mpeg import declares_length, end_of_audio
+from stemsplit.audio.paths import sound_path
 from stemsplit.errors import BadInputError
 from stemsplit.job import MOST_FRAMES_A_BYTE, AudioInfo
 from stemsplit.text import quoted
@@ -224,13 +225,15 @@ def _open(path: Path) -> soundfile.SoundFile:
         raise BadInputError(f"{name} is empty (0 bytes).", "Copy or download it again.")
     try:
         # As bytes: a file name need not be valid UTF-8.
-        return soundfile.SoundFile(os.fsencode(path))
+        return soundfile.SoundFile(sound_path(path))
     except soundfile.LibsndfileError as error:
         if not os.access(path, os.R_OK):
             raise BadInputError(
                 f"{name} may not be read.", "Give yourself permission to read it."
             ) from error
         reason = error.error_string.strip(" .") or "not in a form that libsndfile reads"
+        if reason.startswith("File does not exist"):  # said of an MP3 without a single frame, too
+            reason = "its contents are of no known kind"
         raise BadInputError(
             f"{name} is not an audio file that stemsplit can read ({reason}).",
             "WAV, FLAC, Ogg, MP3, AIFF and what else libsndfile knows can be read; convert others, "

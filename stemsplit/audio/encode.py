@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 import soundfile
 
+from stemsplit.audio.paths import sound_path
 from stemsplit.errors import DiskFullError, StemsplitError, UnwritableError, says_disk_is_full
 from stemsplit.job import BYTES_A_SAMPLE, MODEL_SAMPLE_RATE, StemFile
 
@@ -101,7 +102,7 @@ class StemWriter:
             # Opened by Python first, because its error says why and libsndfile's does not.
             self._path.touch(exist_ok=False)
             self._file = soundfile.SoundFile(
-                os.fsencode(self._path),
+                sound_path(self._path),
                 "w",
                 samplerate=MODEL_SAMPLE_RATE,
                 channels=channels,
@@ -150,7 +151,7 @@ class StemWriter:
             self._file.close()
             complaint = "" if tags is None else tags.write(self._path, self._stem)
             fsync(self._path)
-            written = soundfile.info(os.fsencode(self._path))
+            written = soundfile.info(sound_path(self._path))
         except (OSError, soundfile.LibsndfileError) as error:
             raise write_error(self._path.parent, error) from error
         if (written.frames, written.samplerate) != (self._frames, MODEL_SAMPLE_RATE):

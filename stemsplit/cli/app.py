@@ -57,7 +57,7 @@ def run(arguments: Sequence[str] | None = None) -> int:
     except (Exception, KeyboardInterrupt, StoppedBySignalError) as error:  # noqa: BLE001 - a person gets a sentence
         if not {"--verbose", "-v"}.isdisjoint(tokens) and isinstance(error, Exception):
             traceback.print_exc()
-        message, remedy, failed = _account(error)
+        message, remedy, failed = _account(error, tokens[:1])
         print(printable(" ".join(f"stemsplit: {message} {remedy}".split())), file=sys.stderr)
         return failed
     return int(code or 0)
@@ -70,12 +70,13 @@ def _prepare_process() -> None:
     stop_on_signals()
 
 
-def _account(error: BaseException) -> tuple[str, str, int]:
+def _account(error: BaseException, command: list[str]) -> tuple[str, str, int]:
     """Give what is wrong, what to do, and the exit code."""
     kept = "finished tracks are kept and nothing is half-written."
     match error:
         case CycloptsError():
-            return str(error), "Try `stemsplit --help`.", ExitCode.USAGE
+            name = f"{command[0]} " if set(command) & set(app) else ""
+            return str(error), f"Try `stemsplit {name}--help`.", ExitCode.USAGE
         case StemsplitError():
             return error.message, error.remedy, error.exit_code
         case KeyboardInterrupt():

@@ -20,7 +20,7 @@ def separate(
     inputs: Annotated[list[str] | None, Parameter(negative=())] = None,
     /,
     *,
-    output: Annotated[Path, Parameter(name=["--output", "-o"])],
+    output: Annotated[str, Parameter(name=["--output", "-o"])],
     from_file: Annotated[str | None, Parameter(allow_leading_hyphen=True)] = None,
     name: str = DEFAULT_NAME,
     model: Annotated[str, Parameter(name=["--model", "-m"])] = "2stems",

@@ -23,7 +23,7 @@ from rich.progress import (
 
 from stemsplit import events
 from stemsplit.errors import ExitCode
-from stemsplit.text import clock_time, mebibytes, printable
+from stemsplit.text import clock_time, mebibytes, moment, printable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -151,16 +151,17 @@ class TextDisplay(Display):
     def _planned(self, event: events.TrackPlanned) -> None:
         seconds = event.audio_seconds
         length = "" if seconds is None else f" ({clock_time(seconds)})"
+        place = f" -> {event.paths[0]}" if event.action == "separate" else ""
         if not self._quiet:
             # Not by way of rich, which takes seconds over thousands of lines.
             print(
-                f"{_PLANNED[event.action]}: {event.source}{length}: {event.why}",
+                f"{_PLANNED[event.action]}: {event.source}{length}: {event.why}{place}",
                 file=self._out.file,
             )
 
     def _plan(self, event: events.PlanMade) -> None:
         for line in _plan_lines(event):
-            self._print(self._out, line)
+            self._out.print(line)
 
     def _pool(self, event: events.PoolStarted) -> None:
         if self._verbose:
@@ -208,7 +209,7 @@ class TextDisplay(Display):
             f"in {event.seconds:.1f} s{memory} -> {event.destination}",
         )
         for warning in event.warnings:
-            self._err.print(f"warning: {warning}")
+            self._print(self._err, f"warning: {warning}")
 
     def _failed(self, event: events.TrackFailed) -> None:
         self._end_bar(event.source)
@@ -331,8 +332,8 @@ def _plan_lines(event: events.PlanMade) -> Iterator[str]:
         f"disk about {mebibytes(event.predicted_bytes)} of {mebibytes(event.free_bytes)} that are "
         f"free{short}"
     )
-    if event.ends_in_time is not None:
-        yield f"{event.ends_in_time} of them in time"
+    if event.until is not None:
+        yield f"{event.ends_in_time} of {event.separate} until {moment(event.until)}"
 
 
 def _last_lines(log: str) -> str:

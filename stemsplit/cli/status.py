@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 
 from stemsplit.errors import ExitCode
-from stemsplit.text import clock_time, mebibytes
+from stemsplit.text import clock_time, mebibytes, moment
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -52,6 +52,8 @@ def _lines(report: Report) -> Iterator[str]:
         f"  {counts}; {clock_time(report.audio_seconds_done)} of audio done, "
         f"{clock_time(report.audio_seconds_left)} left"
     )
+    if report.left_earlier:
+        yield f"  {report.left_earlier} left by earlier runs that named other files"
     if report.now is not None:
         yield from _now(report.now)
     for failure in report.failures[:_MOST_FAILURES]:
@@ -62,11 +64,13 @@ def _lines(report: Report) -> Iterator[str]:
 
 def _state(report: Report) -> str:
     if report.running:
-        return f"running ({report.holder})"
+        preparing = ", looking through its inputs; before that" if report.preparing else ""
+        return f"running ({report.holder}){preparing}"
+    without = " without --overwrite" if report.overwriting else ""
+    again = f". The same command{without} goes on from there." if report.left else ""
     if report.ended is None:
-        return f"killed; it began {_moment(report.began)}. The same command goes on from there."
-    left = "" if report.left == 0 else ". The same command goes on from there."
-    return f"ended {_moment(report.ended)} with exit code {report.exit_code}{left}"
+        return f"killed; it began {moment(report.began)}{again}"
+    return f"ended {moment(report.ended)} with exit code {report.exit_code}{again}"
 
 
 def _now(now: Status) -> Iterator[str]:
@@ -76,7 +80,7 @@ def _now(now: Status) -> Iterator[str]:
     if now.speed is not None:
         pace.append(f"{now.speed:.1f} times real time")
     if now.seconds_left is not None:
-        end = _moment(time.time() + now.seconds_left)
+        end = moment(time.time() + now.seconds_left)
         pace.append(f"{clock_time(now.seconds_left)} to go, until about {end}")
     if pace:
         yield f"  {', '.join(pace)}"
@@ -95,7 +99,3 @@ def _running(track: RunningTrack) -> str:
     if track.attempt > 1:
         words.append(f"attempt {track.attempt}")
     return ", ".join(words)
-
-
-def _moment(seconds: float) -> str:
-    return time.strftime("%Y-%m-%d %H:%M", time.localtime(seconds))

@@ -1,9 +1,9 @@
 """Runs in the supervisor. The journal of an output folder: what was asked, tried and done.
 
 An SQLite database with one writer, who holds the folder's lock. It keeps SQLite's rollback journal,
-because the other kind does not work on network folders, and `synchronous=FULL`: what is committed
-survives a power cut. Others may read it meanwhile. Paths of stems are kept relative to the output
-folder, so that it can be moved; those of sources as they were given, made absolute.
+because the other kind does not work on network folders, and `synchronous=EXTRA`, which is FULL and
+the folder as well: what is committed survives a power cut. Others may read it meanwhile. Paths of
+stems are kept relative to the output folder, so that it can be moved; those of sources absolute.
 
 The state of a job: `waiting` until a child is started, `running`, `publishing` from the moment that
 its stems are checked and on disk until they are all in place, then `done` or `failed`.
@@ -23,11 +23,11 @@ from typing import TYPE_CHECKING, Any, Protocol, Self
 
 import msgspec
 
-from stemsplit.errors import DiskFullError, StemsplitError, UnwritableError
+from stemsplit.errors import DiskFullError, OutputExistsError, StemsplitError, UnwritableError
 from stemsplit.job import Reason
 from stemsplit.library.probe import Probe
 from stemsplit.library.publish import refused
-from stemsplit.text import quoted
+from stemsplit.text import printable, quoted
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -50,6 +50,9 @@ _MIGRATIONS = (
         host TEXT NOT NULL,
         pid INTEGER NOT NULL,
         settings TEXT NOT NULL,         -- JSON
+        unrecorded INTEGER NOT NULL,    -- tracks that were left, their stems being in no journal
+        refused TEXT NOT NULL,          -- JSON: source, reason, message of what is no job
+        overwrite INTEGER NOT NULL,     -- whether everything was to be done again
         exit_code INTEGER,
         seconds REAL,
         audio_seconds REAL,
@@ -64,15 +67,23 @@ _MIGRATIONS = (
         source_modified_ns INTEGER NOT NULL,
         settings TEXT NOT NULL,         -- JSON
         version TEXT NOT NULL,
+        published_settings TEXT,        -- of the stems that are there; null if there are none
+        published_bytes INTEGER,        -- of their source
+        published_modified_ns INTEGER,  -- likewise
         state TEXT NOT NULL,
         reason TEXT,                    -- of the last attempt, as in docs/errors.md
         message TEXT NOT NULL DEFAULT '',
         remedy TEXT NOT NULL DEFAULT '',
         predicted_seconds REAL,         -- of audio
         audio_seconds REAL,             -- as separated
-        stems BLOB NOT NULL,            -- as last published: MessagePack of tuple[Stem, ...]
-        coming BLOB                     -- as they are being published: likewise
+        coming BLOB                     -- stems being published: MessagePack of tuple[Stem, ...]
     );
+    CREATE TABLE stems (
+        path BLOB PRIMARY KEY,          -- below the output folder
+        job INTEGER NOT NULL REFERENCES jobs,
+        size_bytes INTEGER NOT NULL,    -- as published, or as somebody agreed to its being replaced
+        modified_ns INTEGER NOT NULL
+    ) WITHOUT ROWID;
     CREATE INDEX jobs_of_run ON jobs (run, state);
     CREATE TABLE attempts (
         id INTEGER PRIMARY KEY,
@@ -130,13 +141,54 @@ class Stem(msgspec.Struct, frozen=True, array_like=True):
     size_bytes: int
     modified_ns: int
 
+    @property
+    def mark(self) -> tuple[int, int]:
+        """Its size and time."""
+        return self.size_bytes, self.modified_ns
+
     def is_at(self, output: bytes) -> bool:
-        """Tell whether the very file that was published is in its place."""
+        """Tell whether this very file is in its place."""
         try:
-            status = os.stat(os.path.join(output, self.path))
+            return mark_of(os.path.join(output, self.path)) == self.mark
         except OSError:
             return False
-        return (status.st_size, status.st_mtime_ns) == (self.size_bytes, self.modified_ns)
+
+
+def mark_of(path: bytes) -> tuple[int, int] | None:
+    """Give a file's size and time of change, by which it is known; None if there is none."""
+    try:
+        status = os.stat(path)
+    except FileNotFoundError:
+        return None
+    return status.st_size, status.st_mtime_ns
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Owned:
+    """A file that may be replaced: as it was published, or agreed to.
+
+    Attributes:
+        place: of the job that it belongs to.
+        mark: its size and time.
+    """
+
+    place: bytes
+    mark: tuple[int, int]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wanted:
+    """What stems are made of and how; those that have the same are the same.
+
+    Attributes:
+        source_bytes: size of the source.
+        source_modified_ns: when it was last written to, in nanoseconds since 1970.
+        settings: as `settings_key` gives them.
+    """
+
+    source_bytes: int
+    source_modified_ns: int
+    settings: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -145,25 +197,23 @@ class Record:
 
     Attributes:
         source: the audio file, absolute.
-        source_bytes, source_modified_ns: of the source, when it was enlisted.
-        settings: as `settings_key` gives them.
+        wanted: when it was last to be done.
+        published: what the stems have that are there; None if there are none.
         version: of stemsplit, when it was last tried.
         state: how far it is.
         reason: of its last end; None if it never ended.
-        message, remedy: of a failure.
-        stems: as they were last published; empty if never.
+        message: of a failure.
+        remedy: of a failure.
     """
 
     source: bytes
-    source_bytes: int
-    source_modified_ns: int
-    settings: str
+    wanted: Wanted
+    published: Wanted | None
     version: str
     state: JobState
     reason: Reason | None
     message: str
     remedy: str
-    stems: tuple[Stem, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -172,16 +222,18 @@ class Entry:
 
     Attributes:
         job: the track.
-        source_bytes, source_modified_ns: of the source, now.
+        wanted: of it.
         predicted_seconds: of audio.
         state: `waiting`, or what an earlier run has left.
+        agreed: for a job whose stems are to be replaced whatever they are, the files that are
+            there, by their paths below the output folder, with size and time. None for all others.
     """
 
     job: Job
-    source_bytes: int
-    source_modified_ns: int
+    wanted: Wanted
     predicted_seconds: float
     state: JobState
+    agreed: Mapping[bytes, tuple[int, int]] | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -222,6 +274,8 @@ class Run:
     host: str
     pid: int
     exit_code: int | None
+    unrecorded: int
+    overwrite: bool
 
 
 class Summary(Protocol):
@@ -244,6 +298,12 @@ class Summary(Protocol):
         """Of all processes together."""
 
 
+def _uri(path: Path) -> str:
+    """Give a path as SQLite takes it; one of Windows' network shares has two slashes more."""
+    uri = path.absolute().as_uri()
+    return uri if uri.startswith("file:///") else uri.replace("file://", "file:////", 1)
+
+
 def settings_key(settings: Settings) -> str:
     """Give what of the settings the stems depend on, in a form that can be compared."""
     return msgspec.json.encode(
@@ -257,6 +317,9 @@ def settings_key(settings: Settings) -> str:
         order="sorted",
     ).decode()
 
+
+_BUSY_SECONDS = 20.0
+"""So long another program may hold the database before that is an error."""
 
 _stems = msgspec.msgpack.Decoder(tuple[Stem, ...])
 _probe = msgspec.msgpack.Decoder(Probe)
@@ -282,9 +345,9 @@ class Journal:
         mode = "rwc" if writable else "rw"  # a reader may have to clean up after a crash
         with self._told():
             self._db = sqlite3.connect(
-                f"{path.absolute().as_uri()}?mode={mode}",
+                f"{_uri(path)}?mode={mode}",
                 uri=True,
-                timeout=30,
+                timeout=_BUSY_SECONDS,
                 isolation_level=None,
                 check_same_thread=False,
             )
@@ -296,7 +359,7 @@ class Journal:
 
     def _prepare(self, *, writable: bool) -> None:
         self._db.execute("PRAGMA foreign_keys = ON")
-        version = int(self._db.execute("PRAGMA user_version").fetchone()[0])
+        version = self.version
         if version > SCHEMA_VERSION:
             raise StemsplitError(
                 f"The journal {quoted(self._path)} was written by a newer stemsplit.",
@@ -305,13 +368,39 @@ class Journal:
         if not writable:
             return
         self._db.execute("PRAGMA journal_mode = DELETE")
-        self._db.execute("PRAGMA synchronous = FULL")
+        self._db.execute("PRAGMA synchronous = EXTRA")
         self._db.execute("PRAGMA fullfsync = ON")  # macOS: through the disk's own cache too
         for number, script in enumerate(_MIGRATIONS[version:], version + 1):
             self._db.executescript(
                 f"BEGIN IMMEDIATE; {script}; PRAGMA application_id = {_APPLICATION_ID};"
                 f"PRAGMA user_version = {number}; COMMIT;"
             )
+
+    @classmethod
+    def read(cls, path: Path, output: Path) -> Self | None:
+        """Open it for looking on; None if there is none yet.
+
+        Raises:
+            StemsplitError: as the class.
+        """
+        try:
+            if not path.exists():
+                return None
+        except OSError as error:
+            raise UnwritableError(
+                f"{quoted(path)} cannot be read ({error.strerror}).", "Check the permissions."
+            ) from error
+        journal = cls(path, output, writable=False)
+        if journal.version == 0:  # it is just being made, or that was interrupted
+            journal.__exit__()
+            return None
+        return journal
+
+    @property
+    def version(self) -> int:
+        """The schema's; 0 before there is one."""
+        with self._told():
+            return int(self._db.execute("PRAGMA user_version").fetchone()[0])
 
     def __enter__(self) -> Self:
         """Give it."""
@@ -346,8 +435,9 @@ class Journal:
                     "left as they are.",
                 )
             case sqlite3.SQLITE_BUSY | sqlite3.SQLITE_LOCKED:
-                return StemsplitError(
-                    f"{where} is held by another program.", "Close that, and try again."
+                return UnwritableError(
+                    f"{where} is held by another program.",
+                    "Close that, and run the same command again.",
                 )
         return UnwritableError(
             f"{where} cannot be written ({error}).",
@@ -384,37 +474,36 @@ class Journal:
     def records(self) -> dict[bytes, Record]:
         """Give all that is known of jobs, by their places."""
         query = """
-            SELECT place, source, source_bytes, source_modified_ns, settings, version, state,
-                reason, message, remedy, stems FROM jobs
+            SELECT place, source, source_bytes, source_modified_ns, settings, published_bytes,
+                published_modified_ns, published_settings, version, state, reason, message, remedy
+            FROM jobs
         """
         with self._told():
-            rows = self._db.execute(query)
             return {
-                place: Record(
-                    source=source,
-                    source_bytes=size,
-                    source_modified_ns=modified,
-                    settings=settings,
-                    version=version,
-                    state=JobState(state),
-                    reason=None if reason is None else Reason(reason),
-                    message=message,
-                    remedy=remedy,
-                    stems=_stems.decode(stems),
+                row[0]: Record(
+                    source=row[1],
+                    wanted=Wanted(source_bytes=row[2], source_modified_ns=row[3], settings=row[4]),
+                    published=None
+                    if row[7] is None
+                    else Wanted(source_bytes=row[5], source_modified_ns=row[6], settings=row[7]),
+                    version=row[8],
+                    state=JobState(row[9]),
+                    reason=None if row[10] is None else Reason(row[10]),
+                    message=row[11],
+                    remedy=row[12],
                 )
-                for (
-                    place,
-                    source,
-                    size,
-                    modified,
-                    settings,
-                    version,
-                    state,
-                    reason,
-                    message,
-                    remedy,
-                    stems,
-                ) in rows
+                for row in self._db.execute(query)
+            }
+
+    def owned(self) -> dict[bytes, Owned]:
+        """Give the files that may be replaced, by their paths below the output folder."""
+        query = """
+            SELECT path, place, size_bytes, modified_ns FROM stems JOIN jobs ON jobs.id = stems.job
+        """
+        with self._told():
+            return {
+                path: Owned(place=place, mark=(size, modified))
+                for path, place, size, modified in self._db.execute(query)
             }
 
     def probes(self) -> dict[bytes, Probe]:
@@ -479,7 +568,9 @@ class Journal:
                     (state, Reason.DONE if done else None, place),
                 )
                 if done:
-                    db.execute("UPDATE jobs SET stems = coming WHERE place = ?", (place,))
+                    self._note_published(db, place)
+                else:
+                    self._note_own(db, place)
                 db.execute(
                     """
                     UPDATE attempts SET reason = ?, message = 'The run was killed.'
@@ -496,22 +587,52 @@ class Journal:
                 ((source, msgspec.msgpack.encode(look)) for source, look in probes.items()),
             )
 
-    def begin_run(self, settings: Settings, entries: Sequence[Entry], *, version: str) -> None:
-        """Begin a run and enlist its jobs; what was known of them otherwise stays."""
-        key = settings_key(settings)
+    def begin_run(
+        self,
+        settings: Settings,
+        entries: Sequence[Entry],
+        *,
+        version: str,
+        unrecorded: int = 0,
+        refused: Sequence[tuple[str, str, str]] = (),
+        overwrite: bool = False,
+    ) -> None:
+        """Begin a run and enlist its jobs; what was known of them otherwise stays.
+
+        Args:
+            settings: of the run.
+            entries: its jobs.
+            version: of stemsplit.
+            unrecorded: how many tracks were left whose stems are in no journal.
+            refused: source, reason and message of each input that is no job.
+            overwrite: whether everything is done again.
+        """
         with self._transaction() as db:
             self._run = int(
                 db.execute(
-                    "INSERT INTO runs (began, version, host, pid, settings) VALUES (?, ?, ?, ?, ?)",
-                    (time.time(), version, socket.gethostname(), os.getpid(), key),
+                    """
+                    INSERT INTO runs (began, version, host, pid, settings, unrecorded, refused,
+                        overwrite)
+                    VALUES (?, ?, ?, ?, ?, ?, ?, ?)
+                    """,
+                    (
+                        time.time(),
+                        version,
+                        socket.gethostname(),
+                        os.getpid(),
+                        settings_key(settings),
+                        unrecorded,
+                        msgspec.json.encode(refused).decode(),
+                        overwrite,
+                    ),
                 ).lastrowid
                 or 0
             )
             db.executemany(
                 """
                 INSERT INTO jobs (place, run, source, source_bytes, source_modified_ns, settings,
-                    version, state, predicted_seconds, stems)
-                VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+                    version, state, predicted_seconds)
+                VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)
                 ON CONFLICT (place) DO UPDATE SET run = excluded.run, source = excluded.source,
                     source_bytes = excluded.source_bytes,
                     source_modified_ns = excluded.source_modified_ns, settings = excluded.settings,
@@ -519,32 +640,50 @@ class Journal:
                     predicted_seconds = excluded.predicted_seconds
                 """,
                 (
-                    self._row(entry, key, version)
+                    (
+                        self.place_of(entry.job),
+                        self._run,
+                        os.path.abspath(entry.job.source),
+                        entry.wanted.source_bytes,
+                        entry.wanted.source_modified_ns,
+                        entry.wanted.settings,
+                        version,
+                        entry.state,
+                        entry.predicted_seconds,
+                    )
                     for entry in entries
                     if entry.state is JobState.WAITING
                 ),
             )
             db.executemany(
-                "UPDATE jobs SET run = ? WHERE place = ?",
+                "UPDATE jobs SET run = ?, source = ?, state = ? WHERE place = ?",
                 (
-                    (self._run, self.place_of(entry.job))
+                    (
+                        self._run,
+                        os.path.abspath(entry.job.source),
+                        entry.state,
+                        self.place_of(entry.job),
+                    )
                     for entry in entries
                     if entry.state is not JobState.WAITING
                 ),
             )
+            for entry in entries:
+                if entry.agreed is not None:
+                    self._note_agreed(db, self.place_of(entry.job), entry.agreed)
 
-    def _row(self, entry: Entry, key: str, version: str) -> tuple[object, ...]:
-        return (
-            self.place_of(entry.job),
-            self._run,
-            os.path.abspath(entry.job.source),
-            entry.source_bytes,
-            entry.source_modified_ns,
-            key,
-            version,
-            entry.state,
-            entry.predicted_seconds,
-            msgspec.msgpack.encode(()),
+    @staticmethod
+    def _note_agreed(
+        db: sqlite3.Connection, place: bytes, agreed: Mapping[bytes, tuple[int, int]]
+    ) -> None:
+        """Note that a job is not done whatever is there, and which files it may replace."""
+        db.execute("UPDATE jobs SET published_settings = NULL WHERE place = ?", (place,))
+        db.executemany(
+            """
+            INSERT OR REPLACE INTO stems (path, job, size_bytes, modified_ns)
+            SELECT ?, id, ?, ? FROM jobs WHERE place = ?
+            """,
+            ((path, *mark, place) for path, mark in agreed.items()),
         )
 
     def attempt_begins(
@@ -582,30 +721,102 @@ class Journal:
                 ),
             )
 
-    def publishing(self, job: Job, moves: Mapping[str, Path], work: Path) -> None:
+    def publishing(
+        self, job: Job, moves: Mapping[str, Path], work: Path, *, overwrite: bool
+    ) -> None:
         """Note that a track's stems are checked and on disk, and about to be shown.
 
         Args:
             job: the track.
             moves: for each file in the work folder, the path to be shown as.
             work: the work folder.
+            overwrite: whether they may replace whatever is there.
 
         Raises:
+            OutputExistsError: if they may not, and a file is there that is not this job's or was
+                changed since.
             UnwritableError, DiskFullError: if a file is not there, or this cannot be noted.
         """
-        stems = []
-        for name, path in moves.items():
-            try:
+        place, coming = self.place_of(job), []
+        try:
+            for name, path in moves.items():
                 status = (work / name).stat()
-            except OSError as error:
-                raise refused(work, error) from error
-            below = self._below(os.fsencode(path))
-            stems.append(Stem(name, below, status.st_size, status.st_mtime_ns))
+                below = self._below(os.fsencode(path))
+                coming.append(Stem(name, below, status.st_size, status.st_mtime_ns))
+            strange = None if overwrite else self._strange(place, coming)
+        except OSError as error:
+            raise refused(work, error) from error
+        if strange is not None:
+            raise OutputExistsError(
+                f"{quoted(os.path.join(self._output, strange))} was made or changed by somebody "
+                "while the track was separated.",
+                "Use --overwrite to replace it, or another folder with -o.",
+            )
         with self._transaction() as db:
             db.execute(
                 "UPDATE jobs SET state = 'publishing', coming = ? WHERE place = ?",
-                (msgspec.msgpack.encode(stems), self.place_of(job)),
+                (msgspec.msgpack.encode(coming), place),
             )
+
+    def _strange(self, place: bytes, coming: Sequence[Stem]) -> bytes | None:
+        """Find a file in the way that is neither this job's nor one of those coming."""
+        for stem in coming:
+            mark = mark_of(os.path.join(self._output, stem.path))
+            if mark is None or mark == stem.mark:
+                continue
+            rows = self._rows(
+                """
+                SELECT place, size_bytes, modified_ns FROM stems JOIN jobs ON jobs.id = stems.job
+                WHERE path = ?
+                """,
+                stem.path,
+            )
+            if rows != [(place, *mark)]:
+                return stem.path
+        return None
+
+    def may_show(self, place: bytes, coming: Sequence[Stem]) -> bool:
+        """Tell whether stems of a dead run may still be shown: nobody's file is in their way."""
+        try:
+            return self._strange(place, coming) is None
+        except OSError:
+            return False
+
+    def taken_back(self, job: Job) -> None:
+        """Note that stems were not shown after all, none of them."""
+        with self._transaction() as db:
+            db.execute(
+                "UPDATE jobs SET state = 'running', coming = NULL WHERE place = ?",
+                (self.place_of(job),),
+            )
+
+    def _note_own(self, db: sqlite3.Connection, place: bytes) -> None:
+        """Note that those of the coming stems that are in place are ours, so that they can go."""
+        row = db.execute("SELECT id, coming FROM jobs WHERE place = ?", (place,)).fetchone()
+        job, coming = row
+        stems = _stems.decode(coming) if coming else ()
+        db.executemany(
+            "INSERT OR REPLACE INTO stems (path, job, size_bytes, modified_ns) VALUES (?, ?, ?, ?)",
+            ((stem.path, job, *stem.mark) for stem in stems if stem.is_at(self._output)),
+        )
+        db.execute("UPDATE jobs SET coming = NULL WHERE id = ?", (job,))
+
+    def _note_published(self, db: sqlite3.Connection, place: bytes) -> None:
+        """Note that the stems that were coming are all in place."""
+        row = db.execute("SELECT id, coming FROM jobs WHERE place = ?", (place,)).fetchone()
+        job, coming = row
+        db.executemany(
+            "INSERT OR REPLACE INTO stems (path, job, size_bytes, modified_ns) VALUES (?, ?, ?, ?)",
+            ((stem.path, job, *stem.mark) for stem in _stems.decode(coming)),
+        )
+        db.execute(
+            """
+            UPDATE jobs SET coming = NULL, published_settings = settings,
+                published_bytes = source_bytes, published_modified_ns = source_modified_ns
+            WHERE id = ?
+            """,
+            (job,),
+        )
 
     def attempt_ended(self, job: Job, attempt: Attempt) -> None:
         """Note how an attempt went that another one follows."""
@@ -614,10 +825,21 @@ class Journal:
             db.execute("UPDATE jobs SET state = 'waiting' WHERE place = ?", (self.place_of(job),))
 
     def settled(self, outcome: Outcome) -> None:
-        """Note how a track ended."""
+        """Note how a track ended.
+
+        One that has failed while some of its stems were shown already stays `publishing`, with its
+        attempt open, for `stemsplit.library.recovery`.
+        """
         place = self.place_of(outcome.job)
         done = outcome.reason is Reason.DONE
         with self._transaction() as db:
+            state = db.execute("SELECT state FROM jobs WHERE place = ?", (place,)).fetchone()[0]
+            if not done and state == JobState.PUBLISHING:
+                db.execute(
+                    "UPDATE jobs SET reason = ?, message = ?, remedy = ? WHERE place = ?",
+                    (outcome.reason, outcome.message, outcome.remedy, place),
+                )
+                return
             if outcome.attempts:
                 self._end_attempt(db, place, outcome.attempts[-1], outcome.audio_seconds)
             db.execute(
@@ -635,22 +857,7 @@ class Journal:
                 ),
             )
             if done:
-                db.execute("UPDATE jobs SET stems = coming WHERE place = ?", (place,))
-
-    def withdrawn(self) -> None:
-        """Note that attempts of this run which have no end were taken back."""
-        with self._transaction() as db:
-            db.execute(
-                """
-                UPDATE attempts SET reason = ?, message = 'It was not finished.'
-                WHERE reason IS NULL AND run = ?
-                """,
-                (Reason.CANCELLED, self._run),
-            )
-            db.execute(
-                "UPDATE jobs SET state = 'waiting' WHERE state = 'running' AND run = ?",
-                (self._run,),
-            )
+                self._note_published(db, place)
 
     def end_run(self, summary: Summary) -> None:
         """Note how the run ended."""
@@ -706,22 +913,37 @@ class Journal:
         )
         return {JobState(state): (count, seconds) for state, count, seconds in rows}
 
+    def left_earlier(self) -> int:
+        """Count the jobs of earlier runs that are neither done nor failed."""
+        rows = self._rows(
+            """
+            SELECT count(*) FROM jobs
+            WHERE run < (SELECT max(id) FROM runs) AND state NOT IN ('done', 'failed')
+            """
+        )
+        return int(rows[0][0])
+
     def last_run(self) -> Run | None:
         """Give the last run, None if there was none."""
         rows = self._rows(
             """
-            SELECT began, ended, version, host, pid, exit_code FROM runs ORDER BY id DESC LIMIT 1
+            SELECT began, ended, version, host, pid, exit_code, unrecorded, overwrite FROM runs
+            ORDER BY id DESC LIMIT 1
             """
         )
-        names = ("began", "ended", "version", "host", "pid", "exit_code")
+        names = (
+            "began", "ended", "version", "host", "pid", "exit_code", "unrecorded", "overwrite"
+        )  # fmt: skip
         return Run(**dict(zip(names, rows[0], strict=True))) if rows else None
 
-    def failures(self) -> list[tuple[bytes, str, str]]:
-        """List the last run's failures: source, reason, message."""
-        rows = self._rows(
+    def failures(self) -> list[tuple[str, str, str]]:
+        """List the last run's failures: source, printable; reason; message."""
+        rows = self._rows("SELECT refused FROM runs ORDER BY id DESC LIMIT 1")
+        refused = msgspec.json.decode(rows[0][0], type=list[tuple[str, str, str]]) if rows else []
+        failed = self._rows(
             """
             SELECT source, reason, message FROM jobs
             WHERE run = (SELECT max(id) FROM runs) AND state = 'failed' ORDER BY id
             """
         )
-        return [(source, reason, message) for source, reason, message in rows]
+        return refused + [(printable(source), reason, text) for source, reason, text in failed]

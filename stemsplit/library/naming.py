@@ -20,6 +20,7 @@ from pathlib import Path, PureWindowsPath
 from typing import TYPE_CHECKING
 
 from stemsplit.errors import UsageError
+from stemsplit.library.endings import AUDIO_SUFFIXES
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -137,7 +138,12 @@ def _pieces(part: str, template: str) -> tuple[_Piece, ...]:
         pieces += [_Piece(text=text)] if text else []
         if field is None:
             continue
-        if field not in _PLACEHOLDERS or spec or conversion:
+        if field in _PLACEHOLDERS and (spec or conversion):
+            raise UsageError(
+                f"The name “{template}” asks for {{{field}}} in a special form.",
+                f"Write {{{field}}} alone; numbers of tracks have two digits already.",
+            )
+        if field not in _PLACEHOLDERS:
             raise UsageError(
                 f"The name “{template}” has the placeholder {{{field}}}, which is unknown.",
                 _suggestion(field) or f"There are: {', '.join(sorted(_PLACEHOLDERS))}.",
@@ -152,7 +158,9 @@ def _pieces(part: str, template: str) -> tuple[_Piece, ...]:
 
 
 def _suggestion(field: str) -> str:
+    usual = {"date": "year", "disc": "discnumber", "name": "track", "model_name": "model"}
     near = difflib.get_close_matches(field, _PLACEHOLDERS, n=1)
+    near = [usual[field]] if field in usual else near
     return f"Did you mean {{{near[0]}}}?" if near else ""
 
 
@@ -162,7 +170,7 @@ def _of_file(track: Track) -> dict[str, str]:
         folder = Path(os.path.abspath(path)).parent.name
     return {
         "relpath": os.fspath(track.folder),
-        "track": path.stem,
+        "track": path.stem if path.suffix.lower() in AUDIO_SUFFIXES else path.name,
         "foldername": folder or "root",
         "source_ext": path.suffix.removeprefix("."),
     }

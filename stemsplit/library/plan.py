@@ -6,6 +6,7 @@ nothing.
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import stat
 from dataclasses import dataclass
@@ -13,17 +14,16 @@ from enum import Enum, auto
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from stemsplit.errors import UsageError
 from stemsplit.job import Job, Reason
-from stemsplit.library.journal import JobState
+from stemsplit.library.journal import JobState, Owned, Wanted
 from stemsplit.library.naming import same_place
 from stemsplit.text import quoted
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from stemsplit.job import StemFormat
-    from stemsplit.library.journal import Record, Stem
+    from stemsplit.library.journal import Record
     from stemsplit.library.naming import Template
     from stemsplit.library.probe import Probe, Tags
     from stemsplit.library.scan import Track
@@ -43,12 +43,35 @@ what lay with the machine or with a person (a full disk, an interruption) it tri
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Clash:
+    """Two tracks want one place.
+
+    Attributes:
+        other: the other track's file.
+        path: the place.
+        example: a template that tells them apart.
+    """
+
+    other: bytes
+    path: Path
+    example: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Placed:
-    """A track with a first look into it and the places of its stems."""
+    """A track with a first look into it and the places of its stems.
+
+    Attributes:
+        track: the file.
+        probe: the look.
+        job: the places.
+        clash: with another track over one of them; None if there is none.
+    """
 
     track: Track
     probe: Probe
     job: Job
+    clash: Clash | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -76,31 +99,42 @@ class Namer:
 
 
 def place(
-    tracks: Iterable[tuple[Track, Probe]], namer: Namer, stem_names: frozenset[str]
+    tracks: Iterable[tuple[Track, Probe]],
+    namer: Namer,
+    stem_names: frozenset[str],
+    owned: Iterable[bytes] = (),
 ) -> list[Placed]:
     """Give the stems of each track their places.
 
     Stems of an earlier run that lie among the inputs, as they do where a library is separated into
-    itself, are no tracks: what bears the name, its ending aside, that a stem of another track has.
+    itself, are no tracks: what the journal knows, and what bears the name, its ending aside, that a
+    stem of another track has.
 
     Args:
         tracks: what was found.
         namer: names stems.
         stem_names: every name that a stem of any model has.
+        owned: stems that the journal knows, by their paths below the output folder.
 
-    Raises:
-        UsageError: if two stems would share a place, with the tracks.
+    Two tracks that want the same place clash, also where only upper and lower case or the form of
+    Unicode differ; so do a stem and a folder of one name.
     """
     found = list(tracks)
     inside = _lying_inside(found, namer.output)
     own = _own_stems(found, namer, stem_names) if inside else frozenset()
+    top = os.path.realpath(namer.output)
+    recorded = {os.path.join(top, os.fsdecode(path)) for path in owned} if inside else set()
     placed: list[Placed] = []
     for track, probe in found:
-        if track.path in inside and os.path.splitext(inside[track.path])[0] in own:
+        real = inside.get(track.path)
+        if real is not None and (os.path.splitext(real)[0] in own or real in recorded):
             continue
         placed.append(Placed(track=track, probe=probe, job=namer.job(track, probe.tags)))
-    _refuse_clashes(placed)
-    return placed
+    clashes = dict(_clashes(placed))
+    return [
+        dataclasses.replace(one, clash=clashes[id(one)]) if id(one) in clashes else one
+        for one in placed
+    ]
 
 
 def _lying_inside(tracks: Sequence[tuple[Track, Probe]], output: Path) -> dict[Path, str]:
@@ -130,21 +164,7 @@ def _own_stems(
     )
 
 
-def _refuse_clashes(placed: Sequence[Placed]) -> None:
-    clashes = list(_clashes(placed))
-    if not clashes:
-        return
-    one, other, path = clashes[0]
-    more = f" There are {len(clashes) - 1} more such pairs." if len(clashes) > 1 else ""
-    raise UsageError(
-        f"{quoted(one.job.source)} and {quoted(other.job.source)} would both be written to "
-        f"{quoted(path)}.{more}",
-        "Tell them apart by --name, for example with {source_ext} or {id} in it: "
-        "--name '{relpath}/{track}.{source_ext}/{stem}.{ext}'; or rename one.",
-    )
-
-
-def _clashes(placed: Sequence[Placed]) -> Iterator[tuple[Placed, Placed, Path]]:
+def _clashes(placed: Sequence[Placed]) -> Iterator[tuple[int, Clash]]:
     """Find tracks that want the same place, or one's file where the other wants a folder."""
     owners: dict[str, Placed] = {}
     folders: dict[str, Placed] = {}
@@ -152,14 +172,28 @@ def _clashes(placed: Sequence[Placed]) -> Iterator[tuple[Placed, Placed, Path]]:
         for path in one.job.paths.values():
             other = owners.setdefault(same_place(path), one)
             if other is not one:
-                yield other, one, path
+                yield from _between(other, one, path)
                 break
             folders.setdefault(same_place(path.parent), one)
     for folder, one in folders.items():
         for above in _upwards(folder):
             if above in owners:
-                yield owners[above], one, Path(above)
+                yield from _between(owners[above], one, Path(above))
                 break
+
+
+def _between(one: Placed, other: Placed, path: Path) -> Iterator[tuple[int, Clash]]:
+    same_folder = one.track.path.parent == other.track.path.parent
+    other_ending = one.track.path.suffix.lower() != other.track.path.suffix.lower()
+    example = (
+        "{relpath}/{track}.{source_ext}/{stem}.{ext}"
+        if same_folder and other_ending
+        else "{relpath}/{track} {id}/{stem}.{ext}"
+        if same_folder
+        else "{foldername}/{track}/{stem}.{ext}"
+    )
+    for me, them in ((one, other), (other, one)):
+        yield id(me), Clash(other=them.job.source, path=path, example=example)
 
 
 def _upwards(folder: str) -> Iterator[str]:
@@ -203,12 +237,14 @@ class Wish:
         version: of stemsplit.
         overwrite: whether everything is done again.
         retry_failed: whether what has failed is tried again.
+        recovered: whether what a dead run has left was brought in order before.
     """
 
     settings: str
     version: str
     overwrite: bool = False
     retry_failed: bool = False
+    recovered: bool = True
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -216,158 +252,274 @@ class Seen:
     """What lies at the places of a job's stems.
 
     Attributes:
-        files: for each stem its file's size and time of change; None where there is none.
-        obstacle: what is no folder where one must be, or the other way round; None if nothing is.
+        marks: for each stem that is there its file's size and time of change.
+        trouble: a sentence about what is in the way or cannot be looked at; empty if nothing is.
     """
 
-    files: dict[str, tuple[int, int] | None]
-    obstacle: Path | None = None
-
-    @property
-    def present(self) -> list[str]:
-        """The stems that are there."""
-        return [stem for stem, file in self.files.items() if file is not None]
+    marks: dict[str, tuple[int, int]]
+    trouble: str = ""
 
 
-def see(job: Job, output: Path) -> Seen:
+def see(job: Job) -> Seen:
     """Look at the places of a job's stems."""
-    files: dict[str, tuple[int, int] | None] = {}
+    marks: dict[str, tuple[int, int]] = {}
     for stem, path in job.paths.items():
         try:
             status = path.stat()
-        except NotADirectoryError:
-            return Seen(files={}, obstacle=_file_above(path, output))
-        except OSError:
-            files[stem] = None
+        except (FileNotFoundError, NotADirectoryError):
+            # Windows does not tell a file in the place of a folder from nothing at all.
+            obstacle = path if path.is_symlink() else _file_above(path)
+            if obstacle is not None:
+                return Seen(marks={}, trouble=f"{quoted(obstacle)} is in the way of its stems.")
             continue
-        if stat.S_ISDIR(status.st_mode):
-            return Seen(files={}, obstacle=path)
-        files[stem] = (status.st_size, status.st_mtime_ns)
-    return Seen(files=files)
+        except OSError as error:
+            text = f"{quoted(path)} cannot be looked at ({error.strerror})."
+            return Seen(marks={}, trouble=text)
+        if not stat.S_ISREG(status.st_mode):
+            return Seen(marks={}, trouble=f"{quoted(path)} is in the way of its stems.")
+        marks[stem] = (status.st_size, status.st_mtime_ns)
+    return Seen(marks=marks)
 
 
-def _file_above(path: Path, output: Path) -> Path:
+def _file_above(path: Path) -> Path | None:
+    """Find a file that is where a folder must be."""
     for folder in path.parents:
-        if folder.exists() and not folder.is_dir():
+        if folder.is_dir():
+            return None
+        if folder.exists() or folder.is_symlink():
             return folder
-    return output
+    return None
 
 
-def decide(placed: Placed, seen: Seen, record: Record | None, wish: Wish, output: Path) -> Decision:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Known:
+    """What the journal knows of a job's places.
+
+    Attributes:
+        record: of the job; None if nothing.
+        owned: the stems whose files may be replaced: this job's, and as they were published.
+        moved: whether the source that the journal knows is not there any more, or is the same file
+            by another path.
+    """
+
+    record: Record | None
+    owned: frozenset[str]
+    moved: bool = False
+
+
+def known(
+    placed: Placed,
+    seen: Seen,
+    records: Mapping[bytes, Record],
+    owned: Mapping[bytes, Owned],
+    output: Path,
+) -> Known:
+    """Look up what the journal knows.
+
+    Args:
+        placed: the track.
+        seen: what lies at its places.
+        records: of all jobs, by place.
+        owned: all files that may be replaced, by path below the output folder.
+        output: the folder for all stems.
+    """
+    if not records:
+        return Known(record=None, owned=frozenset())
+    below = places_below(placed.job, output)
+    place = next(iter(below.values()))
+    record = records.get(place)
+    return Known(
+        record=record,
+        moved=record is not None and _has_moved(record.source, placed.job.source),
+        owned=frozenset(
+            stem
+            for stem, mark in seen.marks.items()
+            if owned.get(below[stem]) == Owned(place=place, mark=mark)
+        ),
+    )
+
+
+def _has_moved(known_source: bytes, source: bytes) -> bool:
+    if known_source == os.path.abspath(source):
+        return False
+    try:
+        return os.path.samefile(known_source, source)
+    except OSError:
+        return not os.path.lexists(known_source)
+
+
+def places_below(job: Job, output: Path) -> dict[str, bytes]:
+    """Give the path of each stem below the output folder; the first one is the job's place."""
+    folder = os.path.relpath(job.destination, os.fsencode(output))
+    return {
+        stem: os.path.normpath(os.path.join(folder, file))
+        for stem, file in zip(job.stems, job.files, strict=True)
+    }
+
+
+def decide(placed: Placed, seen: Seen, what: Known, wish: Wish) -> Decision:
     """Decide what becomes of a track.
 
     Args:
         placed: the track.
         seen: what lies at the places of its stems.
-        record: what the journal knows of these places; None if nothing.
+        what: what the journal knows of them.
         wish: what is wanted done again.
-        output: the folder for all stems.
     """
-    if seen.obstacle is not None:
+    refusal = _refusal(placed, seen, what)
+    if refusal is not None:
+        return refusal
+    record = what.record
+    if wish.overwrite:
+        new = record is None and not seen.marks
+        return Decision(action=Action.DO, why="new" if new else "to be overwritten")
+    if record is None:
+        return _of_unknown(placed.job, seen)
+    wanted = wanted_of(placed, wish)
+    is_same = record.source == os.path.abspath(placed.job.source)
+    if not is_same and not (what.moved and _same_source(wanted, record)):
+        return _of_another(placed.job, seen, record)
+    if record.state is JobState.PUBLISHING:
+        return _half_shown(record, wish)
+    return _of_known(placed.job, seen, record, what.owned, wanted, wish)
+
+
+def _refusal(placed: Placed, seen: Seen, what: Known) -> Decision | None:
+    """Refuse what cannot be, whatever is wished; None if nothing stands against it."""
+    if seen.trouble:
         return Decision(
             action=Action.REFUSE,
-            why=f"{quoted(seen.obstacle)} is in the way of its stems.",
+            why=seen.trouble,
             remedy="Move it away, or name another folder with -o.",
         )
-    if record is None:
-        return _of_unknown(placed.job, seen, wish)
-    if wish.overwrite:
-        return Decision(action=Action.DO, why="to be overwritten")
-    if record.source != os.path.abspath(placed.job.source):
-        return _of_another(placed, seen, record, output)
-    return _of_known(placed, seen, record, wish, output)
+    if placed.clash is not None and not _holds_its_place(placed, what):
+        return _of_clash(placed.clash)
+    return None
 
 
-def _of_unknown(job: Job, seen: Seen, wish: Wish) -> Decision:
-    present = seen.present
-    if not present:
+def _holds_its_place(placed: Placed, what: Known) -> bool:
+    """Tell whether a track has had its place before another one wanted it as well."""
+    record = what.record
+    return (
+        record is not None
+        and record.published is not None
+        and record.source == os.path.abspath(placed.job.source)
+    )
+
+
+def _of_clash(clash: Clash) -> Decision:
+    return Decision(
+        action=Action.REFUSE,
+        why=f"{quoted(clash.other)} would be written to {quoted(clash.path)} as well.",
+        remedy=f"Tell them apart, for example by --name '{clash.example}', or rename one.",
+    )
+
+
+def wanted_of(placed: Placed, wish: Wish) -> Wanted:
+    """Give what the stems of a track are to have."""
+    return Wanted(
+        source_bytes=placed.probe.size_bytes,
+        source_modified_ns=placed.probe.modified_ns,
+        settings=wish.settings,
+    )
+
+
+def _same_source(wanted: Wanted, record: Record) -> bool:
+    """Tell whether a file that lies elsewhere now is the one that the journal knows."""
+    mark = (wanted.source_bytes, wanted.source_modified_ns)
+    return mark in {
+        (one.source_bytes, one.source_modified_ns)
+        for one in (record.wanted, record.published)
+        if one is not None
+    }
+
+
+def _of_unknown(job: Job, seen: Seen) -> Decision:
+    if not seen.marks:
         return Decision(action=Action.DO, why="new")
-    if wish.overwrite:
-        return Decision(action=Action.DO, why="to be overwritten")
-    if len(present) == len(job.stems):
+    if len(seen.marks) == len(job.stems):
         return Decision(action=Action.LEAVE, why="its stems are there, though in no journal")
     return Decision(
         action=Action.REFUSE,
-        why=f"{quoted(job.paths[present[0]])} exists, but other stems of it do not.",
+        why=f"{quoted(job.paths[next(iter(seen.marks))])} exists, but other stems of it do not.",
         remedy="Use --overwrite to replace it, or another folder with -o.",
     )
 
 
-def _of_another(placed: Placed, seen: Seen, record: Record, output: Path) -> Decision:
+def _of_another(job: Job, seen: Seen, record: Record) -> Decision:
     """Decide about a track whose places another file's stems have had."""
-    if not seen.present:
+    if not seen.marks:
         return Decision(action=Action.DO, why="new")
-    if record.state is JobState.DONE and _is_unchanged(placed, record):
-        return Decision(
-            action=Action.LEAVE,
-            why=f"done as {quoted(record.source)}, which it equals in size and time",
-        )
     return Decision(
         action=Action.REFUSE,
-        why=f"{quoted(output / os.fsdecode(record.stems[0].path) if record.stems else output)} "
-        f"holds a stem of another file, {quoted(record.source)}.",
+        why=f"{quoted(job.paths[next(iter(seen.marks))])} is a stem of another file, "
+        f"{quoted(record.source)}.",
         remedy="Name another folder with -o, tell them apart by --name, or use --overwrite.",
     )
 
 
-def _of_known(placed: Placed, seen: Seen, record: Record, wish: Wish, output: Path) -> Decision:
-    why = _why_again(placed, seen, record, wish)
-    if why is None:
-        if record.state is JobState.DONE:
-            return Decision(action=Action.LEAVE, why="done")
+def _half_shown(record: Record, wish: Wish) -> Decision:
+    if not wish.recovered:
+        return Decision(action=Action.LEAVE, why="done; the next run puts its stems in place")
+    return Decision(
+        action=Action.REFUSE,
+        why="Some of its stems are in place, and the others are on disk but could not be put "
+        f"beside them. {record.message}".rstrip(),
+        remedy="Look for what is in their way, and run the same command again.",
+    )
+
+
+def _of_known(
+    job: Job, seen: Seen, record: Record, owned: frozenset[str], wanted: Wanted, wish: Wish
+) -> Decision:
+    gone = [stem for stem in job.stems if stem not in seen.marks]
+    if record.published == wanted and not gone:
+        return Decision(action=Action.LEAVE, why="done")
+    if _stays_failed(record, wanted, wish):
         return Decision(
             action=Action.LEAVE_FAILED,
             why=record.message,
             remedy=f"{record.remedy} With --retry-failed it is tried again.".lstrip(),
             reason=record.reason,
         )
-    if not record.stems and seen.present:
-        return _of_unknown(placed.job, seen, wish)
-    changed = _changed_since(placed.job, seen, record.stems, output)
-    if changed is not None:
-        return Decision(
-            action=Action.REFUSE,
-            why=f"It is to be done again ({why}), but {quoted(changed)} was changed by somebody.",
-            remedy="Use --overwrite to replace it, or another folder with -o.",
-        )
-    return Decision(action=Action.DO, why=why)
-
-
-def _why_again(placed: Placed, seen: Seen, record: Record, wish: Wish) -> str | None:
-    """Say why a track is done again; None if it is not."""
-    if not _is_unchanged(placed, record):
-        return "the file has changed"
-    if record.settings != wish.settings:
-        return "the settings have changed"
-    if record.state is JobState.DONE:
-        gone = [stem for stem, file in seen.files.items() if file is None]
-        return f"its stems are gone: {', '.join(gone)}" if gone else None
-    if record.state is JobState.FAILED:
-        return _why_after_failure(record, wish)
-    return "not done yet"
-
-
-def _why_after_failure(record: Record, wish: Wish) -> str | None:
-    if wish.retry_failed:
-        return "failed, to be tried again"
-    if record.reason not in STAYS_FAILED:
-        return f"not done yet ({record.reason})"
-    return None if record.version == wish.version else f"failed under stemsplit {record.version}"
-
-
-def _is_unchanged(placed: Placed, record: Record) -> bool:
-    probe = placed.probe
-    return (probe.size_bytes, probe.modified_ns) == (
-        record.source_bytes,
-        record.source_modified_ns,
+    why = _why_again(record, wanted, wish, gone)
+    strange = [stem for stem in seen.marks if stem not in owned]
+    if not strange:
+        return Decision(action=Action.DO, why=why)
+    if not owned and record.published is None:
+        return _of_unknown(job, seen)
+    return Decision(
+        action=Action.REFUSE,
+        why=f"It is to be done again ({why}), but {quoted(job.paths[strange[0]])} was changed by "
+        "somebody.",
+        remedy="Use --overwrite to replace it, or another folder with -o.",
     )
 
 
-def _changed_since(job: Job, seen: Seen, stems: Sequence[Stem], output: Path) -> Path | None:
-    """Find a file that would be replaced, and is not as it was published."""
-    known = {output / os.fsdecode(stem.path): (stem.size_bytes, stem.modified_ns) for stem in stems}
-    for stem, path in job.paths.items():
-        file = seen.files[stem]
-        if file is not None and known.get(path) != file:
-            return path
-    return None
+def _stays_failed(record: Record, wanted: Wanted, wish: Wish) -> bool:
+    return (
+        record.state is JobState.FAILED
+        and record.wanted == wanted
+        and record.reason in STAYS_FAILED
+        and record.version == wish.version
+        and not wish.retry_failed
+    )
+
+
+def _why_again(record: Record, wanted: Wanted, wish: Wish, gone: Sequence[str]) -> str:
+    """Say why a track is done, again or at last."""
+    published = record.published
+    if record.state is JobState.FAILED and record.wanted == wanted:
+        if record.version != wish.version:
+            return f"failed under stemsplit {record.version}"
+        return "failed, to be tried again" if wish.retry_failed else f"not done ({record.reason})"
+    if published is None:
+        return "not done yet"
+    if (published.source_bytes, published.source_modified_ns) != (
+        wanted.source_bytes,
+        wanted.source_modified_ns,
+    ):
+        return "the file has changed"
+    if published.settings != wanted.settings:
+        return "the settings have changed"
+    return f"its stems are gone: {', '.join(gone)}"

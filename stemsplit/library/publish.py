@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import shutil
@@ -12,7 +13,7 @@ from stemsplit.errors import DiskFullError, UnwritableError, says_disk_is_full
 from stemsplit.text import quoted
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Collection, Iterable, Iterator, Mapping
     from pathlib import Path
 
 WORK_PREFIX = ".stemsplit-"
@@ -83,12 +84,69 @@ def publish(work: Path, moves: Mapping[str, Path]) -> None:
             work.rename(destination)
         else:
             _move_each(work, moves)
-        for folder in folders:
-            _fsync_folder(folder)
-            _fsync_folder(folder.parent)
     except OSError as error:
         raise refused(destination, error) from error
+    for folder in {above for one in folders for above in _up_to(work.parent, one)}:
+        _fsync_folder(folder)
     discard(work)
+
+
+def take_back(work: Path, moves: Mapping[str, Path], replaced: Collection[str]) -> bool:
+    """After `publish` has failed: hide again what was shown, where nothing was replaced by it.
+
+    Args:
+        work: the work folder.
+        moves: as they were given to `publish`.
+        replaced: names in `work` that stand for files which were there before.
+
+    Returns:
+        whether nothing is shown any more.
+    """
+    complete = True
+    for name, path in moves.items():
+        if (work / name).exists() or (work / path.name).exists():
+            continue
+        if name in replaced:
+            complete = False
+            continue
+        try:
+            path.replace(work / name)
+        except OSError:
+            complete = False
+    return complete
+
+
+def left_behind(work: Path, moves: Mapping[str, Path]) -> bool:
+    """Tell whether any file is still in the work folder."""
+    return any(
+        (work / name).exists() or (work / path.name).exists() for name, path in moves.items()
+    )
+
+
+def require_one_disk(work: Path, paths: Iterable[Path]) -> None:
+    """Refuse places to which a file of the work folder cannot be renamed.
+
+    Raises:
+        UnwritableError: if one lies on another file system.
+    """
+    device = work.stat().st_dev
+    for path in paths:
+        folder = next(above for above in path.parents if above.exists())
+        if folder.stat().st_dev != device:
+            raise UnwritableError(
+                f"{quoted(folder)} lies on another disk than {quoted(work.parent)}, so that the "
+                "stems of a track could not appear together.",
+                "Name an output folder that is on one disk, or choose --name so that all stems of "
+                "a track are.",
+            )
+
+
+def _up_to(top: Path, folder: Path) -> Iterator[Path]:
+    """Give a folder and those above it, up to `top` if it lies there."""
+    yield folder
+    while folder != top and folder.is_relative_to(top):
+        folder = folder.parent
+        yield folder
 
 
 def _renamed_inside(work: Path, moves: Mapping[str, Path]) -> dict[str, Path]:
@@ -130,11 +188,12 @@ def _fsync_folder(folder: Path) -> None:
     """Wait until the names in a folder are on disk, where the system can do that for a folder."""
     if os.name == "nt":
         return
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+    with contextlib.suppress(OSError):  # some network file systems cannot
+        descriptor = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
 
 
 def refused(folder: Path, error: OSError) -> UnwritableError | DiskFullError:
@@ -143,6 +202,11 @@ def refused(folder: Path, error: OSError) -> UnwritableError | DiskFullError:
         return DiskFullError(
             f"The disk of {quoted(folder)} is full.",
             "Make room, or name another folder with -o, and run the same command again.",
+        )
+    if isinstance(error, NotADirectoryError | FileExistsError):
+        return UnwritableError(
+            f"{quoted(folder)} cannot be written: a file is where a folder must be.",
+            "Name another folder with -o.",
         )
     return UnwritableError(
         f"{quoted(folder)} cannot be written ({error.strerror}).",

@@ -1,6 +1,6 @@
-"""Runs in the supervisor. After a run that died: finish what was being shown, remove the rest.
+"""Runs in the supervisor. After a run that died, or ended in trouble: finish or remove its work.
 
-For whoever holds the output folder's lock, before anything else is done there.
+For whoever holds the output folder's lock: before anything else is done there, and at the end.
 """
 
 from __future__ import annotations
@@ -27,10 +27,12 @@ class Recovery:
     Attributes:
         shown: tracks whose stems were all on disk, and are now in place.
         dropped: tracks that were being separated, and are to be separated again.
+        stuck: tracks of which some stems are shown and others cannot be; nothing of them is lost.
     """
 
     shown: int
     dropped: int
+    stuck: int = 0
 
 
 def recover(journal: Journal, output: Path) -> Recovery:
@@ -39,25 +41,35 @@ def recover(journal: Journal, output: Path) -> Recovery:
     Raises:
         UnwritableError, DiskFullError: if the journal cannot be written.
     """
-    ended = {one.place: _ended(one, output) for one in journal.unfinished()}
+    states = {one.place: _ended(one, journal, output) for one in journal.unfinished()}
+    ended = {place: state for place, state in states.items() if state is not JobState.PUBLISHING}
     if ended:
         journal.recovered(ended)
     shown = sum(state is JobState.DONE for state in ended.values())
-    return Recovery(shown=shown, dropped=len(ended) - shown)
+    return Recovery(shown=shown, dropped=len(ended) - shown, stuck=len(states) - len(ended))
 
 
-def _ended(one: Unfinished, output: Path) -> JobState:
+def _ended(one: Unfinished, journal: Journal, output: Path) -> JobState:
     """Bring the files of one track in order, and give the state that it is in then."""
-    state = one.state
-    if state is JobState.PUBLISHING:
-        work = one.work_folders[-1]
-        if work.is_dir():
-            moves = {stem.work_name: output / os.fsdecode(stem.path) for stem in one.coming}
-            with contextlib.suppress(StemsplitError):  # then it is separated again, and tells why
-                publish(work, moves)
-        in_place = all(stem.is_at(os.fsencode(output)) for stem in one.coming)
-        state = JobState.DONE if in_place else JobState.WAITING
-    for work in one.work_folders:
-        if work.name.startswith(WORK_PREFIX):  # whatever the journal says, nothing else is removed
-            discard(work)
-    return state if state is JobState.DONE else JobState.WAITING
+    state = JobState.WAITING
+    if one.state is JobState.PUBLISHING:
+        state = _show(one, journal, output)
+    if state is not JobState.PUBLISHING:
+        for work in one.work_folders:
+            # Whatever the journal says, nothing else is removed.
+            if work.name.startswith(WORK_PREFIX):
+                discard(work)
+    return state
+
+
+def _show(one: Unfinished, journal: Journal, output: Path) -> JobState:
+    work, folder = one.work_folders[-1], os.fsencode(output)
+    if work.is_dir() and journal.may_show(one.place, one.coming):
+        moves = {stem.work_name: output / os.fsdecode(stem.path) for stem in one.coming}
+        with contextlib.suppress(StemsplitError):
+            publish(work, moves)
+    in_place = [stem.is_at(folder) for stem in one.coming]
+    if all(in_place):
+        return JobState.DONE
+    # Where some are shown, those that are not must not be thrown away with their folder.
+    return JobState.PUBLISHING if any(in_place) and work.is_dir() else JobState.WAITING

@@ -6,38 +6,27 @@ a file really is audio is for the child to find out.
 
 from __future__ import annotations
 
+import codecs
+import fnmatch
 import glob
 import os
+import re
 import stat
 from collections import deque
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from stemsplit.errors import UsageError
+from stemsplit.errors import StemsplitError, UsageError
+from stemsplit.library.endings import AUDIO_SUFFIXES, OTHER_SUFFIXES
+from stemsplit.library.journal import Journal
 from stemsplit.library.probe import sounds
-from stemsplit.library.state import STATE_FOLDER
+from stemsplit.library.state import State
 from stemsplit.text import quoted
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator, Sequence
     from typing import BinaryIO
-
-_AUDIO = (
-    ".aac .aif .aifc .aiff .alac .ape .au .caf .flac .m4a .m4b .mka .mp2 .mp3 .mp4 .mpc .oga .ogg "
-    ".opus .rf64 .snd .tta .w64 .wav .wave .wma .wv"
-)
-AUDIO_SUFFIXES = frozenset(_AUDIO.split())
-"""What counts as audio in a folder. A file that is named itself is taken whatever its name is."""
-
-_OTHER = (
-    ".accurip .asd .avi .bak .bmp .cue .db .doc .docx .exe .gif .gz .htm .html .ini .jpeg .jpg "
-    ".json .lnk .log .lrc .m3u .m3u8 .md5 .mid .midi .mkv .mov .nfo .opf .part .pdf .pls .png "
-    ".py .rar .rtf .sfv .sh .sqlite3 .tif .tiff .tmp .toml .torrent .txt .url .webm .webp .xml "
-    ".xspf .yaml .yml .zip"
-)
-OTHER_SUFFIXES = frozenset(_OTHER.split())
-"""Endings that are believed: what bears one is left out without a look into it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,7 +64,7 @@ class Found:
     Attributes:
         tracks: each file once, in the order of the inputs.
         problems: inputs that lead to none.
-        duplicates: how many files were met again.
+        duplicates: how many files were met more than once.
     """
 
     tracks: list[Track] = field(default_factory=list)
@@ -83,14 +72,21 @@ class Found:
     duplicates: int = 0
 
 
+_ADDRESS = re.compile(r"[a-z][a-z0-9+.-]+:/{1,2}[^/]", re.IGNORECASE)
+
+_LEAST_BYTES_A_PATH = 3
+"""Of a list whose paths end with NUL, on average: a text in UTF-16 without a mark is none."""
+
+
 def scan(
     inputs: Iterable[Path], output: Path | None = None, *, listed: Iterable[Path] = ()
 ) -> Found:
     """Find the tracks of `inputs`, each file once, in the order given.
 
-    A folder gives the audio files below it, sorted by path, hidden ones and folders of stems left
-    out. Links to folders are followed, each folder being searched once, after those that are no
-    links. A file gives itself. A pattern such as `live/**/*.flac` that no file bears as its name
+    A folder gives the audio files below it, those that lie in it first, hidden ones and stems left
+    out: what lies in `output`, and what the journal of any output folder knows. Links to folders
+    are followed, each folder being searched once, after those that are no links. A file gives
+    itself. A pattern such as `live/**/*.flac` that no file bears as its name
     gives what matches it, each file with its folder below `live`.
 
     Args:
@@ -99,7 +95,9 @@ def scan(
         listed: files and folders from a list; a relative one keeps its folder.
     """
     found = Found()
-    seen: set[str] = set()
+    seen: dict[str, int] = {}
+    again: set[str] = set()
+    stems = _Stems()
     real_folders: dict[str, str] = {}
 
     def identity(path: Path) -> str:
@@ -112,18 +110,22 @@ def scan(
         return os.path.join(real_folders[folder], name)
 
     for one in (
-        *(one for path in inputs for one in _named(path, Path(), output)),
-        *(one for path in listed for one in _named(path, _folder_kept(path), output)),
+        *(one for path in inputs for one in _named(path, Path(), output, stems)),
+        *(one for path in listed for one in _listed(path, output, stems)),
     ):
         if isinstance(one, Problem):
             found.problems.append(one)
             continue
         real = identity(one.path)
-        if real in seen:
-            found.duplicates += 1
-        else:
-            seen.add(real)
+        if real not in seen:
+            seen[real] = len(found.tracks)
             found.tracks.append(one)
+            continue
+        again.add(real)
+        # A link that is made later must not take the place of the file itself.
+        if found.tracks[seen[real]].path.is_symlink() and not one.path.is_symlink():
+            found.tracks[seen[real]] = one
+    found.duplicates = len(again)
     return found
 
 
@@ -139,7 +141,7 @@ def read_list(stream: BinaryIO, what: str) -> list[Path]:
     Raises:
         UsageError: if there is no path in it.
     """
-    text = stream.read()
+    text = _as_utf_8(stream.read(), what)
     lines = (
         text.split(b"\0") if b"\0" in text else [line.rstrip(b"\r") for line in text.split(b"\n")]
     )
@@ -149,23 +151,56 @@ def read_list(stream: BinaryIO, what: str) -> list[Path]:
     return paths
 
 
+def _as_utf_8(text: bytes, what: str) -> bytes:
+    """Give a list without a byte order mark; what Windows writes in UTF-16 is converted."""
+    if text.startswith(codecs.BOM_UTF8):
+        return text.removeprefix(codecs.BOM_UTF8)
+    if text.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        try:
+            return text.decode("utf-16").encode()
+        except UnicodeError:
+            pass
+    elif b"\0\0" not in text and text.count(b"\0") <= len(text) / _LEAST_BYTES_A_PATH:
+        return text
+    raise UsageError(f"{what} is no list of files.", "Write one path a line, in UTF-8.")
+
+
 def _folder_kept(path: Path) -> Path:
     folder = Path(os.path.normpath(path.parent))
     leads_out = folder.is_absolute() or ".." in folder.parts
     return Path() if leads_out else folder
 
 
-def _named(path: Path, folder: Path, output: Path | None) -> Iterator[Track | Problem]:
+def _listed(path: Path, output: Path | None, stems: _Stems) -> Iterator[Track | Problem]:
+    """Follow one entry of a list; a folder keeps its own path as a file does its folder's."""
+    kept = _folder_kept(path)
+    if path.is_dir():
+        yield from _moved_below(_below(path, output, stems), _folder_kept(path / "x"))
+    elif not stems.hold(path):
+        yield from _named(path, kept, output, stems)
+
+
+def _moved_below(found: Iterable[Track | Problem], folder: Path) -> Iterator[Track | Problem]:
+    for one in found:
+        if isinstance(one, Track):
+            yield Track(path=one.path, folder=folder / one.folder)
+        else:
+            yield one
+
+
+def _named(
+    path: Path, folder: Path, output: Path | None, stems: _Stems
+) -> Iterator[Track | Problem]:
     """Follow one input."""
     try:
         mode = path.stat().st_mode
     except FileNotFoundError:
-        yield from _matching(path, output)
+        yield from _matching(path, output, stems)
     except (OSError, ValueError) as error:
         yield _unreadable(path, error)
     else:
         if stat.S_ISDIR(mode):
-            yield from _below(path, output)
+            yield from _below(path, output, stems)
         elif stat.S_ISREG(mode):
             yield Track(path=path, folder=folder)
         else:
@@ -176,29 +211,59 @@ def _named(path: Path, folder: Path, output: Path | None) -> Iterator[Track | Pr
             )
 
 
-def _matching(path: Path, output: Path | None) -> Iterator[Track | Problem]:
+def _matching(path: Path, output: Path | None, stems: _Stems) -> Iterator[Track | Problem]:
     """Follow a pattern, which the shell has not expanded."""
     pattern = os.fspath(path)
     if not glob.has_magic(pattern):
+        address = _ADDRESS.match(pattern) is not None
         yield Problem(
-            path=path, message=f"{quoted(path)} does not exist.", remedy="Check the path."
+            path=path,
+            message=f"{quoted(path)} {'is an address' if address else 'does not exist'}.",
+            remedy="Fetch the file first." if address else "Check the path.",
         )
         return
     base = Path(*_until_magic(path.parts))
-    matches = [Path(match) for match in sorted(glob.glob(pattern, recursive=True))]
-    if not matches:
+    empty = True
+    for one in _matches(path, base, output, stems):
+        empty = False
+        yield one
+    if empty:
         yield Problem(
             path=path, message=f"Nothing matches {quoted(path)}.", remedy="Check the pattern."
         )
-    for match in matches:
-        if match.is_file() and (_is_named_itself(path) or _is_audio(match)):
+
+
+def _matches(
+    pattern: Path, base: Path, output: Path | None, stems: _Stems
+) -> Iterator[Track | Problem]:
+    if "**" in pattern.parts:
+        # By our own search, which does not go in circles.
+        parts = pattern.relative_to(base).parts
+        for one in _below(base, output, stems, wants=lambda file: _wants(file, pattern)):
+            if isinstance(one, Track) and _fits(one.path.relative_to(base).parts, parts):
+                yield one
+        return
+    for match in map(Path, sorted(glob.glob(os.fspath(pattern)))):
+        if match.is_dir():
+            below = _below(match, output, stems)
+            yield from _moved_below(below, match.relative_to(base))
+        elif match.is_file() and _wants(match, pattern) and not stems.hold(match):
             yield Track(path=match, folder=match.parent.relative_to(base))
-        elif match.is_dir() and "**" not in path.parts:
-            for one in _below(match, output):
-                if isinstance(one, Track):
-                    yield Track(path=one.path, folder=match.relative_to(base) / one.folder)
-                else:
-                    yield one
+
+
+def _wants(file: Path, pattern: Path) -> bool:
+    """Tell whether a match is meant: `*.dat` says what kind it means, `*` does not."""
+    return pattern.suffix not in {"", ".*"} or _is_audio(file)
+
+
+def _fits(path: Sequence[str], pattern: Sequence[str]) -> bool:
+    """Tell whether a path fits a pattern, part by part; `**` stands for any number of folders."""
+    if not pattern:
+        return not path
+    if pattern[0] == "**":
+        rest = pattern[1:]
+        return not rest or _fits(path, rest) or (bool(path) and _fits(path[1:], pattern))
+    return bool(path) and fnmatch.fnmatchcase(path[0], pattern[0]) and _fits(path[1:], pattern[1:])
 
 
 def _until_magic(parts: Iterable[str]) -> Iterator[str]:
@@ -208,12 +273,14 @@ def _until_magic(parts: Iterable[str]) -> Iterator[str]:
         yield part
 
 
-def _is_named_itself(pattern: Path) -> bool:
-    """Tell whether a pattern says what kind of file it means, as `*.dat` does and `*` does not."""
-    return pattern.suffix not in {"", ".*"}
-
-
-def _below(top: Path, output: Path | None) -> Iterator[Track | Problem]:
+def _below(
+    top: Path,
+    output: Path | None,
+    stems: _Stems,
+    *,
+    wants: Callable[[Path], bool] | None = None,
+) -> Iterator[Track | Problem]:
+    wants = wants or _is_audio
     folders = _Folders(top, output)
     empty = True
     for folder in folders:
@@ -224,14 +291,14 @@ def _below(top: Path, output: Path | None) -> Iterator[Track | Problem]:
             yield _unreadable(folder, error)
             empty = False
             continue
-        if folder != top and any(entry.name == STATE_FOLDER for entry in entries):
-            continue  # the output of another batch
         visible = [entry for entry in entries if not entry.name.startswith(".")]
         folders.add(folder, [entry for entry in visible if _tells(entry.is_dir)])
         for entry in visible:
             path = folder / entry.name
-            if _tells(entry.is_file) and _is_audio(path):
+            if _tells(entry.is_file) and wants(path):
                 empty = False
+                if stems.hold(path):
+                    continue
                 yield Track(path=path, folder=folder.relative_to(top))
             elif entry.is_symlink() and _suffix(path) in AUDIO_SUFFIXES and not path.exists():
                 empty = False
@@ -246,6 +313,39 @@ def _below(top: Path, output: Path | None) -> Iterator[Track | Problem]:
             message=f"The folder {quoted(top)} holds no audio files.",
             remedy="Check the path, or name the files themselves if their endings are unusual.",
         )
+
+
+class _Stems:
+    """The stems that the journals of output folders know, each folder looked into once."""
+
+    def __init__(self) -> None:
+        self._known: dict[Path, tuple[tuple[Path, frozenset[bytes]], ...]] = {}
+
+    def hold(self, path: Path) -> bool:
+        """Tell whether a file is a stem, by the journal of any folder above it."""
+        absolute = path.absolute()
+        return any(
+            os.fsencode(os.path.relpath(absolute, output)) in stems
+            for output, stems in self._above(absolute.parent)
+        )
+
+    def _above(self, folder: Path) -> tuple[tuple[Path, frozenset[bytes]], ...]:
+        if folder not in self._known:
+            above = () if folder == folder.parent else self._above(folder.parent)
+            own = self._of(folder)
+            self._known[folder] = (*above, (folder, own)) if own else above
+        return self._known[folder]
+
+    @staticmethod
+    def _of(folder: Path) -> frozenset[bytes]:
+        try:
+            journal = Journal.read(State(folder).journal, folder)
+        except StemsplitError:  # of a newer stemsplit, or damaged
+            return frozenset()
+        if journal is None:
+            return frozenset()
+        with journal:
+            return frozenset(journal.owned())
 
 
 class _Folders:

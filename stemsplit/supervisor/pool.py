@@ -26,7 +26,17 @@ from stemsplit.supervisor.reap import SystemLeash
 from stemsplit.supervisor.retry import engine_is_broken
 from stemsplit.supervisor.verdict import Verdict
 from stemsplit.supervisor.watch import MemoryWatch
-from stemsplit.supervisor.work import Answer, Heard, Launched, Looked, Noted, Retried, always_open
+from stemsplit.supervisor.work import (
+    Answer,
+    Heard,
+    Launched,
+    Looked,
+    Noted,
+    Retried,
+    Turned,
+    Withdrawn,
+    always_open,
+)
 from stemsplit.text import mebibytes
 
 if TYPE_CHECKING:
@@ -300,6 +310,7 @@ class Pool:
         self._last_turn = self._clock()
         # Told at the end: however long somebody takes over them, that lies between two turns.
         yield from events
+        yield Turned()
 
     def _heard(self, one: RunningAttempt) -> list[PoolEvent]:
         messages = one.listen(self._clock())
@@ -384,7 +395,7 @@ class Pool:
         self._running.remove(one)
         if one.withdrawn and one.result is None:
             self._line.put_first(one.request)
-            return events
+            return [*events, Withdrawn(work=one.request.work)]
         attempt = one.record(conclusion, now=now, exit_code=exit_code, log_tail=log_tail)
         one.request.attempts.append(attempt)
         return [*events, self._what_follows(one, conclusion.verdict, attempt)]

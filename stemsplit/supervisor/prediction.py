@@ -44,7 +44,7 @@ _REMEMBERED = 50
 """So many of the last children are remembered."""
 
 _TELLING_SECONDS = 30.0
-"""A shorter track tells little: it may end before its peak, and most of its time is the start."""
+"""A shorter track may end before its peak, and most of its time is the start."""
 
 _START_SECONDS = 8.0
 _SECONDS_A_SECOND_A_STEM = 0.035
@@ -116,20 +116,28 @@ def expected_seconds(
         stems: of the model.
         threads: of the network.
         observed: pairs of audio seconds and seconds of finished children. How much longer or
-            shorter than by the table nine of ten of them took at the most scales its figure; fewer
-            than `ENOUGH_OBSERVATIONS` only raise it, as another program or a slow machine may.
+            shorter than by the table nine of ten long tracks took at the most scales its figure;
+            fewer than `ENOUGH_OBSERVATIONS` only raise it, as another program or a slow machine
+            may. Short tracks tell how long the start takes.
     """
+    start, rate = _START_SECONDS, _SECONDS_A_SECOND_A_STEM * stems / threads
+    long = [seconds / (start + rate * audio) for audio, seconds in observed if _tells(audio)]
+    if long:
+        ratio = _nearly_all(long)
+        ratio = max(1.0, ratio) if len(long) < ENOUGH_OBSERVATIONS else ratio
+        start, rate = start * ratio, rate * ratio
+    short = [seconds - rate * audio for audio, seconds in observed if not _tells(audio)]
+    if len(short) >= ENOUGH_OBSERVATIONS:
+        start = max(0.0, _nearly_all(short))
+    return start + rate * audio_seconds
 
-    def by_table(audio: float) -> float:
-        return _START_SECONDS + audio * _SECONDS_A_SECOND_A_STEM * stems / threads
 
-    ratios = sorted(seconds / by_table(audio) for audio, seconds in observed)
-    if not ratios:
-        return by_table(audio_seconds)
-    ratio = ratios[math.ceil(_NEARLY_ALL * len(ratios)) - 1]
-    if len(ratios) < ENOUGH_OBSERVATIONS:
-        ratio = max(1.0, ratio)
-    return ratio * by_table(audio_seconds)
+def _nearly_all(values: Sequence[float]) -> float:
+    return sorted(values)[math.ceil(_NEARLY_ALL * len(values)) - 1]
+
+
+def _tells(audio_seconds: float) -> bool:
+    return audio_seconds >= _TELLING_SECONDS
 
 
 @dataclass(slots=True, kw_only=True)
@@ -167,9 +175,7 @@ class Forecast:
         self, effort: Effort, *, private_bytes: int | None, audio_seconds: float, seconds: float
     ) -> None:
         """Take note of a child that finished; `private_bytes` is its largest, None if unknown."""
-        if audio_seconds < _TELLING_SECONDS:
-            return
-        if private_bytes is not None:
+        if private_bytes is not None and _tells(audio_seconds):
             self._memory.setdefault(effort.lean, deque(maxlen=_REMEMBERED)).append(private_bytes)
         times = self._time.setdefault(effort.threads, deque(maxlen=_REMEMBERED))
         times.append((audio_seconds, seconds))

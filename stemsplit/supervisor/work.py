@@ -113,6 +113,18 @@ class Noted:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Withdrawn:
+    """A child was ended before it had begun to separate; its track is back in line."""
+
+    work: Work
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Turned:
+    """The loop has gone round once more, as it does twice a second at least."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Looked:
     """Memory was read exactly.
 
@@ -125,4 +137,4 @@ class Looked:
     trees: Mapping[bytes, int]
 
 
-PoolEvent = Looked | Launched | Heard | Retried | Settled | Noted
+PoolEvent = Turned | Withdrawn | Looked | Launched | Heard | Retried | Settled | Noted

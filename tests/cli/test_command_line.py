@@ -36,6 +36,7 @@ OFFLINE = {"PIP_NO_INDEX": "1", "PIP_FIND_LINKS": "", "STEMSPLIT_RELEASE_URL": "
         (["separate", "a.wav", "-o", "out", "--nice", "20"], "0 to 19"),
         (["separate", "-o", "out", "--from-file", "absent"], "list “absent” cannot be read"),
         (["separate", "-o", "out", "--from-file", "-"], "standard input names no files"),
+        (["separate", "a.wav", "-o", ""], "has no name"),
         (["status", "out"], "Nothing was separated"),
     ],
 )
@@ -51,15 +52,16 @@ def test_a_wrong_command_line_is_usage(
 
 
 def test_two_tracks_of_one_name_are_refused(stemsplit: Callable[..., Any], tmp_path: Path) -> None:
-    """The clash is found before any work; both are named."""
+    """The clash is found before any work; both are named, and how to tell them apart."""
     for folder in ("a", "b"):
         (tmp_path / folder).mkdir()
         (tmp_path / folder / "song.wav").touch()
     ran = stemsplit("separate", "a/song.wav", "b/song.wav", "-o", "out")
-    assert ran.code == 2
+    assert ran.code == 3
     assert "a/song.wav" in ran.err
     assert "b/song.wav" in ran.err
-    assert not (tmp_path / "out").exists()
+    assert "{foldername}" in ran.err
+    assert [path.name for path in (tmp_path / "out").iterdir()] == [".stemsplit"]
 
 
 def test_nothing_but_missing_files(stemsplit: Callable[..., Any], tmp_path: Path) -> None:

@@ -97,7 +97,7 @@ def test_after_a_kill(
     assert "3 left" in text
     ran = stemsplit("separate", library, "-o", "out")
     assert ran.code == 0
-    assert "the last run was killed" in ran.err
+    assert "the last run did not end well" in ran.err
     assert len(list((tmp_path / "out").rglob("vocals.wav"))) == 3
     assert not list((tmp_path / "out").rglob(".stemsplit-*"))
     summary = json.loads((tmp_path / "out/.stemsplit/summary.json").read_text())
@@ -140,9 +140,10 @@ def test_a_plan_is_printed_and_nothing_is_done(
     plan = stemsplit("separate", library, "-o", "out", "--dry-run", "--until", "00:00")
     assert plan.code == 0
     lines = plan.out.splitlines()
-    assert any(line.endswith("long 1.flac (3:00): new") for line in lines)
+    stem = tmp_path / "out" / "long 1" / "vocals.wav"
+    assert any(line.endswith(f"long 1.flac (3:00): new -> {stem}") for line in lines)
     assert "4 to separate" in lines
-    for word in ("audio 6:04; time about", "memory about", "disk about", "of them in time"):
+    for word in ("audio 6:04; time about", "memory about", "disk about", "of 4 until"):
         assert word in plan.out
     told = stemsplit("separate", library, "-o", "out", "-n", "--json").out.splitlines()
     kinds = [json.loads(line)["type"] for line in told]

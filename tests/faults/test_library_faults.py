@@ -21,7 +21,7 @@ import pytest
 import soundfile
 
 from stemsplit import events, overnight, separate, status
-from stemsplit.errors import DiskFullError, StemsplitError, UnwritableError
+from stemsplit.errors import DiskFullError, StemsplitError, UnwritableError, UsageError
 from stemsplit.job import Limits, Reason, Settings
 from stemsplit.library.journal import JobState, Journal
 
@@ -437,3 +437,102 @@ def test_stems_bear_the_tags_of_their_source(
     assert mediafile.MediaFile(tmp_path / "without" / stem).title is None
     samples = [soundfile.read(tmp_path / name / stem)[0] for name in ("with", "without")]
     np.testing.assert_array_equal(*samples)
+
+
+# What is somebody's own
+
+
+def test_what_somebody_makes_meanwhile_is_not_replaced(library: Path, tmp_path: Path) -> None:
+    """A file that appears at a stem's place while others are separated; it may take days."""
+    output = tmp_path / "out"
+    mine = output / "g" / "vocals.wav"
+
+    def make(event: events.Event) -> None:
+        if isinstance(event, events.TrackStarted) and not mine.exists():
+            mine.parent.mkdir(parents=True)
+            mine.write_text("mine")
+
+    result = separate([library], output, HALF, jobs=1, on_event=make)
+    (failure,) = result.failures
+    assert failure.reason is Reason.OUTPUT_EXISTS
+    assert mine.read_text() == "mine"
+    assert [path.name for path in mine.parent.iterdir()] == ["vocals.wav"]
+    assert separate([library], output, HALF).exit_code == 3
+    assert status(output).failed == 1
+    assert separate([library], output, HALF, overwrite=True).exit_code == 0
+    assert mine.read_text(errors="replace") != "mine"
+
+
+def test_half_a_track_is_neither_left_nor_lost(
+    library: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The second stem cannot replace its older one: told, kept, put in place by the next run."""
+    output = tmp_path / "out"
+    for name in SEVEN[1:]:
+        (library / name).unlink()
+    assert separate([library], output, HALF).exit_code == 0
+    old = {name: (output / "a" / name).read_bytes() for name in STEMS}
+    real = Path.replace
+
+    def fail(self: Path, target: Path) -> Path:
+        if self.name == "accompaniment.wav":
+            raise PermissionError(13, "Permission denied")
+        return real(self, target)
+
+    other = msgspec.structs.replace(HALF, bit_depth="16")
+    with monkeypatch.context() as patched:
+        patched.setattr(Path, "replace", fail)
+        result = separate([library], output, other)
+        assert [one.reason for one in result.failures] == [Reason.UNWRITABLE]
+        assert (output / "a/accompaniment.wav").read_bytes() == old["accompaniment.wav"]
+        again = separate([library], output, other)
+        assert "could not be put beside them" in again.failures[0].message
+    told: list[events.Event] = []
+    assert separate([library], output, other, on_event=told.append).outcomes == ()
+    assert any("1 track put in place" in one.text for one in told if isinstance(one, events.Note))
+    assert all(soundfile.info(output / "a" / name).subtype == "PCM_16" for name in STEMS)
+    assert _whole_tracks(output) == ["a"]
+
+
+def test_a_listener_that_fails_leaves_everything_in_order(library: Path, tmp_path: Path) -> None:
+    """What was shown is done, and the rest is waiting; the same command goes on."""
+    output = tmp_path / "out"
+
+    def fail(event: events.Event) -> None:
+        if isinstance(event, events.TrackDone):
+            raise BrokenPipeError
+
+    with pytest.raises(BrokenPipeError):
+        separate([library], output, HALF, jobs=2, on_event=fail)
+    done = _whole_tracks(output)
+    assert done
+    states = _states(output)
+    assert [Path(name).stem for name, state in states.items() if state is JobState.DONE] == done
+    result = separate([library], output, HALF, jobs=2)
+    assert (result.exit_code, len(result.skipped)) == (0, len(done))
+
+
+def test_inputs_that_are_gone_are_not_told_as_success(library: Path, tmp_path: Path) -> None:
+    """A music disk that is not mounted: `status` speaks of this run, not of the last."""
+    output = tmp_path / "out"
+    assert separate([library], output, HALF, jobs=2).exit_code == 0
+    library.rename(tmp_path / "elsewhere")
+    assert separate([library], output, HALF).exit_code == 3
+    report = status(output)
+    assert (report.exit_code, report.failed, report.done) == (3, 1, 0)
+
+
+def test_a_clash_does_not_stop_the_others(library: Path, tmp_path: Path, song_file: Path) -> None:
+    """One song in two formats: both are refused and told apart, all others are done."""
+    shutil.copy(song_file, library / "a.flac")
+    result = separate([library], tmp_path / "out", HALF, jobs=2)
+    assert result.exit_code == 3
+    assert [one.reason for one in result.failures] == [Reason.OUTPUT_EXISTS] * 2
+    assert "{source_ext}" in result.failures[0].remedy
+    assert _whole_tracks(tmp_path / "out") == [Path(name).stem for name in SEVEN[1:]]
+
+
+def test_a_string_is_no_list_of_files(tmp_path: Path) -> None:
+    """Its letters would be taken for paths, and one of them may be the root of all files."""
+    with pytest.raises(UsageError, match="one path"):
+        separate("/music/a.flac", tmp_path / "out")

@@ -228,8 +228,9 @@ def test_a_forecast_learns_for_each_kind_of_effort() -> None:
     assert expected_seconds(600, 2, 1, [(600, 999)]) == pytest.approx(999)
     before_cap = forecast.cap_bytes(Effort())
     for _ in range(3):
-        forecast.learn(Effort(), private_bytes=1, audio_seconds=5, seconds=300)
-    assert forecast.footprint(Effort()) == before[0], "short tracks tell little"
+        forecast.learn(Effort(), private_bytes=1, audio_seconds=5, seconds=2)
+    assert forecast.footprint(Effort()) == before[0], "short tracks tell nothing of memory"
+    assert forecast.seconds(5, Effort()) == pytest.approx(2), "but how long the start takes"
     assert forecast.cap_bytes(Effort(lean=True)) == before_cap, "a leaner retry has more room"
     assert expected_seconds(0, 2, 1) > 0
     assert expected_seconds(600, 2, 1) > expected_seconds(600, 2, 2) > 0

@@ -13,7 +13,7 @@ import pytest
 
 from stemsplit.errors import DiskFullError, StemsplitError, UnwritableError
 from stemsplit.job import Attempt, Effort, Job, Outcome, Reason, Settings
-from stemsplit.library.journal import Entry, JobState, Journal
+from stemsplit.library.journal import Entry, JobState, Journal, Wanted, _uri
 from stemsplit.library.probe import Probe, Tags
 from stemsplit.library.publish import WORK_PREFIX, publish
 from stemsplit.library.recovery import Recovery, recover
@@ -45,8 +45,7 @@ class World:
             [
                 Entry(
                     job=self.job(name),
-                    source_bytes=1,
-                    source_modified_ns=2,
+                    wanted=Wanted(source_bytes=1, source_modified_ns=2, settings="{}"),
                     predicted_seconds=60.0,
                     state=JobState.WAITING,
                 )
@@ -70,7 +69,7 @@ class World:
         """Note that the stems will be shown, and where."""
         paths = self.job(name).paths
         moves = {f"{stem}.wav": paths[stem] for stem in STEMS}
-        self.journal.publishing(self.job(name), moves, work)
+        self.journal.publishing(self.job(name), moves, work, overwrite=False)
         return moves
 
     def state(self, name: str = "song") -> JobState:
@@ -94,7 +93,7 @@ def _attempt(reason: Reason = Reason.DONE, **more: object) -> Attempt:
 def test_survives_a_power_cut_and_a_network_folder(world: World) -> None:
     """Committed is on disk, and there is no write-ahead log, which network folders cannot hold."""
     database = world.journal._db
-    assert database.execute("PRAGMA synchronous").fetchone() == (2,)
+    assert database.execute("PRAGMA synchronous").fetchone() == (3,)
     assert database.execute("PRAGMA journal_mode").fetchone() == ("delete",)
     assert database.execute("PRAGMA user_version").fetchone() == (1,)
 
@@ -201,6 +200,16 @@ def test_old_stems_are_not_taken_for_new_ones(world: World) -> None:
     assert world.state() is JobState.WAITING
 
 
+def test_what_somebody_made_meanwhile_is_not_replaced(world: World) -> None:
+    """Between a crash and the next run: the track is to be done again, and will be refused."""
+    world.begin("song")
+    moves = world.show(world.start())
+    world.job().destination_path.mkdir()
+    moves["vocals.wav"].write_text("mine")
+    assert recover(world.journal, world.output) == Recovery(shown=0, dropped=1)
+    assert moves["vocals.wav"].read_text() == "mine"
+
+
 def test_a_stem_that_cannot_be_shown_does_not_block_all_further_runs(world: World) -> None:
     """Something lies in the way by now: the track is tried again, and tells why it fails."""
     world.begin("song")
@@ -209,13 +218,61 @@ def test_a_stem_that_cannot_be_shown_does_not_block_all_further_runs(world: Worl
     assert recover(world.journal, world.output) == Recovery(shown=0, dropped=1)
 
 
-def test_tracks_that_were_taken_back_are_waiting(world: World) -> None:
-    """A batch that is stopped leaves no attempt without an end."""
+def test_half_of_a_track_is_never_thrown_away(world: World) -> None:
+    """One stem is shown, the other cannot be: it is kept until it can."""
     world.begin("song")
-    world.start()
-    world.journal.withdrawn()
-    assert world.state() is JobState.WAITING
+    work = world.start()
+    moves = world.show(work)
+    world.job().destination_path.mkdir()
+    (work / "vocals.wav").rename(moves["vocals.wav"])
+    obstacle = moves["accompaniment.wav"]
+    obstacle.mkdir()
+    for _ in range(2):
+        assert recover(world.journal, world.output) == Recovery(shown=0, dropped=0, stuck=1)
+        assert world.state() is JobState.PUBLISHING
+        assert (work / "accompaniment.wav").read_text() == "song accompaniment"
+    obstacle.rmdir()
+    assert recover(world.journal, world.output) == Recovery(shown=1, dropped=0)
+    assert obstacle.read_text() == "song accompaniment"
+
+
+def test_what_was_shown_alone_can_be_replaced(world: World) -> None:
+    """One stem is shown and the other lost: the one is ours, and no obstacle."""
+    world.begin("song")
+    work = world.start()
+    moves = world.show(work)
+    world.job().destination_path.mkdir()
+    (work / "vocals.wav").rename(moves["vocals.wav"])
+    (work / "accompaniment.wav").unlink()
+    work.rmdir()
+    assert recover(world.journal, world.output) == Recovery(shown=0, dropped=1)
+    assert list(world.journal.owned()) == [b"song/vocals.wav"]
+
+
+def test_a_batch_that_ends_in_trouble_is_brought_in_order(world: World) -> None:
+    """What was shown and could not be noted is done; what was running is waiting."""
+    world.begin("song", "other")
+    work = world.start()
+    publish(work, world.show(work))
+    world.start("other")
+    assert recover(world.journal, world.output) == Recovery(shown=1, dropped=1)
+    assert (world.state(), world.state("other")) == (JobState.DONE, JobState.WAITING)
     assert world.journal.unfinished() == []
+
+
+def test_a_failure_while_half_is_shown_keeps_the_attempt_open(world: World) -> None:
+    """So that what is on disk can still be put in place."""
+    world.begin("song")
+    world.show(world.start())
+    outcome = Outcome(
+        job=world.job(), reason=Reason.UNWRITABLE, message="No.", attempts=(_attempt(),)
+    )
+    world.journal.settled(outcome)
+    assert world.state() is JobState.PUBLISHING
+    assert len(world.journal.unfinished()) == 1
+    world.journal.taken_back(world.job())
+    world.journal.settled(outcome)
+    assert world.state() is JobState.FAILED
 
 
 def test_others_may_read_while_it_is_written(world: World) -> None:
@@ -234,6 +291,29 @@ def test_a_journal_of_the_future_is_refused(world: World) -> None:
     world.journal._db.execute("PRAGMA user_version = 99")
     with pytest.raises(StemsplitError, match="newer stemsplit"):
         Journal(world.path, world.output, writable=True)
+
+
+def test_a_journal_without_a_schema_is_none_yet(tmp_path: Path) -> None:
+    """A reader that comes a moment too early, or after a kill at the very beginning."""
+    assert Journal.read(tmp_path / "journal", tmp_path) is None
+    sqlite3.connect(tmp_path / "journal").close()
+    (tmp_path / "journal").touch()
+    assert Journal.read(tmp_path / "journal", tmp_path) is None
+    Journal(tmp_path / "journal", tmp_path, writable=True).__exit__()
+    journal = Journal.read(tmp_path / "journal", tmp_path)
+    assert journal is not None
+    journal.__exit__()
+
+
+@pytest.mark.parametrize(
+    ("path", "uri"),
+    [("/music/a b/?#", "file:///music/a%20b/%3F%23"), ("//nas/music", "file:////nas/music")],
+)
+def test_paths_as_sqlite_takes_them(monkeypatch: pytest.MonkeyPatch, path: str, uri: str) -> None:
+    """Among them a network share of Windows, which `pathlib` gives as a host."""
+    if path.startswith("//"):
+        monkeypatch.setattr(Path, "as_uri", lambda _self: "file://nas/music")
+    assert _uri(Path(path)) == uri
 
 
 def test_an_interrupted_migration_is_done_again(tmp_path: Path) -> None:

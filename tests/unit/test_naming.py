@@ -44,6 +44,15 @@ def test_placeholders(template: str, expected: str) -> None:
     assert _name(template) == expected
 
 
+@pytest.mark.parametrize(
+    ("path", "track"),
+    [("/m/Symphony No. 5", "Symphony No. 5"), ("/m/a.b.MP3", "a.b"), ("/m/x.dat", "x.dat")],
+)
+def test_only_endings_of_music_are_cut(path: str, track: str) -> None:
+    """A dot in a name is not the beginning of an ending."""
+    assert _name("{track} {stem}.{ext}", path=path) == f"{track} vocals.wav"
+
+
 def test_missing_tags_have_stand_ins() -> None:
     """A file without tags still gets a name, the same one every time."""
     name = _name("{artist}/{album}/{tracknumber} {title}/{stem}.{ext}", tags=Tags())
@@ -67,8 +76,9 @@ def test_an_id_tells_files_apart_that_have_one_name() -> None:
         ("C:/{stem}.{ext}", "root"),
         ("{artits}/{stem}.{ext}", "Did you mean {artist}"),
         ("{track.__class__}/{stem}.{ext}", "unknown"),
-        ("{track!r}/{stem}.{ext}", "unknown"),
-        ("{track:>20}/{stem}.{ext}", "unknown"),
+        ("{track!r}/{stem}.{ext}", "special form"),
+        ("{tracknumber:03}/{stem}.{ext}", "special form"),
+        ("{date}/{stem}.{ext}", "Did you mean {year}"),
         ("{}/{stem}.{ext}", "unknown"),
         ("{track/{stem}.{ext}", "cannot be read"),
         ("x{relpath}/{stem}.{ext}", "joined"),

@@ -138,6 +138,18 @@ def test_a_disk_without_room_ends_the_batch_before_it_is_full() -> None:
     assert "about 90 MiB" in answer.message
 
 
+def test_a_disk_that_is_gone_ends_the_batch_in_words() -> None:
+    """A network disk that was unmounted."""
+
+    def gone(_folder: Path) -> tuple[int, int]:
+        raise FileNotFoundError(2, "No such file or directory")
+
+    answer = Room(Path("/out"), lambda _work: 0, lambda _work: 0, gone)(_work(), Effort(), [])
+    assert isinstance(answer, Verdict)
+    assert answer.reason is Reason.UNWRITABLE
+    assert "cannot be written" in answer.message
+
+
 def test_the_first_gate_that_does_not_open_decides() -> None:
     """The others are not even asked."""
 

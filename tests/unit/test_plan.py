@@ -2,22 +2,36 @@
 
 from __future__ import annotations
 
-import os
+import shutil
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
-from stemsplit.errors import UsageError
-from stemsplit.job import Attempt, Effort, Outcome, Reason, Settings
+from stemsplit.errors import OutputExistsError
+from stemsplit.job import Attempt, Effort, Job, Outcome, Reason, Settings
 from stemsplit.library.journal import Entry, JobState, Journal, settings_key
 from stemsplit.library.naming import DEFAULT_NAME, Template
-from stemsplit.library.plan import Action, Namer, Placed, Wish, decide, place, see
+from stemsplit.library.plan import (
+    Action,
+    Known,
+    Namer,
+    Placed,
+    Wish,
+    decide,
+    known,
+    place,
+    places_below,
+    see,
+    wanted_of,
+)
 from stemsplit.library.probe import Probe
+from stemsplit.library.publish import publish
 from stemsplit.library.scan import Track
 
 if TYPE_CHECKING:
+    import os
     from collections.abc import Iterator
 
     from stemsplit.library.plan import Decision
@@ -48,30 +62,38 @@ def test_tracks_keep_their_place_below_the_output(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "second", ["/y/song.flac", "/y/SONG.wav", "/y/song?.wav", "/y/so\u0301ng.wav"]
+    ("one", "other", "example"),
+    [
+        ("/x/song.wav", "/x/song.flac", "{source_ext}"),
+        ("/x/song.wav", "/y/song.wav", "{foldername}"),
+        ("/x/song.wav", "/x/SONG.wav", "{id}"),
+        ("/x/song*.wav", "/x/song?.wav", "{id}"),
+        ("/x/s\u00f3ng.wav", "/x/so\u0301ng.wav", "{id}"),
+    ],
 )
-def test_two_tracks_never_share_a_place(tmp_path: Path, second: str) -> None:
-    """A clash is found before any work and names both, also where only case or form differ."""
-    first = {"/y/song?.wav": "/x/song*.wav", "/y/so\u0301ng.wav": "/x/s\u00f3ng.wav"}
-    one = first.get(second, "/x/song.wav")
-    with pytest.raises(UsageError) as caught:
-        _place(tmp_path, (one, "."), (second, "."), ("/z/other.wav", "."))
-    assert one in caught.value.message
-    assert second in caught.value.message
-    assert len(_place(tmp_path, (one, "."), (second, "."), name="{id}/{stem}.{ext}")) == 2
+def test_two_tracks_never_share_a_place(tmp_path: Path, one: str, other: str, example: str) -> None:
+    """Both are refused and told apart by what helps; the others are done."""
+    placed = _place(tmp_path, (one, "."), (other, "."), ("/z/third.wav", "."))
+    first, second, third = (
+        decide(each, see(each.job), Known(record=None, owned=frozenset()), WISH) for each in placed
+    )
+    assert (first.action, second.action, third.action) == (
+        Action.REFUSE,
+        Action.REFUSE,
+        Action.DO,
+    )
+    assert other in first.why
+    assert one in second.why
+    assert example in first.remedy
+    name = first.remedy.split("'")[1]
+    apart = _place(tmp_path, (one, "."), (other, "."), name=name)
+    assert [each.clash for each in apart] == [None, None]
 
 
 def test_a_file_where_another_track_wants_a_folder_is_a_clash(tmp_path: Path) -> None:
     """`a/vocals.wav` cannot be a stem and the folder of another track's stems."""
-    with pytest.raises(UsageError, match="both be written"):
-        _place(tmp_path, ("/x/a.wav", "."), ("/x/a/vocals.wav.mp3", "a"))
-
-
-def test_all_clashes_are_counted(tmp_path: Path) -> None:
-    """A person should not meet them one after the other."""
-    tracks = [(f"/{folder}/{number}.wav", ".") for number in range(5) for folder in "xy"]
-    with pytest.raises(UsageError, match="4 more such pairs"):
-        _place(tmp_path, *tracks)
+    placed = _place(tmp_path, ("/x/a.wav", "."), ("/x/a/vocals.wav.mp3", "a"))
+    assert all(each.clash is not None for each in placed)
 
 
 @pytest.mark.parametrize("name", [DEFAULT_NAME, "{relpath}/{track} {stem}.{ext}"])
@@ -87,6 +109,15 @@ def test_stems_of_an_earlier_run_are_no_tracks(tmp_path: Path, name: str) -> Non
     assert [str(path) for path in found] == ["song.wav", "song/live.wav", "other/vocals.wav"]
 
 
+def test_stems_whose_source_is_gone_are_no_tracks(tmp_path: Path) -> None:
+    """In a library separated into itself the journal knows them."""
+    path = tmp_path / "gone" / "vocals.wav"
+    track = Track(path=path, folder=Path("gone"))
+    namer = _namer(tmp_path)
+    assert len(place([(track, PROBE)], namer, NAMES)) == 1
+    assert place([(track, PROBE)], namer, NAMES, [b"gone/vocals.wav"]) == []
+
+
 @dataclass
 class World:
     """An output folder with a journal and one track."""
@@ -99,40 +130,41 @@ class World:
     def decide(self, placed: Placed | None = None, **wish: object) -> Decision:
         """Decide about the track as things stand."""
         placed = placed or self.placed
-        record = self.journal.records().get(self.journal.place_of(placed.job))
-        return decide(
-            placed,
-            see(placed.job, self.output),
-            record,
-            replace(self.wish, **wish),  # type: ignore[arg-type]
-            self.output,
-        )
+        seen = see(placed.job)
+        what = known(placed, seen, self.journal.records(), self.journal.owned(), self.output)
+        return decide(placed, seen, what, replace(self.wish, **wish))  # type: ignore[arg-type]
 
-    def enlist(self) -> None:
+    def enlist(
+        self, settings: Settings = SETTINGS, *, overwrite: bool = False, left: bool = False
+    ) -> None:
         """Begin a run with the track."""
+        agreed = None
+        if overwrite:
+            below = places_below(self.placed.job, self.output)
+            agreed = {below[stem]: mark for stem, mark in see(self.placed.job).marks.items()}
         entry = Entry(
             job=self.placed.job,
-            source_bytes=PROBE.size_bytes,
-            source_modified_ns=PROBE.modified_ns,
+            wanted=wanted_of(self.placed, replace(self.wish, settings=settings_key(settings))),
             predicted_seconds=60,
-            state=JobState.WAITING,
+            state=JobState.DONE if left else JobState.WAITING,
+            agreed=agreed,
         )
-        self.journal.begin_run(SETTINGS, [entry], version="1")
+        self.journal.begin_run(settings, [entry], version="1")
 
-    def end(self, reason: Reason, text: str = "stem") -> None:
+    def end(
+        self, reason: Reason, text: str = "stem", settings: Settings = SETTINGS, **enlist: bool
+    ) -> None:
         """Let an attempt at the track end."""
         job, work = self.placed.job, self.output / ".work"
-        self.enlist()
-        self.journal.attempt_begins(job, SETTINGS, Effort(), number=1, work=work, preloaded=False)
+        self.enlist(settings, **enlist)
+        self.journal.attempt_begins(job, settings, Effort(), number=1, work=work, preloaded=False)
         if reason is Reason.DONE:
             work.mkdir()
-            for stem in STEMS:
+            for stem in job.stems:
                 (work / f"{stem}.wav").write_text(text)
-            self.journal.publishing(job, {f"{s}.wav": job.paths[s] for s in STEMS}, work)
-            job.destination_path.mkdir(exist_ok=True)
-            for stem in STEMS:
-                (work / f"{stem}.wav").replace(job.paths[stem])
-            work.rmdir()
+            moves = {f"{stem}.wav": path for stem, path in job.paths.items()}
+            self.journal.publishing(job, moves, work, overwrite=bool(enlist.get("overwrite")))
+            publish(work, moves)
         attempt = Attempt(number=1, effort=Effort(), reason=reason, seconds=1)
         self.journal.settled(
             Outcome(job=job, reason=reason, message=f"it was {reason}.", attempts=(attempt,))
@@ -198,9 +230,76 @@ def test_a_stem_that_somebody_changed_is_not_replaced_unasked(world: World) -> N
 
 
 def test_a_moved_source_is_the_same_track(world: World) -> None:
-    """A disk that is mounted elsewhere today changes nothing."""
+    """A disk that is mounted elsewhere today changes nothing; all other rules hold as well."""
     world.end(Reason.DONE)
-    assert world.decide(_another(world)).action is Action.LEAVE
+    moved = _another(world)
+    assert world.decide(moved).action is Action.LEAVE
+    bit_depth = settings_key(Settings(bit_depth="16"))
+    assert world.decide(moved, settings=bit_depth).why == "the settings have changed"
+    world.placed.job.paths["vocals"].unlink()
+    assert world.decide(moved).why == "its stems are gone: vocals"
+    world.end(Reason.CRASHED)
+    assert world.decide(moved).action is Action.LEAVE_FAILED
+
+
+def test_a_source_that_moved_and_changed_later_is_still_the_same(world: World) -> None:
+    """The journal follows it."""
+    world.end(Reason.DONE)
+    world.placed = _another(world)
+    world.enlist(left=True)
+    changed = _another(world, modified_ns=99)
+    assert (world.decide(changed).action, world.decide(changed).why) == (
+        Action.DO,
+        "the file has changed",
+    )
+
+
+def test_a_track_keeps_its_place_when_another_wants_it(world: World) -> None:
+    """`song.mp3` comes to lie beside `song.wav`, which is done: that stays done."""
+    world.end(Reason.DONE)
+    old, new = _place(world.output, ("/music/song.wav", "."), ("/music/song.mp3", "."))
+    assert world.decide(old).action is Action.LEAVE
+    assert world.decide(new).action is Action.REFUSE
+
+
+def test_two_files_that_look_alike_are_two(world: World, tmp_path: Path) -> None:
+    """Equal in size and time, as unpacked files may be: only one that is gone has moved."""
+    first = tmp_path / "01.wav"
+    first.touch()
+    (world.placed,) = _place(world.output, (str(first), "."))
+    world.end(Reason.DONE)
+    second = tmp_path / "b" / "01.wav"
+    second.parent.mkdir()
+    second.touch()
+    other = replace(world.placed, track=Track(path=second, folder=Path()))
+    other = replace(other, job=Job.of(second, other.job.paths))
+    assert world.decide(other).action is Action.REFUSE
+    second.unlink()
+    second.symlink_to(first)
+    assert world.decide(other).action is Action.LEAVE, "the same file by another path"
+    second.unlink()
+    first.rename(second)
+    assert world.decide(other).action is Action.LEAVE, "moved"
+
+
+def test_a_slip_does_not_make_all_be_done_again(world: World) -> None:
+    """Enlisted with other settings by mistake, and not reached: its stems are the right ones."""
+    world.end(Reason.DONE)
+    world.enlist(Settings(bit_depth="16"))
+    assert (world.decide().action, world.decide().why) == (Action.LEAVE, "done")
+
+
+def test_back_to_a_smaller_model(world: World) -> None:
+    """The stems of the first run are ours, though those of the second do not replace them all."""
+    world.end(Reason.DONE)
+    two, four = world.placed, Settings(model="4stems")
+    paths = {stem: two.job.destination_path / f"{stem}.wav" for stem in ("vocals", "drums")}
+    world.placed = replace(two, job=Job.of(two.track.path, paths))
+    world.end(Reason.DONE, settings=four)
+    assert (world.decide(two).action, world.decide(two).why) == (
+        Action.DO,
+        "the settings have changed",
+    )
 
 
 def test_another_track_s_stems_are_not_replaced(world: World) -> None:
@@ -232,10 +331,13 @@ def test_failures_of_the_machine_are_tried_again(world: World, reason: str) -> N
 
 
 def test_an_interrupted_overwrite_goes_on_without_the_option(world: World) -> None:
-    """A track to be overwritten is not done until it was, though its old stems are there."""
+    """A track to be overwritten is not done until it was, whatever its old stems are."""
     world.end(Reason.DONE)
-    world.enlist()
+    world.placed.job.paths["vocals"].write_text("edited")
+    world.enlist(overwrite=True)
     assert (world.decide().action, world.decide().why) == (Action.DO, "not done yet")
+    world.placed.job.paths["vocals"].write_text("edited again")
+    assert world.decide().action is Action.REFUSE, "that was not agreed to"
 
 
 def test_stems_of_nobody_knows_whom(world: World) -> None:
@@ -247,17 +349,66 @@ def test_stems_of_nobody_knows_whom(world: World) -> None:
     assert world.decide(overwrite=True).action is Action.DO
     paths["accompaniment"].touch()
     assert world.decide().action is Action.LEAVE
+    world.enlist(overwrite=True)
+    assert (world.decide().action, world.decide().why) == (Action.DO, "not done yet")
+
+
+def test_a_file_that_appears_meanwhile_is_not_replaced(world: World) -> None:
+    """Nor one that is edited meanwhile: looked at again when the stems are to be shown."""
+    paths = world.placed.job.paths
+    paths["vocals"].parent.mkdir()
+    paths["vocals"].write_text("mine")
+    with pytest.raises(OutputExistsError, match="made or changed by somebody"):
+        world.end(Reason.DONE)
+    shutil.rmtree(world.output / ".work")
+    world.end(Reason.DONE, overwrite=True)
+    assert paths["vocals"].read_text() == "stem"
+    paths["vocals"].write_text("edited")
+    with pytest.raises(OutputExistsError):
+        world.end(Reason.DONE)
+
+
+def test_stems_that_could_not_all_be_shown_are_told(world: World) -> None:
+    """By the next run; a plan that is made before it says that it will do the rest."""
     world.enlist()
-    assert world.decide().action is Action.LEAVE, "though a run was killed before it came to it"
+    job, work = world.placed.job, world.output / ".work"
+    world.journal.attempt_begins(job, SETTINGS, Effort(), number=1, work=work, preloaded=False)
+    work.mkdir()
+    for stem in STEMS:
+        (work / f"{stem}.wav").touch()
+    moves = {f"{stem}.wav": path for stem, path in job.paths.items()}
+    world.journal.publishing(job, moves, work, overwrite=False)
+    assert "could not be put" in world.decide().why
+    assert world.decide().action is Action.REFUSE
+    assert world.decide(recovered=False).action is Action.LEAVE
 
 
 def test_obstacles(world: World) -> None:
-    """A file where a folder must be, and a folder where a file must be."""
+    """A file where a folder must be, a folder where a file must be, a link that leads nowhere."""
     world.placed.job.destination_path.touch()
     assert "song” is in the way" in world.decide().why
     world.placed.job.destination_path.unlink()
-    world.placed.job.paths["vocals"].mkdir(parents=True)
+    vocals = world.placed.job.paths["vocals"]
+    vocals.mkdir(parents=True)
     assert "vocals.wav” is in the way" in world.decide(overwrite=True).why
+    vocals.rmdir()
+    vocals.symlink_to(world.output / "a disk that is not there" / "vocals.wav")
+    assert world.decide().action is Action.REFUSE
+
+
+def test_what_cannot_be_looked_at_is_not_gone(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A network disk that answers with an error must not make everything be done again."""
+    world.end(Reason.DONE)
+
+    def fail(_self: Path, **_more: object) -> os.stat_result:
+        raise OSError(5, "Input/output error")
+
+    monkeypatch.setattr(Path, "stat", fail)
+    decision = world.decide()
+    assert decision.action is Action.REFUSE
+    assert "cannot be looked at (Input/output error)" in decision.why
 
 
 def test_a_place_is_relative_so_that_the_output_can_be_moved(world: World, tmp_path: Path) -> None:
@@ -267,7 +418,7 @@ def test_a_place_is_relative_so_that_the_output_can_be_moved(world: World, tmp_p
     world.output.rename(moved)
     (placed,) = _place(moved, ("/music/song.wav", "."))
     with Journal(tmp_path / "journal", moved, writable=False) as journal:
-        record = journal.records()[journal.place_of(placed.job)]
-        decision = decide(placed, see(placed.job, moved), record, WISH, moved)
-    assert decision.action is Action.LEAVE
-    assert os.fsdecode(record.stems[0].path) == "song/vocals.wav"
+        seen = see(placed.job)
+        what = known(placed, seen, journal.records(), journal.owned(), moved)
+    assert decide(placed, seen, what, WISH).action is Action.LEAVE
+    assert what.owned == set(STEMS)

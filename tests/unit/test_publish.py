@@ -12,9 +12,12 @@ from stemsplit.library.publish import (
     WORK_PREFIX,
     check_writable,
     discard,
+    left_behind,
     make_work_folder,
     name_work_folder,
     publish,
+    require_one_disk,
+    take_back,
 )
 
 if TYPE_CHECKING:
@@ -140,6 +143,46 @@ def test_what_stops_one_rename_stops_all(tmp_path: Path) -> None:
     with pytest.raises(UnwritableError, match="Is a directory"):
         publish(work, moves)
     assert not moves["vocals.wav"].exists()
+
+
+@pytest.mark.parametrize("existing", [False, True])
+def test_what_was_shown_is_taken_back(
+    *, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, existing: bool
+) -> None:
+    """The second rename fails: the first one is undone, unless it has replaced something."""
+    moves = _by_stem(tmp_path / "out")
+    if existing:
+        moves["vocals.wav"].parent.mkdir(parents=True)
+        moves["vocals.wav"].write_text("old")
+    replaced = {name for name, path in moves.items() if path.exists()}
+    work = _finished(tmp_path / "out" / "song")
+    real = Path.replace
+
+    def fail_at_the_second(self: Path, target: Path) -> Path:
+        if self.name == "accompaniment.wav":
+            raise PermissionError(13, "Permission denied")
+        return real(self, target)
+
+    monkeypatch.setattr(Path, "replace", fail_at_the_second)
+    with pytest.raises(UnwritableError, match="Permission denied"):
+        publish(work, moves)
+    assert left_behind(work, moves)
+    assert take_back(work, moves, replaced) is not existing
+    assert (work / "accompaniment.wav").exists()
+    assert moves["vocals.wav"].exists() is existing
+    assert (work / "vocals.wav").exists() is not existing
+
+
+def test_places_on_another_disk_are_refused(tmp_path: Path) -> None:
+    """A rename does not lead there, so that a track could be there by half."""
+    shm = Path("/dev/shm")  # noqa: S108 - a file system that every Linux has
+    if not shm.is_dir() or shm.stat().st_dev == tmp_path.stat().st_dev:
+        pytest.skip("there is one file system alone")
+    work = tmp_path / "work"
+    work.mkdir()
+    require_one_disk(work, [tmp_path / "a" / "b.wav"])
+    with pytest.raises(UnwritableError, match="another disk"):
+        require_one_disk(work, [tmp_path / "a" / "b.wav", shm / "absent" / "c.wav"])
 
 
 def test_work_folders_never_leave_the_output(tmp_path: Path) -> None:

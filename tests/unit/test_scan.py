@@ -11,7 +11,10 @@ import pytest
 import soundfile
 
 from stemsplit.errors import UsageError
+from stemsplit.job import Job, Outcome, Reason, Settings
+from stemsplit.library.journal import Entry, JobState, Journal, Wanted
 from stemsplit.library.scan import Found, read_list, scan
+from stemsplit.library.state import State
 
 
 @pytest.fixture
@@ -50,7 +53,14 @@ def test_a_file_is_found_once(music: Path) -> None:
     link.symlink_to(music / "top.flac")
     found = scan([music / "top.flac", music, link])
     assert sum(one.path.name in {"top.flac", "link.flac"} for one in found.tracks) == 1
-    assert found.duplicates == 3
+    assert found.duplicates == 1
+
+
+def test_a_link_does_not_take_a_file_s_place(music: Path) -> None:
+    """A list of favourites made of links, which comes first by name, changes nothing."""
+    (music / "0 favourites").mkdir()
+    (music / "0 favourites" / "best.flac").symlink_to(music / "top.flac")
+    assert (".", "top.flac") in _pairs(scan([music]))
 
 
 def test_a_file_named_itself_may_have_any_ending(music: Path) -> None:
@@ -76,13 +86,35 @@ def test_an_output_folder_among_the_inputs_is_left_out(music: Path) -> None:
     assert stem not in [one.path for one in scan([music], music / "stems").tracks]
 
 
-def test_the_output_of_another_batch_is_left_out(music: Path) -> None:
-    """A folder below the input that holds a state folder of stemsplit's holds stems."""
-    stem = music / "karaoke" / "top" / "vocals.wav"
+def test_stems_of_another_batch_are_no_tracks(music: Path) -> None:
+    """What the journal of any output folder knows is left out, what else lies there is not."""
+    output = music / "karaoke"
+    stem, mix = output / "top" / "vocals.wav", output / "my mix.wav"
     stem.parent.mkdir(parents=True)
-    stem.touch()
-    (music / "karaoke" / ".stemsplit").mkdir()
-    assert stem not in [one.path for one in scan([music]).tracks]
+    for path in (stem, mix):
+        path.touch()
+    state = State(output)
+    state.folder.mkdir()
+    work = output / ".stemsplit-x"
+    work.mkdir()
+    (work / "vocals.wav").touch()
+    job = Job.of(music / "top.flac", {"vocals": stem})
+    with Journal(state.journal, output, writable=True) as journal:
+        wanted = Wanted(source_bytes=0, source_modified_ns=0, settings="{}")
+        entry = Entry(job=job, wanted=wanted, predicted_seconds=0, state=JobState.WAITING)
+        journal.begin_run(Settings(), [entry], version="1")
+        journal.publishing(job, {"vocals.wav": stem}, work, overwrite=True)
+        journal.settled(Outcome(job=job, reason=Reason.DONE))
+    for found in (
+        scan([music]),
+        scan([music / "**" / "*.wav"]),
+        scan([music / "karaoke" / "*" / "*.wav", music / "karaoke" / "*.wav"]),
+        scan([], listed=[stem, mix]),
+        scan([], listed=[music]),
+    ):
+        assert stem not in [one.path for one in found.tracks]
+        assert mix in [one.path for one in found.tracks]
+    assert [one.path for one in scan([stem]).tracks] == [stem], "unless it is named itself"
 
 
 def test_a_name_that_no_system_takes_is_a_problem() -> None:
@@ -138,6 +170,20 @@ def test_patterns_that_the_shell_did_not_expand(music: Path) -> None:
     assert _pairs(scan([music / "*" / "*.MP3"])) == [("b", "two.MP3")]
     assert _pairs(scan([music / "[ab]"])) == [("a", "one.wav"), ("b", "two.MP3")]
     assert "Nothing matches" in _messages(scan([music / "*.ogg"]))[0]
+    assert _pairs(scan([music / "**" / "a" / "*"])) == [("a", "one.wav")]
+    assert _pairs(scan([music / "**"])) == _pairs(scan([music]))
+
+
+def test_patterns_do_not_go_in_circles(music: Path) -> None:
+    """Two links upwards, and each folder is searched once."""
+    (music / "a" / "up").symlink_to(music)
+    (music / "b" / "up").symlink_to(music)
+    assert _pairs(scan([music / "**" / "*.wav"])) == [("a", "one.wav")]
+
+
+def test_an_address_is_told_from_a_path() -> None:
+    """Nothing is fetched."""
+    assert "is an address" in _messages(scan([Path("https://example.org/song.mp3")]))[0]
 
 
 def test_a_name_that_looks_like_a_pattern_is_a_name_first(tmp_path: Path) -> None:
@@ -150,10 +196,13 @@ def test_listed_files_keep_their_folders(music: Path, monkeypatch: pytest.Monkey
     """A relative path of a list has a place below the output; an absolute one has none to keep."""
     monkeypatch.chdir(music)
     listed = [Path("./a/one.wav"), Path("b/../b/two.MP3"), music / "top.flac", Path("../music/a")]
-    assert _pairs(scan([], listed=listed)) == [
-        ("a", "one.wav"),
-        ("b", "two.MP3"),
-        (".", "top.flac"),
+    expected = [("a", "one.wav"), ("b", "two.MP3"), (".", "top.flac")]
+    assert _pairs(scan([], listed=listed)) == expected
+    monkeypatch.chdir(music.parent)
+    assert _pairs(scan([], listed=[Path("music"), Path("music/a/one.wav")])) == [
+        ("music", "top.flac"),
+        ("music/a", "one.wav"),
+        ("music/b", "two.MP3"),
     ]
 
 
@@ -164,11 +213,22 @@ def test_listed_files_keep_their_folders(music: Path, monkeypatch: pytest.Monkey
         (b"a.wav\r\n#b.wav\r\n", ["a.wav", "#b.wav"]),
         (b"a\nb.wav\0-c.wav\0", ["a\nb.wav", "-c.wav"]),
         (b"caf\xe9.wav\n", [os.fsdecode(b"caf\xe9.wav")]),
+        (b"\xef\xbb\xbfa.wav\r\n", ["a.wav"]),
+        ("é/a.wav\r\nb.wav".encode("utf-16"), ["é/a.wav", "b.wav"]),
     ],
 )
 def test_lists_have_lines_or_nuls(text: bytes, paths: list[str]) -> None:
     """With a NUL anywhere, newlines belong to names; Windows' line ends do not."""
     assert [str(path) for path in read_list(io.BytesIO(text), "list")] == paths
+
+
+@pytest.mark.parametrize(
+    "text", ["/music/a.wav\n".encode("utf-16-le"), b"RIFF\x12\0\0\0WAVE", b"\xff\xfe\x00\xd8"]
+)
+def test_what_is_no_list_is_refused(text: bytes) -> None:
+    """Rather than taking each letter for a path, one of which is the root of all files."""
+    with pytest.raises(UsageError, match="no list of files"):
+        read_list(io.BytesIO(text), "list")
 
 
 def test_an_empty_list_is_an_error() -> None:
