@@ -23,9 +23,10 @@ from stemsplit import __version__
 from stemsplit.brief import Brief
 from stemsplit.demo.song import make_song
 from stemsplit.job import Attempt, Effort, Limits, Outcome, Reason, Settings
-from stemsplit.library.journal import Entry, JobState, Journal
+from stemsplit.library.journal import Journal
 from stemsplit.library.naming import DEFAULT_NAME, Template
 from stemsplit.library.plan import wanted_of
+from stemsplit.library.records import Entry, JobState
 from stemsplit.library.scan import scan
 from stemsplit.library.state import State
 from stemsplit.models.catalogue import find

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from stemsplit.library.journal import settings_key
 from stemsplit.library.plan import Wish
+from stemsplit.library.records import settings_key
 
 if TYPE_CHECKING:
     from pathlib import Path

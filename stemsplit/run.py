@@ -17,10 +17,11 @@ from stemsplit import events, narrate
 from stemsplit.errors import ExitCode, StemsplitError
 from stemsplit.job import Outcome, Reason
 from stemsplit.library.board import Board
-from stemsplit.library.journal import Entry, JobState, Journal
+from stemsplit.library.journal import Journal
 from stemsplit.library.lock import held
 from stemsplit.library.plan import Action, places_below, wanted_of
 from stemsplit.library.publish import check_writable
+from stemsplit.library.records import Entry, JobState
 from stemsplit.library.recovery import recover
 from stemsplit.library.scan import scan
 from stemsplit.messages import Hello, Progress, Started

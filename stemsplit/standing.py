@@ -14,8 +14,9 @@ from stemsplit.errors import UsageError
 from stemsplit.events import Failure
 from stemsplit.library import board
 from stemsplit.library.board import Status
-from stemsplit.library.journal import JobState, Journal
+from stemsplit.library.journal import Journal
 from stemsplit.library.lock import holder_of, is_held
+from stemsplit.library.records import JobState
 from stemsplit.library.state import State
 from stemsplit.text import printable, quoted
 

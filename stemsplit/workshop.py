@@ -44,7 +44,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
     from pathlib import Path
 
-    from stemsplit.library.journal import Past
+    from stemsplit.library.records import Past
     from stemsplit.messages import Finished
     from stemsplit.models.catalogue import Model
     from stemsplit.supervisor.launch import StartMethod

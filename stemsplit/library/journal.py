@@ -16,10 +16,8 @@ import os
 import socket
 import sqlite3
 import time
-from dataclasses import dataclass
-from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import msgspec
 
@@ -27,295 +25,33 @@ from stemsplit.errors import DiskFullError, OutputExistsError, StemsplitError, U
 from stemsplit.job import Reason
 from stemsplit.library.probe import Probe
 from stemsplit.library.publish import refused
+from stemsplit.library.records import (
+    JobState,
+    Owned,
+    Past,
+    Record,
+    Run,
+    Stem,
+    Unfinished,
+    Wanted,
+    mark_of,
+    same_mark,
+    settings_key,
+)
+from stemsplit.library.schema import APPLICATION_ID, MIGRATIONS, SCHEMA_VERSION
 from stemsplit.text import printable, quoted
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
     from stemsplit.job import Attempt, Effort, Job, Outcome, Settings
-
-SCHEMA_VERSION = 1
-
-_APPLICATION_ID = 0x73_74_65_6D  # b"stem"
-"""Marks the file as ours (SQLite's `application_id`)."""
-
-_MIGRATIONS = (
-    # 0 -> 1
-    """
-    CREATE TABLE runs (
-        id INTEGER PRIMARY KEY,
-        began REAL NOT NULL,            -- seconds since 1970
-        ended REAL,                     -- null while it runs, and if it was killed
-        version TEXT NOT NULL,          -- of stemsplit
-        host TEXT NOT NULL,
-        pid INTEGER NOT NULL,
-        settings TEXT NOT NULL,         -- JSON
-        unrecorded INTEGER NOT NULL,    -- tracks that were left, their stems being in no journal
-        refused TEXT NOT NULL,          -- JSON: source, reason, message of what is no job
-        overwrite INTEGER NOT NULL,     -- whether everything was to be done again
-        exit_code INTEGER,
-        seconds REAL,
-        audio_seconds REAL,
-        peak_memory_bytes INTEGER
-    );
-    CREATE TABLE jobs (
-        id INTEGER PRIMARY KEY,
-        place BLOB NOT NULL UNIQUE,     -- the first stem's path below the output folder
-        run INTEGER NOT NULL REFERENCES runs,
-        source BLOB NOT NULL,
-        source_bytes INTEGER NOT NULL,
-        source_modified_ns INTEGER NOT NULL,
-        settings TEXT NOT NULL,         -- JSON
-        version TEXT NOT NULL,
-        published_settings TEXT,        -- of the stems that are there; null if there are none
-        published_bytes INTEGER,        -- of their source
-        published_modified_ns INTEGER,  -- likewise
-        state TEXT NOT NULL,
-        reason TEXT,                    -- of the last attempt, as in docs/errors.md
-        message TEXT NOT NULL DEFAULT '',
-        remedy TEXT NOT NULL DEFAULT '',
-        predicted_seconds REAL,         -- of audio
-        audio_seconds REAL,             -- as separated
-        coming BLOB                     -- stems being published: MessagePack of tuple[Stem, ...]
-    );
-    CREATE TABLE stems (
-        path BLOB PRIMARY KEY,          -- below the output folder
-        job INTEGER NOT NULL REFERENCES jobs,
-        size_bytes INTEGER NOT NULL,    -- as published, or as somebody agreed to its being replaced
-        modified_ns INTEGER NOT NULL
-    ) WITHOUT ROWID;
-    CREATE INDEX jobs_of_run ON jobs (run, state);
-    CREATE TABLE attempts (
-        id INTEGER PRIMARY KEY,
-        job INTEGER NOT NULL REFERENCES jobs,
-        run INTEGER NOT NULL REFERENCES runs,
-        number INTEGER NOT NULL,
-        began REAL NOT NULL,
-        work_folder BLOB NOT NULL,      -- below the output folder
-        model TEXT NOT NULL,
-        engine TEXT NOT NULL,
-        threads INTEGER NOT NULL,
-        lean INTEGER NOT NULL,
-        alone INTEGER NOT NULL,
-        preloaded INTEGER NOT NULL,
-        reason TEXT,                    -- null while it runs
-        message TEXT NOT NULL DEFAULT '',
-        exit_code INTEGER,
-        seconds REAL,
-        audio_seconds REAL,
-        peak_pss_bytes INTEGER,
-        private_bytes INTEGER,
-        peak_rss_bytes INTEGER,
-        log_file TEXT
-    );
-    CREATE INDEX unfinished_attempts ON attempts (reason) WHERE reason IS NULL;
-    CREATE TABLE probes (
-        source BLOB PRIMARY KEY,
-        look BLOB NOT NULL              -- MessagePack of a Probe
-    ) WITHOUT ROWID;
-    """,
-)
-
-
-class JobState(StrEnum):
-    """How far a job is."""
-
-    WAITING = "waiting"
-    RUNNING = "running"
-    PUBLISHING = "publishing"
-    DONE = "done"
-    FAILED = "failed"
-
-
-class Stem(msgspec.Struct, frozen=True, array_like=True):
-    """A stem's file.
-
-    Attributes:
-        work_name: its file in the work folder.
-        path: its file below the output folder.
-        size_bytes, modified_ns: what tells it from one that somebody has changed.
-    """
-
-    work_name: str
-    path: bytes
-    size_bytes: int
-    modified_ns: int
-
-    @property
-    def mark(self) -> tuple[int, int]:
-        """Its size and time."""
-        return self.size_bytes, self.modified_ns
-
-    def is_at(self, output: bytes) -> bool:
-        """Tell whether this very file is in its place."""
-        try:
-            return mark_of(os.path.join(output, self.path)) == self.mark
-        except OSError:
-            return False
-
-
-def mark_of(path: bytes) -> tuple[int, int] | None:
-    """Give a file's size and time of change, by which it is known; None if there is none."""
-    try:
-        status = os.stat(path)
-    except FileNotFoundError:
-        return None
-    return status.st_size, status.st_mtime_ns
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Owned:
-    """A file that may be replaced: as it was published, or agreed to.
-
-    Attributes:
-        place: of the job that it belongs to.
-        mark: its size and time.
-    """
-
-    place: bytes
-    mark: tuple[int, int]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Wanted:
-    """What stems are made of and how; those that have the same are the same.
-
-    Attributes:
-        source_bytes: size of the source.
-        source_modified_ns: when it was last written to, in nanoseconds since 1970.
-        settings: as `settings_key` gives them.
-    """
-
-    source_bytes: int
-    source_modified_ns: int
-    settings: str
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Record:
-    """What the journal knows of the job at one place.
-
-    Attributes:
-        source: the audio file, absolute.
-        wanted: when it was last to be done.
-        published: what the stems have that are there; None if there are none.
-        version: of stemsplit, when it was last tried.
-        state: how far it is.
-        reason: of its last end; None if it never ended.
-        message: of a failure.
-        remedy: of a failure.
-    """
-
-    source: bytes
-    wanted: Wanted
-    published: Wanted | None
-    version: str
-    state: JobState
-    reason: Reason | None
-    message: str
-    remedy: str
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Entry:
-    """A job to be enlisted.
-
-    Attributes:
-        job: the track.
-        wanted: of it.
-        predicted_seconds: of audio.
-        state: `waiting`, or what an earlier run has left.
-        agreed: for a job whose stems are to be replaced whatever they are, the files that are
-            there, by their paths below the output folder, with size and time. None for all others.
-    """
-
-    job: Job
-    wanted: Wanted
-    predicted_seconds: float
-    state: JobState
-    agreed: Mapping[bytes, tuple[int, int]] | None = None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Past:
-    """A finished attempt of an earlier run on this machine, for predictions."""
-
-    lean: bool
-    threads: int
-    private_bytes: int | None
-    audio_seconds: float
-    seconds: float
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Unfinished:
-    """What a dead run has left.
-
-    Attributes:
-        place: of the job.
-        state: that it had.
-        coming: the stems that were being published.
-        work_folders: of its attempts that have no end.
-    """
-
-    place: bytes
-    state: JobState
-    coming: tuple[Stem, ...]
-    work_folders: tuple[Path, ...]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Run:
-    """One run of the command; see the schema."""
-
-    began: float
-    ended: float | None
-    version: str
-    host: str
-    pid: int
-    exit_code: int | None
-    unrecorded: int
-    overwrite: bool
-
-
-class Summary(Protocol):
-    """What the journal keeps of a run's end; `stemsplit.events.BatchDone` is one."""
-
-    @property
-    def exit_code(self) -> int:
-        """What the command returns."""
-
-    @property
-    def seconds(self) -> float:
-        """Wall time of the batch."""
-
-    @property
-    def audio_seconds(self) -> float:
-        """Audio separated in it."""
-
-    @property
-    def peak_memory_bytes(self) -> int | None:
-        """Of all processes together."""
+    from stemsplit.library.records import Entry, Summary
 
 
 def _uri(path: Path) -> str:
     """Give a path as SQLite takes it; one of Windows' network shares has two slashes more."""
     uri = path.absolute().as_uri()
     return uri if uri.startswith("file:///") else uri.replace("file://", "file:////", 1)
-
-
-def settings_key(settings: Settings) -> str:
-    """Give what of the settings the stems depend on, in a form that can be compared."""
-    return msgspec.json.encode(
-        {
-            "model": settings.model,
-            "format": settings.format,
-            "bit_depth": settings.bit_depth,
-            "tags": settings.tags,
-            "engine": settings.engine,
-        },
-        order="sorted",
-    ).decode()
 
 
 _BUSY_SECONDS = 20.0
@@ -370,9 +106,9 @@ class Journal:
         self._db.execute("PRAGMA journal_mode = DELETE")
         self._db.execute("PRAGMA synchronous = EXTRA")
         self._db.execute("PRAGMA fullfsync = ON")  # macOS: through the disk's own cache too
-        for number, script in enumerate(_MIGRATIONS[version:], version + 1):
+        for number, script in enumerate(MIGRATIONS[version:], version + 1):
             self._db.executescript(
-                f"BEGIN IMMEDIATE; {script}; PRAGMA application_id = {_APPLICATION_ID};"
+                f"BEGIN IMMEDIATE; {script}; PRAGMA application_id = {APPLICATION_ID};"
                 f"PRAGMA user_version = {number}; COMMIT;"
             )
 
@@ -743,7 +479,7 @@ class Journal:
                 status = (work / name).stat()
                 below = self._below(os.fsencode(path))
                 coming.append(Stem(name, below, status.st_size, status.st_mtime_ns))
-            strange = None if overwrite else self._strange(place, coming)
+            strange = None if overwrite else self._strange(place, coming, some_shown=False)
         except OSError as error:
             raise refused(work, error) from error
         if strange is not None:
@@ -758,11 +494,14 @@ class Journal:
                 (msgspec.msgpack.encode(coming), place),
             )
 
-    def _strange(self, place: bytes, coming: Sequence[Stem]) -> bytes | None:
-        """Find a file in the way that is neither this job's nor one of those coming."""
+    def _strange(self, place: bytes, coming: Sequence[Stem], *, some_shown: bool) -> bytes | None:
+        """Find a file in the way that is not this job's, nor one of those coming if some are shown.
+
+        Gives its path below the output folder, None if there is none.
+        """
         for stem in coming:
             mark = mark_of(os.path.join(self._output, stem.path))
-            if mark is None or mark == stem.mark:
+            if mark is None or (some_shown and same_mark(mark, stem.mark)):
                 continue
             rows = self._rows(
                 """
@@ -771,14 +510,14 @@ class Journal:
                 """,
                 stem.path,
             )
-            if rows != [(place, *mark)]:
+            if not rows or rows[0][0] != place or not same_mark(rows[0][1:], mark):
                 return stem.path
         return None
 
     def may_show(self, place: bytes, coming: Sequence[Stem]) -> bool:
         """Tell whether stems of a dead run may still be shown: nobody's file is in their way."""
         try:
-            return self._strange(place, coming) is None
+            return self._strange(place, coming, some_shown=True) is None
         except OSError:
             return False
 

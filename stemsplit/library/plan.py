@@ -15,17 +15,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from stemsplit.job import Job, Reason
-from stemsplit.library.journal import JobState, Owned, Wanted
 from stemsplit.library.naming import same_place
+from stemsplit.library.records import JobState, Owned, Wanted, same_mark
 from stemsplit.text import quoted
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from stemsplit.job import StemFormat
-    from stemsplit.library.journal import Record
     from stemsplit.library.naming import Template
     from stemsplit.library.probe import Probe, Tags
+    from stemsplit.library.records import Record
     from stemsplit.library.scan import Track
 
 STAYS_FAILED = frozenset(
@@ -332,11 +332,13 @@ def known(
         record=record,
         moved=record is not None and _has_moved(record.source, placed.job.source),
         owned=frozenset(
-            stem
-            for stem, mark in seen.marks.items()
-            if owned.get(below[stem]) == Owned(place=place, mark=mark)
+            stem for stem, mark in seen.marks.items() if _owns(owned.get(below[stem]), place, mark)
         ),
     )
+
+
+def _owns(file: Owned | None, place: bytes, mark: tuple[int, int]) -> bool:
+    return file is not None and file.place == place and same_mark(file.mark, mark)
 
 
 def _has_moved(known_source: bytes, source: bytes) -> bool:
@@ -426,12 +428,8 @@ def wanted_of(placed: Placed, wish: Wish) -> Wanted:
 
 def _same_source(wanted: Wanted, record: Record) -> bool:
     """Tell whether a file that lies elsewhere now is the one that the journal knows."""
-    mark = (wanted.source_bytes, wanted.source_modified_ns)
-    return mark in {
-        (one.source_bytes, one.source_modified_ns)
-        for one in (record.wanted, record.published)
-        if one is not None
-    }
+    known_ones = (record.wanted, record.published)
+    return any(one is not None and one.has_source_of(wanted) for one in known_ones)
 
 
 def _of_unknown(job: Job, seen: Seen) -> Decision:
@@ -473,7 +471,7 @@ def _of_known(
     job: Job, seen: Seen, record: Record, owned: frozenset[str], wanted: Wanted, wish: Wish
 ) -> Decision:
     gone = [stem for stem in job.stems if stem not in seen.marks]
-    if record.published == wanted and not gone:
+    if wanted.equals(record.published) and not gone:
         return Decision(action=Action.LEAVE, why="done")
     if _stays_failed(record, wanted, wish):
         return Decision(
@@ -499,7 +497,7 @@ def _of_known(
 def _stays_failed(record: Record, wanted: Wanted, wish: Wish) -> bool:
     return (
         record.state is JobState.FAILED
-        and record.wanted == wanted
+        and record.wanted.equals(wanted)
         and record.reason in STAYS_FAILED
         and record.version == wish.version
         and not wish.retry_failed
@@ -509,16 +507,13 @@ def _stays_failed(record: Record, wanted: Wanted, wish: Wish) -> bool:
 def _why_again(record: Record, wanted: Wanted, wish: Wish, gone: Sequence[str]) -> str:
     """Say why a track is done, again or at last."""
     published = record.published
-    if record.state is JobState.FAILED and record.wanted == wanted:
+    if record.state is JobState.FAILED and record.wanted.equals(wanted):
         if record.version != wish.version:
             return f"failed under stemsplit {record.version}"
         return "failed, to be tried again" if wish.retry_failed else f"not done ({record.reason})"
     if published is None:
         return "not done yet"
-    if (published.source_bytes, published.source_modified_ns) != (
-        wanted.source_bytes,
-        wanted.source_modified_ns,
-    ):
+    if not published.has_source_of(wanted):
         return "the file has changed"
     if published.settings != wanted.settings:
         return "the settings have changed"

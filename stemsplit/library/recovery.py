@@ -11,13 +11,14 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from stemsplit.errors import StemsplitError
-from stemsplit.library.journal import JobState
 from stemsplit.library.publish import WORK_PREFIX, discard, publish
+from stemsplit.library.records import JobState
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from stemsplit.library.journal import Journal, Unfinished
+    from stemsplit.library.journal import Journal
+    from stemsplit.library.records import Unfinished
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

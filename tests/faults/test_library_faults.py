@@ -23,7 +23,8 @@ import soundfile
 from stemsplit import events, overnight, separate, status
 from stemsplit.errors import DiskFullError, StemsplitError, UnwritableError, UsageError
 from stemsplit.job import Limits, Reason, Settings
-from stemsplit.library.journal import JobState, Journal
+from stemsplit.library.journal import Journal
+from stemsplit.library.records import JobState
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

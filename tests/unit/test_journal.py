@@ -13,9 +13,10 @@ import pytest
 
 from stemsplit.errors import DiskFullError, StemsplitError, UnwritableError
 from stemsplit.job import Attempt, Effort, Job, Outcome, Reason, Settings
-from stemsplit.library.journal import Entry, JobState, Journal, Wanted, _uri
+from stemsplit.library.journal import Journal, _uri
 from stemsplit.library.probe import Probe, Tags
 from stemsplit.library.publish import WORK_PREFIX, publish
+from stemsplit.library.records import Entry, JobState, Wanted
 from stemsplit.library.recovery import Recovery, recover
 
 if TYPE_CHECKING:

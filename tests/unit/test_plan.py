@@ -11,7 +11,7 @@ import pytest
 
 from stemsplit.errors import OutputExistsError
 from stemsplit.job import Attempt, Effort, Job, Outcome, Reason, Settings
-from stemsplit.library.journal import Entry, JobState, Journal, settings_key
+from stemsplit.library.journal import Journal
 from stemsplit.library.naming import DEFAULT_NAME, Template
 from stemsplit.library.plan import (
     Action,
@@ -28,6 +28,7 @@ from stemsplit.library.plan import (
 )
 from stemsplit.library.probe import Probe
 from stemsplit.library.publish import publish
+from stemsplit.library.records import Entry, JobState, settings_key
 from stemsplit.library.scan import Track
 
 if TYPE_CHECKING:
@@ -197,7 +198,7 @@ def test_a_new_track_is_done_and_then_left(world: World) -> None:
 def test_a_changed_file_is_done_again(world: World) -> None:
     """By its size, and by its time."""
     world.end(Reason.DONE)
-    for change in ({"size_bytes": 1001}, {"modified_ns": 6}):
+    for change in ({"size_bytes": 1001}, {"modified_ns": 6 * 10**9}):
         decision = world.decide(_another(world, "/music/song.wav", **change))
         assert (decision.action, decision.why) == (Action.DO, "the file has changed")
 
@@ -247,7 +248,7 @@ def test_a_source_that_moved_and_changed_later_is_still_the_same(world: World) -
     world.end(Reason.DONE)
     world.placed = _another(world)
     world.enlist(left=True)
-    changed = _another(world, modified_ns=99)
+    changed = _another(world, modified_ns=99 * 10**9)
     assert (world.decide(changed).action, world.decide(changed).why) == (
         Action.DO,
         "the file has changed",

@@ -12,7 +12,8 @@ import soundfile
 
 from stemsplit.errors import UsageError
 from stemsplit.job import Job, Outcome, Reason, Settings
-from stemsplit.library.journal import Entry, JobState, Journal, Wanted
+from stemsplit.library.journal import Journal
+from stemsplit.library.records import Entry, JobState, Wanted
 from stemsplit.library.scan import Found, read_list, scan
 from stemsplit.library.state import State
 

@@ -1,0 +1,235 @@
+"""Runs in the supervisor. The words of the journal: what it is told, and what it tells.
+
+Holds no state. A file is known by its *mark*, its size and the time it was last written to.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import TYPE_CHECKING, Protocol
+
+import msgspec
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+    from stemsplit.job import Job, Reason, Settings
+
+MODIFY_WINDOW_NS = 2 * 10**9
+"""Two times that are not farther apart are taken for the same: FAT keeps even seconds alone, and
+network disks may round a time after it was read for the first time."""
+
+
+class JobState(StrEnum):
+    """How far a job is."""
+
+    WAITING = "waiting"
+    RUNNING = "running"
+    PUBLISHING = "publishing"
+    DONE = "done"
+    FAILED = "failed"
+
+
+class Stem(msgspec.Struct, frozen=True, array_like=True):
+    """A stem's file.
+
+    Attributes:
+        work_name: its file in the work folder.
+        path: its file below the output folder.
+        size_bytes, modified_ns: what tells it from one that somebody has changed.
+    """
+
+    work_name: str
+    path: bytes
+    size_bytes: int
+    modified_ns: int
+
+    @property
+    def mark(self) -> tuple[int, int]:
+        """Its size and time."""
+        return self.size_bytes, self.modified_ns
+
+    def is_at(self, output: bytes) -> bool:
+        """Tell whether this very file is in its place."""
+        try:
+            mark = mark_of(os.path.join(output, self.path))
+        except OSError:
+            return False
+        return mark is not None and same_mark(mark, self.mark)
+
+
+def same_mark(one: tuple[int, int], other: tuple[int, int]) -> bool:
+    """Tell whether two marks, each a size and a time in nanoseconds, are those of one file."""
+    return one[0] == other[0] and abs(one[1] - other[1]) <= MODIFY_WINDOW_NS
+
+
+def mark_of(path: bytes) -> tuple[int, int] | None:
+    """Give a file's size and time of change, by which it is known; None if there is none."""
+    try:
+        status = os.stat(path)
+    except FileNotFoundError:
+        return None
+    return status.st_size, status.st_mtime_ns
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Owned:
+    """A file that may be replaced: as it was published, or agreed to.
+
+    Attributes:
+        place: of the job that it belongs to.
+        mark: its size and time.
+    """
+
+    place: bytes
+    mark: tuple[int, int]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wanted:
+    """What stems are made of and how; those that have the same are the same.
+
+    Attributes:
+        source_bytes: size of the source.
+        source_modified_ns: when it was last written to, in nanoseconds since 1970.
+        settings: as `settings_key` gives them.
+    """
+
+    source_bytes: int
+    source_modified_ns: int
+    settings: str
+
+    def has_source_of(self, other: Wanted) -> bool:
+        """Tell whether both are made of the same source."""
+        return same_mark(
+            (self.source_bytes, self.source_modified_ns),
+            (other.source_bytes, other.source_modified_ns),
+        )
+
+    def equals(self, other: Wanted | None) -> bool:
+        """Tell whether both have the same source and settings."""
+        return other is not None and self.settings == other.settings and self.has_source_of(other)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Record:
+    """What the journal knows of the job at one place.
+
+    Attributes:
+        source: the audio file, absolute.
+        wanted: when it was last to be done.
+        published: what the stems have that are there; None if there are none.
+        version: of stemsplit, when it was last tried.
+        state: how far it is.
+        reason: of its last end; None if it never ended.
+        message: of a failure.
+        remedy: of a failure.
+    """
+
+    source: bytes
+    wanted: Wanted
+    published: Wanted | None
+    version: str
+    state: JobState
+    reason: Reason | None
+    message: str
+    remedy: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Entry:
+    """A job to be enlisted.
+
+    Attributes:
+        job: the track.
+        wanted: of it.
+        predicted_seconds: of audio.
+        state: `waiting`, or what an earlier run has left.
+        agreed: for a job whose stems are to be replaced whatever they are, the files that are
+            there, by their paths below the output folder, with size and time. None for all others.
+    """
+
+    job: Job
+    wanted: Wanted
+    predicted_seconds: float
+    state: JobState
+    agreed: Mapping[bytes, tuple[int, int]] | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Past:
+    """A finished attempt of an earlier run on this machine, for predictions."""
+
+    lean: bool
+    threads: int
+    private_bytes: int | None
+    audio_seconds: float
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Unfinished:
+    """What a dead run has left.
+
+    Attributes:
+        place: of the job.
+        state: that it had.
+        coming: the stems that were being published.
+        work_folders: of its attempts that have no end.
+    """
+
+    place: bytes
+    state: JobState
+    coming: tuple[Stem, ...]
+    work_folders: tuple[Path, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Run:
+    """One run of the command; see the schema."""
+
+    began: float
+    ended: float | None
+    version: str
+    host: str
+    pid: int
+    exit_code: int | None
+    unrecorded: int
+    overwrite: bool
+
+
+class Summary(Protocol):
+    """What the journal keeps of a run's end; `stemsplit.events.BatchDone` is one."""
+
+    @property
+    def exit_code(self) -> int:
+        """What the command returns."""
+
+    @property
+    def seconds(self) -> float:
+        """Wall time of the batch."""
+
+    @property
+    def audio_seconds(self) -> float:
+        """Audio separated in it."""
+
+    @property
+    def peak_memory_bytes(self) -> int | None:
+        """Of all processes together."""
+
+
+def settings_key(settings: Settings) -> str:
+    """Give what of the settings the stems depend on, in a form that can be compared."""
+    return msgspec.json.encode(
+        {
+            "model": settings.model,
+            "format": settings.format,
+            "bit_depth": settings.bit_depth,
+            "tags": settings.tags,
+            "engine": settings.engine,
+        },
+        order="sorted",
+    ).decode()

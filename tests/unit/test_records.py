@@ -1,0 +1,46 @@
+"""Marks: what tells a file from one that somebody has changed."""
+
+from __future__ import annotations
+
+import pytest
+
+from stemsplit.job import Settings
+from stemsplit.library.records import MODIFY_WINDOW_NS, Wanted, same_mark, settings_key
+
+SECOND = 10**9
+
+
+@pytest.mark.parametrize(
+    ("other", "same"),
+    [
+        ((7, 10 * SECOND), True),
+        ((7, 10 * SECOND + MODIFY_WINDOW_NS), True),
+        ((7, 10 * SECOND - MODIFY_WINDOW_NS), True),
+        ((7, 10 * SECOND + MODIFY_WINDOW_NS + 1), False),
+        ((8, 10 * SECOND), False),
+    ],
+)
+def test_a_disk_may_round_times(other: tuple[int, int], *, same: bool) -> None:
+    """FAT to two seconds; a size is never rounded."""
+    assert same_mark((7, 10 * SECOND), other) is same
+
+
+def test_what_is_wanted_is_the_source_and_the_settings() -> None:
+    """Either makes a difference."""
+    one = Wanted(source_bytes=7, source_modified_ns=0, settings="a")
+    assert one.equals(Wanted(source_bytes=7, source_modified_ns=SECOND, settings="a"))
+    assert not one.equals(Wanted(source_bytes=7, source_modified_ns=0, settings="b"))
+    assert not one.equals(Wanted(source_bytes=6, source_modified_ns=0, settings="a"))
+    assert not one.equals(None)
+
+
+def test_only_what_changes_stems_is_in_the_key() -> None:
+    """Threads change no sample."""
+    assert settings_key(Settings(threads=1)) == settings_key(Settings(threads=2))
+    for other in (
+        Settings(model="4stems"),
+        Settings(format="flac"),
+        Settings(bit_depth="16"),
+        Settings(tags=False),
+    ):
+        assert settings_key(other) != settings_key(Settings())
