@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import socket
 import sqlite3
@@ -320,7 +321,7 @@ def test_paths_as_sqlite_takes_them(monkeypatch: pytest.MonkeyPatch, path: str, 
 def test_an_interrupted_migration_is_done_again(tmp_path: Path) -> None:
     """Schema and version change together or not at all."""
     path = tmp_path / "journal"
-    with sqlite3.connect(path) as database:
+    with contextlib.closing(sqlite3.connect(path)) as database:
         database.executescript("BEGIN; CREATE TABLE runs (id INTEGER); ROLLBACK;")
     with Journal(path, tmp_path, writable=True) as journal:
         assert journal.records() == {}
