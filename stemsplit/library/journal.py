@@ -309,7 +309,7 @@ class Journal:
                     self._note_own(db, place)
                 db.execute(
                     """
-                    UPDATE attempts SET reason = ?, message = 'The run was killed.'
+                    UPDATE attempts SET reason = ?, message = 'It was not finished.'
                     WHERE reason IS NULL AND job = (SELECT id FROM jobs WHERE place = ?)
                     """,
                     (Reason.DONE if done else Reason.CANCELLED, place),

@@ -36,13 +36,20 @@ class Recovery:
     stuck: int = 0
 
 
-def recover(journal: Journal, output: Path) -> Recovery:
+def recover(journal: Journal, output: Path, *, overwrite: bool = False) -> Recovery:
     """Bring an output folder and its journal in order.
+
+    Args:
+        journal: of the output folder.
+        output: the folder for all stems.
+        overwrite: whether everything is done again, so that nothing needs to be kept for later.
 
     Raises:
         UnwritableError, DiskFullError: if the journal cannot be written.
     """
-    states = {one.place: _ended(one, journal, output) for one in journal.unfinished()}
+    states = {
+        one.place: _ended(one, journal, output, keep=not overwrite) for one in journal.unfinished()
+    }
     ended = {place: state for place, state in states.items() if state is not JobState.PUBLISHING}
     if ended:
         journal.recovered(ended)
@@ -50,11 +57,13 @@ def recover(journal: Journal, output: Path) -> Recovery:
     return Recovery(shown=shown, dropped=len(ended) - shown, stuck=len(states) - len(ended))
 
 
-def _ended(one: Unfinished, journal: Journal, output: Path) -> JobState:
+def _ended(one: Unfinished, journal: Journal, output: Path, *, keep: bool) -> JobState:
     """Bring the files of one track in order, and give the state that it is in then."""
     state = JobState.WAITING
     if one.state is JobState.PUBLISHING:
         state = _show(one, journal, output)
+    if state is JobState.PUBLISHING and not keep:
+        state = JobState.WAITING
     if state is not JobState.PUBLISHING:
         for work in one.work_folders:
             # Whatever the journal says, nothing else is removed.

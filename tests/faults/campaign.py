@@ -2,12 +2,16 @@
 
     python tests/faults/campaign.py --kills 200
     python tests/faults/campaign.py --kills 40 --library FOLDER --engine real
+    python tests/faults/campaign.py --trouble full --kills 40        (needs root: a small disk)
+    python tests/faults/campaign.py --trouble read-only --kills 40
 
 Each run is killed at a random moment: its supervisor, one of its children, or both; one time in
 three not at once, but in the midst of the journal's next commit. All the while a thread looks at
 the output folder: a track that is to be seen must be whole and right, by content. After each kill
 the journal must open and be sound. When a library is finished, every track must have been finished
-once, and nothing else may be left; then the next one is begun.
+once, and nothing else may be left; then the next one is begun. With `--trouble` a run is not
+killed: its disk is filled, or its folder made read-only, at a random moment; it must end with exit
+code 1 and a sentence, and go on when that is mended.
 """
 
 from __future__ import annotations
@@ -18,6 +22,7 @@ import hashlib
 import json
 import os
 import random
+import shutil
 import sqlite3
 import subprocess
 import sys
@@ -69,10 +74,15 @@ def make_library(folder: Path) -> None:
         soundfile.write(path, np.tile(song, (copies, 1)), 44_100)
 
 
-def start(library: Path, output: Path, engine: str) -> subprocess.Popen[bytes]:
-    """Start a run in a process of its own."""
+def start(
+    library: Path, output: Path, engine: str, *, as_anybody: bool = False
+) -> subprocess.Popen[bytes]:
+    """Start a run in a process of its own, one that permissions mean something to if wanted."""
+    command: list[str | Path] = [sys.executable, __file__, "--run", library, output, engine]
+    if as_anybody and os.geteuid() == 0:
+        command = ["setpriv", "--bounding-set=-dac_override,-dac_read_search", *command]
     return subprocess.Popen(
-        [sys.executable, __file__, "--run", library, output, engine],
+        command,
         env=os.environ | {"PYTHONPATH": str(HERE)},
         stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,
@@ -162,6 +172,46 @@ def wait_for_a_commit(supervisor: subprocess.Popen[bytes], output: Path) -> bool
     return False
 
 
+@contextlib.contextmanager
+def full(output: Path) -> Iterator[None]:
+    """Fill the disk of an output folder within this."""
+    filler = output.parent / "filler"
+    with filler.open("wb", buffering=0) as file, contextlib.suppress(OSError):
+        while True:
+            file.write(bytes(2**18))
+    yield
+    filler.unlink()
+
+
+@contextlib.contextmanager
+def read_only(output: Path) -> Iterator[None]:
+    """Make an output folder read-only within this, with the folders in it."""
+    for mode in (0o555, 0o755):
+        folders = [output, *(path for path in output.rglob("*") if path.is_dir())]
+        for folder in folders if output.exists() else []:
+            with contextlib.suppress(FileNotFoundError):  # a work folder that was just renamed
+                folder.chmod(mode)
+        if mode == 0o555:
+            yield
+
+
+TROUBLES = {"full": (full, "full"), "read-only": (read_only, "cannot be written")}
+
+
+@contextlib.contextmanager
+def small_disk(folder: Path, size: str) -> Iterator[Path]:
+    """Give a small disk; raises `OSError` where none can be mounted."""
+    disk = folder / "disk"
+    disk.mkdir()
+    mount: list[str | Path] = ["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", disk]
+    if subprocess.run(mount, capture_output=True, check=False).returncode != 0:
+        raise OSError("mounting a small disk needs root")
+    try:
+        yield disk
+    finally:
+        subprocess.run(["umount", "--lazy", disk], check=True)
+
+
 def check_journal(output: Path) -> None:
     """Open the journal as another program would, and compare it with what is there."""
     path = output / ".stemsplit" / "journal.sqlite3"
@@ -219,9 +269,26 @@ def state_of(output: Path) -> str:
 
 
 def campaign(
-    folder: Path, kills: int, *, seed: int = 0, library: Path | None = None, engine: str
+    folder: Path,
+    kills: int,
+    *,
+    engine: str,
+    seed: int = 0,
+    library: Path | None = None,
+    trouble: str | None = None,
+    disk: Path | None = None,
 ) -> Tally:
-    """Kill so many runs; raises `AssertionError` at the first thing that is wrong."""
+    """Kill or trouble so many runs; raises `AssertionError` at the first thing that is wrong.
+
+    Args:
+        folder: takes the library, the reference and, unless there is a disk, the outputs.
+        kills: how many.
+        engine: as `module:function`.
+        seed: of the moments.
+        library: made if None.
+        trouble: `full` or `read-only` instead of kills.
+        disk: takes the outputs.
+    """
     rng = random.Random(seed)  # noqa: S311 - a campaign that can be repeated
     if library is None:
         library = folder / "library"
@@ -236,10 +303,14 @@ def campaign(
     assert all(set(files) == STEMS for files in expected.values())
     tally = Tally()
     while sum(tally.kills.values()) < kills:
-        output = folder / f"output {tally.libraries}"
+        output = (disk or folder) / f"output {tally.libraries}"
         watcher = Watcher(expected)
         with watcher.over(output):
-            while not run_and_kill(library, output, engine, longest, rng, tally):
+            while not (
+                run_and_trouble(library, output, engine, rng.uniform(0.1, longest), trouble, tally)
+                if trouble
+                else run_and_kill(library, output, engine, longest, rng, tally)
+            ):
                 check_journal(output)
         assert not watcher.violations, watcher.violations[:5]
         check_finished(output, expected)
@@ -251,7 +322,31 @@ def campaign(
             tally.completed_by_next_run += database.execute(
                 "SELECT count(*) FROM attempts WHERE reason = 'done' AND message != ''"
             ).fetchone()[0]
+        if disk is not None:
+            shutil.rmtree(output)
     return tally
+
+
+def run_and_trouble(
+    library: Path, output: Path, engine: str, moment: float, trouble: str, tally: Tally
+) -> bool:
+    """Run a batch, and make trouble after some seconds; give whether it came to its end."""
+    make, word = TROUBLES[trouble]
+    with start(library, output, engine, as_anybody=True) as process:
+        assert process.stderr is not None
+        try:
+            process.wait(moment)
+        except subprocess.TimeoutExpired:
+            with make(output):
+                tally.kills[trouble] += 1
+                code = process.wait(60)
+                tally.in_state[state_of(output)] += code != 0
+        error = process.stderr.read().decode()
+        code = process.wait()
+        assert code in {0, 1}, f"{code}: {error}"
+        assert (code == 0) or word in error, error
+        assert "Traceback" not in error, error
+        return code == 0
 
 
 def run_to_end(library: Path, output: Path, engine: str) -> int:
@@ -291,15 +386,25 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--library", type=Path)
     parser.add_argument("--engine", default="fake_engines:half", help="or `real`")
+    parser.add_argument("--trouble", choices=TROUBLES)
     parser.add_argument("--run", nargs=3, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.run:
         sys.exit(run_batch(*options.run))
     engine = REAL if options.engine == "real" else options.engine
     began = time.monotonic()
-    with tempfile.TemporaryDirectory() as folder:
+    with contextlib.ExitStack() as stack:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+        needs_disk = options.trouble == "full"
+        disk = stack.enter_context(small_disk(folder, "160m")) if needs_disk else None
         tally = campaign(
-            Path(folder), options.kills, seed=options.seed, library=options.library, engine=engine
+            folder,
+            options.kills,
+            seed=options.seed,
+            library=options.library,
+            engine=engine,
+            trouble=options.trouble,
+            disk=disk,
         )
     print(json.dumps(vars(tally) | {"seconds": round(time.monotonic() - began)}, indent=2))  # noqa: T201
 

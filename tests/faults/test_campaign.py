@@ -1,22 +1,44 @@
-"""Runs that are killed at random moments and resumed; `campaign` does this at length."""
+"""Runs that are killed or troubled at random moments, and resumed; see also `campaign`."""
 
 from __future__ import annotations
 
+import os
+import shutil
 import time
 from typing import TYPE_CHECKING
 
 import pytest
-from campaign import campaign
+from campaign import campaign, small_disk
 
 if TYPE_CHECKING:
     from pathlib import Path
 
+pytestmark = pytest.mark.usefixtures("real_models")
+
+ENGINE = "fake_engines:half"
 KILLS = 15
+TROUBLES = 4
 
 
-@pytest.mark.usefixtures("real_models")
 def test_a_batch_that_is_killed_goes_on(tmp_path: Path) -> None:
     """Every track in the end whole and right, finished once, and never to be seen half."""
-    tally = campaign(tmp_path, KILLS, seed=int(time.time()), engine="fake_engines:half")
+    tally = campaign(tmp_path, KILLS, seed=int(time.time()), engine=ENGINE)
     assert sum(tally.kills.values()) >= KILLS
     assert tally.looks > 100 * tally.libraries
+
+
+def test_a_batch_whose_disk_is_filled_goes_on(tmp_path: Path) -> None:
+    """At whatever moment that happens: a sentence, nothing half, and the rest later."""
+    try:
+        with small_disk(tmp_path, "160m") as disk:
+            seed = int(time.time())
+            campaign(tmp_path, TROUBLES, seed=seed, engine=ENGINE, trouble="full", disk=disk)
+    except OSError as error:
+        pytest.skip(str(error))
+
+
+def test_a_batch_whose_folder_turns_read_only_goes_on(tmp_path: Path) -> None:
+    """The same for permissions."""
+    if os.geteuid() == 0 and shutil.which("setpriv") is None:
+        pytest.skip("root needs setpriv to be refused anything")
+    campaign(tmp_path, TROUBLES, seed=int(time.time()), engine=ENGINE, trouble="read-only")

@@ -238,6 +238,19 @@ def test_half_of_a_track_is_never_thrown_away(world: World) -> None:
     assert obstacle.read_text() == "song accompaniment"
 
 
+def test_half_of_a_track_is_given_up_where_all_is_done_again(world: World) -> None:
+    """With `--overwrite` nothing of it is of use any more."""
+    world.begin("song")
+    work = world.start()
+    moves = world.show(work)
+    world.job().destination_path.mkdir()
+    (work / "vocals.wav").rename(moves["vocals.wav"])
+    moves["accompaniment.wav"].mkdir()
+    recovery = recover(world.journal, world.output, overwrite=True)
+    assert recovery == Recovery(shown=0, dropped=1)
+    assert not work.exists()
+
+
 def test_what_was_shown_alone_can_be_replaced(world: World) -> None:
     """One stem is shown and the other lost: the one is ours, and no obstacle."""
     world.begin("song")
