@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Self
 from stemsplit.errors import ExitCode, StemsplitError, UsageError
 from stemsplit.job import Limits, Reason, Settings
 from stemsplit.library.naming import DEFAULT_NAME, Template, same_place
-from stemsplit.library.plan import Namer
+from stemsplit.library.place import Namer
 from stemsplit.library.probe import Tags
 from stemsplit.library.scan import Track
 from stemsplit.models.fetch import ensure

@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING
 
 from stemsplit.errors import UsageError
 from stemsplit.job import BYTES_A_SAMPLE, MODEL_SAMPLE_RATE, STEREO
-from stemsplit.library.plan import Namer, decide, known, place, see
+from stemsplit.library.place import Namer, place
+from stemsplit.library.plan import decide, known, see
 from stemsplit.library.probe import probe
 from stemsplit.library.scan import Problem
 from stemsplit.models.catalogue import MODELS
@@ -26,7 +27,8 @@ if TYPE_CHECKING:
     from stemsplit.brief import Brief
     from stemsplit.job import Order, Settings
     from stemsplit.library.journal import Journal
-    from stemsplit.library.plan import Action, Decision, Placed, Seen
+    from stemsplit.library.place import Placed
+    from stemsplit.library.plan import Action, Decision, Seen
     from stemsplit.library.probe import Probe
     from stemsplit.library.scan import Found, Track
 

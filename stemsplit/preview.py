@@ -24,7 +24,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from stemsplit.brief import Brief
-    from stemsplit.library.plan import Decision, Placed
+    from stemsplit.library.place import Placed
+    from stemsplit.library.plan import Decision
     from stemsplit.narrate import Listener
     from stemsplit.supervisor.plan import Plan
 

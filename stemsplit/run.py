@@ -42,7 +42,7 @@ if TYPE_CHECKING:
     from stemsplit.brief import Brief
     from stemsplit.control import Control
     from stemsplit.job import Effort, Job, Settings
-    from stemsplit.library.plan import Placed
+    from stemsplit.library.place import Placed
     from stemsplit.library.recovery import Recovery
     from stemsplit.library.scan import Problem
     from stemsplit.models.fetch import Progress as DownloadProgress

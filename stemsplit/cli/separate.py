@@ -163,7 +163,7 @@ def separate(
 
 
 def _read_list(name: str | None) -> list[Path]:
-    from stemsplit.library.scan import read_list
+    from stemsplit.library.lists import read_list
 
     if name is None:
         return []

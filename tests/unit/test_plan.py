@@ -13,15 +13,13 @@ from stemsplit.errors import OutputExistsError
 from stemsplit.job import Attempt, Effort, Job, Outcome, Reason, Settings
 from stemsplit.library.journal import Journal
 from stemsplit.library.naming import DEFAULT_NAME, Template
+from stemsplit.library.place import Namer, Placed, place
 from stemsplit.library.plan import (
     Action,
     Known,
-    Namer,
-    Placed,
     Wish,
     decide,
     known,
-    place,
     places_below,
     see,
     wanted_of,

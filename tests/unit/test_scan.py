@@ -13,8 +13,9 @@ import soundfile
 from stemsplit.errors import UsageError
 from stemsplit.job import Job, Outcome, Reason, Settings
 from stemsplit.library.journal import Journal
+from stemsplit.library.lists import read_list
 from stemsplit.library.records import Entry, JobState, Wanted
-from stemsplit.library.scan import Found, read_list, scan
+from stemsplit.library.scan import Found, scan
 from stemsplit.library.state import State
 
 
