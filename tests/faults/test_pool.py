@@ -35,7 +35,7 @@ from stemsplit.supervisor.launch import Launcher
 from stemsplit.supervisor.meter import SystemMeter
 from stemsplit.supervisor.pool import Pool
 from stemsplit.supervisor.reap import SystemLeash
-from stemsplit.supervisor.work import Heard, Launched, Noted, Retried, Settled
+from stemsplit.supervisor.work import Heard, Launched, Noted, Retried, Settled, Turned
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -348,7 +348,7 @@ def test_memory_that_does_not_come_free_is_told_at_once_and_waited_for(
         )
         pool.add(work)
         pool.close()
-        note, settled = list(pool.run())
+        note, settled = [event for event in pool.run() if not isinstance(event, Turned)]
     assert isinstance(note, Noted)
     assert isinstance(settled, Settled)
     assert settled.outcome.reason is Reason.NO_MEMORY
