@@ -99,7 +99,7 @@ def enter_as_done(library: Path, output: Path) -> None:
             moves = {path.name: path for path in job.paths.values()}
             for path in moves.values():
                 path.write_bytes(b"stem")
-            journal.publishing(job, moves, work, overwrite=False)
+            journal.publishing(job, moves, work, overwrite=True)  # they lie there already
             journal.settled(Outcome(job=job, reason=Reason.DONE, attempts=(attempt,)))
 
 
