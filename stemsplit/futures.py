@@ -21,10 +21,10 @@ from typing import TYPE_CHECKING, Self
 from stemsplit.errors import ExitCode, StemsplitError, UsageError
 from stemsplit.job import Limits, Reason, Settings
 from stemsplit.library.naming import DEFAULT_NAME, Template, same_place
-from stemsplit.library.place import Namer
 from stemsplit.library.probe import Tags
 from stemsplit.library.scan import Track
 from stemsplit.models.fetch import ensure
+from stemsplit.preparation import namer_of
 from stemsplit.supervisor.household import refuse_inside_a_child
 from stemsplit.supervisor.launch import usable_start_method
 from stemsplit.supervisor.work import Heard, Launched, Settled
@@ -196,13 +196,7 @@ class StemPool:
             RuntimeError: if the pool was shut down.
         """
         path, folder = Path(source), Path(output).absolute()
-        namer = Namer(
-            output=folder,
-            template=self._template,
-            model=self._model.name,
-            stems=self._model.stems,
-            ext=self._settings.format,
-        )
+        namer = namer_of(folder, self._template, self._settings, self._model)
         job = namer.job(Track(path=path, folder=Path()), Tags())
         if not self._overwrite and any(file.exists() for file in job.paths.values()):
             raise UsageError(

@@ -43,8 +43,12 @@ OnBattery = Literal["run", "pause"]
 MOST_FRAMES_A_BYTE = 1000
 """More than any codec packs into a byte, digital silence apart."""
 
-BYTES_A_SAMPLE = {"16": 2, "24": 3, "32f": 4}
-"""Of uncompressed stems, by bit depth."""
+_BYTES_A_SAMPLE = {"16": 2, "24": 3, "32f": 4}
+
+
+def pcm_bytes(frames: int, channels: int, bit_depth: BitDepth) -> int:
+    """Size of uncompressed samples in bytes, without a header."""
+    return frames * channels * _BYTES_A_SAMPLE[bit_depth]
 
 
 class Reason(StrEnum):

@@ -132,8 +132,13 @@ def ended(outcome: Outcome) -> events.TrackDone | events.TrackFailed:
             peak_memory_bytes=outcome.peak_pss_bytes,
             peak_rss_bytes=outcome.attempts[-1].peak_rss_bytes if outcome.attempts else None,
         )
-    failed = events.TrackFailed(
-        source=printable(job.source),
+    return failed(outcome)
+
+
+def failed(outcome: Outcome) -> events.TrackFailed:
+    """A track has failed, with the story of its last attempt if there was one."""
+    told = events.TrackFailed(
+        source=printable(outcome.job.source),
         reason=outcome.reason,
         message=outcome.message,
         remedy=outcome.remedy,
@@ -141,9 +146,9 @@ def ended(outcome: Outcome) -> events.TrackDone | events.TrackFailed:
     )
     last = outcome.last_attempt
     if last is None:
-        return failed
+        return told
     return msgspec.structs.replace(
-        failed,
+        told,
         exit_code=last.exit_code,
         peak_memory_bytes=last.peak_pss_bytes,
         traceback=last.traceback,

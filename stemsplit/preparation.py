@@ -13,11 +13,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from stemsplit.errors import UsageError
-from stemsplit.job import BYTES_A_SAMPLE, MODEL_SAMPLE_RATE, STEREO
+from stemsplit.job import MODEL_SAMPLE_RATE, STEREO, pcm_bytes
 from stemsplit.library.place import Namer, place
 from stemsplit.library.plan import decide, known, see
 from stemsplit.library.probe import probe
-from stemsplit.library.scan import Problem
+from stemsplit.library.scan import Problem, unreadable
 from stemsplit.models.catalogue import MODELS
 from stemsplit.text import quoted
 
@@ -27,10 +27,12 @@ if TYPE_CHECKING:
     from stemsplit.brief import Brief
     from stemsplit.job import Order, Settings
     from stemsplit.library.journal import Journal
+    from stemsplit.library.naming import Template
     from stemsplit.library.place import Placed
-    from stemsplit.library.plan import Action, Decision, Seen
+    from stemsplit.library.plan import Action, Decision, Known, Seen
     from stemsplit.library.probe import Probe
     from stemsplit.library.scan import Found, Track
+    from stemsplit.models.catalogue import Model
 
 _STEM_NAMES = frozenset(stem for model in MODELS.values() for stem in model.stems)
 
@@ -40,10 +42,11 @@ _FLAC_SHARE = 0.6
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Planned:
-    """A track, what lies at the places of its stems, and what becomes of it."""
+    """A track, what lies at the places of its stems and is known of it, what becomes of it."""
 
     placed: Placed
     seen: Seen
+    known: Known
     decision: Decision
 
 
@@ -87,22 +90,28 @@ def prepare(
             problems.append(look)
         else:
             looked.append((track, look))
-    namer = Namer(
-        output=output,
-        template=brief.template,
-        model=brief.model.name,
-        stems=brief.model.stems,
-        ext=brief.settings.format,
-    )
+    namer = namer_of(output, brief.template, brief.settings, brief.model)
     owned = {} if journal is None else journal.owned()
     records = {} if journal is None else journal.records()
     wish = dataclasses.replace(brief.wish, recovered=recovered)
     tracks = []
     for placed in _ordered(place(looked, namer, _STEM_NAMES, owned), brief.order):
         seen = see(placed.job)
-        decision = decide(placed, seen, known(placed, seen, records, owned, output), wish)
-        tracks.append(Planned(placed=placed, seen=seen, decision=decision))
+        what = known(placed, seen, records, owned, output)
+        decision = decide(placed, seen, what, wish)
+        tracks.append(Planned(placed=placed, seen=seen, known=what, decision=decision))
     return Prepared(tracks=tracks, problems=problems, looks=looks.new)
+
+
+def namer_of(output: Path, template: Template, settings: Settings, model: Model) -> Namer:
+    """Give what names the stems of a batch."""
+    return Namer(
+        output=output,
+        template=template,
+        model=model.name,
+        stems=model.stems,
+        ext=settings.format,
+    )
 
 
 class _Looks:
@@ -119,11 +128,7 @@ class _Looks:
             if not os.access(track.path, os.R_OK):
                 raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
         except OSError as error:
-            return Problem(
-                path=track.path,
-                message=f"{quoted(track.path)} cannot be read ({error.strerror}).",
-                remedy="Check the path and its permissions.",
-            )
+            return unreadable(track.path, error)
         source = os.fsencode(track.path.absolute())
         kept = self._kept.get(source)
         if kept is None or (kept.size_bytes, kept.modified_ns) != (
@@ -154,7 +159,8 @@ def _ordered(placed: list[Placed], order: Order) -> list[Placed]:
 
 def stem_bytes(seconds: float, settings: Settings, stems: int) -> int:
     """Predict the size of a track's stems together, from its duration."""
-    uncompressed = seconds * MODEL_SAMPLE_RATE * STEREO * BYTES_A_SAMPLE[settings.bit_depth] * stems
+    frames = round(seconds * MODEL_SAMPLE_RATE)
+    uncompressed = pcm_bytes(frames, STEREO, settings.bit_depth) * stems
     return round(uncompressed * (_FLAC_SHARE if settings.format == "flac" else 1))
 
 

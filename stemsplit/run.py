@@ -19,9 +19,9 @@ from stemsplit.job import Outcome, Reason
 from stemsplit.library.board import Board
 from stemsplit.library.journal import Journal
 from stemsplit.library.lock import held
-from stemsplit.library.plan import Action, places_below, wanted_of
+from stemsplit.library.plan import Action, wanted_of
 from stemsplit.library.publish import check_writable
-from stemsplit.library.records import Entry, JobState
+from stemsplit.library.records import Entry, JobState, places_below
 from stemsplit.library.recovery import recover
 from stemsplit.library.scan import scan
 from stemsplit.messages import Hello, Progress, Started
@@ -101,11 +101,10 @@ def _enlist(
         Action.LEAVE: JobState.DONE,
         Action.LEAVE_FAILED: JobState.FAILED,
     }
-    known = journal.records()
     entries, unrecorded = [], 0
     for one in prepared.tracks:
         action = one.decision.action
-        if action is Action.LEAVE and journal.place_of(one.placed.job) not in known:
+        if action is Action.LEAVE and one.known.record is None:
             unrecorded += 1
         elif action in states:
             entries.append(_entry(one, states[action], brief))
@@ -394,11 +393,7 @@ class _Run:
         audio_seconds = sum(outcome.audio_seconds for outcome in result.outcomes)
         failed = [narrate.failed_input(one) for one in result.problems]
         failed += [event for _, event in self._failed_earlier]
-        failed += [
-            one
-            for one in map(narrate.ended, result.failures)
-            if isinstance(one, events.TrackFailed)
-        ]
+        failed += [narrate.failed(one) for one in result.failures]
         return events.BatchDone(
             done=reasons[Reason.DONE],
             skipped=len(result.skipped),
@@ -420,9 +415,7 @@ class _Run:
         """Give what failed without ever becoming a job of the journal."""
         refused = [one for one in self._outcomes if one.reason is Reason.OUTPUT_EXISTS]
         told = [narrate.failed_input(one) for one in self._problems]
-        return told + [
-            one for one in map(narrate.ended, refused) if isinstance(one, events.TrackFailed)
-        ]
+        return told + [narrate.failed(one) for one in refused]
 
     def close(self, journal: Journal, exit_code: int) -> None:
         """Bring what was not finished in order, and close the journal's account."""

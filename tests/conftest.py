@@ -5,6 +5,7 @@ Also prints, after the tests, the table of differences that the equality tests m
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -15,6 +16,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 import soundfile
+from campaign import small_disk
 
 from stemsplit.demo.song import make_song
 from stemsplit.errors import ModelError
@@ -24,7 +26,7 @@ from stemsplit.models.fetch import ensure
 from stemsplit.models.store import models_folder
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     import numpy as np
     from numpy.typing import NDArray
@@ -88,6 +90,45 @@ def stemsplit(tmp_path: Path) -> Callable[..., Ran]:
         )
 
     return run
+
+
+@pytest.fixture
+def mount(tmp_path: Path) -> Iterator[Callable[[str], Path]]:
+    """Mount a small disk of a size such as `1m`; skips where that cannot be."""
+    with contextlib.ExitStack() as disks:
+
+        def small(size: str) -> Path:
+            try:
+                return disks.enter_context(small_disk(tmp_path, size))
+            except OSError as error:
+                pytest.skip(str(error))
+
+        yield small
+
+
+@contextlib.contextmanager
+def _at_work(folder: Path, *arguments: str | Path) -> Iterator[subprocess.Popen[str]]:
+    with subprocess.Popen(
+        [COMMAND, "separate", *arguments, "-o", "out", "--json"],
+        cwd=folder,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as running:
+        assert running.stdout is not None
+        for line in running.stdout:
+            if '"track_progress"' in line:
+                break
+        visible = [path for path in (folder / "out").iterdir() if path.name != ".stemsplit"]
+        assert visible, "the track is being worked on"
+        yield running
+        running.kill()
+
+
+@pytest.fixture
+def separating() -> Callable[..., contextlib.AbstractContextManager[subprocess.Popen[str]]]:
+    """Run the command in a folder, into `out`, up to the first segment of its first track."""
+    return _at_work
 
 
 @pytest.fixture(scope="session")

@@ -16,7 +16,7 @@ import soundfile
 
 from stemsplit.audio.paths import sound_path
 from stemsplit.errors import DiskFullError, StemsplitError, UnwritableError, says_disk_is_full
-from stemsplit.job import BYTES_A_SAMPLE, MODEL_SAMPLE_RATE, StemFile
+from stemsplit.job import MODEL_SAMPLE_RATE, StemFile, pcm_bytes
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -31,11 +31,6 @@ _RIFF_LIMIT_BYTES = 2**32 - 2**20
 """RIFF counts bytes in 32 bits; a mebibyte is left for the headers."""
 
 _ROOM_FOR_A_HEADER_BYTES = 2**16
-
-
-def pcm_bytes(frames: int, channels: int, bit_depth: BitDepth) -> int:
-    """Size of uncompressed samples in bytes, without a header."""
-    return frames * channels * BYTES_A_SAMPLE[bit_depth]
 
 
 def container_of(stem_format: StemFormat, bit_depth: BitDepth, frames: int, channels: int) -> str:

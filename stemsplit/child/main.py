@@ -12,7 +12,7 @@ import traceback
 from typing import TYPE_CHECKING, cast
 
 from stemsplit.audio.decode import Decoder
-from stemsplit.audio.encode import StemWriter, free_bytes, pcm_bytes
+from stemsplit.audio.encode import StemWriter, free_bytes
 from stemsplit.audio.resample import resample, to_stereo
 from stemsplit.audio.stft import ScipyTransform
 from stemsplit.audio.tags import SourceTags
@@ -25,7 +25,7 @@ from stemsplit.errors import (
     EngineError,
     StemsplitError,
 )
-from stemsplit.job import MODEL_SAMPLE_RATE, STEREO, Reason
+from stemsplit.job import MODEL_SAMPLE_RATE, STEREO, Reason, pcm_bytes
 from stemsplit.messages import (
     Failed,
     Finished,

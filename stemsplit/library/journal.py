@@ -35,6 +35,7 @@ from stemsplit.library.records import (
     Unfinished,
     Wanted,
     mark_of,
+    places_below,
     same_mark,
     settings_key,
 )
@@ -200,7 +201,7 @@ class Journal:
 
     def place_of(self, job: Job) -> bytes:
         """Give what a job is found by: its first stem's path below the output folder."""
-        return self._below(os.path.join(job.destination, job.files[0]))
+        return next(iter(places_below(job, Path(os.fsdecode(self._output))).values()))
 
     def _below(self, path: bytes) -> bytes:
         return os.path.relpath(path, self._output)

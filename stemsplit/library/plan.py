@@ -12,7 +12,7 @@ from enum import Enum, auto
 from typing import TYPE_CHECKING
 
 from stemsplit.job import Reason
-from stemsplit.library.records import JobState, Owned, Wanted, same_mark
+from stemsplit.library.records import JobState, Owned, Wanted, places_below, same_mark
 from stemsplit.text import quoted
 
 if TYPE_CHECKING:
@@ -183,15 +183,6 @@ def _has_moved(known_source: bytes, source: bytes) -> bool:
         return os.path.samefile(known_source, source)
     except OSError:
         return not os.path.lexists(known_source)
-
-
-def places_below(job: Job, output: Path) -> dict[str, bytes]:
-    """Give the path of each stem below the output folder; the first one is the job's place."""
-    folder = os.path.relpath(job.destination, os.fsencode(output))
-    return {
-        stem: os.path.normpath(os.path.join(folder, file))
-        for stem, file in zip(job.stems, job.files, strict=True)
-    }
 
 
 def decide(placed: Placed, seen: Seen, what: Known, wish: Wish) -> Decision:

@@ -233,3 +233,12 @@ def settings_key(settings: Settings) -> str:
         },
         order="sorted",
     ).decode()
+
+
+def places_below(job: Job, output: Path) -> dict[str, bytes]:
+    """Give the path of each stem below the output folder; the first one is the job's place."""
+    folder = os.path.relpath(job.destination, os.fsencode(output))
+    return {
+        stem: os.path.normpath(os.path.join(folder, file))
+        for stem, file in zip(job.stems, job.files, strict=True)
+    }

@@ -156,7 +156,7 @@ def _named(
     except FileNotFoundError:
         yield from _matching(path, output, stems)
     except (OSError, ValueError) as error:
-        yield _unreadable(path, error)
+        yield unreadable(path, error)
     else:
         if stat.S_ISDIR(mode):
             yield from _below(path, output, stems)
@@ -247,7 +247,7 @@ def _below(
             with os.scandir(folder) as listing:
                 entries = sorted(listing, key=lambda entry: entry.name)
         except OSError as error:
-            yield _unreadable(folder, error)
+            yield unreadable(folder, error)
             empty = False
             continue
         visible = [entry for entry in entries if not entry.name.startswith(".")]
@@ -359,7 +359,8 @@ def _is_audio(path: Path) -> bool:
     return suffix in AUDIO_SUFFIXES or (suffix not in OTHER_SUFFIXES and sounds(path))
 
 
-def _unreadable(path: Path, error: OSError | ValueError) -> Problem:
+def unreadable(path: Path, error: OSError | ValueError) -> Problem:
+    """Say that an input cannot be read, and why."""
     return Problem(
         path=path,
         message=f"{quoted(path)} cannot be read ({getattr(error, 'strerror', None) or error}).",

@@ -38,21 +38,12 @@ def library(song: NDArray[np.float32], tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def at_work(library: Path, tmp_path: Path) -> Iterator[subprocess.Popen[str]]:
+def at_work(
+    library: Path, tmp_path: Path, separating: Callable[..., Any]
+) -> Iterator[subprocess.Popen[str]]:
     """The command, at its first track."""
-    with subprocess.Popen(
-        [COMMAND, "separate", library, "-o", "out", "--json"],
-        cwd=tmp_path,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    ) as running:
-        assert running.stdout is not None
-        for line in running.stdout:
-            if '"track_progress"' in line:
-                break
+    with separating(tmp_path, library) as running:
         yield running
-        running.kill()
 
 
 def test_a_second_terminal(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
 import signal
@@ -18,7 +17,7 @@ import pytest
 import soundfile
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
 
     from numpy.typing import NDArray
 
@@ -230,17 +229,9 @@ def test_an_output_folder_that_cannot_be_written(
 
 
 @pytest.fixture
-def small_disk(tmp_path: Path) -> Iterator[Path]:
+def small_disk(mount: Callable[[str], Path]) -> Path:
     """A file system of 1 MiB."""
-    disk = tmp_path / "disk"
-    disk.mkdir()
-    mounted = subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", disk], capture_output=True, check=False
-    )
-    if mounted.returncode != 0:
-        pytest.skip("mounting a small disk needs root")
-    yield disk
-    subprocess.run(["umount", "--lazy", disk], check=True)
+    return mount("1m")
 
 
 @pytest.mark.parametrize("stem_format", ["wav", "flac"])
@@ -270,25 +261,6 @@ def test_a_disk_without_any_room(
     assert _visible(small_disk) == ["filler"]
 
 
-@contextlib.contextmanager
-def _at_work(folder: Path, *arguments: str) -> Iterator[subprocess.Popen[str]]:
-    """Run the command in a folder, up to the first segment of its first track."""
-    with subprocess.Popen(
-        [COMMAND, "separate", *arguments, "-o", "out", "--json"],
-        cwd=folder,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    ) as running:
-        assert running.stdout is not None
-        for line in running.stdout:
-            if '"track_progress"' in line:
-                break
-        assert _visible(folder / "out"), "the track is being worked on"
-        yield running
-        running.kill()
-
-
 @pytest.fixture
 def long_tracks(song: NDArray[np.float32], tmp_path: Path) -> list[str]:
     """Two tracks of three minutes."""
@@ -308,10 +280,14 @@ def long_tracks(song: NDArray[np.float32], tmp_path: Path) -> list[str]:
     ],
 )
 def test_a_stopped_batch_leaves_nothing_half_written(
-    long_tracks: list[str], tmp_path: Path, sent: list[signal.Signals], code: int
+    long_tracks: list[str],
+    tmp_path: Path,
+    sent: list[signal.Signals],
+    code: int,
+    separating: Callable[..., Any],
 ) -> None:
     """Stopped in the midst of a track: the exit code says so, and no trace of it is left."""
-    with _at_work(tmp_path, *long_tracks) as running:
+    with separating(tmp_path, *long_tracks) as running:
         for one in sent:
             running.send_signal(one)
             time.sleep(0.2)
@@ -324,10 +300,12 @@ def test_a_stopped_batch_leaves_nothing_half_written(
 
 
 def test_one_interrupt_finishes_what_is_being_separated(
-    long_tracks: list[str], tmp_path: Path
+    long_tracks: list[str],
+    tmp_path: Path,
+    separating: Callable[..., Any],
 ) -> None:
     """The first track is done, the second is not begun, and the exit code tells of work left."""
-    with _at_work(tmp_path, *long_tracks, "--jobs", "1") as running:
+    with separating(tmp_path, *long_tracks, "--jobs", "1") as running:
         running.send_signal(signal.SIGINT)
         out, err = running.communicate(timeout=60)
         assert running.returncode == 130
@@ -339,10 +317,12 @@ def test_one_interrupt_finishes_what_is_being_separated(
 
 
 def test_an_interrupt_with_nothing_left_to_start_is_no_failure(
-    long_tracks: list[str], tmp_path: Path
+    long_tracks: list[str],
+    tmp_path: Path,
+    separating: Callable[..., Any],
 ) -> None:
     """All that there was to do is done: exit code 0."""
-    with _at_work(tmp_path, long_tracks[0]) as running:
+    with separating(tmp_path, long_tracks[0]) as running:
         running.send_signal(signal.SIGINT)
         running.communicate(timeout=60)
         assert running.returncode == 0
@@ -437,9 +417,13 @@ def test_a_track_that_takes_too_long(
     assert "most recent call first" in log.read_text()
 
 
-def test_a_child_that_is_killed_is_tried_again(long_tracks: list[str], tmp_path: Path) -> None:
+def test_a_child_that_is_killed_is_tried_again(
+    long_tracks: list[str],
+    tmp_path: Path,
+    separating: Callable[..., Any],
+) -> None:
     """Somebody ends a child by SIGKILL: the track is done all the same, by a second one."""
-    with _at_work(tmp_path, long_tracks[0]) as running:
+    with separating(tmp_path, long_tracks[0]) as running:
         family = psutil.Process(running.pid).children(recursive=True)
         child = max(family, key=lambda process: process.memory_full_info().uss)
         child.kill()
@@ -454,10 +438,12 @@ def test_a_child_that_is_killed_is_tried_again(long_tracks: list[str], tmp_path:
 
 
 def test_a_command_that_is_killed_leaves_no_unfinished_work(
-    long_tracks: list[str], tmp_path: Path
+    long_tracks: list[str],
+    tmp_path: Path,
+    separating: Callable[..., Any],
 ) -> None:
     """After SIGKILL nothing of it can clean up; the warden does, within two seconds."""
-    with _at_work(tmp_path, *long_tracks) as running:
+    with separating(tmp_path, *long_tracks) as running:
         running.kill()
         running.wait()
         deadline = time.monotonic() + 2

@@ -27,7 +27,7 @@ from stemsplit.library.journal import Journal
 from stemsplit.library.records import JobState
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
 
     from numpy.typing import NDArray
 
@@ -72,17 +72,9 @@ def _whole_tracks(output: Path) -> list[str]:
 
 
 @pytest.fixture
-def small_disk(tmp_path: Path) -> Iterator[Path]:
+def small_disk(mount: Callable[[str], Path]) -> Path:
     """A file system of 16 MiB: room for seven tracks, and little more."""
-    disk = tmp_path / "disk"
-    disk.mkdir()
-    mounted = subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", "size=16m", "tmpfs", disk], capture_output=True, check=False
-    )
-    if mounted.returncode != 0:
-        pytest.skip("mounting a small disk needs root")
-    yield disk
-    subprocess.run(["umount", "--lazy", disk], check=True)
+    return mount("16m")
 
 
 def _what_ended(

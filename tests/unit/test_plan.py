@@ -20,13 +20,12 @@ from stemsplit.library.plan import (
     Wish,
     decide,
     known,
-    places_below,
     see,
     wanted_of,
 )
 from stemsplit.library.probe import Probe
 from stemsplit.library.publish import publish
-from stemsplit.library.records import Entry, JobState, settings_key
+from stemsplit.library.records import Entry, JobState, places_below, settings_key
 from stemsplit.library.scan import Track
 
 if TYPE_CHECKING:
