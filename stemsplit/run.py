@@ -71,7 +71,7 @@ def run(
         held(brief.state, a_run.note),
         Journal(brief.state.journal, brief.state.output, writable=True) as journal,
     ):
-        brief.state.status.unlink(missing_ok=True)  # of a run that was killed
+        Board(brief.state.status).close()  # of a run that was killed
         a_run.tell_of(recover(journal, brief.state.output, overwrite=brief.overwrite))
         if first is None or journal.last_run() is not None:
             first = prepare(found, brief, journal)
