@@ -3,18 +3,22 @@
 For each kind a child separates a song of 40 s, and the process tree is read exactly 20 times a
 second: what the fork server holds, and the child's largest private memory (USS), PSS and RSS.
 Models without weights on this machine get random ones of the right shape. Run it with
-`python benchmarks/footprint.py [--models 2stems 4stems 5stems]`.
+`python benchmarks/footprint.py [--models 2stems 4stems 5stems]`; with `--whole 20 80 160` it takes
+songs of so many seconds as a whole instead, as `--mwf` does, and with `--conversion` it converts
+one.
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import os
 import subprocess
 import sys
 import tempfile
 import time
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import psutil
 from common import environment, write_song
@@ -22,10 +26,13 @@ from common import environment, write_song
 from stemsplit.job import Effort, Job, Settings
 from stemsplit.messages import Message, Task
 from stemsplit.models import store
-from stemsplit.models.catalogue import find
+from stemsplit.models.catalogue import find, written
 from stemsplit.supervisor.inbox import Inbox
 from stemsplit.supervisor.launch import Launcher, StartMethod
 from stemsplit.supervisor.meter import SystemMeter
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 MEBIBYTE = 2**20
 _RANDOM_WEIGHTS = """
@@ -41,26 +48,64 @@ def main() -> None:
     """Print the table."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--models", nargs="+", default=["2stems", "4stems", "5stems"])
+    parser.add_argument("--whole", nargs="+", type=float, metavar="SECONDS")
+    parser.add_argument("--conversion", action="store_true")
     options = parser.parse_args()
     print(f"{environment()}\n")
     print("| model | start | effort | before, MiB | private | PSS | RSS | tree | s |")
     print("|---|---|---|---|---|---|---|---|---|")
     with tempfile.TemporaryDirectory(prefix="stemsplit-benchmark-") as name:
         folder = Path(name)
-        write_song(folder / "song.wav", 40)
-        methods: tuple[StartMethod, ...] = ("forkserver", "spawn")
-        for model in options.models:
-            weights = _weights(model, folder)
-            for method in methods if model == options.models[0] else methods[:1]:
-                preload = ("stemsplit.child.main", "stemsplit.child.engines.tensorflow")
-                with Launcher(preload, start_method=method) as launcher:
-                    while not launcher.ready():
-                        time.sleep(0.1)
-                    for lean in (False, True):
-                        for threads in (1, 2):
-                            effort = Effort(threads=threads, lean=lean)
-                            row = _measure(launcher, model, weights, effort, folder)
-                            print(f"| {model} | {method} | {effort} | {row} |", flush=True)
+        if options.conversion:
+            _conversion(folder)
+        elif options.whole:
+            for model in options.models:
+                _whole(folder, model, options.whole)
+        else:
+            _by_segments(folder, options.models)
+
+
+def _by_segments(folder: Path, models: list[str]) -> None:
+    write_song(folder / "song.wav", 40)
+    methods: tuple[StartMethod, ...] = ("forkserver", "spawn")
+    for model in models:
+        weights, settings = _weights(model, folder), Settings(model=model)
+        for method in methods if model == models[0] else methods[:1]:
+            with _ready(settings, method) as launcher:
+                for lean in (False, True):
+                    for threads in (1, 2):
+                        effort = Effort(threads=threads, lean=lean)
+                        row = _measure(launcher, settings, weights, effort, folder)
+                        print(f"| {model} | {method} | {effort} | {row} |", flush=True)
+
+
+def _whole(folder: Path, model: str, lengths: list[float]) -> None:
+    weights, settings = _weights(model, folder), Settings(model=model, mwf=True)
+    with _ready(settings, "forkserver") as launcher:
+        for seconds in lengths:
+            write_song(folder / "song.wav", seconds)
+            row = _measure(launcher, settings, weights, Effort(threads=2), folder)
+            print(f"| {model}, whole {seconds:g} s | forkserver | 2 threads | {row} |", flush=True)
+
+
+def _conversion(folder: Path) -> None:
+    write_song(folder / "song.wav", 600)
+    settings = Settings(what="conversion", sample_rate=48_000, bit_depth="16")
+    methods: tuple[StartMethod, ...] = ("forkserver", "spawn")
+    for method in methods:
+        with _ready(settings, method) as launcher:
+            row = _measure(launcher, settings, folder, Effort(), folder)
+            print(f"| conversion | {method} | 1 thread | {row} |", flush=True)
+
+
+@contextlib.contextmanager
+def _ready(settings: Settings, method: StartMethod) -> Iterator[Launcher]:
+    engine = settings.loader.partition(":")[0]
+    preload = ("stemsplit.child.main", *((engine,) if engine else ()))
+    with Launcher(preload, start_method=method) as launcher:
+        while not launcher.ready():
+            time.sleep(0.1)
+        yield launcher
 
 
 def _weights(model: str, folder: Path) -> Path:
@@ -73,15 +118,17 @@ def _weights(model: str, folder: Path) -> Path:
     return folder / weights.name
 
 
-def _measure(launcher: Launcher, model: str, weights: Path, effort: Effort, folder: Path) -> str:
+def _measure(
+    launcher: Launcher, settings: Settings, weights: Path, effort: Effort, folder: Path
+) -> str:
     work = folder / "work"
     work.mkdir()
     task = Task(
         job=Job.of(
             folder / "song.wav",
-            {stem: folder / "out" / f"{stem}.wav" for stem in find(model).stems},
+            {stem: folder / "out" / f"{stem}.wav" for stem in written(settings)},
         ),
-        settings=Settings(model=model),
+        settings=settings,
         effort=effort,
         model_folder=os.fsencode(weights),
         work_folder=os.fsencode(work),

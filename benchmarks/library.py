@@ -29,7 +29,6 @@ from stemsplit.library.plan import wanted_of
 from stemsplit.library.records import Entry, JobState
 from stemsplit.library.scan import scan
 from stemsplit.library.state import State
-from stemsplit.models.catalogue import find
 from stemsplit.preparation import prepare
 
 _FORMATS = ("mp3", "flac", "ogg", "wav")
@@ -64,7 +63,6 @@ def enter_as_done(library: Path, output: Path) -> None:
         state=state,
         template=Template.parse(DEFAULT_NAME),
         settings=settings,
-        model=find(settings.model),
         limits=Limits(),
         jobs=None,
         overwrite=False,

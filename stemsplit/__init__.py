@@ -12,9 +12,10 @@ __version__ = "0.1.0"
 if TYPE_CHECKING:
     from concurrent.futures import as_completed
 
-    from stemsplit.batch import BatchResult, Control, separate
+    from stemsplit.batch import BatchResult, Control, convert, separate
     from stemsplit.errors import StemsplitError
     from stemsplit.futures import StemFuture, StemPool, TrackError
+    from stemsplit.inspection import Inspection, NotInspected, inspect
     from stemsplit.job import Attempt, Limits, Outcome, Reason, Settings
     from stemsplit.standing import status
 
@@ -22,7 +23,9 @@ _HOME = {
     "Attempt": "stemsplit.job",
     "BatchResult": "stemsplit.batch",
     "Control": "stemsplit.batch",
+    "Inspection": "stemsplit.inspection",
     "Limits": "stemsplit.job",
+    "NotInspected": "stemsplit.inspection",
     "Outcome": "stemsplit.job",
     "Reason": "stemsplit.job",
     "Settings": "stemsplit.job",
@@ -31,6 +34,8 @@ _HOME = {
     "StemsplitError": "stemsplit.errors",
     "TrackError": "stemsplit.futures",
     "as_completed": "concurrent.futures",
+    "convert": "stemsplit.batch",
+    "inspect": "stemsplit.inspection",
     "separate": "stemsplit.batch",
     "status": "stemsplit.standing",
 }
@@ -39,7 +44,9 @@ __all__ = [
     "Attempt",
     "BatchResult",
     "Control",
+    "Inspection",
     "Limits",
+    "NotInspected",
     "Outcome",
     "Reason",
     "Settings",
@@ -49,6 +56,8 @@ __all__ = [
     "TrackError",
     "__version__",
     "as_completed",
+    "convert",
+    "inspect",
     "separate",
     "status",
 ]

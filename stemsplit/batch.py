@@ -12,7 +12,7 @@ from stemsplit.brief import Brief
 from stemsplit.control import Control
 from stemsplit.errors import UsageError
 from stemsplit.job import Limits, Settings
-from stemsplit.library.naming import DEFAULT_NAME, Template
+from stemsplit.library.naming import DEFAULT_NAME, DEFAULT_NAME_CONVERTED, Template
 from stemsplit.library.state import State
 from stemsplit.overnight import next_time
 from stemsplit.preparation import paths_of
@@ -27,12 +27,45 @@ from stemsplit.workshop import checked
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-    from stemsplit.job import OnBattery, Order
+    from stemsplit.job import BitDepth, OnBattery, Order, SampleRate, StemFormat
     from stemsplit.models.fetch import Progress as DownloadProgress
     from stemsplit.narrate import Listener
     from stemsplit.supervisor.launch import StartMethod
 
-__all__ = ["BatchResult", "Control", "separate"]
+__all__ = ["BatchResult", "Control", "convert", "separate"]
+
+
+def convert(
+    inputs: Iterable[str | os.PathLike[str]],
+    output: str | os.PathLike[str],
+    *,
+    format: StemFormat = "wav",  # noqa: A002 - the setting's name
+    bit_depth: BitDepth = "source",
+    sample_rate: SampleRate = "source",
+    overwrite: bool = False,
+    on_event: Listener = lambda _event: None,
+) -> BatchResult:
+    """Convert audio files and separate nothing; `song.mp3` becomes `output/song.wav`.
+
+    For anything else, give `separate` settings of the kind `Settings(what="conversion")`.
+
+    Args:
+        inputs: audio files, folders and patterns.
+        output: made if need be.
+        format: of the new files.
+        bit_depth: of `wav` and `flac`; what is brought down to 16 bits is dithered, unless it uses
+            no more.
+        sample_rate: in Hz.
+        overwrite: convert again what is done.
+        on_event: is told what happens, in this thread.
+
+    Raises:
+        StemsplitError: as `separate` does.
+    """
+    settings = Settings(
+        what="conversion", format=format, bit_depth=bit_depth, sample_rate=sample_rate
+    )
+    return separate(inputs, output, settings, overwrite=overwrite, on_event=on_event)
 
 
 def separate(  # noqa: PLR0913 - each is a setting that a person names
@@ -41,7 +74,7 @@ def separate(  # noqa: PLR0913 - each is a setting that a person names
     settings: Settings | None = None,
     *,
     listed: Iterable[str | os.PathLike[str]] = (),
-    name: str = DEFAULT_NAME,
+    name: str | None = None,
     limits: Limits | None = None,
     jobs: int | None = None,
     overwrite: bool = False,
@@ -67,7 +100,7 @@ def separate(  # noqa: PLR0913 - each is a setting that a person names
         output: made if need be.
         settings: model, format and so on.
         listed: as `inputs`; a relative path keeps its folder.
-        name: the template of the stems' names below `output`.
+        name: the template of the stems' names below `output`; None is the usual one.
         limits: of memory, time and retries.
         jobs: how many children may run at once, at least 1; None weighs processors and memory.
         overwrite: do tracks again that are done.
@@ -93,16 +126,17 @@ def separate(  # noqa: PLR0913 - each is a setting that a person names
         KeyboardInterrupt: as it came; the children are ended and nothing is half-written.
     """
     refuse_inside_a_child()
-    settings = settings or Settings()
+    settings = checked(settings or Settings(), jobs=jobs)
+    is_separation = settings.what == "separation"
+    name = name or (DEFAULT_NAME if is_separation else DEFAULT_NAME_CONVERTED)
     if not os.fspath(output):
         raise UsageError("The output folder has no name.", "Is a variable of your shell not set?")
     brief = Brief(
         inputs=tuple(paths_of(inputs)),
         listed=tuple(paths_of(listed)),
         state=State(Path(output).absolute()),
-        template=Template.parse(name),
+        template=Template.parse(name, for_stems=is_separation),
         settings=settings,
-        model=checked(settings, jobs=jobs),
         limits=limits or Limits(),
         jobs=jobs,
         overwrite=overwrite,

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from stemsplit.library.plan import Wish
 from stemsplit.library.records import settings_key
+from stemsplit.models.catalogue import written
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -14,7 +15,6 @@ if TYPE_CHECKING:
     from stemsplit.job import Limits, OnBattery, Order, Settings
     from stemsplit.library.naming import Template
     from stemsplit.library.state import State
-    from stemsplit.models.catalogue import Model
     from stemsplit.supervisor.launch import StartMethod
 
 
@@ -26,7 +26,7 @@ class Brief:
         inputs, listed: files, folders and patterns; files and folders from a list.
         state: the places of what is kept in the output folder.
         template: of the stems' names.
-        settings, model: of the separation.
+        settings: of the separation.
         limits, jobs: of memory, time and children.
         overwrite, retry_failed: what is done again.
         order: of the work.
@@ -41,7 +41,6 @@ class Brief:
     state: State
     template: Template
     settings: Settings
-    model: Model
     limits: Limits
     jobs: int | None
     overwrite: bool
@@ -57,6 +56,11 @@ class Brief:
     def preloaded(self) -> bool:
         """Whether a fork server shares the libraries with its children."""
         return self.start_method == "forkserver"
+
+    @property
+    def stems(self) -> tuple[str, ...]:
+        """What is written of each track."""
+        return written(self.settings)
 
     @property
     def wish(self) -> Wish:

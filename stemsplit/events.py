@@ -28,14 +28,16 @@ class BatchStarted(_Event, frozen=True, kw_only=True, tag="batch_started"):
         schema: version of this vocabulary.
         version: of stemsplit.
         tracks: how many there are, those included that are done already.
-        model: the model's name.
+        what: is done: `separation` or `conversion`.
+        model: the model's name; null for a conversion.
         output: the output folder.
     """
 
     schema: int = SCHEMA_VERSION
     version: str
     tracks: int
-    model: str
+    what: str = "separation"
+    model: str | None
     output: str
 
 
@@ -193,13 +195,25 @@ class TrackProgress(_Event, frozen=True, kw_only=True, tag="track_progress"):
 
 
 class Stem(msgspec.Struct, frozen=True, kw_only=True):
-    """One written stem; `peak` is 1.0 at full scale, before clamping."""
+    """One written stem.
+
+    Attributes:
+        stem: its name; `converted` in a conversion.
+        path: its file.
+        frames: samples a channel.
+        sample_rate: in Hz.
+        peak: the largest absolute sample, 1.0 at full scale, before clamping.
+        clipped_samples: how many were beyond full scale and were clamped.
+        gain: by which it was made quieter, so that none had to be; else 1.
+    """
 
     stem: str
     path: str
     frames: int
+    sample_rate: int
     peak: float
     clipped_samples: int
+    gain: float
 
 
 class TrackDone(_Event, frozen=True, kw_only=True, tag="track_done"):

@@ -21,15 +21,21 @@ from typing import TYPE_CHECKING, Self
 from stemsplit.errors import ExitCode, StemsplitError, UsageError
 from stemsplit.job import Limits, Reason, Settings
 from stemsplit.library.naming import DEFAULT_NAME, Template, same_place
-from stemsplit.library.probe import Tags
+from stemsplit.library.probe import Tags, probe
 from stemsplit.library.scan import Track
-from stemsplit.models.fetch import ensure
-from stemsplit.preparation import namer_of
+from stemsplit.preparation import namer_of, whole_seconds
 from stemsplit.supervisor.household import refuse_inside_a_child
 from stemsplit.supervisor.launch import usable_start_method
 from stemsplit.supervisor.work import Heard, Launched, Settled
 from stemsplit.text import quoted
-from stemsplit.workshop import NoLedger, TrackWork, Workshop, checked, make_plan
+from stemsplit.workshop import (
+    NoLedger,
+    TrackWork,
+    Workshop,
+    checked,
+    make_plan,
+    weights_of,
+)
 
 if TYPE_CHECKING:
     import os
@@ -150,8 +156,7 @@ class StemPool:
     ) -> None:
         """Check everything; nothing is started yet."""
         refuse_inside_a_child()
-        self._settings = settings or Settings()
-        self._model = checked(self._settings, jobs=jobs)
+        self._settings = checked(settings or Settings(), jobs=jobs)
         self._template = Template.parse(DEFAULT_NAME)
         self._jobs = jobs
         self._limits = limits or Limits.parse(
@@ -169,7 +174,7 @@ class StemPool:
         self._thread: threading.Thread | None = None
         self._pool: Pool | None = None
         self._workshop: Workshop | None = None
-        self._early: list[tuple[Job, Path, StemFuture]] = []
+        self._early: list[tuple[Job, Path, float, StemFuture]] = []
         self._futures: dict[int, tuple[TrackWork, StemFuture]] = {}
         self._work_of: dict[StemFuture, TrackWork] = {}
         self._destinations: set[str] = set()
@@ -196,13 +201,14 @@ class StemPool:
             RuntimeError: if the pool was shut down.
         """
         path, folder = Path(source), Path(output).absolute()
-        namer = namer_of(folder, self._template, self._settings, self._model)
+        namer = namer_of(folder, self._template, self._settings)
         job = namer.job(Track(path=path, folder=Path()), Tags())
         if not self._overwrite and any(file.exists() for file in job.paths.values()):
             raise UsageError(
                 f"{quoted(job.destination)} holds stems already.",
                 "Name another folder, or make the pool with overwrite=True.",
             )
+        seconds = self._seconds(path)
         with self._lock:
             if self._shut:
                 raise RuntimeError("a track was submitted to a pool that was shut down")
@@ -217,15 +223,21 @@ class StemPool:
             self._destinations.add(place)
             future = StemFuture(path, self._withdraw)
             if self._pool is None:
-                self._early.append((job, folder, future))
+                self._early.append((job, folder, seconds, future))
             else:
-                self._add(job, folder, future)
+                self._add(job, folder, seconds, future)
             if self._thread is None:
                 self._thread = threading.Thread(target=self._run, name="stemsplit", daemon=True)
                 self._thread.start()
                 # A program that ends without `shutdown` waits, as with `concurrent.futures`.
                 atexit.register(self.shutdown)
         return future
+
+    def _seconds(self, path: Path) -> float:
+        """Find out how much audio is separated, where memory grows with that."""
+        if not self._settings.mwf or not path.is_file():
+            return 0.0
+        return whole_seconds(probe(path, path.stat()), self._settings)
 
     def shutdown(self, *, wait: bool = True, cancel_futures: bool = False) -> None:
         """Accept no more tracks.
@@ -236,7 +248,7 @@ class StemPool:
         """
         with self._lock:
             self._shut = True
-            futures = [*(one for _, _, one in self._early), *self._work_of]
+            futures = [*(one for *_, one in self._early), *self._work_of]
             if self._pool is not None:
                 self._pool.close()
         if cancel_futures:
@@ -253,10 +265,11 @@ class StemPool:
             if work is not None and self._pool is not None:
                 self._pool.cancel(work)
 
-    def _add(self, job: Job, output: Path, future: StemFuture) -> None:
+    def _add(self, job: Job, output: Path, seconds: float, future: StemFuture) -> None:
         if self._workshop is None or self._pool is None:
             raise RuntimeError("the pool has not been started")
-        work = self._workshop.work(job, output, NoLedger(overwrite=self._overwrite))
+        ledger = NoLedger(overwrite=self._overwrite)
+        work = self._workshop.work(job, output, ledger, seconds)
         self._futures[id(work)] = (work, future)
         self._work_of[future] = work
         self._pool.add(work)
@@ -274,7 +287,7 @@ class StemPool:
             workshop = Workshop(
                 self._settings,
                 plan,
-                model_folder=ensure(self._model.weights),
+                model_folder=weights_of(self._settings),
                 start_method=start_method,
             )
             with workshop, contextlib.closing(workshop.pool.run()) as happenings:
@@ -287,8 +300,8 @@ class StemPool:
     def _open(self, workshop: Workshop) -> None:
         with self._lock:
             self._workshop, self._pool = workshop, workshop.pool
-            for job, output, future in self._early:
-                self._add(job, output, future)
+            for job, output, seconds, future in self._early:
+                self._add(job, output, seconds, future)
                 if future.cancelled():
                     self._pool.cancel(self._work_of[future])
             self._early.clear()
@@ -327,7 +340,7 @@ class StemPool:
     def _break(self, error: BaseException) -> None:
         with self._lock:
             self._broken = error
-            left = [*(one for _, _, one in self._early), *self._work_of]
+            left = [*(one for *_, one in self._early), *self._work_of]
             self._early.clear()
         for future in left:
             if future.begin():

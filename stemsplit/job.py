@@ -29,13 +29,29 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 MODEL_SAMPLE_RATE = 44_100
-"""The one sample rate that Spleeter's models were trained at, in Hz; stems have it too."""
+"""The one sample rate that Spleeter's models were trained at, in Hz."""
 
 STEREO = 2
 """Channels that Spleeter's models take and give."""
 
-StemFormat = Literal["wav", "flac"]
-BitDepth = Literal["16", "24", "32f"]
+StemFormat = Literal["wav", "flac", "mp3", "ogg", "opus", "m4a"]
+LOSSY_FORMATS: frozenset[StemFormat] = frozenset({"mp3", "ogg", "opus", "m4a"})
+
+BitDepth = Literal["16", "24", "32f", "source"]
+PcmDepth = Literal["16", "24", "32f"]
+"""What a bit depth comes to once the source is known."""
+
+SampleRate = int | Literal["source"]
+Clip = Literal["clamp", "rescale", "none"]
+HighBand = Literal["zeros", "average"]
+
+What = Literal["separation", "conversion"]
+
+CONVERTED = "converted"
+"""Stands for a stem where a track is converted and not separated."""
+
+RESIDUAL = "residual"
+"""The name of what the stems leave of the mix."""
 
 Order = Literal["given", "path", "shortest", "newest"]
 OnBattery = Literal["run", "pause"]
@@ -46,7 +62,7 @@ MOST_FRAMES_A_BYTE = 1000
 _BYTES_A_SAMPLE = {"16": 2, "24": 3, "32f": 4}
 
 
-def pcm_bytes(frames: int, channels: int, bit_depth: BitDepth) -> int:
+def pcm_bytes(frames: int, channels: int, bit_depth: PcmDepth) -> int:
     """Size of uncompressed samples in bytes, without a header."""
     return frames * channels * _BYTES_A_SAMPLE[bit_depth]
 
@@ -63,6 +79,7 @@ class Reason(StrEnum):
     KILLED_BY_KERNEL = "killed_by_kernel"
     EVICTED = "evicted"
     NO_MEMORY = "no_memory"
+    TOO_LARGE = "too_large"
     STALLED = "stalled"
     TIMED_OUT = "timed_out"
     CANCELLED = "cancelled"
@@ -95,24 +112,63 @@ class Reason(StrEnum):
 
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True):
-    """How the tracks of a batch are separated and written.
+    """How the tracks of a batch are separated, or only converted, and written.
 
     Attributes:
+        what: is done with them. A conversion changes no more than format, bit depth, sample rate
+            and extent.
         model: a name of the catalogue, as `stemsplit models list` shows it.
+        stems: which of the model's stems are written, in its order; None is all of them.
+        residual: whether what the written stems leave of the mix is written as well.
+        high_band: what the stems hold above the frequencies that the model looks at: nothing, or
+            a share of the mix by the average mask.
+        mwf: whether Spleeter's multichannel Wiener filter works on the whole file, in memory that
+            grows with its length.
+        start_seconds: where in the source to begin, 0 or more.
+        duration_seconds: how much of it to take, more than 0; None is all the rest.
         format: the container of the stems.
-        bit_depth: bits a sample; `32f` is 32-bit floating point and goes with `wav` alone.
+        bit_depth: bits a sample of `wav` and `flac`; `32f` is 32-bit floating point and goes with
+            `wav` alone, `source` is as many as the source has.
+        sample_rate: of the stems, in Hz, or that of the source. The model always works at
+            `MODEL_SAMPLE_RATE`.
+        bit_rate: of the lossy formats, in bits a second; None is each one's own.
+        clip: what becomes of samples beyond full scale: they are clamped, the stems of a track are
+            made quieter together, or they are kept, as `32f` can. None clamps, but keeps with
+            `32f`.
         threads: how many threads the network may use in one child, at least 1; None shares the
             processors among the children that run at once. A retry may use fewer.
         tags: whether the stems get the tags and the cover of the source.
         engine: `module:function` that builds the engine inside the child.
     """
 
+    what: What = "separation"
     model: str = "2stems"
+    stems: tuple[str, ...] | None = None
+    residual: bool = False
+    high_band: HighBand = "zeros"
+    mwf: bool = False
+    start_seconds: float = 0.0
+    duration_seconds: float | None = None
     format: StemFormat = "wav"
     bit_depth: BitDepth = "24"
+    sample_rate: SampleRate = MODEL_SAMPLE_RATE
+    bit_rate: int | None = None
+    clip: Clip | None = None
     threads: int | None = None
     tags: bool = True
     engine: str = "stemsplit.child.engines.tensorflow:load"
+
+    @property
+    def loader(self) -> str:
+        """`module:function` that loads what separates, if anything does."""
+        if self.what == "conversion":
+            return ""
+        return f"{self.engine.partition(':')[0]}:load_whole_file" if self.mwf else self.engine
+
+    def seconds_of(self, source_seconds: float) -> float:
+        """Give how much is taken of a source that is so long."""
+        rest = max(source_seconds - self.start_seconds, 0.0)
+        return rest if self.duration_seconds is None else min(rest, self.duration_seconds)
 
 
 LEAST_PRIORITY = 19
@@ -268,10 +324,13 @@ class AudioInfo(msgspec.Struct, frozen=True, kw_only=True):
     """What the header of an audio file declares.
 
     Attributes:
-        format: container, in libsndfile's words (`WAV`, `FLAC`, `OGG`, ...).
-        subtype: sample encoding, likewise (`PCM_16`, `VORBIS`, ...).
+        format: container, in the words of the library that reads it (`WAV`, `OGG`, `MOV`, ...).
+        subtype: sample encoding, likewise (`PCM_16`, `VORBIS`, `AAC`, ...).
         sample_rate: in Hz.
         channels: 1 or more.
+        bits: of a sample of integers, or 32 or 64 of floating point; None for a lossy encoding,
+            which has none.
+        floating: whether samples are floating point.
         frames: samples a channel; a file that is cut off may hold fewer. None where the header
             does not say, or says what cannot be.
     """
@@ -281,6 +340,8 @@ class AudioInfo(msgspec.Struct, frozen=True, kw_only=True):
     sample_rate: int
     channels: int
     frames: int | None
+    bits: int | None = None
+    floating: bool = False
 
     @property
     def seconds(self) -> float | None:
@@ -294,9 +355,11 @@ class StemFile(msgspec.Struct, frozen=True, kw_only=True):
     Attributes:
         stem: `vocals`, `drums`, ...
         file_name: its file in the child's work folder; `Job.paths` tells where it is published.
-        frames: samples a channel at `MODEL_SAMPLE_RATE`.
+        frames: samples a channel.
         peak: the largest absolute sample before it was written, 1.0 being full scale.
         clipped_samples: how many samples were beyond full scale and were clamped to it.
+        sample_rate: in Hz.
+        gain: by which it was made quieter, 1.0 if it was not.
     """
 
     stem: str
@@ -304,6 +367,8 @@ class StemFile(msgspec.Struct, frozen=True, kw_only=True):
     frames: int
     peak: float
     clipped_samples: int
+    sample_rate: int = MODEL_SAMPLE_RATE
+    gain: float = 1.0
 
 
 class Attempt(msgspec.Struct, frozen=True, kw_only=True):

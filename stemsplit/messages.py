@@ -24,7 +24,7 @@ class Task(msgspec.Struct, frozen=True, kw_only=True):
         job: the track.
         settings: what is wanted.
         effort: how to go about it.
-        model_folder: the verified folder of the model's weights.
+        model_folder: the verified folder of the model's weights; empty where none are needed.
         work_folder: an empty folder beside the destination; the child writes only there.
         log_file: takes what the child and its libraries print.
         nice: how much the child gives way to other programs, 0 to 19.

@@ -28,14 +28,15 @@ def batch_started(brief: Brief, tracks: int) -> events.BatchStarted:
     return events.BatchStarted(
         version=brief.version,
         tracks=tracks,
-        model=brief.model.name,
+        what=brief.settings.what,
+        model=brief.settings.model if brief.settings.what == "separation" else None,
         output=printable(brief.state.output),
     )
 
 
 def duplicates(count: int) -> events.Note:
     """Some files were met again."""
-    return events.Note(text=f"{counted(count, 'file')} named more than once, and separated once")
+    return events.Note(text=f"{counted(count, 'file')} named more than once, and taken once")
 
 
 def skipped(job: Job, why: str) -> events.TrackSkipped:
@@ -120,8 +121,10 @@ def ended(outcome: Outcome) -> events.TrackDone | events.TrackFailed:
                     stem=stem.stem,
                     path=printable(job.paths[stem.stem]),
                     frames=stem.frames,
+                    sample_rate=stem.sample_rate,
                     peak=stem.peak,
                     clipped_samples=stem.clipped_samples,
+                    gain=stem.gain,
                 )
                 for stem in outcome.stems
             ),

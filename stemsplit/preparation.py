@@ -7,34 +7,38 @@ from __future__ import annotations
 
 import dataclasses
 import errno
+import math
 import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from stemsplit.errors import UsageError
-from stemsplit.job import MODEL_SAMPLE_RATE, STEREO, pcm_bytes
+from stemsplit.formats import LOSSY, stem_rate
+from stemsplit.job import MODEL_SAMPLE_RATE, RESIDUAL, STEREO, pcm_bytes
 from stemsplit.library.place import Namer, place
 from stemsplit.library.plan import decide, known, see
 from stemsplit.library.probe import probe
 from stemsplit.library.scan import Problem, unreadable
-from stemsplit.models.catalogue import MODELS
+from stemsplit.models.catalogue import MODELS, written
 from stemsplit.text import quoted
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
     from stemsplit.brief import Brief
-    from stemsplit.job import Order, Settings
+    from stemsplit.job import Order, PcmDepth, Settings
     from stemsplit.library.journal import Journal
     from stemsplit.library.naming import Template
     from stemsplit.library.place import Placed
     from stemsplit.library.plan import Action, Decision, Known, Seen
     from stemsplit.library.probe import Probe
     from stemsplit.library.scan import Found, Track
-    from stemsplit.models.catalogue import Model
 
-_STEM_NAMES = frozenset(stem for model in MODELS.values() for stem in model.stems)
+_STEM_NAMES = frozenset(stem for model in MODELS.values() for stem in model.stems) | {RESIDUAL}
+
+_DEEPEST: PcmDepth = "24"
+"""Taken for the bit depth of a source, which a first look does not tell."""
 
 _FLAC_SHARE = 0.6
 """Of the size of uncompressed stems, rounded up (docs/libraries.md)."""
@@ -90,12 +94,14 @@ def prepare(
             problems.append(look)
         else:
             looked.append((track, look))
-    namer = namer_of(output, brief.template, brief.settings, brief.model)
+    namer = namer_of(output, brief.template, brief.settings)
     owned = {} if journal is None else journal.owned()
     records = {} if journal is None else journal.records()
     wish = dataclasses.replace(brief.wish, recovered=recovered)
     tracks = []
-    for placed in _ordered(place(looked, namer, _STEM_NAMES, owned), brief.order):
+    # What is converted bears its source's own name, and no stem's.
+    stem_names = _STEM_NAMES if brief.settings.what == "separation" else frozenset()
+    for placed in _ordered(place(looked, namer, stem_names, owned), brief.order):
         seen = see(placed.job)
         what = known(placed, seen, records, owned, output)
         decision = decide(placed, seen, what, wish)
@@ -103,13 +109,13 @@ def prepare(
     return Prepared(tracks=tracks, problems=problems, looks=looks.new)
 
 
-def namer_of(output: Path, template: Template, settings: Settings, model: Model) -> Namer:
+def namer_of(output: Path, template: Template, settings: Settings) -> Namer:
     """Give what names the stems of a batch."""
     return Namer(
         output=output,
         template=template,
-        model=model.name,
-        stems=model.stems,
+        model=settings.model,
+        stems=written(settings),
         ext=settings.format,
     )
 
@@ -157,10 +163,28 @@ def _ordered(placed: list[Placed], order: Order) -> list[Placed]:
             return sorted(placed, key=lambda one: one.probe.modified_ns, reverse=True)
 
 
-def stem_bytes(seconds: float, settings: Settings, stems: int) -> int:
+def audio_seconds(probe: Probe, settings: Settings) -> float:
+    """Predict how much of a track's audio is taken."""
+    return settings.seconds_of(probe.likely_seconds)
+
+
+def whole_seconds(probe: Probe, settings: Settings) -> float:
+    """Give how much is taken of a track where memory depends on it; infinity if nobody knows."""
+    return settings.seconds_of(math.inf if probe.seconds is None else probe.seconds)
+
+
+def stem_bytes(probe: Probe, settings: Settings, stems: int) -> int:
     """Predict the size of a track's stems together, from its duration."""
-    frames = round(seconds * MODEL_SAMPLE_RATE)
-    uncompressed = pcm_bytes(frames, STEREO, settings.bit_depth) * stems
+    seconds = audio_seconds(probe, settings)
+    lossy = LOSSY.get(settings.format)
+    if lossy is not None:
+        return round(seconds * (settings.bit_rate or lossy.bit_rate) / 8) * stems
+    source_rate = probe.sample_rate or MODEL_SAMPLE_RATE
+    frames = round(seconds * stem_rate(settings.format, settings.sample_rate, source_rate))
+    depth = _DEEPEST if settings.bit_depth == "source" else settings.bit_depth
+    uncompressed = pcm_bytes(frames, STEREO, depth) * stems
+    if settings.clip == "rescale":  # until it is known by how much, all stems wait as floats
+        uncompressed += pcm_bytes(frames, STEREO, "32f") * stems
     return round(uncompressed * (_FLAC_SHARE if settings.format == "flac" else 1))
 
 

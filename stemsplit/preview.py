@@ -14,7 +14,7 @@ from stemsplit.library.journal import Journal
 from stemsplit.library.plan import Action
 from stemsplit.library.publish import refused
 from stemsplit.library.scan import scan
-from stemsplit.preparation import prepare, stem_bytes
+from stemsplit.preparation import audio_seconds, prepare, stem_bytes
 from stemsplit.result import BatchResult
 from stemsplit.supervisor.prediction import SUPERVISOR_BYTES
 from stemsplit.text import printable
@@ -77,7 +77,8 @@ def preview(brief: Brief, tell: Listener) -> BatchResult:
             if one.decision.action in {Action.LEAVE_FAILED, Action.REFUSE}
         ),
     )
-    footprint = plan.forecast.footprint(plan.crew.effort)
+    longest = max((audio_seconds(one.probe, brief.settings) for one in to_do), default=0.0)
+    footprint = plan.forecast.footprint(plan.crew.effort, longest)
     tell(
         events.PlanMade(
             separate=len(to_do),
@@ -85,8 +86,8 @@ def preview(brief: Brief, tell: Listener) -> BatchResult:
             leave_failed=len(prepared.of(Action.LEAVE_FAILED)),
             refuse=len(prepared.of(Action.REFUSE)),
             problems=len(prepared.problems),
-            audio_seconds=sum(one.probe.likely_seconds for one in to_do),
-            predicted_seconds=predicted_seconds(to_do, plan),
+            audio_seconds=sum(audio_seconds(one.probe, brief.settings) for one in to_do),
+            predicted_seconds=predicted_seconds(to_do, brief, plan),
             predicted_bytes=sum(_bytes(one, brief) for one in to_do),
             free_bytes=_free_bytes(brief.state.output),
             predicted_memory_bytes=SUPERVISOR_BYTES
@@ -103,18 +104,19 @@ def preview(brief: Brief, tell: Listener) -> BatchResult:
     return result
 
 
-def predicted_seconds(placed: list[Placed], plan: Plan) -> float:
+def predicted_seconds(placed: list[Placed], brief: Brief, plan: Plan) -> float:
     """Predict the time of a batch: of its children together, so many at once."""
-    children = [_seconds(one, plan) for one in placed]
+    children = [_seconds(one, brief, plan) for one in placed]
     return max(sum(children) / plan.crew.workers, max(children, default=0.0))
 
 
-def _seconds(placed: Placed, plan: Plan) -> float:
-    return plan.forecast.seconds(placed.probe.likely_seconds, plan.crew.effort)
+def _seconds(placed: Placed, brief: Brief, plan: Plan) -> float:
+    seconds = audio_seconds(placed.probe, brief.settings)
+    return plan.forecast.seconds(seconds, plan.crew.effort)
 
 
 def _bytes(placed: Placed, brief: Brief) -> int:
-    return stem_bytes(placed.probe.likely_seconds, brief.settings, len(brief.model.stems))
+    return stem_bytes(placed.probe, brief.settings, len(brief.stems))
 
 
 def _planned(placed: Placed, decision: Decision, brief: Brief, plan: Plan) -> events.TrackPlanned:
@@ -126,7 +128,7 @@ def _planned(placed: Placed, decision: Decision, brief: Brief, plan: Plan) -> ev
         action=_NAMES[decision.action],
         why=" ".join(f"{decision.why} {decision.remedy}".split()),
         audio_seconds=placed.probe.seconds,
-        predicted_seconds=_seconds(placed, plan) if do else None,
+        predicted_seconds=_seconds(placed, brief, plan) if do else None,
         predicted_bytes=_bytes(placed, brief) if do else None,
     )
 
@@ -139,7 +141,7 @@ def _ends_in_time(to_do: list[Placed], plan: Plan, brief: Brief) -> int | None:
     count = 0
     for one in to_do:
         first = free_at.index(min(free_at))
-        end = free_at[first] + _seconds(one, plan)
+        end = free_at[first] + _seconds(one, brief, plan)
         if end <= brief.deadline:
             free_at[first] = end
             count += 1

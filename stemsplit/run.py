@@ -25,15 +25,14 @@ from stemsplit.library.records import Entry, JobState, places_below
 from stemsplit.library.recovery import recover
 from stemsplit.library.scan import scan
 from stemsplit.messages import Hello, Progress, Started
-from stemsplit.models.fetch import ensure
 from stemsplit.overnight import Gates, Power, Room, Until, awake
-from stemsplit.preparation import prepare, stem_bytes
+from stemsplit.preparation import audio_seconds, prepare, stem_bytes, whole_seconds
 from stemsplit.preview import predicted_seconds
 from stemsplit.result import BatchResult
 from stemsplit.supervisor.work import Heard, Noted, Retried, Settled
 from stemsplit.tally import Tally
 from stemsplit.text import counted, moment, printable
-from stemsplit.workshop import TrackWork, Workshop, make_plan
+from stemsplit.workshop import TrackWork, Workshop, make_plan, weights_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -256,7 +255,7 @@ class _Run:
         brief = self._brief
         self._journal = journal
         check_writable(brief.state.output)
-        model_folder = ensure(brief.model.weights, progress=download_progress, note=self.note)
+        model_folder = weights_of(brief.settings, progress=download_progress, note=self.note)
         plan = make_plan(
             brief.settings,
             brief.limits,
@@ -265,11 +264,15 @@ class _Run:
             preloaded=brief.preloaded,
             past=journal.past(brief.settings, preloaded=brief.preloaded),
         )
-        durations = {one.job.source: one.probe.likely_seconds for one in placed}
+        durations = {one.job.source: audio_seconds(one.probe, brief.settings) for one in placed}
+        sizes = {
+            one.job.source: stem_bytes(one.probe, brief.settings, len(brief.stems))
+            for one in placed
+        }
         tally = Tally(
             durations,
             max_ram_bytes=plan.budget.total_bytes,
-            predicted_seconds=predicted_seconds(placed, plan),
+            predicted_seconds=predicted_seconds(placed, brief, plan),
         )
         board = Board(brief.state.status)
 
@@ -283,7 +286,7 @@ class _Run:
             plan,
             model_folder=model_folder,
             start_method=brief.start_method,
-            gate=self._gate(plan, durations, pausing),
+            gate=self._gate(plan, durations, sizes, pausing),
         )
         ledger = _Ledger(journal, preloaded=brief.preloaded, overwrite=brief.overwrite)
         pool = workshop.pool
@@ -295,7 +298,8 @@ class _Run:
             contextlib.closing(board),
         ):
             for one in placed:
-                pool.add(workshop.work(one.job, brief.state.output, ledger))
+                seconds = whole_seconds(one.probe, brief.settings)
+                pool.add(workshop.work(one.job, brief.state.output, ledger, seconds))
             pool.close()
             self._tell(narrate.pool_started(plan))
             if brief.deadline is not None:
@@ -314,13 +318,16 @@ class _Run:
         self._peak_memory_bytes = pool.peak_memory_bytes
 
     def _gate(
-        self, plan: Plan, durations: Mapping[bytes, float], pausing: Callable[[str], None]
+        self,
+        plan: Plan,
+        durations: Mapping[bytes, float],
+        sizes: Mapping[bytes, int],
+        pausing: Callable[[str], None],
     ) -> Gate:
         brief = self._brief
 
         def stems_size(work: Work) -> int:
-            seconds = durations[work.job.source]
-            return stem_bytes(seconds, brief.settings, len(brief.model.stems))
+            return sizes[work.job.source]
 
         def predict(work: Work, effort: Effort) -> float:
             return plan.forecast.seconds(durations[work.job.source], effort)

@@ -7,12 +7,19 @@ Sizes follow IEC 80000-13: `KiB`, `MiB`, `GiB` are powers of 1,024 and `kB`, `MB
 from __future__ import annotations
 
 import re
+from typing import Literal
 
 import msgspec
 
 from stemsplit.errors import UsageError
 
 _CLOCK = re.compile(r"(?P<hour>\d{1,2}):(?P<minute>\d{2})")
+_POSITION = re.compile(r"(?:(?P<h>\d+):(?=\d\d:))?(?P<m>\d+):(?P<s>\d{2}(?:\.\d+)?)")
+_BIT_RATE = re.compile(r"(?P<number>\d+(?:\.\d+)?)\s*(?P<kilo>k?)(?:bit/s|bps|b)?", re.IGNORECASE)
+_SAMPLE_RATE = re.compile(r"(?P<number>\d+(?:\.\d+)?)\s*(?P<kilo>k?)(?:hz)?")
+LEAST_BIT_RATE, MOST_BIT_RATE = 8_000, 1_000_000
+"""In bits a second, of what any lossy format can be asked for."""
+
 _HOURS_A_DAY, _MINUTES_AN_HOUR = 24, 60
 _POWERS = {"": 0, "k": 1, "m": 2, "g": 3, "t": 4}
 _SIZE = re.compile(r"(?P<number>\d+(?:\.\d+)?)\s*(?P<prefix>[kmgt]?)(?P<unit>ib|b|)", re.IGNORECASE)
@@ -112,6 +119,57 @@ def parse_time_limit(text: str | float, what: str) -> TimeLimit:
             "Write a duration such as 20m, or a multiple of the expected time such as 4x.",
         )
     return TimeLimit(seconds=seconds)
+
+
+def parse_bit_rate(text: str | float, what: str) -> int:
+    """Read `320k`, `192000` or `192 kbit/s` as bits a second.
+
+    Raises:
+        UsageError: if it is none of these, or not within 8k to 1000k.
+    """
+    found = _BIT_RATE.fullmatch(str(text).strip())
+    if found is not None:
+        rate = round(float(found["number"]) * (1000 if found["kilo"] else 1))
+        if LEAST_BIT_RATE <= rate <= MOST_BIT_RATE:
+            return rate
+    raise UsageError(f"{what} cannot be “{text}”.", "Write a bit rate such as 192k or 320k.")
+
+
+def parse_sample_rate(text: str) -> int | Literal["source"]:
+    """Read `48000`, `48k`, `44.1kHz` or `source`.
+
+    Returns:
+        Hz, or `source`.
+
+    Raises:
+        UsageError: if it is none of these.
+    """
+    written = text.strip().lower()
+    if written == "source":
+        return "source"
+    found = _SAMPLE_RATE.fullmatch(written)
+    if found is None:
+        raise UsageError(f"sample-rate cannot be “{text}”.", "Write one such as 48000, or source.")
+    return round(float(found["number"]) * (1000 if found["kilo"] else 1))
+
+
+def parse_position(text: str | float, what: str) -> float:
+    """Read a place in a track: `90`, `1m30s`, `1:30`, `1:02:03.5`; 0 is its beginning.
+
+    Returns:
+        seconds, 0 or more.
+
+    Raises:
+        UsageError: if it is none of these.
+    """
+    written = str(text).strip()
+    if found := _POSITION.fullmatch(written):
+        hours, minutes, seconds = (float(found[part] or 0) for part in ("h", "m", "s"))
+        return 3600 * hours + 60 * minutes + seconds
+    seconds_alone = _duration(written)
+    if seconds_alone is None:
+        raise UsageError(f"{what} cannot be “{text}”.", "Write a time such as 90s or 1:30.")
+    return seconds_alone
 
 
 def parse_clock_time(text: str, what: str) -> tuple[int, int]:

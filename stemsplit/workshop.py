@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Protocol, Self
 import msgspec
 
 from stemsplit.errors import OutputExistsError, StemsplitError, UsageError
+from stemsplit.formats import require_possible
 from stemsplit.job import Effort, Job, Limits, Reason, Settings
 from stemsplit.library.publish import (
     discard,
@@ -29,24 +30,25 @@ from stemsplit.library.publish import (
 )
 from stemsplit.library.state import State
 from stemsplit.messages import Task
-from stemsplit.models.catalogue import find
+from stemsplit.models.catalogue import find, written
+from stemsplit.models.fetch import ensure
 from stemsplit.supervisor import host
 from stemsplit.supervisor.budget import budget_of, choose_crew
 from stemsplit.supervisor.launch import Launcher
 from stemsplit.supervisor.plan import Plan
 from stemsplit.supervisor.pool import Pool
-from stemsplit.supervisor.prediction import Forecast
+from stemsplit.supervisor.prediction import Forecast, Way
 from stemsplit.supervisor.verdict import Verdict
 from stemsplit.supervisor.work import Conclusion, always_open
 from stemsplit.text import quoted
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
     from pathlib import Path
 
     from stemsplit.library.records import Past
     from stemsplit.messages import Finished
-    from stemsplit.models.catalogue import Model
+    from stemsplit.models.fetch import Progress as DownloadProgress
     from stemsplit.supervisor.launch import StartMethod
     from stemsplit.supervisor.work import Gate
 
@@ -62,8 +64,8 @@ _TELLING = frozenset(Reason) - {
 """Reasons after which the log of an attempt is kept."""
 
 
-def checked(settings: Settings, *, jobs: int | None) -> Model:
-    """Refuse settings that cannot be or that contradict each other, and give the model.
+def checked(settings: Settings, *, jobs: int | None) -> Settings:
+    """Refuse settings that cannot be or that contradict each other; give them in their usual form.
 
     Raises:
         UsageError: with what is wrong and what to do.
@@ -72,11 +74,35 @@ def checked(settings: Settings, *, jobs: int | None) -> Model:
         raise UsageError(f"jobs must be 1 or more, not {jobs}.")
     if settings.threads is not None and settings.threads < 1:
         raise UsageError(f"threads must be 1 or more, not {settings.threads}.")
+    written(settings)
+    _require_together(settings)
+    require_possible(settings.format, settings.sample_rate, settings.bit_rate)
+    if settings.what == "conversion":
+        return settings
+    return msgspec.structs.replace(settings, model=find(settings.model).name)
+
+
+def _require_together(settings: Settings) -> None:
+    """Refuse settings that contradict each other."""
     if settings.format == "flac" and settings.bit_depth == "32f":
         raise UsageError(
             "FLAC holds no floating-point samples.", "Use --format wav, or --bit-depth 24."
         )
-    return find(settings.model)
+    integers = settings.format == "wav" and settings.bit_depth in {"16", "24"}
+    if settings.clip == "none" and (integers or settings.format == "flac"):
+        raise UsageError(
+            "Samples of integers cannot go beyond full scale.",
+            "Use --bit-depth 32f with --format wav, or --clip clamp or rescale.",
+        )
+    if settings.mwf and settings.high_band != "zeros":
+        raise UsageError(
+            "The Wiener filter of --mwf has no high band to choose.",
+            "Leave --high-band or --mwf out.",
+        )
+    if settings.start_seconds < 0:
+        raise UsageError("A track cannot start before its beginning.", "Give --start 0 or more.")
+    if settings.duration_seconds is not None and settings.duration_seconds <= 0:
+        raise UsageError("Nothing would be taken of a track.", "Give --duration more than 0.")
 
 
 class Ledger(Protocol):
@@ -142,10 +168,11 @@ class TrackWork:
         settings: Settings,
         *,
         nice: int,
-        model_folder: Path,
+        model_folder: Path | None,
         scratch: Path,
         output: Path,
         ledger: Ledger,
+        audio_seconds: float,
     ) -> None:
         """Keep the places; nothing is made yet.
 
@@ -153,12 +180,14 @@ class TrackWork:
             job: what is wanted.
             settings: how.
             nice: how much its children give way to other programs.
-            model_folder: the verified weights.
+            model_folder: the verified weights; None where nothing is separated.
             scratch: takes logs while they are written; removed with the pool.
             output: the folder for all stems; keeps the logs of failures.
             ledger: is told of each step.
+            audio_seconds: how much audio is separated, where memory depends on it.
         """
         self._job = job
+        self._audio_seconds = audio_seconds
         self._settings = settings
         self._nice = nice
         self._model_folder = model_folder
@@ -171,6 +200,11 @@ class TrackWork:
     def job(self) -> Job:
         """What is wanted."""
         return self._job
+
+    @property
+    def audio_seconds(self) -> float:
+        """See `stemsplit.supervisor.work.Work`."""
+        return self._audio_seconds
 
     def written_bytes(self) -> int:
         """Count what its present child has written so far."""
@@ -200,7 +234,7 @@ class TrackWork:
             settings=self._settings,
             effort=effort,
             nice=self._nice,
-            model_folder=os.fsencode(self._model_folder),
+            model_folder=b"" if self._model_folder is None else os.fsencode(self._model_folder),
             work_folder=os.fsencode(work),
             log_file=os.fsencode(self._scratch / f"{work.name}.{number}.log"),
         )
@@ -291,7 +325,7 @@ def make_plan(
     """
     memory = host.host_memory(host.limiting_groups())
     budget = budget_of(limits, memory)
-    forecast = Forecast(stems=len(find(settings.model).stems), preloaded=preloaded)
+    forecast = Forecast(way_of(settings), preloaded=preloaded)
     for one in past:
         forecast.learn(
             Effort(threads=one.threads, lean=one.lean),
@@ -304,11 +338,34 @@ def make_plan(
         budget,
         memory,
         host.processors(),
-        jobs=jobs,
+        jobs=1 if settings.mwf else jobs,
         threads=settings.threads,
         tracks=tracks,
     )
     return Plan(crew=crew, budget=budget, limits=limits, forecast=forecast)
+
+
+def weights_of(
+    settings: Settings,
+    *,
+    progress: Callable[[str], DownloadProgress] | None = None,
+    note: Callable[[str], None] = lambda _text: None,
+) -> Path | None:
+    """Give the folder of the verified weights, fetched if need be; None where none are needed.
+
+    Raises:
+        ModelError: if they cannot be had.
+    """
+    if settings.what == "conversion":
+        return None
+    return ensure(find(settings.model).weights, progress=progress, note=note)
+
+
+def way_of(settings: Settings) -> Way:
+    """Give what a child's memory and time depend on."""
+    if settings.what == "conversion":
+        return Way(stems=0, is_conversion=True)
+    return Way(stems=len(find(settings.model).stems), is_whole=settings.mwf)
 
 
 class Workshop:
@@ -317,7 +374,7 @@ class Workshop:
     Args:
         settings: how tracks are separated.
         plan: how the pool goes about it (`make_plan`).
-        model_folder: the verified weights.
+        model_folder: the verified weights; None where nothing is separated.
         start_method: how children are started; the one that the plan was made for.
         gate: is asked before each start.
 
@@ -330,16 +387,15 @@ class Workshop:
         settings: Settings,
         plan: Plan,
         *,
-        model_folder: Path,
+        model_folder: Path | None,
         start_method: StartMethod,
         gate: Gate = always_open,
     ) -> None:
         """Start nothing yet."""
         self._model_folder = model_folder
-        engine_module = settings.engine.partition(":")[0]
-        self._launcher = Launcher(
-            ("stemsplit.child.main", engine_module), start_method=start_method
-        )
+        engine_module = settings.loader.partition(":")[0]
+        preload = ("stemsplit.child.main", *((engine_module,) if engine_module else ()))
+        self._launcher = Launcher(preload, start_method=start_method)
         self.plan = plan
         self._settings = msgspec.structs.replace(settings, threads=plan.crew.effort.threads)
         self.pool = Pool(self._launcher, self.plan, gate=gate)
@@ -353,8 +409,8 @@ class Workshop:
         """End the launcher; the pool's generator must be closed by then."""
         self._launcher.__exit__(*exception)
 
-    def work(self, job: Job, output: Path, ledger: Ledger) -> TrackWork:
-        """Make the work for a track."""
+    def work(self, job: Job, output: Path, ledger: Ledger, audio_seconds: float = 0.0) -> TrackWork:
+        """Make the work for a track; how long it is matters where memory grows with that."""
         return TrackWork(
             job,
             self._settings,
@@ -363,4 +419,5 @@ class Workshop:
             scratch=self._launcher.scratch,
             output=output,
             ledger=ledger,
+            audio_seconds=audio_seconds,
         )

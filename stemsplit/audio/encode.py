@@ -1,4 +1,4 @@
-"""Runs in both. Stems to files: quantised, verified, flushed to disk.
+"""Runs in both. Samples to files: levelled, quantised, verified, flushed to disk.
 
 Writes into a folder that nobody looks at yet. Making the finished folder visible is the
 supervisor's part (`stemsplit.library.publish`).
@@ -9,39 +9,93 @@ from __future__ import annotations
 import contextlib
 import os
 import shutil
-from typing import TYPE_CHECKING, Final
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 import soundfile
 
-from stemsplit.audio.paths import sound_path
-from stemsplit.errors import DiskFullError, StemsplitError, UnwritableError, says_disk_is_full
-from stemsplit.job import MODEL_SAMPLE_RATE, StemFile, pcm_bytes
+from stemsplit.audio.decode import Decoder
+from stemsplit.audio.sinks import open_sink
+from stemsplit.errors import (
+    BadInputError,
+    DiskFullError,
+    StemsplitError,
+    UnwritableError,
+    says_disk_is_full,
+)
+from stemsplit.job import LOSSY_FORMATS, MODEL_SAMPLE_RATE, StemFile
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
     from pathlib import Path
 
     from numpy.typing import NDArray
 
     from stemsplit.audio.tags import SourceTags
-    from stemsplit.job import BitDepth, StemFormat
+    from stemsplit.job import Clip, PcmDepth, StemFormat
 
-_SUBTYPES: Final = {"16": "PCM_16", "24": "PCM_24", "32f": "FLOAT"}
-_RIFF_LIMIT_BYTES = 2**32 - 2**20
-"""RIFF counts bytes in 32 bits; a mebibyte is left for the headers."""
+DITHERED_BITS = 16
+"""So many bits and fewer are dithered; the rounding error of 24 bits is below any noise there is
+(docs/audio.md)."""
+
+RESCALED_PEAK = 1 - 2.0**-12
+"""The peak of what was made quieter: full scale, less what dither adds and lossy codecs err by."""
+
+_MP3_SURPLUS_FRAMES = 47
+"""An MP3 of less than 27 ms comes out so much too long; all others to the frame."""
 
 _ROOM_FOR_A_HEADER_BYTES = 2**16
+_REST_FRAMES = 65_536
 
 
-def container_of(stem_format: StemFormat, bit_depth: BitDepth, frames: int, channels: int) -> str:
-    """Choose libsndfile's name of the container: `RF64` for a WAV past 4 GiB (EBU Tech 3306)."""
-    if stem_format == "flac":
-        return "FLAC"
-    too_long = pcm_bytes(frames, channels, bit_depth) > _RIFF_LIMIT_BYTES
-    return "RF64" if too_long else "WAV"
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Form:
+    """How samples are put into a file.
+
+    Attributes:
+        format: the container.
+        bit_depth: of `wav` and `flac`.
+        sample_rate: in Hz.
+        bit_rate: of a lossy format, in bits a second; None is its own.
+        clip: what becomes of samples beyond full scale.
+        dither: whether noise takes the place of the rounding error's pattern.
+    """
+
+    format: StemFormat = "wav"
+    bit_depth: PcmDepth = "24"
+    sample_rate: int = MODEL_SAMPLE_RATE
+    bit_rate: int | None = None
+    clip: Clip = "clamp"
+    dither: bool = False
+
+    @property
+    def bits(self) -> int | None:
+        """The bits of an integer sample; None where samples are floating point."""
+        if self.format in LOSSY_FORMATS or self.bit_depth == "32f":
+            return None
+        return int(self.bit_depth)
 
 
-def quantise(samples: NDArray[np.float32], bits: int) -> tuple[NDArray[np.int32], int]:
+def clip_of(wanted: Clip | None, stem_format: StemFormat, bit_depth: PcmDepth) -> Clip:
+    """Give what becomes of samples beyond full scale where nothing is said: `32f` keeps them."""
+    if wanted is not None:
+        return wanted
+    return "none" if stem_format == "wav" and bit_depth == "32f" else "clamp"
+
+
+def tpdf_noise(random: np.random.Generator, shape: tuple[int, ...]) -> NDArray[np.float64]:
+    """Give noise of a triangular distribution from -1 to 1 step.
+
+    As the sum of two uniform ones it makes the mean and the power of the rounding error independent
+    of the signal (Lipshitz, Wannamaker and Vanderkooy, "Quantization and dither", JAES 40, 1992).
+    """
+    return random.random(shape) - random.random(shape)
+
+
+def quantise(
+    samples: NDArray[np.float32], bits: int, random: np.random.Generator | None = None
+) -> tuple[NDArray[np.int32], int]:
     """Round samples to whole steps of a bit depth and clamp them to full scale.
 
     libsndfile's own conversion cuts the lower bits off, half a step too low on average.
@@ -49,14 +103,18 @@ def quantise(samples: NDArray[np.float32], bits: int) -> tuple[NDArray[np.int32]
     Args:
         samples: float32, any shape, finite; full scale is -1..1.
         bits: 16 or 24.
+        random: makes the noise to dither with; None rounds without.
 
     Returns:
         the steps, left-aligned in int32 as libsndfile takes them, and how many samples were
         beyond full scale and were clamped.
     """
     scale = np.float32(2 ** (bits - 1))  # a power of two: the product is exact
-    steps = np.rint(samples * scale)
+    exact = samples * scale
+    steps = np.rint(exact)
     clipped = int(np.count_nonzero((steps > scale - 1) | (steps < -scale)))
+    if random is not None:
+        steps = np.rint(exact + tpdf_noise(random, samples.shape))
     np.clip(steps, -scale, scale - 1, out=steps)
     return steps.astype(np.int32) << (32 - bits), clipped
 
@@ -67,10 +125,10 @@ class StemWriter:
     Args:
         folder: where to write; exists and belongs to this track alone.
         stem: `vocals`, `drums`, ...
-        stem_format: `wav` or `flac`.
-        bit_depth: `16`, `24` or `32f`.
+        form: how.
         expected_frames: what the file will about hold, to choose its container; 0 if unknown.
-        channels: of every block.
+        channels: the name of each channel of every block.
+        seed: of the noise to dither with: the same samples then give the same file.
 
     Raises:
         UnwritableError, DiskFullError: if the file cannot be made.
@@ -80,32 +138,36 @@ class StemWriter:
         self,
         folder: Path,
         stem: str,
+        form: Form,
         *,
-        stem_format: StemFormat,
-        bit_depth: BitDepth,
         expected_frames: int,
-        channels: int,
+        channels: Sequence[str],
+        seed: int = 0,
     ) -> None:
         """Create the file."""
         self._stem = stem
-        self._path = folder / f"{stem}.{stem_format}"
-        self._bits = None if bit_depth == "32f" else int(bit_depth)
+        self._form = form
+        self._channels = len(channels)
+        self._random = np.random.Generator(np.random.SFC64(seed)) if form.dither else None
+        self._path = folder / f"{stem}.{form.format}"
+        self._unlevelled = folder / f"{stem}.unlevelled"
+        self._gain = 1.0
         self._frames = 0
         self._peak = 0.0
         self._clipped = 0
-        try:
+        with self._told():
             # Opened by Python first, because its error says why and libsndfile's does not.
             self._path.touch(exist_ok=False)
-            self._file = soundfile.SoundFile(
-                sound_path(self._path),
-                "w",
-                samplerate=MODEL_SAMPLE_RATE,
-                channels=channels,
-                format=container_of(stem_format, bit_depth, expected_frames, channels),
-                subtype=_SUBTYPES[bit_depth],
+            self._sink = open_sink(
+                self._path, form, expected_frames=expected_frames, channels=channels
             )
-        except (OSError, soundfile.LibsndfileError) as error:
-            raise write_error(self._path.parent, error) from error
+            # What is to be made quieter waits until it is known by how much.
+            self._waiting = self._unlevelled.open("xb") if form.clip == "rescale" else None
+
+    @property
+    def peak(self) -> float:
+        """The largest absolute sample so far."""
+        return self._peak
 
     def write(self, block: NDArray[np.float32]) -> None:
         """Append `(frames, channels)` float32.
@@ -122,16 +184,46 @@ class StemWriter:
                 "Check the weights with `stemsplit models verify`; report this if they are right.",
             )
         self._peak = max(self._peak, peak)
-        try:
-            if self._bits is None:
-                self._file.write(block)
-            else:
-                steps, clipped = quantise(block, self._bits)
-                self._clipped += clipped
-                self._file.write(steps)
-        except (OSError, soundfile.LibsndfileError, AssertionError) as error:
-            raise write_error(self._path.parent, error) from error
         self._frames += len(block)
+        with self._told():
+            if self._waiting is not None:
+                self._waiting.write(np.ascontiguousarray(block, np.float32).data)
+            else:
+                self._put(block)
+
+    def level(self, gain: float) -> Iterator[None]:
+        """Write what has waited, made quieter; yields now and then, because it takes its time.
+
+        Args:
+            gain: what every sample is multiplied by, more than 0 and at most 1.
+
+        Raises:
+            DiskFullError, UnwritableError: as `write`.
+        """
+        if self._waiting is None:
+            return
+        self._gain = gain
+        with self._told():
+            self._waiting.close()
+            self._waiting = None
+            with self._unlevelled.open("rb") as file:
+                count = _REST_FRAMES * self._channels
+                while len(values := np.fromfile(file, np.float32, count)):
+                    self._put(values.reshape(-1, self._channels) * np.float32(gain))
+                    yield
+            self._unlevelled.unlink()
+
+    def _put(self, block: NDArray[np.float32]) -> None:
+        bits = self._form.bits
+        if bits is not None:
+            steps, clipped = quantise(block, bits, self._random)
+            self._clipped += clipped
+            self._sink.write(steps)
+            return
+        if self._form.clip == "clamp":
+            self._clipped += int(np.count_nonzero(np.abs(block) > 1))
+            block = np.clip(block, -1, 1)
+        self._sink.write(block)
 
     def finish(self, tags: SourceTags | None = None) -> tuple[StemFile, str]:
         """Close the file, give it its tags, flush it to disk, and read its header back.
@@ -142,17 +234,17 @@ class StemWriter:
         Raises:
             DiskFullError, UnwritableError: if it did not arrive whole.
         """
-        try:
-            self._file.close()
+        with self._told():
+            self._sink.close()
             complaint = "" if tags is None else tags.write(self._path, self._stem)
             fsync(self._path)
-            written = soundfile.info(sound_path(self._path))
-        except (OSError, soundfile.LibsndfileError) as error:
-            raise write_error(self._path.parent, error) from error
-        if (written.frames, written.samplerate) != (self._frames, MODEL_SAMPLE_RATE):
+            with Decoder(self._path) as written:
+                found, rate = written.info.frames or 0, written.info.sample_rate
+        surplus = _MP3_SURPLUS_FRAMES if self._form.format == "mp3" else 0
+        if not 0 <= found - self._frames <= surplus or rate != self._form.sample_rate:
             raise write_error(
                 self._path.parent,
-                OSError(f"{self._path.name} holds {written.frames} of {self._frames} frames"),
+                OSError(f"{self._path.name} holds {found} of {self._frames} frames"),
             )
         stem = StemFile(
             stem=self._stem,
@@ -160,21 +252,36 @@ class StemWriter:
             frames=self._frames,
             peak=self._peak,
             clipped_samples=self._clipped,
+            sample_rate=self._form.sample_rate,
+            gain=self._gain,
         )
         return stem, complaint
 
     def abandon(self) -> None:
         """Close the file without caring for its contents."""
+        with contextlib.suppress(OSError, ValueError, soundfile.LibsndfileError):
+            if self._waiting is not None:
+                self._waiting.close()
+            self._sink.close()
+
+    @contextlib.contextmanager
+    def _told(self) -> Iterator[None]:
+        """Say in a sentence why the file could not be written."""
         try:
-            self._file.close()
-        except (OSError, soundfile.LibsndfileError):
-            return
+            yield
+        except (OSError, soundfile.LibsndfileError, AssertionError, BadInputError) as error:
+            raise write_error(self._path.parent, error) from error
+
+
+def gain_for(peak: float) -> float:
+    """Give what samples are multiplied by so that none is beyond full scale: 1 if none is."""
+    return 1.0 if peak <= 1.0 else RESCALED_PEAK / peak
 
 
 def write_error(folder: Path, error: Exception) -> StemsplitError:
     """Say why a write below `folder` failed: the disk is full, or something else.
 
-    libsndfile reports neither reliably, so the disk itself is asked as well.
+    The libraries report neither reliably, so the disk itself is asked as well.
     """
     if says_disk_is_full(error) or "No space left" in str(error) or _has_no_room(folder):
         return DiskFullError(

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 import mediafile
 
+from stemsplit.job import CONVERTED
 from stemsplit.text import quoted
 
 if TYPE_CHECKING:
@@ -58,7 +59,7 @@ class SourceTags:
         return cls(found, source.stem)
 
     def write(self, file: Path, stem: str) -> str:
-        """Write them to a stem's file, the title with the stem's name.
+        """Write them to a stem's file, the title with the stem's name if it is one.
 
         Returns:
             a sentence that says why they could not be written; empty if all is well.
@@ -73,7 +74,8 @@ class SourceTags:
             media = mediafile.MediaFile(os.fspath(file))
             for field, value in self._values.items():
                 setattr(media, field, value)
-            media.title = f"{self._values.get('title') or self._name} ({stem})"
+            if stem != CONVERTED:
+                media.title = f"{self._values.get('title') or self._name} ({stem})"
             media.save()
         except Exception as error:  # whatever a strange tag makes a writer raise
             after = file.stat()

@@ -11,7 +11,9 @@ from cyclopts import App, CycloptsError, Parameter
 
 from stemsplit import __version__
 from stemsplit.cli import models
+from stemsplit.cli.convert import convert
 from stemsplit.cli.demo import demo
+from stemsplit.cli.inspect import inspect
 from stemsplit.cli.separate import separate
 from stemsplit.cli.status import status
 from stemsplit.cli.stop import StoppedBySignalError, stop_on_signals
@@ -33,6 +35,8 @@ app = App(
     suppress_keyboard_interrupt=False,
 )
 app.command(separate)
+app.command(convert)
+app.command(inspect)
 app.command(status)
 app.command(models.app)
 app.command(demo)

@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
-import sys
-from pathlib import Path
 from typing import Annotated, Literal
 
 from cyclopts import Parameter
 
+from stemsplit.cli.inputs import read_inputs, refuse_bit_depth
 from stemsplit.cli.show import Display, download_display
 from stemsplit.cli.stop import signals_reach
-from stemsplit.errors import UsageError
-from stemsplit.job import BitDepth, Limits, OnBattery, Order, Settings, StemFormat
+from stemsplit.job import (
+    BitDepth,
+    Clip,
+    HighBand,
+    Limits,
+    OnBattery,
+    Order,
+    Settings,
+    StemFormat,
+)
 from stemsplit.library.naming import DEFAULT_NAME
-from stemsplit.text import quoted
+from stemsplit.units import parse_bit_rate, parse_position, parse_sample_rate
 
 
 def separate(
@@ -24,8 +31,17 @@ def separate(
     from_file: Annotated[str | None, Parameter(allow_leading_hyphen=True)] = None,
     name: str = DEFAULT_NAME,
     model: Annotated[str, Parameter(name=["--model", "-m"])] = "2stems",
-    format: StemFormat = "wav",  # noqa: A002 - the option's name
-    bit_depth: BitDepth = "24",
+    stems: str | None = None,
+    residual: bool = False,
+    high_band: HighBand = "zeros",
+    mwf: bool = False,
+    start: Annotated[str | None, Parameter(name=["--start", "-s"])] = None,
+    duration: Annotated[str | None, Parameter(name=["--duration", "-d"])] = None,
+    format: Annotated[StemFormat, Parameter(name=["--format", "-f"])] = "wav",  # noqa: A002 - the option's name
+    bit_depth: BitDepth | None = None,
+    sample_rate: str = "44100",
+    bitrate: Annotated[str | None, Parameter(name=["--bitrate", "-b"])] = None,
+    clip: Clip | None = None,
     tags: Annotated[bool, Parameter(negative="--no-tags")] = True,
     jobs: Annotated[int | Literal["auto"], Parameter(name=["--jobs", "-j"])] = "auto",
     threads: int | Literal["auto"] = "auto",
@@ -68,10 +84,32 @@ def separate(
         id, and Spleeter's filename, instrument, codec.
     model:
         2stems, 4stems or 5stems, each also as -16kHz; see `stemsplit models list`.
+    stems:
+        Write only these stems of the model, such as vocals,drums.
+    residual:
+        Write what the written stems leave of the mix as well, as a stem named residual.
+    high_band:
+        What stems hold above the 11 or 16 kHz that the model knows: nothing, or a share of the mix
+        by the average of what lies below.
+    mwf:
+        Use Spleeter's multichannel Wiener filter, on the whole file at once: it takes more time,
+        and 20 MiB of memory and more for each second.
+    start:
+        Where in each track to begin, such as 90s or 1:30.
+    duration:
+        How much of each track to take, such as 30s.
     format:
         Container of the stems.
     bit_depth:
-        Bits a sample; 32f is floating point, for wav.
+        Bits a sample of wav and flac, 24 if not given; 32f is floating point, for wav; source is
+        as many as the source has. 16 bits are dithered.
+    sample_rate:
+        Of the stems in Hz; source is the source's. The models work at 44100 whatever it is.
+    bitrate:
+        Of mp3 (320k if not given), ogg (256k), m4a (256k) and opus (192k).
+    clip:
+        What becomes of samples beyond full scale: they are cut to it, all stems of the track are
+        made quieter, or they are kept. Cut if not given, kept with 32f.
     tags:
         Give the stems the tags and the cover of their source, the title with the stem's name.
     jobs:
@@ -116,13 +154,21 @@ def separate(
     """
     from stemsplit import batch
 
-    listed = _read_list(from_file)
-    if not inputs and not listed:
-        raise UsageError("There is nothing to separate.", "Name audio files, folders or a list.")
+    inputs, listed = read_inputs(inputs, from_file, "separate")
+    refuse_bit_depth(format, bit_depth)
     settings = Settings(
         model=model,
+        stems=None if stems is None else tuple(one.strip() for one in stems.split(",")),
+        residual=residual,
+        high_band=high_band,
+        mwf=mwf,
+        start_seconds=0.0 if start is None else parse_position(start, "start"),
+        duration_seconds=None if duration is None else parse_position(duration, "duration"),
         format=format,
-        bit_depth=bit_depth,
+        bit_depth=bit_depth or "24",
+        sample_rate=parse_sample_rate(sample_rate),
+        bit_rate=None if bitrate is None else parse_bit_rate(bitrate, "bitrate"),
+        clip=clip,
         tags=tags,
         threads=None if threads == "auto" else threads,
     )
@@ -141,7 +187,7 @@ def separate(
         signals_reach(control),
     ):
         result = batch.separate(
-            inputs or [],
+            inputs,
             output,
             settings,
             listed=listed,
@@ -160,19 +206,3 @@ def separate(
             download_progress=None if json or quiet else download_display(),
         )
     return result.exit_code
-
-
-def _read_list(name: str | None) -> list[Path]:
-    from stemsplit.library.lists import read_list
-
-    if name is None:
-        return []
-    if name == "-":
-        return read_list(sys.stdin.buffer, "standard input")
-    try:
-        with Path(name).open("rb") as stream:
-            return read_list(stream, quoted(name))
-    except OSError as error:
-        raise UsageError(
-            f"The list {quoted(name)} cannot be read ({error.strerror}).", "Check the path."
-        ) from error

@@ -32,7 +32,6 @@ if TYPE_CHECKING:
 
 
 _PLANNED = {
-    "separate": "separate",
     "leave": "done",
     "leave_failed": "failed before",
     "refuse": "refused",
@@ -102,6 +101,7 @@ class TextDisplay(Display):
             disable=not drawn,
         )
         self._bar_of: dict[str, TaskID] = {}
+        self._verb = "separate"
         self._total = 0
         self._ended = 0
 
@@ -119,6 +119,7 @@ class TextDisplay(Display):
         match event:
             case events.BatchStarted():
                 self._total = event.tracks
+                self._verb = "convert" if event.what == "conversion" else "separate"
             case events.TrackStarted():
                 self._start_bar(event)
             case events.TrackProgress():
@@ -155,12 +156,13 @@ class TextDisplay(Display):
         if not self._quiet:
             # Not by way of rich, which takes seconds over thousands of lines.
             print(
-                f"{_PLANNED[event.action]}: {event.source}{length}: {event.why}{place}",
+                f"{_PLANNED.get(event.action, self._verb)}: {event.source}{length}: "
+                f"{event.why}{place}",
                 file=self._out.file,
             )
 
     def _plan(self, event: events.PlanMade) -> None:
-        for line in _plan_lines(event):
+        for line in _plan_lines(event, self._verb):
             self._out.print(line)
 
     def _pool(self, event: events.PoolStarted) -> None:
@@ -203,10 +205,12 @@ class TextDisplay(Display):
             if event.peak_memory_bytes is None
             else f", peak memory {mebibytes(event.peak_memory_bytes)}"
         )
+        is_one_file = self._verb == "convert" and event.stems
+        place = event.stems[0].path if is_one_file else event.destination
         self._print(
             self._out,
             f"{self._count()} done: {_name(event.source)}, {clock_time(event.audio_seconds)} "
-            f"in {event.seconds:.1f} s{memory} -> {event.destination}",
+            f"in {event.seconds:.1f} s{memory} -> {place}",
         )
         for warning in event.warnings:
             self._print(self._err, f"warning: {warning}")
@@ -229,7 +233,7 @@ class TextDisplay(Display):
             self._err.print(f"    {printable(line)}")
 
     def _summary(self, event: events.BatchDone) -> None:
-        counts = [f"{event.done} separated"]
+        counts = [f"{event.done} {self._verb.removesuffix('e')}ed"]
         counts += [f"{event.skipped} done already"] if event.skipped else []
         counts += [f"{event.failed} failed"] if event.failed else []
         counts += [f"{event.not_started} not started"] if event.not_started else []
@@ -309,8 +313,8 @@ def download_display() -> Callable[[str], DownloadBar] | None:
     return DownloadBar if Console(stderr=True).is_terminal else None
 
 
-def _plan_lines(event: events.PlanMade) -> Iterator[str]:
-    counts = [f"{event.separate} to separate"]
+def _plan_lines(event: events.PlanMade, verb: str) -> Iterator[str]:
+    counts = [f"{event.separate} to {verb}"]
     counts += [f"{event.leave} done"] if event.leave else []
     counts += [f"{event.leave_failed} failed before"] if event.leave_failed else []
     refused = event.refuse + event.problems

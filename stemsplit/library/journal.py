@@ -261,7 +261,7 @@ class Journal:
             """,
             socket.gethostname(),
             settings.model,
-            settings.engine,
+            settings.loader,
             preloaded,
             limit,
         )
@@ -449,7 +449,7 @@ class Journal:
                     time.time(),
                     self._below(os.fsencode(work)),
                     settings.model,
-                    settings.engine,
+                    settings.loader,
                     effort.threads,
                     effort.lean,
                     effort.alone,

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from stemsplit.library.scan import Track
 
 DEFAULT_NAME = "{relpath}/{track}/{stem}.{ext}"
+DEFAULT_NAME_CONVERTED = "{relpath}/{track}.{ext}"
 
 LONGEST_NAME_BYTES = 255
 """Of one name in a path, on nearly every file system."""
@@ -64,8 +65,8 @@ class Template:
     _parts: tuple[tuple[_Piece, ...], ...]
 
     @classmethod
-    def parse(cls, text: str) -> Template:
-        """Read a template.
+    def parse(cls, text: str, *, for_stems: bool = True) -> Template:
+        """Read a template; where it is not `for_stems`, one file comes of each track.
 
         Raises:
             UsageError: if it names an unknown placeholder, leads out of the output folder, or would
@@ -79,7 +80,7 @@ class Template:
         template = cls(text, parts)
         if any(part == (_Piece(text=".."),) for part in parts):
             raise UsageError(f"The name “{text}” leads upwards.", "Leave “..” out.")
-        if not template.uses({"stem"}):
+        if for_stems and not template.uses({"stem"}):
             raise UsageError(
                 f"The name “{text}” would be the same for every stem.", "Put {stem} into it."
             )

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from stemsplit.job import Job
+from stemsplit.job import CONVERTED, Job
 from stemsplit.library.naming import same_place
 
 if TYPE_CHECKING:
@@ -167,12 +167,13 @@ def _between(one: Placed, other: Placed, path: Path) -> Iterator[tuple[int, Clas
     same_folder = one.track.path.parent == other.track.path.parent
     other_ending = one.track.path.suffix.lower() != other.track.path.suffix.lower()
     example = (
-        "{relpath}/{track}.{source_ext}/{stem}.{ext}"
+        "{relpath}/{track}.{source_ext}"
         if same_folder and other_ending
-        else "{relpath}/{track} {id}/{stem}.{ext}"
+        else "{relpath}/{track} {id}"
         if same_folder
-        else "{foldername}/{track}/{stem}.{ext}"
+        else "{foldername}/{track}"
     )
+    example += ".{ext}" if one.job.stems == (CONVERTED,) else "/{stem}.{ext}"
     for me, them in ((one, other), (other, one)):
         yield id(me), Clash(other=them.job.source, path=path, example=example)
 

@@ -89,15 +89,18 @@ class Seen:
     Attributes:
         marks: for each stem that is there its file's size and time of change.
         trouble: a sentence about what is in the way or cannot be looked at; empty if nothing is.
+        covers_source: whether one of them is the source itself.
     """
 
     marks: dict[str, tuple[int, int]]
     trouble: str = ""
+    covers_source: bool = False
 
 
 def see(job: Job) -> Seen:
     """Look at the places of a job's stems."""
     marks: dict[str, tuple[int, int]] = {}
+    covers_source = False
     for stem, path in job.paths.items():
         try:
             status = path.stat()
@@ -113,7 +116,15 @@ def see(job: Job) -> Seen:
         if not stat.S_ISREG(status.st_mode):
             return Seen(marks={}, trouble=f"{quoted(path)} is in the way of its stems.")
         marks[stem] = (status.st_size, status.st_mtime_ns)
-    return Seen(marks=marks)
+        covers_source = covers_source or _is_file(job.source, status)
+    return Seen(marks=marks, covers_source=covers_source)
+
+
+def _is_file(path: bytes, status: os.stat_result) -> bool:
+    try:
+        return os.path.samestat(os.stat(path), status)
+    except OSError:
+        return False
 
 
 def _file_above(path: Path) -> Path | None:
@@ -220,6 +231,12 @@ def _refusal(placed: Placed, seen: Seen, what: Known) -> Decision | None:
             why=seen.trouble,
             remedy="Move it away, or name another folder with -o.",
         )
+    if seen.covers_source:
+        return Decision(
+            action=Action.REFUSE,
+            why=f"{quoted(placed.job.source)} would be written over by what is made of it.",
+            remedy="Name another folder with -o.",
+        )
     if placed.clash is not None and not _holds_its_place(placed, what):
         return _of_clash(placed.clash)
     return None
@@ -262,7 +279,7 @@ def _of_unknown(job: Job, seen: Seen) -> Decision:
     if not seen.marks:
         return Decision(action=Action.DO, why="new")
     if len(seen.marks) == len(job.stems):
-        return Decision(action=Action.LEAVE, why="its stems are there, though in no journal")
+        return Decision(action=Action.LEAVE, why="its files are there, though in no journal")
     return Decision(
         action=Action.REFUSE,
         why=f"{quoted(job.paths[next(iter(seen.marks))])} exists, but other stems of it do not.",

@@ -45,6 +45,7 @@ class Probe(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         size_bytes: of the file.
         modified_ns: when it was last written to, in nanoseconds since 1970.
         seconds: duration; None where it was not found.
+        sample_rate: in Hz; None likewise.
         tags: what the file is called.
         is_other: what it is instead, if its content is surely no sound: `image/jpeg`, ...
     """
@@ -52,6 +53,7 @@ class Probe(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     size_bytes: int
     modified_ns: int
     seconds: float | None = None
+    sample_rate: int | None = None
     tags: Tags = Tags()
     is_other: str = ""
 
@@ -67,7 +69,10 @@ def probe(path: Path, status: os.stat_result) -> Probe:
     try:
         media = mediafile.MediaFile(os.fspath(path))
         return msgspec.structs.replace(
-            look, seconds=_plausible_seconds(media, status.st_size), tags=_tags(media)
+            look,
+            seconds=_plausible_seconds(media, status.st_size),
+            sample_rate=media.samplerate or None,
+            tags=_tags(media),
         )
     except mediafile.UnreadableFileError:
         return msgspec.structs.replace(look, is_other=_other_kind(path))

@@ -12,11 +12,13 @@ from typing import TYPE_CHECKING, Protocol
 
 import msgspec
 
+from stemsplit.job import Settings
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
-    from stemsplit.job import Job, Reason, Settings
+    from stemsplit.job import Job, Reason
 
 MODIFY_WINDOW_NS = 2 * 10**9
 """Two times that are not farther apart are taken for the same: FAT keeps even seconds alone, and
@@ -222,17 +224,17 @@ class Summary(Protocol):
 
 
 def settings_key(settings: Settings) -> str:
-    """Give what of the settings the stems depend on, in a form that can be compared."""
-    return msgspec.json.encode(
-        {
-            "model": settings.model,
-            "format": settings.format,
-            "bit_depth": settings.bit_depth,
-            "tags": settings.tags,
-            "engine": settings.engine,
-        },
-        order="sorted",
-    ).decode()
+    """Give what of the settings the stems depend on, in a form that can be compared.
+
+    Of those that came later, only what differs from the default is in it: a version that can do
+    more then does not do everything again.
+    """
+    values = msgspec.structs.asdict(settings)
+    del values["threads"]
+    usual = msgspec.structs.asdict(Settings())
+    always = {"model", "format", "bit_depth", "tags", "engine"}
+    kept = {name: value for name, value in values.items() if name in always or value != usual[name]}
+    return msgspec.json.encode(kept, order="sorted").decode()
 
 
 def places_below(job: Job, output: Path) -> dict[str, bytes]:

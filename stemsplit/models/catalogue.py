@@ -8,8 +8,13 @@ from __future__ import annotations
 
 import difflib
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from stemsplit.errors import UsageError
+from stemsplit.job import CONVERTED, RESIDUAL
+
+if TYPE_CHECKING:
+    from stemsplit.job import Settings
 
 RELEASE_URL = "https://github.com/deezer/spleeter/releases/download/v1.4.0"
 
@@ -52,6 +57,26 @@ class Model:
     weights: Weights
     stems: tuple[str, ...]
     highest_hertz: int
+
+    def written(self, settings: Settings) -> tuple[str, ...]:
+        """Give what is written of a track: the stems that are wanted, and the residual.
+
+        Raises:
+            UsageError: if a stem is wanted that the model does not have; it names the nearest one.
+        """
+        wanted = self.stems if settings.stems is None else settings.stems
+        for name in wanted:
+            if name not in self.stems:
+                near = difflib.get_close_matches(name.casefold(), self.stems, n=1, cutoff=0.5)
+                guess = f"Did you mean {near[0]}? " if near else ""
+                raise UsageError(
+                    f"The model {self.name} has no stem “{name}”.",
+                    f"{guess}It has {', '.join(self.stems)}.",
+                )
+        if not wanted:
+            raise UsageError("No stem is wanted.", f"Name some of {', '.join(self.stems)}.")
+        stems = tuple(stem for stem in self.stems if stem in wanted)
+        return (*stems, RESIDUAL) if settings.residual else stems
 
 
 _TWO = Weights(
@@ -103,6 +128,13 @@ MODELS = {
     )
 }
 """Every model by its name. The highest frequency is F / 4096 * 44,100 Hz, F as configured."""
+
+
+def written(settings: Settings) -> tuple[str, ...]:
+    """Give what is written of each track; raises `UsageError` as `find` and `Model.written` do."""
+    if settings.what == "conversion":
+        return (CONVERTED,)
+    return find(settings.model).written(settings)
 
 
 def find(name: str) -> Model:

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from stemsplit.errors import InsufficientMemoryError
-from stemsplit.job import Effort
+from stemsplit.job import Effort, Reason
+from stemsplit.supervisor.verdict import Verdict
 from stemsplit.text import mebibytes
 
 if TYPE_CHECKING:
@@ -21,6 +22,14 @@ DEFAULT_SHARE = 0.6
 FREE_SHARE = 0.1
 LEAST_FREE_BYTES = 512 * 2**20
 """What is left free for others where nothing is named."""
+
+
+UNKNOWN_LENGTH = Verdict(
+    reason=Reason.TOO_LARGE,
+    message="How long it is cannot be told before it is decoded, and so neither whether it fits "
+    "into memory as a whole, as --mwf needs it.",
+    remedy="Take a part of it with --duration, or `stemsplit convert` it to flac first.",
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -156,6 +165,24 @@ def too_small(need: Footprint, budget: Budget, host: HostMemory) -> Insufficient
         "now.",
         f"Allow --max-ram {_rounded(need.alone_bytes)}, close other programs, or choose a smaller "
         "model.",
+    )
+
+
+def refusal(need: Footprint, budget: Budget, host: HostMemory) -> Verdict | None:
+    """Refuse a track whose child can never fit, whatever becomes free; None if it can."""
+    room = min(budget.total_bytes, host.total_bytes - budget.min_free_bytes)
+    whose = "the budget allows"
+    wanted, allowed = need.alone_bytes, room
+    if budget.per_file_bytes is not None and need.child_bytes > budget.per_file_bytes:
+        whose = "--max-ram-per-file allows"
+        wanted, allowed = need.child_bytes, budget.per_file_bytes
+    if wanted <= allowed:
+        return None
+    return Verdict(
+        reason=Reason.TOO_LARGE,
+        message=f"Separated as a whole, as --mwf does, it takes about {mebibytes(wanted)} of "
+        f"memory; {whose} {mebibytes(allowed)}.",
+        remedy="Leave --mwf out, take less of it with --duration, or allow more memory.",
     )
 
 

@@ -98,7 +98,7 @@ def _hear(state: State, event: Heard, rules: Rules) -> State:
         case Ready():
             return _tell(_at_work(state), now, "the engine is loaded")
         case Progress(audio_seconds=seconds):
-            if state.separated_seconds == 0.0:
+            if state.separated_seconds == 0.0 < seconds:
                 state = _tell(state, now, "the first segment is separated")
             return replace(_at_work(state), separated_seconds=seconds)
         case Warned(text=text):

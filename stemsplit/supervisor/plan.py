@@ -31,7 +31,7 @@ class Plan:
     forecast: Forecast
     timings: Timings = field(default_factory=Timings)
 
-    def cap_bytes(self, effort: Effort) -> int:
+    def cap_bytes(self, effort: Effort, audio_seconds: float = 0.0) -> int:
         """Give the cap on the memory of a child and all that it starts."""
-        cap = self.budget.per_file_bytes or self.forecast.cap_bytes(effort)
+        cap = self.budget.per_file_bytes or self.forecast.cap_bytes(effort, audio_seconds)
         return min(cap, self.budget.total_bytes)

@@ -8,6 +8,8 @@ child, `retry` what follows. Reads the world through `meter`, acts on it through
 from __future__ import annotations
 
 import contextlib
+import dataclasses
+import math
 import time
 from multiprocessing import Pipe
 from multiprocessing.connection import wait
@@ -17,7 +19,7 @@ from stemsplit.errors import StemsplitError, UsageError
 from stemsplit.job import Reason
 from stemsplit.supervisor import admission, life, lifecycle, logs, retry
 from stemsplit.supervisor.attempt import Request, RunningAttempt, end_all
-from stemsplit.supervisor.budget import no_room
+from stemsplit.supervisor.budget import UNKNOWN_LENGTH, no_room, refusal
 from stemsplit.supervisor.household import MAIN_GUARD
 from stemsplit.supervisor.inbox import Inbox
 from stemsplit.supervisor.line import Line
@@ -46,9 +48,13 @@ if TYPE_CHECKING:
     from stemsplit.supervisor.launch import Child, Starter
     from stemsplit.supervisor.meter import Meter
     from stemsplit.supervisor.plan import Plan
+    from stemsplit.supervisor.prediction import Footprint
     from stemsplit.supervisor.reap import Leash
     from stemsplit.supervisor.work import Gate, PoolEvent, Settled, Work
 
+
+_PATIENCE = 3.0
+"""So many times as long as predicted may a child be silent whose work is one single step."""
 
 _CANCELLED = Verdict(reason=Reason.CANCELLED, message="It was cancelled.")
 
@@ -207,6 +213,10 @@ class Pool:
                 case Verdict() as verdict:
                     yield self._line.take().settled(verdict)
                     continue
+            refusal = self._too_large(request)
+            if refusal is not None:
+                yield self._line.take().settled(refusal)
+                continue
             hold = self._hold(request)
             if hold is not None:
                 if not self._running:
@@ -221,7 +231,7 @@ class Pool:
             admission.Running(
                 ticket=self._tickets + 1,
                 private_bytes=0,
-                expected_bytes=self._plan.forecast.footprint(request.effort).private_bytes,
+                expected_bytes=self._need(request).private_bytes,
                 alone=request.effort.alone,
             ),
             [one.for_admission() for one in self._running],
@@ -231,10 +241,21 @@ class Pool:
             budget=self._plan.budget,
         )
 
+    def _need(self, request: Request) -> Footprint:
+        return self._plan.forecast.footprint(request.effort, request.work.audio_seconds)
+
+    def _too_large(self, request: Request) -> Verdict | None:
+        """Refuse a track that as a whole can never fit; piece by piece every one does."""
+        if not self._plan.forecast.way.is_whole:
+            return None
+        if request.work.audio_seconds == math.inf:
+            return UNKNOWN_LENGTH
+        return refusal(self._need(request), self._plan.budget, self._meter.host_memory())
+
     def _wait_for_memory(self, request: Request, hold: admission.Hold) -> Iterator[PoolEvent]:
         """Nothing runs and nothing may start: say so, and do not wait for ever."""
         now = self._clock()
-        need = self._plan.forecast.footprint(request.effort)
+        need = self._need(request)
         if self._held_since is None:
             self._held_since = now
             yield Noted(
@@ -246,7 +267,10 @@ class Pool:
             self._line.take()
             host = self._meter.host_memory()
             error = no_room(need, self._plan.budget, host, self._plan.timings.patience)
-            yield request.settled(Verdict.of(error))
+            verdict = Verdict.of(error)
+            if self._plan.forecast.way.is_whole:  # a shorter track may still fit
+                verdict = dataclasses.replace(verdict, reason=Reason.TOO_LARGE)
+            yield request.settled(verdict)
 
     def _launch(self, request: Request) -> PoolEvent:
         number = len(request.attempts) + 1
@@ -254,7 +278,7 @@ class Pool:
             task = request.work.begin(number, request.effort)
         except StemsplitError as error:
             return request.settled(Verdict.of(error))
-        rules = self._rules(request.effort)
+        rules = self._rules(request.effort, request.work.audio_seconds)
         oom_kills, generation = self._meter.oom_kills(), self._starter.generation()
         try:
             child = self._starter.start(task)
@@ -274,18 +298,19 @@ class Pool:
                 log=logs.AttemptLog(task.log_path, child.log_pipe),
                 rules=rules,
                 state=lifecycle.launched(self._clock(), rules, story),
-                expected_bytes=self._plan.forecast.footprint(request.effort).private_bytes,
+                expected_bytes=self._need(request).private_bytes,
                 oom_kills_before=oom_kills,
                 generation=generation,
             )
         )
         return Launched(work=request.work, number=number, effort=request.effort)
 
-    def _rules(self, effort: Effort) -> life.Rules:
+    def _rules(self, effort: Effort, audio_seconds: float) -> life.Rules:
         forecast, limits = self._plan.forecast, self._plan.limits
         return life.Rules(
-            ram_cap_bytes=self._plan.cap_bytes(effort),
-            stall_seconds=limits.stall_seconds,
+            ram_cap_bytes=self._plan.cap_bytes(effort, audio_seconds),
+            stall_seconds=limits.stall_seconds
+            + _PATIENCE * forecast.silent_seconds(audio_seconds, effort),
             timeout=limits.timeout,
             expect=lambda audio_seconds: forecast.seconds(audio_seconds, effort),
             timings=self._plan.timings,

@@ -40,6 +40,15 @@ _THREAD_MEBIBYTES = 6
 """From the table of `python benchmarks/footprint.py`: a fork server's libraries; what a child has
 of its own when it loads them for itself; a child and each of its stems; each thread."""
 
+_WHOLE_MEBIBYTES_A_SECOND, _WHOLE_MEBIBYTES_A_SECOND_A_STEM = 12.0, 4.6
+"""Likewise: what a second of audio adds where a file is separated as a whole."""
+
+_CONVERSION_SHARED_MEBIBYTES, _CONVERSION_MEBIBYTES = 90, 90
+"""Likewise, where a track is only converted."""
+
+_WHOLE_FILE_SLOWDOWN = 4.0
+"""How much longer that takes than piece by piece."""
+
 _REMEMBERED = 50
 """So many of the last children are remembered."""
 
@@ -78,18 +87,62 @@ class Footprint:
         return self.private_bytes + self.shared_bytes // 2
 
 
-def footprint(stems: int, effort: Effort, *, preloaded: bool) -> Footprint:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Way:
+    """What the memory and the time of a child depend on, beside the track and its effort.
+
+    Attributes:
+        stems: of the model.
+        is_whole: whether a track is separated as a whole, in memory that grows with its length.
+        is_conversion: whether it is only converted.
+    """
+
+    stems: int
+    is_whole: bool = False
+    is_conversion: bool = False
+
+    def pace(self, threads: int) -> Pace:
+        """Give the time that the table tells."""
+        if self.is_conversion:
+            return _CONVERSION_PACE
+        slowdown = _WHOLE_FILE_SLOWDOWN if self.is_whole else 1.0
+        rate = slowdown * _SECONDS_A_SECOND_A_STEM * self.stems / threads
+        return Pace(start_seconds=_START_SECONDS, seconds_a_second=rate)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pace:
+    """A child's time: to get started, and for each second of audio."""
+
+    start_seconds: float
+    seconds_a_second: float
+
+
+_CONVERSION_PACE = Pace(start_seconds=1.5, seconds_a_second=0.02)
+
+
+def footprint(
+    way: Way, effort: Effort, *, preloaded: bool, audio_seconds: float = 0.0
+) -> Footprint:
     """Predict the memory of a child with TensorFlow; other engines take no more.
 
     Args:
-        stems: of the model.
+        way: what it does.
         effort: how the child goes about it.
         preloaded: whether a fork server shares the libraries with it.
+        audio_seconds: of the track; matters where it is separated as a whole.
     """
+    if way.is_conversion:
+        shared = _CONVERSION_SHARED_MEBIBYTES if preloaded else 0
+        private = _CONVERSION_MEBIBYTES + (0 if preloaded else _CONVERSION_SHARED_MEBIBYTES)
+        return Footprint(shared_bytes=shared * MEBIBYTE, private_bytes=private * MEBIBYTE)
     shared = _SHARED_MEBIBYTES if preloaded else 0
     private = _LEAN_MEBIBYTES if effort.lean else _FULL_MEBIBYTES
-    private += (_LEAN_STEM_MEBIBYTES if effort.lean else _FULL_STEM_MEBIBYTES) * stems
+    private += (_LEAN_STEM_MEBIBYTES if effort.lean else _FULL_STEM_MEBIBYTES) * way.stems
     private += _THREAD_MEBIBYTES * effort.threads + (0 if preloaded else _LIBRARIES_MEBIBYTES)
+    if way.is_whole:
+        a_second = _WHOLE_MEBIBYTES_A_SECOND + _WHOLE_MEBIBYTES_A_SECOND_A_STEM * way.stems
+        private += math.ceil(a_second * audio_seconds)
     return Footprint(shared_bytes=shared * MEBIBYTE, private_bytes=private * MEBIBYTE)
 
 
@@ -107,20 +160,19 @@ def corrected(predicted: Footprint, observed_private_bytes: Sequence[int]) -> Fo
 
 
 def expected_seconds(
-    audio_seconds: float, stems: int, threads: int, observed: Sequence[tuple[float, float]] = ()
+    audio_seconds: float, pace: Pace, observed: Sequence[tuple[float, float]] = ()
 ) -> float:
     """Predict the time of one child, from its start to its end.
 
     Args:
         audio_seconds: of the track.
-        stems: of the model.
-        threads: of the network.
+        pace: what the table tells.
         observed: pairs of audio seconds and seconds of finished children. How much longer or
             shorter than by the table nine of ten long tracks took at the most scales its figure;
             fewer than `ENOUGH_OBSERVATIONS` only raise it, as another program or a slow machine
             may. Short tracks tell how long the start takes.
     """
-    start, rate = _START_SECONDS, _SECONDS_A_SECOND_A_STEM * stems / threads
+    start, rate = pace.start_seconds, pace.seconds_a_second
     long = [seconds / (start + rate * audio) for audio, seconds in observed if _tells(audio)]
     if long:
         ratio = _nearly_all(long)
@@ -140,42 +192,50 @@ def _tells(audio_seconds: float) -> bool:
     return audio_seconds >= _TELLING_SECONDS
 
 
-@dataclass(slots=True, kw_only=True)
+@dataclass(slots=True)
 class Forecast:
     """Predicts for one batch, and learns from its finished children.
 
     Attributes:
-        stems: of the model.
+        way: what the children do.
         preloaded: whether a fork server shares the libraries.
     """
 
-    stems: int
+    way: Way
     preloaded: bool
     _memory: dict[bool, deque[int]] = field(default_factory=dict)
     _time: dict[int, deque[tuple[float, float]]] = field(default_factory=dict)
 
-    def footprint(self, effort: Effort) -> Footprint:
-        """Predict the memory of a child."""
-        predicted = footprint(self.stems, effort, preloaded=self.preloaded)
+    def footprint(self, effort: Effort, audio_seconds: float = 0.0) -> Footprint:
+        """Predict the memory of a child; the length matters where a track is taken as a whole."""
+        predicted = self._table(effort, audio_seconds)
         return corrected(predicted, self._memory.get(effort.lean, ()))
 
-    def cap_bytes(self, effort: Effort) -> int:
+    def _table(self, effort: Effort, audio_seconds: float) -> Footprint:
+        return footprint(self.way, effort, preloaded=self.preloaded, audio_seconds=audio_seconds)
+
+    def cap_bytes(self, effort: Effort, audio_seconds: float = 0.0) -> int:
         """Give the default cap of a child: with room for whatever an effort may take."""
-        whole = msgspec.structs.replace(effort, lean=False)
-        table = footprint(self.stems, whole, preloaded=self.preloaded)
-        expected = max(table.child_bytes, self.footprint(effort).child_bytes)
+        table = self._table(msgspec.structs.replace(effort, lean=False), audio_seconds)
+        expected = max(table.child_bytes, self.footprint(effort, audio_seconds).child_bytes)
         return round(CAP_MARGIN * expected)
 
     def seconds(self, audio_seconds: float, effort: Effort) -> float:
         """Predict the time of a child."""
         observed = self._time.get(effort.threads, ())
-        return expected_seconds(audio_seconds, self.stems, effort.threads, observed)
+        return expected_seconds(audio_seconds, self.way.pace(effort.threads), observed)
+
+    def silent_seconds(self, audio_seconds: float, effort: Effort) -> float:
+        """Predict how long a child has no progress to tell, as one that takes a track whole."""
+        return self.seconds(audio_seconds, effort) if self.way.is_whole else 0.0
 
     def learn(
         self, effort: Effort, *, private_bytes: int | None, audio_seconds: float, seconds: float
     ) -> None:
         """Take note of a child that finished; `private_bytes` is its largest, None if unknown."""
-        if private_bytes is not None and _tells(audio_seconds):
+        # What a whole track took says nothing of a longer one.
+        tells = _tells(audio_seconds) and not self.way.is_whole
+        if private_bytes is not None and tells:
             self._memory.setdefault(effort.lean, deque(maxlen=_REMEMBERED)).append(private_bytes)
         times = self._time.setdefault(effort.threads, deque(maxlen=_REMEMBERED))
         times.append((audio_seconds, seconds))

@@ -35,6 +35,10 @@ class Work(Protocol):
     def job(self) -> Job:
         """What is wanted."""
 
+    @property
+    def audio_seconds(self) -> float:
+        """How much audio is separated, where memory depends on it; infinity if nobody knows."""
+
     def begin(self, number: int, effort: Effort) -> Task:
         """Prepare an attempt; raises `StemsplitError` if that cannot be done."""
 

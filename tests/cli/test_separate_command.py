@@ -39,7 +39,7 @@ BAD = {
     "text.wav": "not an audio file",
     "header.wav": "no samples",
     "nan.wav": "not a finite number",
-    "surround.wav": "6 channels",
+    "sixteen channels.wav": "16 channels",
     "no music": "no audio files",
 }
 
@@ -64,7 +64,7 @@ def inputs(song: NDArray[np.float32], tmp_path_factory: pytest.TempPathFactory) 
     (folder / "text.wav").write_text("la la la\n" * 99)
     soundfile.write(folder / "header.wav", np.zeros((0, 2)), 44_100)
     soundfile.write(folder / "nan.wav", np.full((9, 2), np.nan), 44_100, subtype="FLOAT")
-    soundfile.write(folder / "surround.wav", np.zeros((44_100, 6)), 44_100)
+    soundfile.write(folder / "sixteen channels.wav", np.zeros((44_100, 16)), 44_100)
     (folder / "no music").mkdir()
     (folder / "no music" / "cover.jpg").touch()
     return folder

@@ -21,7 +21,7 @@ from stemsplit.supervisor.launch import Launcher
 from stemsplit.supervisor.life import Timings
 from stemsplit.supervisor.plan import Plan
 from stemsplit.supervisor.pool import Pool
-from stemsplit.supervisor.prediction import Forecast
+from stemsplit.supervisor.prediction import Forecast, Way
 from stemsplit.supervisor.work import Conclusion, Heard, Settled
 
 if TYPE_CHECKING:
@@ -47,6 +47,7 @@ class FaultyWork:
 
     name: str
     folder: Path
+    audio_seconds: float = 0.0
     log: str = ""
     efforts: list[Effort] = field(default_factory=list)
     results: list[Finished] = field(default_factory=list)
@@ -89,13 +90,14 @@ def plan(
     limits: Limits = LIMITS,
     timings: Timings = TIMINGS,
     effort: Effort | None = None,
+    way: Way | None = None,
 ) -> Plan:
     """Make a plan with short waiting times."""
     return Plan(
         crew=Crew(workers=workers, effort=effort or Effort()),
         budget=budget,
         limits=limits,
-        forecast=Forecast(stems=1, preloaded=True),
+        forecast=Forecast(way or Way(stems=1), preloaded=True),
         timings=timings,
     )
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import gc
+import math
 import os
 import signal
 import subprocess
@@ -34,8 +35,10 @@ from stemsplit.supervisor.budget import HostMemory
 from stemsplit.supervisor.launch import Launcher
 from stemsplit.supervisor.meter import SystemMeter
 from stemsplit.supervisor.pool import Pool
+from stemsplit.supervisor.prediction import Way
 from stemsplit.supervisor.reap import SystemLeash
 from stemsplit.supervisor.work import Heard, Launched, Noted, Retried, Settled, Turned
+from stemsplit.units import TimeLimit
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -67,6 +70,39 @@ def test_a_retry_changes_something(tmp_path: Path, start_method: StartMethod) ->
     assert works["hang_in_python"].efforts[1:] == [Effort(threads=1, alone=True)] * 2
     assert [len(outcome.attempts) for outcome in ran.outcomes.values()] == [3, 3, 3]
     assert len([event for event in ran.events if isinstance(event, Retried)]) == 6
+
+
+def test_whole_tracks_that_can_never_fit_are_settled_without_a_start(tmp_path: Path) -> None:
+    """Ten hours, and an unknown length: a reason each, and the one that fits is done."""
+    works = [
+        FaultyWork("behave", tmp_path, audio_seconds=10.0),
+        FaultyWork("ten hours", tmp_path, audio_seconds=36_000.0),
+        FaultyWork("who knows", tmp_path, audio_seconds=math.inf),
+    ]
+    a_plan = plan(
+        budget=replace(BUDGET, per_file_bytes=None), way=Way(stems=2, is_whole=True), workers=1
+    )
+    ran = run_pool(works, "forkserver", a_plan)
+    assert ran.outcomes["behave"].reason is Reason.DONE
+    for name, words in (("ten hours", "the budget allows"), ("who knows", "cannot be told")):
+        outcome = ran.outcomes[name]
+        assert outcome.reason is Reason.TOO_LARGE
+        assert words in outcome.message
+        assert outcome.remedy
+        assert outcome.attempts == ()
+
+
+def test_a_whole_track_may_be_silent_while_it_works(tmp_path: Path) -> None:
+    """What would be a stall of a streamed track is the one long step of a whole one."""
+    works = [FaultyWork("spin", tmp_path, audio_seconds=1.0)]
+    timeout = TimeLimit(seconds=6.0)
+    a_plan = plan(
+        budget=replace(BUDGET, per_file_bytes=None),
+        limits=msgspec.structs.replace(LIMITS, timeout=timeout),
+        way=Way(stems=2, is_whole=True),
+    )
+    ran = run_pool(works, "forkserver", a_plan)
+    assert ran.outcomes["spin"].reason is Reason.TIMED_OUT, "and not stalled after three seconds"
 
 
 def test_a_child_alone_has_the_machine_for_itself(

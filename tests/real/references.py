@@ -24,10 +24,28 @@ if TYPE_CHECKING:
     Stems = dict[str, NDArray[np.float32]]
 
 
-def spleeter_stems(model: str, models: Path, mix: NDArray[np.float32]) -> Stems:
-    """Separate a whole file with Spleeter's own `Separator`."""
+def spleeter_stems(
+    model: str,
+    models: Path,
+    mix: NDArray[np.float32],
+    *,
+    mwf: bool = False,
+    mask_extension: str | None = None,
+) -> Stems:
+    """Separate a whole file with Spleeter's own `Separator`.
+
+    Args:
+        model: the name of a configuration.
+        models: the folder of models.
+        mix: `(frames, 2)`.
+        mwf: whether its Wiener filter works.
+        mask_extension: takes the place of the one that is configured.
+    """
     ModelProvider.DEFAULT_MODEL_PATH = str(models)
-    stems: Stems = Separator(f"spleeter:{model}", multiprocess=False).separate(mix)
+    separator = Separator(f"spleeter:{model}", MWF=mwf, multiprocess=False)
+    if mask_extension is not None:
+        separator._params["mask_extension"] = mask_extension
+    stems: Stems = separator.separate(mix)
     return stems
 
 

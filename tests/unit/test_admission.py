@@ -9,13 +9,21 @@ import pytest
 from stemsplit.errors import InsufficientMemoryError
 from stemsplit.job import Effort, Limits, Reason
 from stemsplit.supervisor.admission import Hold, Running, Throttle, may_start, to_end
-from stemsplit.supervisor.budget import Budget, Crew, HostMemory, budget_of, choose_crew
+from stemsplit.supervisor.budget import (
+    Budget,
+    Crew,
+    HostMemory,
+    budget_of,
+    choose_crew,
+    refusal,
+)
 from stemsplit.supervisor.life import Timings
 from stemsplit.supervisor.prediction import (
     MEBIBYTE,
     SUPERVISOR_BYTES,
     Footprint,
     Forecast,
+    Way,
     corrected,
     expected_seconds,
     footprint,
@@ -194,14 +202,18 @@ def test_evictions_halve_the_workers_which_recover_slowly() -> None:
 
 def test_the_table_of_footprints_grows_as_it_should() -> None:
     """More stems take more, lean takes less, and spawned children share nothing."""
-    two, five = (footprint(stems, Effort(), preloaded=True) for stems in (2, 5))
-    lean = footprint(5, Effort(lean=True), preloaded=True)
-    spawned = footprint(2, Effort(), preloaded=False)
+    two, five = (footprint(Way(stems=stems), Effort(), preloaded=True) for stems in (2, 5))
+    lean = footprint(Way(stems=5), Effort(lean=True), preloaded=True)
+    spawned = footprint(Way(stems=2), Effort(), preloaded=False)
+    whole = footprint(Way(stems=2, is_whole=True), Effort(), preloaded=True, audio_seconds=100.0)
+    converted = footprint(Way(stems=0, is_conversion=True), Effort(), preloaded=True)
     assert two.private_bytes < five.private_bytes
     assert lean.private_bytes < 0.7 * five.private_bytes
     assert spawned.shared_bytes == 0
     assert spawned.private_bytes > two.private_bytes
     assert 800 * MEBIBYTE < two.alone_bytes < 1000 * MEBIBYTE
+    assert whole.private_bytes > two.private_bytes + 1900 * MEBIBYTE
+    assert converted.alone_bytes < 300 * MEBIBYTE
 
 
 def test_what_is_observed_takes_the_table_s_place() -> None:
@@ -213,7 +225,8 @@ def test_what_is_observed_takes_the_table_s_place() -> None:
 
 def test_a_forecast_learns_for_each_kind_of_effort() -> None:
     """Lean children say nothing of others' memory; what nine of ten took is expected of time."""
-    forecast = Forecast(stems=2, preloaded=True)
+    pace = Way(stems=2).pace(1)
+    forecast = Forecast(Way(stems=2), preloaded=True)
     before = forecast.footprint(Effort()), forecast.seconds(600, Effort())
     for _ in range(3):
         forecast.learn(Effort(lean=True), private_bytes=1, audio_seconds=600, seconds=300)
@@ -224,13 +237,43 @@ def test_a_forecast_learns_for_each_kind_of_effort() -> None:
         forecast.learn(Effort(), private_bytes=None, audio_seconds=600, seconds=20)
     assert forecast.seconds(600, Effort()) == pytest.approx(20), "also when that is less"
     assert forecast.seconds(1200, Effort()) < 40, "the start does not grow with the track"
-    assert expected_seconds(600, 2, 1, [(600, 1)]) == expected_seconds(600, 2, 1)
-    assert expected_seconds(600, 2, 1, [(600, 999)]) == pytest.approx(999)
+    assert expected_seconds(600, pace, [(600, 1)]) == expected_seconds(600, pace)
+    assert expected_seconds(600, pace, [(600, 999)]) == pytest.approx(999)
     before_cap = forecast.cap_bytes(Effort())
     for _ in range(3):
         forecast.learn(Effort(), private_bytes=1, audio_seconds=5, seconds=2)
     assert forecast.footprint(Effort()) == before[0], "short tracks tell nothing of memory"
     assert forecast.seconds(5, Effort()) == pytest.approx(2), "but how long the start takes"
     assert forecast.cap_bytes(Effort(lean=True)) == before_cap, "a leaner retry has more room"
-    assert expected_seconds(0, 2, 1) > 0
-    assert expected_seconds(600, 2, 1) > expected_seconds(600, 2, 2) > 0
+    assert expected_seconds(0, pace) > 0
+    assert expected_seconds(600, pace) > expected_seconds(600, Way(stems=2).pace(2)) > 0
+
+
+def test_a_whole_track_has_its_time_and_its_memory() -> None:
+    """Nobody calls it stalled while its one step lasts; what one took says nothing of another."""
+    whole = Forecast(Way(stems=2, is_whole=True), preloaded=True)
+    assert whole.silent_seconds(600, Effort()) == whole.seconds(600, Effort())
+    assert Forecast(Way(stems=2), preloaded=True).silent_seconds(600, Effort()) == 0
+    assert whole.seconds(600, Effort()) > Forecast(Way(stems=2), preloaded=True).seconds(
+        600, Effort()
+    )
+    for _ in range(3):
+        whole.learn(Effort(), private_bytes=1, audio_seconds=60, seconds=30)
+    assert whole.footprint(Effort(), 600).private_bytes > 10_000 * MEBIBYTE
+
+
+def test_a_whole_track_that_can_never_fit_is_refused_with_figures() -> None:
+    """By the budget, by the cap of a file, or by the machine; else not at all."""
+    host = HostMemory(total_bytes=8 * GIB, available_bytes=6 * GIB)
+    small = Footprint(shared_bytes=500 * MEBIBYTE, private_bytes=400 * MEBIBYTE)
+    large = Footprint(shared_bytes=500 * MEBIBYTE, private_bytes=5 * GIB)
+    budget = Budget(total_bytes=4 * GIB, per_file_bytes=None, min_free_bytes=GIB)
+    assert refusal(small, budget, host) is None
+    verdict = refusal(large, budget, host)
+    assert verdict is not None
+    assert verdict.reason is Reason.TOO_LARGE
+    assert "the budget allows 4,096 MiB" in verdict.message
+    capped = replace(budget, total_bytes=7 * GIB, per_file_bytes=GIB)
+    verdict = refusal(large, capped, host)
+    assert verdict is not None
+    assert "--max-ram-per-file allows 1,024 MiB" in verdict.message

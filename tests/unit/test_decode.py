@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import struct
 from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
 import soundfile
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
-from stemsplit.audio.decode import BLOCK_FRAMES, Decoder, ends_with_final_ogg_page
+from stemsplit.audio.decode import Decoder
+from stemsplit.audio.readers import BLOCK_FRAMES
+from stemsplit.audio.readers.sndfile import ends_with_final_ogg_page
 from stemsplit.errors import BadInputError
 
 if TYPE_CHECKING:
@@ -155,3 +160,66 @@ def test_a_header_whose_samples_are_gone_is_damaged(
     path.write_bytes(data[: data.index(b"\xff\xf8") + 50])
     with pytest.raises(BadInputError, match="none of its samples can be decoded"):
         _read(path)
+
+
+def _decoded(path: Path) -> int | None:
+    """Count the frames that can be had; None where the file is refused in a sentence."""
+    try:
+        with Decoder(path) as source:
+            frames = sum(map(len, source.blocks()))
+            source.cut_off()
+            return frames
+    except BadInputError:
+        return None
+
+
+@given(
+    riff=st.integers(0, 2**32 - 1),
+    kind=st.sampled_from([1, 3, 6, 7, 17, 0xFFFE, 0x1234]),
+    channels=st.integers(0, 2**16 - 1) | st.integers(0, 10),
+    rate=st.integers(0, 2**32 - 1) | st.sampled_from([8_000, 44_100, 192_000]),
+    bits=st.integers(0, 2**16 - 1) | st.sampled_from([8, 16, 24, 32, 64]),
+    size=st.integers(0, 2**32 - 1) | st.integers(0, 5_000),
+    body=st.binary(max_size=4_000),
+)
+@settings(max_examples=200, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_no_wav_header_is_too_wild(
+    tmp_path: Path, *, riff: int, kind: int, channels: int, rate: int, bits: int, size: int,
+    body: bytes,
+) -> None:  # fmt: skip
+    """Whatever its numbers are: some frames, or a sentence; never more than the bytes hold."""
+    block = channels * bits // 8 % 2**16
+    head = struct.pack("<4sI4s4sIHHIIHH", b"RIFF", riff, b"WAVE", b"fmt ", 16, kind, channels,
+                       rate, rate * block % 2**32, block, bits)  # fmt: skip
+    path = tmp_path / "wild.wav"
+    path.write_bytes(head + struct.pack("<4sI", b"data", size) + body)
+    frames = _decoded(path)
+    assert frames is None or frames <= 8 * len(body) + 64
+
+
+@pytest.mark.parametrize("ext", ["flac", "ogg", "mp3", "aiff", "w64", "caf"])
+@given(
+    at=st.integers(0, 400),
+    wild=st.binary(min_size=1, max_size=8),
+    length=st.integers(1, 2**20),
+)
+@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_no_header_and_no_length_is_too_wild(
+    whole_files: dict[str, bytes], tmp_path: Path, ext: str, at: int, wild: bytes, length: int
+) -> None:
+    """A few bytes of a good header replaced, and the file ended wherever: frames or a sentence."""
+    data = bytearray(whole_files[ext])
+    data[at : at + len(wild)] = wild
+    path = tmp_path / f"wild.{ext}"
+    path.write_bytes(data[:length])
+    _decoded(path)
+
+
+@pytest.fixture(scope="module")
+def whole_files(tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
+    """Half a second of noise in each format."""
+    folder = tmp_path_factory.mktemp("whole")
+    noise = np.random.default_rng(0).uniform(-0.5, 0.5, (22_050, 2))
+    for ext in ("flac", "ogg", "mp3", "aiff", "w64", "caf"):
+        soundfile.write(folder / f"noise.{ext}", noise, 44_100)
+    return {path.suffix[1:]: path.read_bytes() for path in folder.iterdir()}

@@ -9,8 +9,7 @@ import pytest
 import soundfile
 
 from stemsplit.audio.decode import Decoder
-from stemsplit.audio.mpeg import declares_length, end_of_audio
-from stemsplit.errors import BadInputError
+from stemsplit.audio.mpeg import declares_length
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -57,45 +56,26 @@ def test_finds_the_header_behind_a_tag(tmp_path: Path, tag: bytes) -> None:
         assert declares_length(path) == header
 
 
-@pytest.mark.parametrize("tags", [b"", ID3V1_TAG, APE_TAG, APE_TAG + ID3V1_TAG])
-def test_tags_at_the_end_are_no_audio(tmp_path: Path, tags: bytes) -> None:
-    """ID3v1 and APEv2 tags, alone and together, are left out."""
-    path = tmp_path / "song.mp3"
-    path.write_bytes(bytes(9000) + tags)
-    assert end_of_audio(path) == 9000
-
-
-def test_a_song_that_would_be_cut_short_is_refused(tmp_path: Path) -> None:
+def test_a_song_that_libsndfile_would_cut_short_is_read_whole(tmp_path: Path) -> None:
     """A loud start makes libsndfile think the file short; never a stem of a part of it."""
     path = tmp_path / "loud first.mp3"
     sound = np.concatenate([_sound(3, noisy=True), _sound(20, noisy=False)])
     _write(path, sound, mode="VARIABLE", header=True)
     assert _decode(path) == (len(sound), "")
     _write(path, sound, mode="VARIABLE", header=False)
-    with pytest.raises(BadInputError, match="does not say how long") as caught:
-        _decode(path)
-    assert "-c copy" in caught.value.remedy
+    assert soundfile.info(path).frames < len(sound) / 2
+    frames, warning = _decode(path)
+    assert 0 <= frames - len(sound) < 3 * 1152, "whole frames, and what the encoder put before"
+    assert warning == ""
 
 
 @pytest.mark.parametrize("tags", [b"", APE_TAG + ID3V1_TAG])
 def test_a_constant_bit_rate_needs_no_header(tmp_path: Path, tags: bytes) -> None:
-    """There the estimate is right: all is read, and nothing is called missing."""
+    """All is read, tags are no audio, and nothing is called missing."""
     path = tmp_path / "constant.mp3"
     sound = _sound(6, noisy=True)
     _write(path, sound, mode="CONSTANT", header=False)
     path.write_bytes(path.read_bytes() + tags)
     frames, warning = _decode(path)
     assert abs(frames - len(sound)) < 3 * 1152
-    assert warning == ""
-
-
-def test_an_estimate_that_was_too_long_is_no_missing_audio(tmp_path: Path) -> None:
-    """Quiet frames first make libsndfile think the file long; that is no cut."""
-    path = tmp_path / "quiet first.mp3"
-    _write(path, np.zeros((RATE, 2)), mode="VARIABLE", header=False)
-    quiet = path.read_bytes()
-    _write(path, _sound(3, noisy=True), mode="VARIABLE", header=False)
-    path.write_bytes(quiet[:1000] + path.read_bytes())
-    frames, warning = _decode(path)
-    assert frames < soundfile.info(path).frames
     assert warning == ""

@@ -42,5 +42,23 @@ def test_only_what_changes_stems_is_in_the_key() -> None:
         Settings(format="flac"),
         Settings(bit_depth="16"),
         Settings(tags=False),
+        Settings(sample_rate="source"),
+        Settings(stems=("vocals",)),
+        Settings(residual=True),
+        Settings(high_band="average"),
+        Settings(mwf=True),
+        Settings(start_seconds=1.0),
+        Settings(duration_seconds=1.0),
+        Settings(bit_rate=128_000),
+        Settings(clip="rescale"),
+        Settings(what="conversion"),
     ):
         assert settings_key(other) != settings_key(Settings())
+
+
+def test_a_setting_that_came_later_does_nothing_again() -> None:
+    """The key of the usual settings is what it was before there was that setting."""
+    assert settings_key(Settings()) == (
+        '{"bit_depth":"24","engine":"stemsplit.child.engines.tensorflow:load","format":"wav",'
+        '"model":"2stems","tags":true}'
+    )

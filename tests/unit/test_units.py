@@ -6,7 +6,16 @@ import pytest
 
 from stemsplit.errors import UsageError
 from stemsplit.job import Limits
-from stemsplit.units import Amount, TimeLimit, parse_duration, parse_size, parse_time_limit
+from stemsplit.units import (
+    Amount,
+    TimeLimit,
+    parse_bit_rate,
+    parse_duration,
+    parse_position,
+    parse_sample_rate,
+    parse_size,
+    parse_time_limit,
+)
 
 
 @pytest.mark.parametrize(
@@ -76,3 +85,50 @@ def test_limits_are_read_whole() -> None:
     assert limits.stall_seconds == 60
     with pytest.raises(UsageError, match="not -1"):
         Limits.parse(retries=-1)
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"),
+    [("0", 0), ("90s", 90), ("1:30", 90), ("1:02:03.5", 3723.5), ("1h", 3600), ("0:00.25", 0.25)],
+)
+def test_positions(text: str, seconds: float) -> None:
+    """As a duration, or as a player shows it; 0 is the beginning."""
+    assert parse_position(text, "start") == seconds
+
+
+@pytest.mark.parametrize("text", ["", "-1", "1:2", "1:2:3", "soon", "1:30:", "::"])
+def test_no_position(text: str) -> None:
+    """The sentence names the option and the value."""
+    with pytest.raises(UsageError, match=r"start cannot be"):
+        parse_position(text, "start")
+
+
+@pytest.mark.parametrize(
+    ("text", "rate"),
+    [("48000", 48_000), ("44.1k", 44_100), ("96 kHz", 96_000), ("source", "source")],
+)
+def test_sample_rates(text: str, rate: object) -> None:
+    """In Hz or kHz, or the source's."""
+    assert parse_sample_rate(text) == rate
+
+
+@pytest.mark.parametrize("text", ["", "fast", "-48000", "48x"])
+def test_no_sample_rate(text: str) -> None:
+    """The sentence has the value."""
+    with pytest.raises(UsageError, match="sample-rate cannot be"):
+        parse_sample_rate(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "rate"), [("320k", 320_000), ("192000", 192_000), ("96 kbit/s", 96_000)]
+)
+def test_bit_rates(text: str, rate: int) -> None:
+    """In bits or thousands of bits a second."""
+    assert parse_bit_rate(text, "bitrate") == rate
+
+
+@pytest.mark.parametrize("text", ["", "320", "high", "2000k", "-1k"])
+def test_no_bit_rate(text: str) -> None:
+    """320 bits a second are surely meant otherwise."""
+    with pytest.raises(UsageError, match="bitrate cannot be"):
+        parse_bit_rate(text, "bitrate")

@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
 
     import numpy as np
@@ -49,3 +50,27 @@ class EngineLoader(Protocol):
 
         With `lean`, it takes less memory and may take longer; the masks are the same.
         """
+
+
+class WholeFileEngine(Protocol):
+    """A loaded model that separates a file at once."""
+
+    def separate(
+        self, mix: NDArray[np.float32], stems: Sequence[str]
+    ) -> tuple[NDArray[np.float32], ...]:
+        """Separate a file.
+
+        Args:
+            mix: `(frames, 2)` float32 at 44.1 kHz.
+            stems: which of the model's stems are wanted.
+
+        Returns:
+            one array like `mix` for each of `stems`.
+        """
+
+
+class WholeFileLoader(Protocol):
+    """What an engine's file offers as `load_whole_file`, if it can do that."""
+
+    def __call__(self, model: str, folder: Path, threads: int) -> WholeFileEngine:
+        """Load `model` from the verified `folder`; raises `EngineError`."""

@@ -10,6 +10,7 @@ stay fit for forking.
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import re
@@ -19,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # read while TensorFlow is imported
 
 import tensorflow as tf
-from spleeter.model import get_model_function
+from spleeter.model import EstimatorSpecBuilder, get_model_function
 from spleeter.model.functions.unet import apply_unet
 from spleeter.utils.configuration import load_configuration
 
@@ -28,6 +29,7 @@ from stemsplit.child.engines.ratio_mask import EXPONENT, ratio_masks, softmax_es
 from stemsplit.errors import EngineError
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
     from pathlib import Path
 
     import numpy as np
@@ -55,13 +57,7 @@ class TensorFlowEngine:
             self._magnitudes = tf.compat.v1.placeholder(
                 tf.float32, (1, SEGMENT_FRAMES, self._bins, configuration["n_channels"])
             )
-            self._session = tf.compat.v1.Session(
-                config=tf.compat.v1.ConfigProto(
-                    intra_op_parallelism_threads=threads,
-                    inter_op_parallelism_threads=1,  # one U-Net after the other
-                    device_count={"GPU": 0},
-                )
-            )
+            self._session = tf.compat.v1.Session(config=_session_options(threads))
 
     def restore(self, folder: Path) -> None:
         """Build all U-Nets and restore their weights."""
@@ -132,6 +128,39 @@ class LeanTensorFlowEngine(TensorFlowEngine):
         self._session.run(saver.restore_op_name, checkpoint)
 
 
+class WienerEngine:
+    """Spleeter's own graph with its multichannel Wiener filter; see `WholeFileEngine`.
+
+    The filter, of the package norbert, averages over the whole file, so it cannot be streamed.
+    """
+
+    def __init__(self, model: str, folder: Path, threads: int) -> None:
+        """Build the graph and restore the weights."""
+        configuration = load_configuration(f"spleeter:{model}") | {"MWF": True}
+        with tf.Graph().as_default():
+            shape = (None, configuration["n_channels"])
+            self._waveform = tf.compat.v1.placeholder(tf.float32, shape)
+            features = {"waveform": self._waveform}
+            self._outputs = EstimatorSpecBuilder(features, configuration).outputs
+            self._session = tf.compat.v1.Session(config=_session_options(threads))
+            tf.compat.v1.train.Saver().restore(self._session, str(folder / _CHECKPOINT))
+
+    def separate(
+        self, mix: NDArray[np.float32], stems: Sequence[str]
+    ) -> tuple[NDArray[np.float32], ...]:
+        """See `WholeFileEngine.separate`."""
+        wanted = [self._outputs[stem] for stem in stems]
+        return tuple(self._session.run(wanted, {self._waveform: mix}))
+
+
+def _session_options(threads: int) -> Any:  # noqa: ANN401 - TensorFlow has no types
+    return tf.compat.v1.ConfigProto(
+        intra_op_parallelism_threads=threads,
+        inter_op_parallelism_threads=1,  # one U-Net after the other
+        device_count={"GPU": 0},
+    )
+
+
 def _variables_of(instrument: int, variables: list[Any]) -> dict[str, Any]:
     """Map the names that an instrument's variables have in a checkpoint to those of one U-Net.
 
@@ -176,12 +205,35 @@ def load(model: str, folder: Path, threads: int, *, lean: bool = False) -> Tenso
     if configuration["T"] != SEGMENT_FRAMES or configuration["separation_exponent"] != EXPONENT:
         raise EngineError(f"the configuration of {model} is not one that stemsplit can stream.")
     engine = (LeanTensorFlowEngine if lean else TensorFlowEngine)(model, configuration, threads)
-    try:
+    with _told(model, folder):
         engine.restore(folder)
+    return engine
+
+
+def load_whole_file(model: str, folder: Path, threads: int) -> WienerEngine:
+    """Load a model for whole files, with the multichannel Wiener filter.
+
+    Args:
+        model: as for `load`.
+        folder: likewise.
+        threads: likewise.
+
+    Raises:
+        EngineError: if TensorFlow refuses the weights.
+    """
+    logging.getLogger("tensorflow").setLevel(logging.ERROR)
+    with _told(model, folder):
+        return WienerEngine(model, folder, threads)
+
+
+@contextlib.contextmanager
+def _told(model: str, folder: Path) -> Iterator[None]:
+    """Say in a sentence why weights could not be loaded."""
+    try:
+        yield
     except (tf.errors.OpError, ValueError) as error:
         raise EngineError(
             f"TensorFlow cannot load the weights of {model} from {folder}: "
             f"{str(error).splitlines()[0]}",
             f"Run `stemsplit models verify {model}`, then `stemsplit models fetch {model}`.",
         ) from error
-    return engine

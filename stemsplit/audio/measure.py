@@ -1,0 +1,56 @@
+"""Runs in both. What can be found out about a file by reading it to its end."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from stemsplit.audio.bits import MOST_INTEGER_BITS, UsedBits
+from stemsplit.audio.decode import Decoder
+from stemsplit.measurement import Measurement
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from stemsplit.job import AudioInfo
+
+
+def _used_bits(used: UsedBits, info: AudioInfo) -> int | None:
+    """Give the bits used; none of those that only floating point has."""
+    bits = None if info.bits is None else used.bits
+    if bits is None or (info.floating and bits > MOST_INTEGER_BITS):
+        return None
+    return bits
+
+
+def measure(path: Path) -> Measurement:
+    """Read a file and measure it; memory does not depend on its length.
+
+    Raises:
+        BadInputError: if it cannot be read.
+    """
+    from stemsplit.audio.loudness import LoudnessMeter
+
+    with Decoder(path) as source:
+        is_pcm = source.info.bits is not None
+        used, peak = UsedBits(), 0.0
+        meter = LoudnessMeter(source.info.sample_rate, source.channels)
+        for block in source.blocks():
+            peak = max(peak, float(np.max(np.abs(block), initial=0.0)))
+            meter.add(block)
+            if is_pcm:
+                used.add(block)
+        meter.finish()
+        return Measurement(
+            info=source.info,
+            channels=source.channels,
+            frames=source.frames_given,
+            size_bytes=path.stat().st_size,
+            used_bits=_used_bits(used, source.info),
+            peak=peak,
+            true_peak=meter.true_peak,
+            loudness_lufs=meter.loudness_lufs,
+            loudness_range_lu=meter.loudness_range_lu,
+            warning=source.cut_off(),
+        )

@@ -1,0 +1,335 @@
+"""Runs in both. Audio files through FFmpeg's libraries, by way of PyAV.
+
+Covers what libsndfile does not read: AAC and ALAC in MP4, WMA, WavPack, Monkey's Audio, the sound
+of films, MP3 that does not say how long it is, and channels whose arrangement the file declares.
+"""
+
+from __future__ import annotations
+
+import errno
+import logging
+import re
+from fractions import Fraction
+from typing import TYPE_CHECKING, Any
+
+import av
+import av.error
+import numpy as np
+
+from stemsplit.audio.channels import USUAL
+from stemsplit.audio.readers import BLOCK_FRAMES, NotReadableError, missing
+from stemsplit.errors import BadInputError
+from stemsplit.job import MOST_FRAMES_A_BYTE, AudioInfo
+from stemsplit.text import counted, quoted
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+
+_logger = logging.getLogger(__name__)
+
+_OPTIONS = {"protocol_whitelist": "none"}
+"""A file is read through an open descriptor; one that names others, as a playlist does, gets none
+of them."""
+
+_GUESSED = frozenset({"mp3", "aac", "ac3", "eac3", "dts", "loas", "mpeg", "mpegts"})
+"""Containers that do not say how long they are; FFmpeg guesses from the bit rate."""
+
+_TOLERATED_SECONDS = 0.25
+"""Containers that count in milliseconds, or in whole frames of a codec, end inexactly."""
+
+_LARGEST_ROUNDING = 1 / 600
+"""In seconds: the coarsest clock in which edit lists of MP4 files usually count."""
+
+_MOST_PADDING_FRAMES = 16_384
+"""More than any encoder puts behind the music; AAC has up to three frames of 2,048."""
+
+_MISCOUNTED_CHANNELS = 8
+"""With as many planes as FFmpeg has pointers in a frame, PyAV 18 looks for one more."""
+
+_MOST_CONCEALED_SECONDS = 5.0
+"""The most silence put in the place of one damaged packet."""
+
+_GAPLESS = re.compile(r"\s*(?:[0-9A-Fa-f]+\s+){3}(?P<frames>[0-9A-Fa-f]+)")
+"""Apple's `iTunSMPB`: zero, samples before and behind the music, samples of music; hexadecimal."""
+
+_FULL_SCALE = {"u1": 2.0**7, "i2": 2.0**15, "i4": 2.0**31, "i8": 2.0**63}
+_PCM_BITS = re.compile(r"pcm_[suf](?P<bits>\d+)")
+_USUALLY_LOSSY = frozenset({"dts"})
+"""Codecs that have a lossless variant, which FFmpeg does not tell from the usual one."""
+
+_BITS_OF_FORMAT = {"u8": 8, "s16": 16, "s32": 24, "s64": 64}
+"""Lossless codecs put up to 24 bits into words of 32, at their upper end."""
+
+
+class LibavReader:
+    """One file that FFmpeg's libraries have opened; see `stemsplit.audio.readers.Reader`."""
+
+    def __init__(self, path: Path) -> None:
+        """Open `path`, read its header and its first frame.
+
+        Raises:
+            NotReadableError: if FFmpeg cannot make anything of it.
+            BadInputError: if it is something, but has no sound that can be decoded.
+        """
+        self._path = path
+        self._damaged = 0
+        self._concealed = 0
+        self._packets_end: int | None = None
+        self._rate = 0
+        self._origin = 0
+        self._interleaver: av.AudioResampler | None = None
+        self._file = path.open("rb")
+        try:
+            self._container = av.open(self._file, "r", options=_OPTIONS, metadata_errors="replace")
+        except (av.error.FFmpegError, ValueError, OSError) as error:
+            self._file.close()
+            if not _is_of_the_file(error):
+                raise
+            raise NotReadableError(getattr(error, "strerror", "") or str(error)) from error
+        try:
+            self._stream = self._best_stream()
+            self._frames = self._decoded()
+            self._first = self._first_frame()
+            self.info = self._declared(path.stat().st_size)
+        except BaseException:
+            self.close()
+            raise
+        names = tuple(one.name for one in self._first.layout.channels)
+        is_arranged = not {"NONE", "UNK", ""} & set(names)
+        self.channels = names if is_arranged else USUAL.get(len(names), ("?",) * len(names))
+
+    def _best_stream(self) -> av.AudioStream:
+        stream = self._container.streams.best("audio")
+        if not isinstance(stream, av.AudioStream):
+            raise BadInputError(f"{quoted(self._path.name)} has no sound.", "Name another file.")
+        # For an encoding that FFmpeg does not know there is no context, whatever its types say.
+        context: object = stream.codec_context
+        if context is None:
+            raise BadInputError(
+                f"{quoted(self._path.name)} has sound in an encoding that FFmpeg does not know.",
+                "Export it again in another one.",
+            )
+        stream.codec_context.thread_count = 1
+        return stream
+
+    def _first_frame(self) -> av.AudioFrame:
+        first = next(self._frames, None)
+        if not isinstance(first, av.AudioFrame):
+            raise BadInputError(
+                f"{quoted(self._path.name)} has a header, but none of its samples can be decoded.",
+                "It is damaged: export it again or restore it from a backup.",
+            )
+        self._rate = first.sample_rate
+        if first.pts is not None:  # sound may begin later than its film
+            self._origin = self._samples(first.pts, first.time_base)
+        return first
+
+    def _declared(self, size_bytes: int) -> AudioInfo:
+        frame, codec = self._first, self._stream.codec_context
+        sample = frame.format.packed.name
+        pcm = _PCM_BITS.match(codec.name)
+        lossless = pcm is not None or (codec.codec.lossless and codec.name not in _USUALLY_LOSSY)
+        return AudioInfo(
+            format=self._container.format.name.partition(",")[0].upper(),
+            subtype=codec.name.upper(),
+            sample_rate=frame.sample_rate,
+            channels=len(frame.layout.channels),
+            frames=self._declared_frames(size_bytes),
+            bits=_bits(pcm, sample) if lossless else None,
+            floating=lossless and sample in {"flt", "dbl"},
+        )
+
+    def _declared_frames(self, size_bytes: int) -> int | None:
+        """Give the length in samples; close to the truth where the container counts otherwise."""
+        if self._container.format.name in _GUESSED:
+            return None
+        gapless = self._gapless_frames()
+        if gapless is not None:
+            frames = gapless
+        elif self._stream.duration is not None:
+            frames = self._samples(self._stream.duration, self._stream.time_base)
+        elif self._container.duration is not None:
+            frames = self._samples(self._container.duration, Fraction(1, av.time_base))
+        else:
+            return None
+        return frames if 0 < frames <= size_bytes * MOST_FRAMES_A_BYTE else None
+
+    def _samples(self, ticks: int, clock: Fraction | None) -> int:
+        return round(ticks * (clock or Fraction(1, self._rate)) * self._rate)
+
+    def _gapless_frames(self) -> int | None:
+        told = {**self._container.metadata, **self._stream.metadata}.get("iTunSMPB", "")
+        found = _GAPLESS.match(told)
+        return (int(found["frames"], 16) or None) if found else None
+
+    def blocks(self, start: int) -> Iterator[tuple[int, NDArray[np.float32]]]:
+        """See `Reader.blocks`.
+
+        It decodes from the beginning, whatever `start` is: after a jump, lossy decoders give other
+        samples than they do on their way, and not every container knows where a sample lies.
+        """
+        del start
+        at = 0
+        for piece in self._trimmed(self._pieces()):
+            for first in range(0, len(piece), BLOCK_FRAMES):
+                block = piece[first : first + BLOCK_FRAMES]
+                yield at, block
+                at += len(block)
+
+    def _pieces(self) -> Iterator[NDArray[np.float32]]:
+        """Decode; for each packet that cannot be, silence of its length."""
+        frame: av.AudioFrame | int | None = self._first
+        channels, rate = self.info.channels, self.info.sample_rate
+        while frame is not None:
+            if isinstance(frame, int):
+                yield np.zeros((frame, channels), np.float32)
+            elif (len(frame.layout.channels), frame.sample_rate) != (channels, rate):
+                raise BadInputError(
+                    f"{quoted(self._path.name)} changes from {counted(channels, 'channel')} at "
+                    f"{rate} Hz to {counted(len(frame.layout.channels), 'channel')} at "
+                    f"{frame.sample_rate} Hz on its way.",
+                    "Convert it first, for example with `ffmpeg -i IN OUT.flac`.",
+                )
+            else:
+                yield samples_of(self._interleaved(frame))
+            frame = next(self._frames, None)
+
+    def _interleaved(self, frame: av.AudioFrame) -> av.AudioFrame:
+        """Put the channels of a frame into one plane where PyAV would miscount the planes."""
+        if not frame.format.is_planar or len(frame.layout.channels) < _MISCOUNTED_CHANNELS:
+            return frame
+        if self._interleaver is None:
+            self._interleaver = av.AudioResampler(
+                frame.format.packed.name, frame.layout, frame.sample_rate
+            )
+        (interleaved,) = self._interleaver.resample(frame)
+        return interleaved
+
+    def _trimmed(self, pieces: Iterator[NDArray[np.float32]]) -> Iterator[NDArray[np.float32]]:
+        """Leave out what an encoder has put behind the music, as far as an MP4 file tells.
+
+        What lies behind the end is held back until there is more music or no more of the file. If
+        that gets longer than any encoder's padding, the file is wrong about its end.
+        """
+        held: list[NDArray[np.float32]] = []
+        given, trusted = 0, True
+        for piece in pieces:
+            held.append(piece)
+            ready = np.concatenate(held) if len(held) > 1 else piece
+            end = self._end() if trusted else None
+            trusted = trusted and (end is None or given + len(ready) - end <= _MOST_PADDING_FRAMES)
+            count = len(ready) if end is None or not trusted else max(end - given, 0)
+            if count:
+                yield ready[:count]
+            given += min(count, len(ready))
+            held = [ready[count:]] if count < len(ready) else []
+
+    def _end(self) -> int | None:
+        """Give the end of what is known to be music so far; None if there is no telling."""
+        if not self._container.format.name.startswith("mov") or self._packets_end is None:
+            return None
+        gapless = self._gapless_frames()
+        if gapless is not None:
+            return gapless
+        end = self._packets_end - self._origin
+        if self._stream.duration is not None:
+            declared = self._samples(self._stream.duration, self._stream.time_base)
+            if end - declared > _LARGEST_ROUNDING * self._rate:
+                return declared
+        return end
+
+    def _packets(self) -> Iterator[av.Packet[av.AudioStream]]:
+        try:
+            yield from self._container.demux(self._stream)
+        except (av.error.FFmpegError, OSError) as error:
+            if not _is_of_the_file(error):
+                raise
+            # What was there until then is of use.
+            _logger.debug("%s ends in its midst", self._path, exc_info=True)
+
+    def _decoded(self) -> Iterator[av.AudioFrame | int]:
+        """Decode packet by packet: frames, and for one that fails the number of frames lost."""
+        usual = 0
+        for packet in self._packets():
+            self._note_end(packet)
+            try:
+                frames = packet.decode()
+            except av.error.EOFError:
+                return
+            except av.error.FFmpegError:
+                if packet.size:
+                    lost = self._frames_in(packet) or usual
+                    self._damaged += 1
+                    self._concealed += lost
+                    if lost:
+                        yield lost
+                continue
+            for frame in frames:
+                if frame.samples:
+                    usual = frame.samples
+                    yield frame
+
+    def _frames_in(self, packet: av.Packet[av.AudioStream]) -> int:
+        if not packet.duration or packet.time_base is None:
+            return 0
+        seconds = float(packet.duration * packet.time_base)
+        return round(min(seconds, _MOST_CONCEALED_SECONDS) * self._rate)
+
+    def _note_end(self, packet: av.Packet[av.AudioStream]) -> None:
+        if packet.size and packet.pts is not None and packet.duration and packet.time_base:
+            rate = self._rate or self._stream.rate
+            end = round((packet.pts + packet.duration) * packet.time_base * rate)
+            self._packets_end = max(end, self._packets_end or 0)
+
+    def lacks(self, frames_read: int) -> str:
+        """See `Reader.lacks`."""
+        name, rate = quoted(self._path.name), self.info.sample_rate
+        gone = (self.info.frames or 0) - frames_read
+        if gone > _TOLERATED_SECONDS * rate:
+            return missing(name, gone, frames_read, rate)
+        if self._damaged:
+            return (
+                f"{name} is damaged in {counted(self._damaged, 'place')}; "
+                f"{self._concealed / rate:.2f} s were replaced by silence."
+            )
+        return ""
+
+    def close(self) -> None:
+        """See `Reader.close`."""
+        self._container.close()
+        self._file.close()
+
+
+def _is_of_the_file(error: Exception) -> bool:
+    """Tell damage, which leads to places that no file has, from a disk that cannot be read."""
+    if isinstance(error, OSError) and not isinstance(error, av.error.FFmpegError):
+        return error.errno == errno.EINVAL
+    return True
+
+
+def _bits(pcm: re.Match[str] | None, sample_format: str) -> int:
+    return int(pcm["bits"]) if pcm else _BITS_OF_FORMAT.get(sample_format, 32)
+
+
+def samples_of(frame: av.AudioFrame) -> NDArray[np.float32]:
+    """Turn a frame into samples.
+
+    Args:
+        frame: an `av.AudioFrame` of any sample format.
+
+    Returns:
+        `(frames, channels)` float32, integers scaled so that full scale is -1..1.
+    """
+    raw: NDArray[Any] = frame.to_ndarray()
+    if not frame.format.is_planar:
+        raw = raw.reshape(-1, len(frame.layout.channels)).T
+    scale = _FULL_SCALE.get(raw.dtype.str[1:])
+    if scale is None:
+        return np.ascontiguousarray(raw.T, np.float32)
+    samples = raw.T.astype(np.float64)
+    if raw.dtype.kind == "u":
+        samples -= scale
+    return np.ascontiguousarray(samples / scale, np.float32)

@@ -1,0 +1,154 @@
+"""Runs in both. Audio files through libsndfile.
+
+Covers what libsndfile reads, and finds out when a file ends before its header says.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from typing import TYPE_CHECKING
+
+import numpy as np
+import soundfile
+
+from stemsplit.audio.channels import USUAL
+from stemsplit.audio.mpeg import declares_length
+from stemsplit.audio.paths import sound_path
+from stemsplit.audio.readers import BLOCK_FRAMES, NotReadableError, missing
+from stemsplit.job import MOST_FRAMES_A_BYTE, AudioInfo
+from stemsplit.text import quoted
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+
+_UNKNOWN_LENGTH_BYTES = 0x7FFF_0000
+"""A length field from here on means "written to a pipe, length not known", as ffmpeg writes it."""
+
+_SIZE_MISMATCH = re.compile(
+    r"^\s*(?P<chunk>RIFF|riff|FORM|data|SSND|Data Size)\s*:\s*(?P<declared>\d+)"
+    r"\s*\(should be (?P<actual>\d+)\)",
+    re.MULTILINE,
+)
+"""How libsndfile's log says that a chunk claims more bytes than the file has."""
+
+_BITS = re.compile(r"PCM_(?:[SU])?(?P<bits>\d+)|ALAC_(?P<alac>\d+)")
+_FLOATING = {"FLOAT": 32, "DOUBLE": 64}
+
+
+class SndfileReader:
+    """One file that libsndfile has opened; see `stemsplit.audio.readers.Reader`."""
+
+    def __init__(self, path: Path) -> None:
+        """Open `path` and read its header.
+
+        Raises:
+            NotReadableError: if libsndfile cannot make anything of it, or would cut it off.
+        """
+        self._path = path
+        try:
+            # As bytes: a file name need not be valid UTF-8.
+            self._file = soundfile.SoundFile(sound_path(path))
+        except soundfile.LibsndfileError as error:
+            raise NotReadableError(error.error_string.strip(" .")) from error
+        if self._file.format == "MP3" and not declares_length(path):
+            # libsndfile guesses the length of such a file, and stops there.
+            self._file.close()
+            raise NotReadableError("it does not say how long it is")
+        subtype = self._file.subtype
+        bits = _BITS.fullmatch(subtype)
+        self.info = AudioInfo(
+            format=self._file.format,
+            subtype=subtype,
+            sample_rate=self._file.samplerate,
+            channels=self._file.channels,
+            frames=_plausible(self._file.frames, path.stat().st_size),
+            bits=int(bits["bits"] or bits["alac"]) if bits else _FLOATING.get(subtype),
+            floating=subtype in _FLOATING,
+        )
+        self.channels = USUAL.get(self.info.channels, ("",) * self.info.channels)
+
+    def blocks(self, start: int) -> Iterator[tuple[int, NDArray[np.float32]]]:
+        """See `Reader.blocks`; in a lossless file it goes to `start` at once."""
+        at = 0
+        if start and self.info.bits is not None and self._file.seekable():
+            try:
+                at = self._file.seek(min(start, self._file.frames))
+            except soundfile.LibsndfileError:
+                return
+        while True:
+            block, is_last = self._next_block()
+            if len(block):
+                yield at, block
+            at += len(block)
+            if is_last or not len(block):
+                return
+
+    def _next_block(self) -> tuple[NDArray[np.float32], bool]:
+        # libsndfile's decoders fill what they can before they fail, but python-soundfile then
+        # raises without the count. NaN, which no lossy or integer decoder produces, marks the
+        # part that was not reached.
+        block = np.full((BLOCK_FRAMES, self.info.channels), np.nan, np.float32)
+        try:
+            return self._file.read(out=block), False
+        except soundfile.LibsndfileError:
+            unreached = np.flatnonzero(np.isnan(block[:, 0]))
+            return (block[: unreached[0]] if len(unreached) else block), True
+
+    def lacks(self, frames_read: int) -> str:
+        """See `Reader.lacks`."""
+        name, rate = quoted(self._path.name), self.info.sample_rate
+        if frames := self._missing_frames(frames_read):
+            return missing(name, frames, frames_read, rate)
+        if self.info.format == "OGG" and not ends_with_final_ogg_page(self._path):
+            return (
+                f"{name} is cut off: its last Ogg page is missing, so there is no telling how much "
+                f"is gone; the {frames_read / rate:.2f} s that are there were used."
+            )
+        return ""
+
+    def _missing_frames(self, frames_read: int) -> int:
+        if self.info.frames is None:
+            return 0  # the length is not known
+        if frames_read < self.info.frames:
+            return self.info.frames - frames_read
+        for match in sorted(
+            _SIZE_MISMATCH.finditer(self._file.extra_info),
+            key=lambda found: found["chunk"] in {"RIFF", "riff", "FORM"},  # the data chunk is exact
+        ):
+            declared, actual = int(match["declared"]), int(match["actual"])
+            if actual < declared < _UNKNOWN_LENGTH_BYTES:
+                return round(frames_read * (declared - actual) / actual)
+        return 0
+
+    def close(self) -> None:
+        """See `Reader.close`."""
+        self._file.close()
+
+
+def ends_with_final_ogg_page(path: Path) -> bool:
+    """Tell whether an Ogg file ends with a whole page that bears the end-of-stream flag.
+
+    The page layout is that of RFC 3533, section 6: "OggS", version, flags (0x04 is end of stream),
+    20 further bytes, the number of lacing values, the lacing values, whose sum is the body's size.
+    """
+    header_bytes, flags_at, end_of_stream = 27, 5, 0x04
+    largest_page = header_bytes + 255 + 255 * 255
+    with path.open("rb") as file:
+        size = file.seek(0, os.SEEK_END)
+        file.seek(max(size - largest_page, 0))
+        tail = file.read()
+    page = tail[tail.rfind(b"OggS") :] if b"OggS" in tail else b""
+    if len(page) < header_bytes or len(page) < header_bytes + page[26]:
+        return False
+    lacing = page[header_bytes : header_bytes + page[26]]
+    whole = len(page) >= header_bytes + len(lacing) + sum(lacing)
+    return whole and bool(page[flags_at] & end_of_stream)
+
+
+def _plausible(frames: int, size_bytes: int) -> int | None:
+    """Give None for a length that cannot be: unknown (libsndfile's 2**63 - 1) or damaged."""
+    return frames if frames <= size_bytes * MOST_FRAMES_A_BYTE else None

@@ -1,0 +1,308 @@
+"""Runs in the child. One track from its file to the files that are made of it.
+
+Covers what surrounds a separation or a conversion: the source, the engine, the form of what is
+written, and how far the work is.
+"""
+
+from __future__ import annotations
+
+import math
+import sys
+import time
+from functools import partial
+from typing import TYPE_CHECKING, cast
+
+import msgspec
+
+from stemsplit.audio.bits import uses_more_bits
+from stemsplit.audio.channels import STEREO_PLACES
+from stemsplit.audio.decode import Decoder
+from stemsplit.audio.encode import (
+    DITHERED_BITS,
+    Form,
+    StemWriter,
+    clip_of,
+    free_bytes,
+    gain_for,
+)
+from stemsplit.audio.stft import ScipyTransform
+from stemsplit.audio.tags import SourceTags
+from stemsplit.child.process import peak_rss_bytes
+from stemsplit.child.render import convert, render
+from stemsplit.child.separate import separate, separate_at_once
+from stemsplit.entry import resolve
+from stemsplit.errors import DiskFullError, EngineError
+from stemsplit.formats import frames_at, stem_depth, stem_rate
+from stemsplit.job import LOSSY_FORMATS, RESIDUAL, pcm_bytes
+from stemsplit.messages import Finished, Progress, Ready, Started, Warned, send
+from stemsplit.text import mebibytes, quoted
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from multiprocessing.connection import Connection
+
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from stemsplit.child.engines import EngineLoader, WholeFileLoader
+    from stemsplit.child.process import Watch
+    from stemsplit.child.render import Separation
+    from stemsplit.job import AudioInfo, Settings, StemFile
+    from stemsplit.messages import Task
+
+PRELOADED = "stemsplit.child.preloaded"
+"""The last module that a fork server imports."""
+
+_TICK_SECONDS, _PROGRESS_SECONDS = 1.0, 0.1
+"""The least time between two words that the work goes on, or how far it is."""
+
+
+def was_preloaded(settings: Settings) -> bool:
+    """Tell whether what the work needs was in memory when the child was born."""
+    module = settings.loader.partition(":")[0] or PRELOADED
+    return module in sys.modules
+
+
+def work_on(pipe: Connection, watch: Watch, task: Task) -> Finished:
+    """Separate or convert one track into the task's work folder.
+
+    Args:
+        pipe: is told how far it is.
+        watch: knows whether it is to end.
+        task: what is to be done.
+
+    Raises:
+        StemsplitError: if it cannot be done.
+    """
+    with _opened(task) as source:
+        send(pipe, Started(info=_stretch(source)))
+        alive = _Alive(pipe, watch)
+        form = _form(task, source, alive)
+        _require_room(task, form, source)
+        rendering = _rendering(task, form, source, alive)
+        send(pipe, Ready())
+        written = _write(pipe, task, form, source, rendering, alive)
+        for text in (source.cut_off(), _levels(task, written)):
+            if text:
+                send(pipe, Warned(text=text))
+    return Finished(
+        stems=written,
+        audio_seconds=written[0].frames / form.sample_rate,
+        peak_rss_bytes=peak_rss_bytes(),
+    )
+
+
+def _opened(task: Task) -> Decoder:
+    return Decoder(
+        task.job.source_path,
+        start_seconds=task.settings.start_seconds,
+        duration_seconds=task.settings.duration_seconds,
+    )
+
+
+def _stretch(source: Decoder) -> AudioInfo:
+    """Give what is known of a source, its length being that of what is taken of it."""
+    return msgspec.structs.replace(source.info, frames=source.expected_frames)
+
+
+def _form(task: Task, source: Decoder, alive: _Alive) -> Form:
+    settings, info = task.settings, source.info
+    bit_depth = stem_depth(settings.format, settings.bit_depth, info)
+    sample_rate = stem_rate(settings.format, settings.sample_rate, info.sample_rate)
+    return Form(
+        format=settings.format,
+        bit_depth=bit_depth,
+        sample_rate=sample_rate,
+        bit_rate=settings.bit_rate,
+        clip=clip_of(settings.clip, settings.format, bit_depth),
+        dither=(
+            settings.format not in LOSSY_FORMATS
+            and bit_depth == str(DITHERED_BITS)
+            and _takes_bits_away(task, info, sample_rate, alive)
+        ),
+    )
+
+
+def _takes_bits_away(task: Task, info: AudioInfo, sample_rate: int, alive: _Alive) -> bool:
+    """Tell whether 16 bits do not hold all that is written.
+
+    A stem is computed in floating point, and so is another sample rate. Samples that only pass
+    through need as many bits as they use, which may be fewer than their file declares.
+    """
+    if task.settings.what == "separation" or sample_rate != info.sample_rate:
+        return True
+    if info.bits is not None and not info.floating and info.bits <= DITHERED_BITS:
+        return False
+    with _opened(task) as source:
+        return any(uses_more_bits(block, DITHERED_BITS) for block in source.blocks(alive.tick))
+
+
+def _require_room(task: Task, form: Form, source: Decoder) -> None:
+    """Fail before the work rather than after it where the disk clearly cannot hold the stems."""
+    if form.format != "wav":
+        return  # compressed: no telling
+    frames = frames_at(source.expected_frames or 0, source.info.sample_rate, form.sample_rate)
+    channels = len(_channels(task, source))
+    needed = pcm_bytes(frames, channels, form.bit_depth) * len(task.job.stems)
+    free = free_bytes(task.work_path)
+    if needed > free:
+        raise DiskFullError(
+            f"The disk of the output folder has {mebibytes(free)} left, and what is made of "
+            f"{quoted(task.job.source_path.name)} takes {mebibytes(needed)}.",
+            "Make room, or name another folder with -o, and run the same command again.",
+        )
+
+
+def _channels(task: Task, source: Decoder) -> tuple[str, ...]:
+    """Give the channels that are written: those of the source where it is only converted."""
+    if task.settings.what == "conversion" and (
+        task.settings.format not in LOSSY_FORMATS or source.info.channels == 1
+    ):
+        return source.channels
+    return STEREO_PLACES
+
+
+def _rendering(
+    task: Task, form: Form, source: Decoder, alive: _Alive
+) -> Iterator[tuple[NDArray[np.float32], ...]]:
+    """Get ready to give the samples of each file that is written, piece by piece."""
+    if task.settings.what == "conversion":
+        return convert(
+            source,
+            sample_rate=form.sample_rate,
+            channels=len(_channels(task, source)),
+            on_block=alive.tick,
+        )
+    stems = tuple(stem for stem in task.job.stems if stem != RESIDUAL)
+    return render(
+        source,
+        _separation(task, stems),
+        stems=len(stems),
+        sample_rate=form.sample_rate,
+        residual=task.settings.residual,
+        on_block=alive.tick,
+    )
+
+
+def _separation(task: Task, stems: tuple[str, ...]) -> Separation:
+    """Load the engine and give what it does."""
+    settings = task.settings
+    loader = _imported(settings.loader)
+    if settings.mwf:
+        load_whole = cast("WholeFileLoader", loader)
+        whole = load_whole(settings.model, task.model_path, task.effort.threads)
+        return partial(separate_at_once, engine=whole, stems=stems)
+    load = cast("EngineLoader", loader)
+    engine = load(settings.model, task.model_path, task.effort.threads, lean=task.effort.lean)
+    if tuple(stem for stem in engine.stems if stem in stems) != stems:
+        raise EngineError(f"the engine separates {engine.stems}, not {stems}.")
+    return partial(
+        separate,
+        engine=engine,
+        transform=ScipyTransform(),
+        stems=stems,
+        high_band=settings.high_band,
+    )
+
+
+def _imported(engine: str) -> object:
+    try:
+        return resolve(engine)
+    except Exception as error:  # broken installations raise all kinds
+        raise EngineError(
+            f"The engine cannot be imported ({type(error).__name__}: {error}).",
+            "Reinstall stemsplit in a fresh virtual environment of Python 3.11.",
+        ) from error
+
+
+def _write(
+    pipe: Connection,
+    task: Task,
+    form: Form,
+    source: Decoder,
+    rendering: Iterator[tuple[NDArray[np.float32], ...]],
+    alive: _Alive,
+) -> tuple[StemFile, ...]:
+    writers: list[StemWriter] = []
+    try:
+        writers.extend(
+            StemWriter(
+                task.work_path,
+                stem,
+                form,
+                expected_frames=source.most_frames(form.sample_rate),
+                channels=_channels(task, source),
+                seed=number,
+            )
+            for number, stem in enumerate(task.job.stems)
+        )
+        for blocks in rendering:
+            for writer, block in zip(writers, blocks, strict=True):
+                writer.write(block)
+            alive.progress(len(blocks[0]) / form.sample_rate)
+        gain = gain_for(max(writer.peak for writer in writers))
+        for writer in writers:
+            for _ in writer.level(gain):
+                alive.tick()
+        tags = SourceTags.of(task.job.source_path) if task.settings.tags else None
+        return tuple(_finish(pipe, alive, writer, tags) for writer in writers)
+    finally:
+        for writer in writers:
+            writer.abandon()
+
+
+class _Alive:
+    """Tells the supervisor how far the work is, and makes the work end if it is asked to."""
+
+    def __init__(self, pipe: Connection, watch: Watch) -> None:
+        self._pipe = pipe
+        self._watch = watch
+        self._seconds = 0.0
+        self._told_at = time.monotonic()
+
+    def progress(self, seconds: float) -> None:
+        """Tell that so many more seconds of audio are written."""
+        self._seconds += seconds
+        self._watch.check()
+        if time.monotonic() - self._told_at >= _PROGRESS_SECONDS:
+            self.tell()
+
+    def tick(self) -> None:
+        """Tell now and then that something is going on, although no more audio is written."""
+        self._watch.check()
+        if time.monotonic() - self._told_at >= _TICK_SECONDS:
+            self.tell()
+
+    def tell(self) -> None:
+        """Tell how far it is."""
+        self._told_at = time.monotonic()
+        send(self._pipe, Progress(audio_seconds=self._seconds))
+
+
+def _finish(
+    pipe: Connection, alive: _Alive, writer: StemWriter, tags: SourceTags | None
+) -> StemFile:
+    """Finish one stem, and say so: flushing and reading back a long one takes its time."""
+    stem, complaint = writer.finish(tags)
+    if complaint:
+        send(pipe, Warned(text=complaint))
+    alive.tell()
+    return stem
+
+
+def _levels(task: Task, stems: tuple[StemFile, ...]) -> str:
+    """Say what was done to samples beyond full scale; empty if there were none."""
+    name = quoted(task.job.source_path.name)
+    if stems[0].gain < 1:
+        decibels = -20 * math.log10(stems[0].gain)
+        return (
+            f"{name}: it was made {decibels:.1f} dB quieter, all files alike, so that none clips."
+        )
+    clipped = [stem for stem in stems if stem.clipped_samples]
+    if not clipped:
+        return ""
+    found = ", ".join(f"{stem.clipped_samples:,} in {stem.stem}" for stem in clipped)
+    return (
+        f"{name}: samples beyond full scale were clamped ({found}); `--clip rescale` makes all of "
+        "it quieter instead, `--bit-depth 32f` keeps them."
+    )

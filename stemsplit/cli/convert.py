@@ -1,0 +1,127 @@
+"""Runs in the supervisor. `stemsplit convert`."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from cyclopts import Parameter
+
+from stemsplit.cli.inputs import read_inputs, refuse_bit_depth
+from stemsplit.cli.show import Display
+from stemsplit.cli.stop import signals_reach
+from stemsplit.job import BitDepth, Clip, Limits, Order, Settings, StemFormat
+from stemsplit.library.naming import DEFAULT_NAME_CONVERTED
+from stemsplit.units import parse_bit_rate, parse_position, parse_sample_rate
+
+
+def convert(
+    inputs: Annotated[list[str] | None, Parameter(negative=())] = None,
+    /,
+    *,
+    output: Annotated[str, Parameter(name=["--output", "-o"])],
+    from_file: Annotated[str | None, Parameter(allow_leading_hyphen=True)] = None,
+    name: str = DEFAULT_NAME_CONVERTED,
+    start: Annotated[str | None, Parameter(name=["--start", "-s"])] = None,
+    duration: Annotated[str | None, Parameter(name=["--duration", "-d"])] = None,
+    format: Annotated[StemFormat, Parameter(name=["--format", "-f"])] = "wav",  # noqa: A002 - the option's name
+    bit_depth: BitDepth | None = None,
+    sample_rate: str = "source",
+    bitrate: Annotated[str | None, Parameter(name=["--bitrate", "-b"])] = None,
+    clip: Clip | None = None,
+    tags: Annotated[bool, Parameter(negative="--no-tags")] = True,
+    jobs: Annotated[int | Literal["auto"], Parameter(name=["--jobs", "-j"])] = "auto",
+    order: Order = "given",
+    overwrite: bool = False,
+    retry_failed: bool = False,
+    dry_run: Annotated[bool, Parameter(name=["--dry-run", "-n"])] = False,
+    json: bool = False,
+    quiet: Annotated[bool, Parameter(name=["--quiet", "-q"])] = False,
+    verbose: Annotated[bool, Parameter(name=["--verbose", "-v"])] = False,
+) -> int:
+    """Convert sample rate, bit depth and format; nothing is separated.
+
+    song.mp3 becomes OUTPUT/song.wav; files found in a folder keep their place below it. All
+    channels are kept, but for lossy formats, which get two. The same command, run again, does only
+    what is left.
+
+    Parameters
+    ----------
+    inputs:
+        Audio files, folders to search for them, and patterns such as 'live/**/*.flac'.
+    output:
+        Folder for the converted files; made if need be.
+    from_file:
+        Read more inputs from a file, or from standard input if it is -.
+    name:
+        Path of each file below OUTPUT; placeholders as for `stemsplit separate`, but for stem.
+    start:
+        Where in each file to begin, such as 90s or 1:30.
+    duration:
+        How much of each file to take, such as 30s.
+    format:
+        Container of the converted files.
+    bit_depth:
+        Bits a sample of wav and flac, as many as the source has if not given. What is brought
+        down to 16 bits is dithered, unless it uses no more anyway.
+    sample_rate:
+        In Hz, such as 48000 or 44.1k.
+    bitrate:
+        Of mp3 (320k if not given), ogg (256k), m4a (256k) and opus (192k).
+    clip:
+        What becomes of samples beyond full scale: they are cut to it, the whole file is made
+        quieter, or they are kept. Cut if not given, kept with 32f.
+    tags:
+        Give the files the tags and the cover of their source.
+    jobs:
+        How many files to convert at once.
+    order:
+        Which files come first; given is the order of the inputs.
+    overwrite:
+        Convert again what is done, and replace it.
+    retry_failed:
+        Try again what has failed in an earlier run.
+    dry_run:
+        Tell what would be done; do nothing.
+    json:
+        Print one JSON object a line for every event.
+    quiet:
+        Print failures alone.
+    verbose:
+        Print details and tracebacks as well.
+    """
+    from stemsplit import batch
+
+    inputs, listed = read_inputs(inputs, from_file, "convert")
+    refuse_bit_depth(format, bit_depth)
+    settings = Settings(
+        what="conversion",
+        start_seconds=0.0 if start is None else parse_position(start, "start"),
+        duration_seconds=None if duration is None else parse_position(duration, "duration"),
+        format=format,
+        bit_depth=bit_depth or "source",
+        sample_rate=parse_sample_rate(sample_rate),
+        bit_rate=None if bitrate is None else parse_bit_rate(bitrate, "bitrate"),
+        clip=clip,
+        tags=tags,
+    )
+    control = batch.Control()
+    with (
+        Display.choose(json=json, quiet=quiet, verbose=verbose) as display,
+        signals_reach(control),
+    ):
+        result = batch.separate(
+            inputs,
+            output,
+            settings,
+            listed=listed,
+            name=name,
+            limits=Limits(),
+            jobs=None if jobs == "auto" else jobs,
+            overwrite=overwrite,
+            retry_failed=retry_failed,
+            order=order,
+            dry_run=dry_run,
+            control=control,
+            on_event=display.show,
+        )
+    return result.exit_code

@@ -1,0 +1,219 @@
+"""Broken files of every format, separated by a real pool; run it at length as a program:
+
+    python tests/faults/broken_files.py --mutations 200
+    python tests/faults/broken_files.py --mutations 200 --engine real --only m4a
+
+Each format's file is cut, has bits flipped, sizes in its header made wild, counts made wrong, or
+parts doubled, lost or swapped. Every track must come to an end of its own: its stems, or a reason
+that lies with the file; the supervisor goes on, no child hangs, and none takes more than its cap.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import random
+import sys
+import tempfile
+from collections import Counter
+from dataclasses import dataclass, field
+from fractions import Fraction
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import av
+import soundfile
+
+from stemsplit import Limits, Outcome, Reason, Settings, separate
+from stemsplit.demo.song import make_song
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    import numpy as np
+    from numpy.typing import NDArray
+
+HERE = Path(__file__).parent
+REAL = "stemsplit.child.engines.tensorflow:load"
+RATE = 44_100
+HEADER_BYTES = 600
+CAP = "600MiB"
+
+SNDFILE = ("wav", "flac", "ogg", "mp3", "aiff", "w64", "rf64", "caf", "au")
+LIBAV = {
+    "m4a": "aac",
+    "alac.m4a": "alac",
+    "aac": "aac",
+    "wma": "wmav2",
+    "mka": "flac",
+    "webm": "libopus",
+    "opus": "libopus",
+    "wv": "wavpack",
+    "tta": "tta",
+}
+FORMATS = (*SNDFILE, *LIBAV)
+
+ACCEPTABLE = frozenset({Reason.DONE, Reason.BAD_INPUT, Reason.CRASHED, Reason.OVER_RAM_CAP})
+"""A decoder that crashes, or wants too much, takes its own child along and nothing else."""
+
+
+def write_whole(path: Path, samples: NDArray[np.float32], rate: int = RATE) -> None:
+    """Write a file of the format that its name ends with, at 48 kHz if it must."""
+    ext = path.name.partition(".")[2]
+    if ext not in LIBAV:
+        kind = "RF64" if ext == "rf64" else None
+        soundfile.write(path, samples, rate, format=kind)
+        return
+    rate = 48_000 if LIBAV[ext] == "libopus" else rate
+    output: Any = av.open(str(path), "w")
+    stream = output.add_stream(LIBAV[ext], rate=rate, layout="stereo")
+    if LIBAV[ext] == "wmav2":
+        stream.bit_rate = 192_000
+    frame = av.AudioFrame.from_ndarray(samples.reshape(1, -1), format="flt", layout="stereo")
+    frame.sample_rate, frame.pts, frame.time_base = rate, 0, Fraction(1, rate)
+    output.mux(stream.encode(frame))
+    output.mux(stream.encode(None))
+    output.close()
+
+
+def _cut(data: bytearray, dice: random.Random) -> bytearray:
+    return data[: dice.randrange(1, len(data))]
+
+
+def _flip(data: bytearray, dice: random.Random) -> bytearray:
+    for _ in range(2 ** dice.randrange(8)):
+        data[dice.randrange(len(data))] ^= 1 << dice.randrange(8)
+    return data
+
+
+def _wild_size(data: bytearray, dice: random.Random) -> bytearray:
+    """Put an extreme number where a header may have a size, a count or a rate."""
+    width = dice.choice((1, 2, 4, 8))
+    extremes = (0, 1, 2 ** (8 * width) - 1, 2 ** (8 * width - 1), 2 ** (8 * width - 1) - 1)
+    for _ in range(dice.randrange(1, 4)):
+        at = dice.randrange(min(HEADER_BYTES, len(data)))
+        number = dice.choice(extremes).to_bytes(width, dice.choice(("little", "big")))
+        data[at : at + width] = number
+    return data
+
+
+def _wrong_count(data: bytearray, dice: random.Random) -> bytearray:
+    """Change a number of the header by a little."""
+    at = dice.randrange(min(HEADER_BYTES, len(data)))
+    data[at] = (data[at] + dice.choice((-1, 1, 2, 127))) % 256
+    return data
+
+
+def _rearrange(data: bytearray, dice: random.Random) -> bytearray:
+    """Double a part, lose one, or make it zero."""
+    first = dice.randrange(len(data))
+    last = min(len(data), first + dice.randrange(1, 5_000))
+    part = bytes(data[first:last])
+    data[first:last] = dice.choice((part * 2, b"", bytes(len(part))))
+    return data
+
+
+MUTATIONS: tuple[Callable[[bytearray, random.Random], bytearray], ...] = (
+    _cut,
+    _flip,
+    _wild_size,
+    _wrong_count,
+    _rearrange,
+)
+
+
+@dataclass
+class Tally:
+    """What became of the broken files of one format."""
+
+    reasons: Counter[Reason] = field(default_factory=Counter)
+    slowest_seconds: float = 0.0
+    largest_bytes: int = 0
+    of_decoder: list[str] = field(default_factory=list)
+    unacceptable: list[str] = field(default_factory=list)
+
+    def add(self, outcome: Outcome) -> None:
+        """Count one."""
+        self.reasons[outcome.reason] += 1
+        self.slowest_seconds = max(self.slowest_seconds, outcome.seconds)
+        for attempt in outcome.attempts:
+            peak = attempt.peak_pss_bytes or attempt.peak_rss_bytes or 0
+            self.largest_bytes = max(self.largest_bytes, peak)
+        if outcome.reason in {Reason.CRASHED, Reason.OVER_RAM_CAP}:
+            self.of_decoder.append(f"{outcome.job.source_path.name}: {outcome.message}")
+        if outcome.reason not in ACCEPTABLE or not (outcome.message or outcome.stems):
+            name = outcome.job.source_path.name
+            self.unacceptable.append(f"{name}: {outcome.reason} {outcome.message}")
+
+
+def break_files(folder: Path, ext: str, count: int, seed: int) -> list[Path]:
+    """Write so many broken files of a format; the same seed gives the same."""
+    song = make_song(2.5).mix
+    whole = folder / f"whole.{ext}"
+    write_whole(whole, song)
+    data = whole.read_bytes()
+    whole.unlink()
+    paths = []
+    for number in range(count):
+        dice = random.Random(f"{ext} {seed} {number}")  # noqa: S311 - to be had again
+        mutate = MUTATIONS[number % len(MUTATIONS)]
+        path = folder / f"{number:03}{mutate.__name__}.{ext}"
+        path.write_bytes(mutate(bytearray(data), dice))
+        paths.append(path)
+    return paths
+
+
+def run(folder: Path, ext: str, count: int, seed: int, engine: str) -> Tally:
+    """Separate the broken files of one format."""
+    sources = folder / f"{ext} broken"
+    sources.mkdir()
+    paths = break_files(sources, ext, count, seed)
+    limits = Limits.parse(max_ram_per_file=CAP, stall_timeout=30, timeout=90, retries=0)
+    result = separate(
+        paths, folder / f"{ext} stems", Settings(engine=engine), limits=limits, jobs=2
+    )
+    tally = Tally()
+    for outcome in result.outcomes:
+        tally.add(outcome)
+    tally.reasons[Reason.BAD_INPUT] += len(result.problems)
+    settled = len(result.outcomes) + len(result.problems)
+    if settled != count or result.stopped:
+        tally.unacceptable.append(f"{count - settled} of {count} came to no end")
+    return tally
+
+
+def main() -> int:
+    """Run them all and print the table."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawTextHelpFormatter
+    )
+    parser.add_argument("--mutations", type=int, default=200)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--engine", choices=("fast", "real"), default="fast")
+    parser.add_argument("--only", action="append", choices=FORMATS)
+    options = parser.parse_args()
+    sys.path.insert(0, str(HERE))
+    os.environ["PYTHONPATH"] = os.pathsep.join([str(HERE), os.environ.get("PYTHONPATH", "")])
+    engine = REAL if options.engine == "real" else "fake_engines:half"
+    bad: list[str] = []
+    told: list[str] = []
+    print("| format | stems | a reason: the file | a reason: its decoder | slowest | most memory |")  # noqa: T201
+    print("|---|---|---|---|---|---|")  # noqa: T201
+    with tempfile.TemporaryDirectory() as folder:
+        for ext in options.only or FORMATS:
+            tally = run(Path(folder), ext, options.mutations, options.seed, engine)
+            print(  # noqa: T201
+                f"| {ext} | {tally.reasons[Reason.DONE]} | {tally.reasons[Reason.BAD_INPUT]} "
+                f"| {len(tally.of_decoder)} | {tally.slowest_seconds:.1f} s "
+                f"| {tally.largest_bytes / 2**20:.0f} MiB |",
+                flush=True,
+            )
+            bad += tally.unacceptable
+            told += tally.of_decoder
+    for line in (*told, *bad):
+        print(line)  # noqa: T201
+    return 1 if bad else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,74 @@
+"""Formats in times rates in, and broken files of each; the engine is fast, all else is real."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pytest
+import soundfile
+from broken_files import FORMATS, LIBAV, SNDFILE, run, write_whole
+
+import stemsplit
+from stemsplit.audio.decode import Decoder
+from stemsplit.job import Settings
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+pytestmark = pytest.mark.usefixtures("real_models")
+
+ENGINE = "fake_engines:half"
+FRAMES = 30_011
+RATES = (8_000, 11_025, 16_000, 22_050, 32_000, 44_100, 48_000, 88_200, 96_000, 192_000)
+
+MUTATIONS = 10
+
+
+def _can(ext: str, rate: int) -> bool:
+    """Tell whether a format has a rate."""
+    if ext in {"mp3", "wma"}:
+        return rate <= 48_000 and (ext == "mp3" or rate >= 22_050)
+    if ext in {"m4a", "aac"}:
+        return rate <= 96_000
+    return ext not in {"webm", "opus"} or rate == 48_000
+
+
+@pytest.mark.parametrize("wanted", ["source", 44_100])
+def test_stems_have_the_frames_of_their_source(tmp_path: Path, wanted: str | int) -> None:
+    """Exactly as many as decoding gives, which is what was encoded wherever the format tells."""
+    songs = tmp_path / "songs"
+    songs.mkdir()
+    noise = np.random.default_rng(0).normal(0, 0.05, (FRAMES, 2)).astype(np.float32)
+    for rate in RATES:
+        for ext in FORMATS:
+            if _can(ext, rate):
+                write_whole(songs / f"{rate}.{ext}", noise, rate)
+    settings = Settings(engine=ENGINE, sample_rate=wanted, stems=("vocals",))  # type: ignore[arg-type]
+    name = "{track} {source_ext}/{stem}.{ext}"
+    result = stemsplit.separate([songs], tmp_path / "out", settings, name=name)
+    assert result.exit_code == 0, [outcome.message for outcome in result.failures]
+    assert len(result.outcomes) > 120
+    for outcome in result.outcomes:
+        path = outcome.job.source_path
+        assert outcome.warnings == (), path.name
+        with Decoder(path) as source:
+            frames, rate = sum(map(len, source.blocks())), source.info.sample_rate
+        if path.suffix not in {".aac", ".wma"}:  # neither tells how much its encoder has added
+            assert frames == FRAMES, path.name
+        (stem,) = outcome.stems
+        expected = frames if wanted == "source" else round(frames * 44_100 / rate)
+        info = soundfile.info(outcome.job.paths["vocals"])
+        assert (info.frames, stem.frames) == (expected, expected), path.name
+        assert info.samplerate == stem.sample_rate == (rate if wanted == "source" else wanted)
+
+
+@pytest.mark.parametrize("ext", [*SNDFILE, *LIBAV])
+def test_broken_files_come_to_an_end_each(tmp_path: Path, ext: str) -> None:
+    """A few of each format, other ones each time; `broken_files` does hundreds."""
+    seed = int(time.time())
+    tally = run(tmp_path, ext, MUTATIONS, seed, ENGINE)
+    assert tally.unacceptable == [], f"seed {seed}"
+    assert tally.of_decoder == [], f"seed {seed}: a decoder crashed, or wanted too much"
+    assert tally.reasons.total() == MUTATIONS

@@ -1,0 +1,90 @@
+"""What each format can hold."""
+
+from __future__ import annotations
+
+import pytest
+
+from stemsplit.errors import UsageError
+from stemsplit.formats import frames_at, require_possible, stem_depth, stem_rate
+from stemsplit.job import AudioInfo, BitDepth, SampleRate, StemFormat
+
+
+@pytest.mark.parametrize(
+    ("stem_format", "wanted", "source", "expected"),
+    [
+        ("wav", 44_100, 48_000, 44_100),
+        ("wav", "source", 192_000, 192_000),
+        ("mp3", "source", 96_000, 48_000),
+        ("mp3", "source", 9_000, 11_025),
+        ("opus", 44_100, 44_100, 48_000),
+        ("opus", "source", 8_000, 8_000),
+        ("m4a", "source", 192_000, 96_000),
+        ("ogg", "source", 192_000, 192_000),
+    ],
+)
+def test_the_nearest_rate_that_a_format_has(
+    stem_format: StemFormat, wanted: SampleRate, source: int, expected: int
+) -> None:
+    """Upwards, so that nothing is lost, or the highest there is."""
+    assert stem_rate(stem_format, wanted, source) == expected
+
+
+@pytest.mark.parametrize(
+    ("stem_format", "rate", "bit_rate", "words"),
+    [
+        ("wav", 1, None, "cannot be 1 Hz"),
+        ("flac", 44_100, 128_000, "no bit rate"),
+        ("mp3", 96_000, None, "cannot have 96000 Hz"),
+        ("mp3", 44_100, 500_000, "cannot have 500 kbit/s"),
+        ("opus", 44_100, 8_000, "cannot have 8 kbit/s"),
+    ],
+)
+def test_what_cannot_be_is_refused_with_what_can(
+    stem_format: StemFormat, rate: int, bit_rate: int | None, words: str
+) -> None:
+    """A sentence with the value, and a remedy."""
+    with pytest.raises(UsageError, match=words) as caught:
+        require_possible(stem_format, rate, bit_rate)
+    assert caught.value.remedy
+
+
+def test_opus_needs_no_other_option() -> None:
+    """The usual sample rate is not refused, although Opus does not have it."""
+    require_possible("opus", 44_100, 96_000)
+
+
+@pytest.mark.parametrize(
+    ("bits", "floating", "wanted", "stem_format", "expected"),
+    [
+        (8, False, "source", "wav", "16"),
+        (16, False, "source", "flac", "16"),
+        (24, False, "source", "wav", "24"),
+        (32, False, "source", "wav", "32f"),
+        (32, True, "source", "wav", "32f"),
+        (64, True, "source", "flac", "24"),
+        (None, False, "source", "wav", "24"),
+        (16, False, "24", "wav", "24"),
+    ],
+)
+def test_the_source_s_bit_depth(
+    *, bits: int | None, floating: bool, wanted: BitDepth, stem_format: StemFormat, expected: str
+) -> None:
+    """As many bits as hold what the source has, where the format allows it."""
+    info = AudioInfo(
+        format="X",
+        subtype="Y",
+        sample_rate=44_100,
+        channels=2,
+        frames=1,
+        bits=bits,
+        floating=floating,
+    )
+    assert stem_depth(stem_format, wanted, info) == expected
+
+
+def test_frames_are_rounded_to_the_nearest() -> None:
+    """Exactly, however long the file is."""
+    assert frames_at(44_100, 44_100, 48_000) == 48_000
+    assert frames_at(10**12, 44_100, 44_100) == 10**12
+    assert frames_at(1, 192_000, 44_100) == 0
+    assert frames_at(3, 96_000, 44_100) == 1

@@ -1,0 +1,184 @@
+"""From a source to the samples that are written, with separations whose right answer is known."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pytest
+import soundfile
+
+from stemsplit.audio.decode import Decoder
+from stemsplit.audio.resample import RateConverter, resample
+from stemsplit.audio.stft import ScipyTransform
+from stemsplit.child.render import convert, on_grid, render
+from stemsplit.child.separate import separate, separate_at_once
+from stemsplit.errors import BadInputError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Sequence
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+
+FRAMES = 700_003
+
+
+def _thirds(
+    blocks: Iterable[NDArray[np.float32]],
+) -> Iterator[tuple[NDArray[np.float32], ...]]:
+    """Give a third, and a fifth that is late by some hundred thousand frames."""
+    mix = np.concatenate([np.empty((0, 2), np.float32), *blocks])
+    for first in range(0, len(mix), 300_000):
+        piece = mix[first : first + 300_000]
+        yield piece / np.float32(3), piece * np.float32(0.2)
+
+
+def _file(folder: Path, rate: int, subtype: str, channels: int = 2) -> Path:
+    noise = np.random.default_rng(rate).uniform(-0.9, 0.9, (FRAMES, channels))
+    path = folder / "noise.wav"
+    soundfile.write(path, noise, rate, subtype=subtype)
+    return path
+
+
+def _rendered(path: Path, *, sample_rate: int, residual: bool = False) -> list[NDArray[np.float32]]:
+    with Decoder(path) as source:
+        parts = render(source, _thirds, stems=2, sample_rate=sample_rate, residual=residual)
+        return [np.concatenate(stem) for stem in zip(*parts, strict=True)]
+
+
+@pytest.mark.parametrize("rate", [8_000, 22_050, 44_100, 48_000, 96_000, 192_000])
+def test_stems_at_the_source_s_rate_have_its_frames(tmp_path: Path, rate: int) -> None:
+    """Exactly, and each where it was: a third of the source as far as the model's rate carries."""
+    path = _file(tmp_path, rate, "PCM_24")
+    third, _ = _rendered(path, sample_rate=rate)
+    assert len(third) == FRAMES
+    if rate <= 44_100:
+        source, _ = soundfile.read(path, dtype="float32")
+        middle = slice(10_000, -10_000)
+        power = np.mean((third[middle] - source[middle] / 3) ** 2) / np.mean(source**2 / 9)
+        assert power < 0.1, "all but what lies above the converter's pass band"
+
+
+@pytest.mark.parametrize("subtype", ["PCM_16", "PCM_24", "FLOAT"])
+@pytest.mark.parametrize(("rate", "out"), [(44_100, 44_100), (48_000, 48_000), (44_100, 48_000)])
+def test_stems_and_residual_make_the_mix_to_the_last_bit(
+    tmp_path: Path, subtype: str, rate: int, out: int
+) -> None:
+    """Added up in float32, in any order; the mix in steps of 24 bits, where it is finer."""
+    path = _file(tmp_path, rate, subtype)
+    one, two, rest = _rendered(path, sample_rate=out, residual=True)
+    with Decoder(path) as source:
+        mix = np.concatenate(
+            [
+                block
+                for (block,) in convert(source, sample_rate=out, channels=2, on_block=lambda: None)
+            ]
+        )
+    np.testing.assert_array_equal(one + two + rest, on_grid(mix))
+    np.testing.assert_array_equal(rest + (two + one), on_grid(mix))
+    if subtype != "FLOAT" and rate == out:
+        np.testing.assert_array_equal(one + two + rest, mix)
+
+
+def test_what_is_too_short_for_one_sample_is_refused(tmp_path: Path) -> None:
+    """Not an empty stem."""
+    soundfile.write(tmp_path / "noise.wav", np.zeros((1, 2)), 192_000)
+    with pytest.raises(BadInputError, match="shorter than one sample"):
+        _rendered(tmp_path / "noise.wav", sample_rate=44_100)
+
+
+@pytest.mark.parametrize("channels", [1, 2, 6])
+def test_a_conversion_keeps_all_channels_and_samples(tmp_path: Path, channels: int) -> None:
+    """At the same rate not a bit is touched."""
+    path = _file(tmp_path, 44_100, "PCM_24", channels)
+    expected, _ = soundfile.read(path, dtype="float32", always_2d=True)
+    with Decoder(path) as source:
+        parts = convert(source, sample_rate=44_100, channels=channels, on_block=lambda: None)
+        np.testing.assert_array_equal(np.concatenate([block for (block,) in parts]), expected)
+
+
+class CountingTransform(ScipyTransform):
+    """Counts inverse transforms."""
+
+    inverses = 0
+
+    def inverse(self, spectra: NDArray[np.complex64]) -> NDArray[np.float32]:
+        """Count, and transform."""
+        self.inverses += 1
+        return super().inverse(spectra)
+
+
+class FourShares:
+    """Gives fixed shares to four stems; its network sees the lower half."""
+
+    model = "shares"
+    stems = ("a", "b", "c", "d")
+    bins = 1024
+
+    def masks(self, magnitudes: NDArray[np.float32]) -> tuple[NDArray[np.float32], ...]:
+        """Give constant masks."""
+        return tuple(np.full_like(magnitudes, share) for share in (0.1, 0.2, 0.3, 0.4))
+
+
+def test_only_what_is_wanted_is_transformed_back() -> None:
+    """Two of four stems: half of the inverse transforms, and the same samples."""
+    mix = np.random.default_rng(0).uniform(-0.5, 0.5, (600_000, 2)).astype(np.float32)
+    every, some = CountingTransform(), CountingTransform()
+    whole = list(separate([mix], FourShares(), every))
+    parts = list(separate([mix], FourShares(), some, stems=("b", "d")))
+    assert some.inverses * 2 == every.inverses
+    for all_stems, wanted in zip(whole, parts, strict=True):
+        np.testing.assert_array_equal(wanted[0], all_stems[1])
+        np.testing.assert_array_equal(wanted[1], all_stems[3])
+
+
+def test_the_average_mask_carries_on_above_the_network_s_bins() -> None:
+    """A tone at 15 kHz, which the network does not see, is shared out like what lies below."""
+    time = np.arange(100_000) / 44_100
+    tone = np.sin(2 * np.pi * 15_000 * time).astype(np.float32)
+    mix = np.stack([tone, tone], axis=1)
+    parts = separate([mix], FourShares(), ScipyTransform(), high_band="average")
+    for stem, share in zip(zip(*parts, strict=True), (0.1, 0.2, 0.3, 0.4), strict=True):
+        np.testing.assert_allclose(
+            np.concatenate(stem)[5_000:-5_000], share * mix[5_000:-5_000], atol=1e-5
+        )
+
+
+class HalfOfAll:
+    """Separates a whole file."""
+
+    def separate(
+        self, mix: NDArray[np.float32], stems: Sequence[str]
+    ) -> tuple[NDArray[np.float32], ...]:
+        """Give each stem a half."""
+        return tuple(mix / 2 for _ in stems)
+
+
+@pytest.mark.parametrize("frames", [0, 1, 1_200_000])
+def test_a_whole_file_comes_back_in_pieces(frames: int) -> None:
+    """All of it, in order."""
+    mix = np.random.default_rng(0).uniform(-1, 1, (frames, 2)).astype(np.float32)
+    parts = list(separate_at_once(np.array_split(mix, 3), HalfOfAll(), ("a",)))
+    whole = np.concatenate([np.empty((0, 2), np.float32), *(part for (part,) in parts)])
+    np.testing.assert_array_equal(whole, mix / 2)
+
+
+def test_the_model_s_rate_is_reached_before_the_separation(tmp_path: Path) -> None:
+    """At 48 kHz the separation sees as many frames as 44.1 kHz has."""
+    path = _file(tmp_path, 48_000, "PCM_16")
+    seen = []
+
+    def listening(
+        blocks: Iterable[NDArray[np.float32]],
+    ) -> Iterator[tuple[NDArray[np.float32], ...]]:
+        for block in blocks:
+            seen.append(block)
+            yield (block,)
+
+    with Decoder(path) as source:
+        list(render(source, listening, stems=1, sample_rate=44_100, residual=False))
+    samples, _ = soundfile.read(path, dtype="float32")
+    frames = round(FRAMES * 44_100 / 48_000)
+    expected = list(resample([samples], RateConverter(48_000, 44_100, 2), lambda: frames))
+    np.testing.assert_allclose(np.concatenate(seen), np.concatenate(expected), atol=1e-6)
