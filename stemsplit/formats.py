@@ -13,6 +13,10 @@ if TYPE_CHECKING:
 LEAST_SAMPLE_RATE, MOST_SAMPLE_RATE = 8_000, 192_000
 """In Hz, that can be asked for."""
 
+MOST_FLAC_CHANNELS = 8
+MOST_FLAC_RATE, MOST_VORBIS_RATE = 655_350, 192_000
+"""In Hz: RFC 9639, section 9.1.2; libvorbis has no settings beyond."""
+
 _MPEG_RATES = (8_000, 11_025, 12_000, 16_000, 22_050, 24_000, 32_000, 44_100, 48_000)
 _AAC_RATES = (*_MPEG_RATES, 64_000, 88_200, 96_000)
 _OPUS_RATES = (8_000, 12_000, 16_000, 24_000, 48_000)
@@ -91,6 +95,8 @@ def require_possible(
 def stem_rate(stem_format: StemFormat, sample_rate: SampleRate, source_rate: int) -> int:
     """Give the sample rate of stems in Hz: what is wanted, or the next one that a format has."""
     wanted = source_rate if sample_rate == "source" else sample_rate
+    most = {"flac": MOST_FLAC_RATE, "ogg": MOST_VORBIS_RATE}.get(stem_format, wanted)
+    wanted = min(wanted, most)
     lossy = LOSSY.get(stem_format)
     if lossy is None or lossy.sample_rates is None or wanted in lossy.sample_rates:
         return wanted

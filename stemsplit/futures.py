@@ -20,7 +20,12 @@ from typing import TYPE_CHECKING, Self
 
 from stemsplit.errors import ExitCode, StemsplitError, UsageError
 from stemsplit.job import Limits, Reason, Settings
-from stemsplit.library.naming import DEFAULT_NAME, Template, same_place
+from stemsplit.library.naming import (
+    DEFAULT_NAME,
+    DEFAULT_NAME_CONVERTED,
+    Template,
+    same_place,
+)
 from stemsplit.library.probe import Tags, probe
 from stemsplit.library.scan import Track
 from stemsplit.preparation import namer_of, whole_seconds
@@ -157,7 +162,9 @@ class StemPool:
         """Check everything; nothing is started yet."""
         refuse_inside_a_child()
         self._settings = checked(settings or Settings(), jobs=jobs)
-        self._template = Template.parse(DEFAULT_NAME)
+        separates = self._settings.what == "separation"
+        name = DEFAULT_NAME if separates else DEFAULT_NAME_CONVERTED
+        self._template = Template.parse(name, for_stems=separates)
         self._jobs = jobs
         self._limits = limits or Limits.parse(
             max_ram=max_ram,

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from stemsplit.errors import StemsplitError
+from stemsplit.errors import InsufficientMemoryError, StemsplitError
 from stemsplit.job import Limits, Settings
 from stemsplit.library.scan import Problem, scan
 from stemsplit.measurement import Measurement, NotMeasured
@@ -61,8 +61,9 @@ class Inspection(msgspec.Struct, frozen=True, kw_only=True):
         loudness_range_lu: from soft to loud; null likewise.
         warning: what is missing or damaged; empty if nothing is.
         model: that the prediction is for.
-        predicted_memory_bytes: of all processes together, while this file is separated.
-        predicted_seconds: that this takes.
+        predicted_memory_bytes: of all processes together, while this file is separated; null where
+            this machine has not as much.
+        predicted_seconds: that this takes; null likewise.
     """
 
     path: str
@@ -82,8 +83,8 @@ class Inspection(msgspec.Struct, frozen=True, kw_only=True):
     loudness_range_lu: float | None
     warning: str
     model: str
-    predicted_memory_bytes: int
-    predicted_seconds: float
+    predicted_memory_bytes: int | None
+    predicted_seconds: float | None
 
     @property
     def is_padded(self) -> bool:
@@ -123,12 +124,14 @@ def inspect(
 
     Raises:
         UsageError: if there is no such model.
-        InsufficientMemoryError: if not even one track could be separated on this machine.
     """
     settings = checked(Settings(model=model), jobs=1)
     preloaded = usable_start_method(None) == "forkserver"
-    plan = make_plan(settings, Limits(), jobs=1, tracks=1, preloaded=preloaded)
-    found = scan(paths_of(inputs))
+    try:
+        plan = make_plan(settings, Limits(), jobs=1, tracks=1, preloaded=preloaded)
+    except InsufficientMemoryError:
+        plan = None
+    found = scan(paths_of(inputs), with_stems=True)
     for problem in found.problems:
         yield _failed(problem)
     for track in found.tracks:
@@ -152,7 +155,7 @@ def _measured(path: Path) -> Measurement | NotMeasured:
     try:
         size = path.stat().st_size
         done = subprocess.run(  # noqa: S603 - this very program, with a path
-            [sys.executable, "-m", "stemsplit.child.inspect", Path.absolute(path)],
+            [sys.executable, "-P", "-m", "stemsplit.child.inspect", Path.absolute(path)],
             stdin=subprocess.DEVNULL,
             capture_output=True,
             timeout=_SECONDS_FOR_SURE + _SECONDS_A_MEGABYTE * size / 1e6,
@@ -179,8 +182,12 @@ def _end(code: int) -> str:
     return signal.Signals(-code).name if code < 0 else f"exit code {code}"
 
 
-def _told(path: Path, found: Measurement, plan: Plan, model: str) -> Inspection:
+def _told(path: Path, found: Measurement, plan: Plan | None, model: str) -> Inspection:
     info, seconds = found.info, found.frames / found.info.sample_rate
+    memory = time = None
+    if plan is not None:
+        memory = plan.forecast.footprint(plan.crew.effort).alone_bytes
+        time = plan.forecast.seconds(seconds, plan.crew.effort)
     return Inspection(
         path=printable(path),
         format=f"{info.format} {info.subtype}",
@@ -199,8 +206,8 @@ def _told(path: Path, found: Measurement, plan: Plan, model: str) -> Inspection:
         loudness_range_lu=found.loudness_range_lu,
         warning=found.warning,
         model=model,
-        predicted_memory_bytes=plan.forecast.footprint(plan.crew.effort).alone_bytes,
-        predicted_seconds=plan.forecast.seconds(seconds, plan.crew.effort),
+        predicted_memory_bytes=memory,
+        predicted_seconds=time,
     )
 
 

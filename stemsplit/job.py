@@ -278,20 +278,24 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
         destination: the innermost folder that will hold all of the stems.
         stems: the stems to expect, in the model's order.
         files: the file of each stem, below `destination`.
+        anchor: what the job is known by, from `destination`: the place of the model's first stem,
+            whether it is written or not.
     """
 
     source: bytes
     destination: bytes
     stems: tuple[str, ...]
     files: tuple[bytes, ...]
+    anchor: bytes
 
     @classmethod
-    def of(cls, source: Path, files: Mapping[str, Path]) -> Job:
+    def of(cls, source: Path, files: Mapping[str, Path], anchor: Path | None = None) -> Job:
         """Build a job from ordinary paths.
 
         Args:
             source: the audio file.
             files: where each stem will be, in the model's order.
+            anchor: the place of the model's first stem; the first of `files` if not given.
         """
         paths = [os.fsencode(path) for path in files.values()]
         destination = os.path.commonpath([os.path.dirname(path) for path in paths])  # noqa: PTH120 - bytes
@@ -300,6 +304,9 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
             destination=destination,
             stems=tuple(files),
             files=tuple(os.path.relpath(path, destination) for path in paths),
+            anchor=os.path.relpath(
+                paths[0] if anchor is None else os.fsencode(anchor), destination
+            ),
         )
 
     @property

@@ -11,7 +11,7 @@ from stemsplit.job import Reason
 from stemsplit.text import counted, printable
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from stemsplit.brief import Brief
     from stemsplit.job import Attempt, Effort, Job, Outcome
@@ -37,6 +37,17 @@ def batch_started(brief: Brief, tracks: int) -> events.BatchStarted:
 def duplicates(count: int) -> events.Note:
     """Some files were met again."""
     return events.Note(text=f"{counted(count, 'file')} named more than once, and taken once")
+
+
+def left(strangers: int, left_out: int) -> Iterator[str]:
+    """Say which files are left as they are, and why that may not be what was meant."""
+    if strangers:
+        yield (
+            f"{counted(strangers, 'track')} left, because files of that name are there that no "
+            "journal knows; --overwrite replaces them"
+        )
+    if left_out:
+        yield f"{counted(left_out, 'file')} left out, which an earlier run has made"
 
 
 def skipped(job: Job, why: str) -> events.TrackSkipped:

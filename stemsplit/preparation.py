@@ -5,6 +5,7 @@ Changes nothing.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import errno
 import math
@@ -15,12 +16,12 @@ from typing import TYPE_CHECKING
 
 from stemsplit.errors import UsageError
 from stemsplit.formats import LOSSY, stem_rate
-from stemsplit.job import MODEL_SAMPLE_RATE, RESIDUAL, STEREO, pcm_bytes
+from stemsplit.job import CONVERTED, MODEL_SAMPLE_RATE, RESIDUAL, STEREO, pcm_bytes
 from stemsplit.library.place import Namer, place
-from stemsplit.library.plan import decide, known, see
+from stemsplit.library.plan import Action, decide, known, see
 from stemsplit.library.probe import probe
 from stemsplit.library.scan import Problem, unreadable
-from stemsplit.models.catalogue import MODELS, written
+from stemsplit.models.catalogue import MODELS, find, written
 from stemsplit.text import quoted
 
 if TYPE_CHECKING:
@@ -31,7 +32,7 @@ if TYPE_CHECKING:
     from stemsplit.library.journal import Journal
     from stemsplit.library.naming import Template
     from stemsplit.library.place import Placed
-    from stemsplit.library.plan import Action, Decision, Known, Seen
+    from stemsplit.library.plan import Decision, Known, Seen
     from stemsplit.library.probe import Probe
     from stemsplit.library.scan import Found, Track
 
@@ -62,11 +63,20 @@ class Prepared:
         tracks: each with what becomes of it, in the order of work.
         problems: inputs that lead to no track.
         looks: first looks into files that no journal had kept, by the files' absolute paths.
+        left_out: how many files are no tracks because an earlier run has made them.
     """
 
     tracks: list[Planned]
     problems: list[Problem]
     looks: dict[bytes, Probe]
+    left_out: int = 0
+
+    @property
+    def strangers(self) -> int:
+        """How many tracks are left because of files that no journal knows."""
+        return sum(
+            one.decision.action is Action.LEAVE and one.known.record is None for one in self.tracks
+        )
 
     def of(self, action: Action) -> list[Placed]:
         """Give the tracks of which this becomes."""
@@ -99,14 +109,46 @@ def prepare(
     records = {} if journal is None else journal.records()
     wish = dataclasses.replace(brief.wish, recovered=recovered)
     tracks = []
-    # What is converted bears its source's own name, and no stem's.
-    stem_names = _STEM_NAMES if brief.settings.what == "separation" else frozenset()
-    for placed in _ordered(place(looked, namer, stem_names, owned), brief.order):
-        seen = see(placed.job)
+    sources = _Sources(track.path for track, _ in looked)
+    placed_tracks = place(looked, namer, *_not_taken(brief, journal, owned))
+    for placed in _ordered(placed_tracks, brief.order):
+        seen = see(placed.job, sources)
         what = known(placed, seen, records, owned, output)
         decision = decide(placed, seen, what, wish)
         tracks.append(Planned(placed=placed, seen=seen, known=what, decision=decision))
-    return Prepared(tracks=tracks, problems=problems, looks=looks.new)
+    left_out = len(looked) - len(placed_tracks)
+    return Prepared(tracks=tracks, problems=problems, looks=looks.new, left_out=left_out)
+
+
+def _not_taken(
+    brief: Brief, journal: Journal | None, owned: Iterable[bytes]
+) -> tuple[frozenset[str], Iterable[bytes]]:
+    """Give what is no track: the names of stems, and files of the output folder.
+
+    Stems are not separated again, and what was converted is not converted again in its own folder.
+    """
+    if brief.settings.what == "conversion":  # which bears its source's own name, and no stem's
+        return frozenset(), owned
+    return _STEM_NAMES, () if journal is None else journal.stems()
+
+
+class _Sources:
+    """The sources of a batch, as their file systems know them."""
+
+    def __init__(self, paths: Iterable[Path]) -> None:
+        self._paths = paths
+        self._known: frozenset[tuple[int, int]] | None = None
+
+    def __contains__(self, file: object) -> bool:
+        if self._known is None:  # not before anything lies in a place where a stem will go
+            self._known = frozenset(self._marks())
+        return file in self._known
+
+    def _marks(self) -> Iterator[tuple[int, int]]:
+        for path in self._paths:
+            with contextlib.suppress(OSError):
+                status = path.stat()
+                yield status.st_dev, status.st_ino
 
 
 def namer_of(output: Path, template: Template, settings: Settings) -> Namer:
@@ -116,6 +158,7 @@ def namer_of(output: Path, template: Template, settings: Settings) -> Namer:
         template=template,
         model=settings.model,
         stems=written(settings),
+        first=CONVERTED if settings.what == "conversion" else find(settings.model).stems[0],
         ext=settings.format,
     )
 
@@ -176,16 +219,16 @@ def whole_seconds(probe: Probe, settings: Settings) -> float:
 def stem_bytes(probe: Probe, settings: Settings, stems: int) -> int:
     """Predict the size of a track's stems together, from its duration."""
     seconds = audio_seconds(probe, settings)
-    lossy = LOSSY.get(settings.format)
-    if lossy is not None:
-        return round(seconds * (settings.bit_rate or lossy.bit_rate) / 8) * stems
     source_rate = probe.sample_rate or MODEL_SAMPLE_RATE
     frames = round(seconds * stem_rate(settings.format, settings.sample_rate, source_rate))
+    # Until it is known by how much they are made quieter, all stems wait as floats.
+    waiting = pcm_bytes(frames, STEREO, "32f") * stems if settings.clip == "rescale" else 0
+    lossy = LOSSY.get(settings.format)
+    if lossy is not None:
+        return round(seconds * (settings.bit_rate or lossy.bit_rate) / 8) * stems + waiting
     depth = _DEEPEST if settings.bit_depth == "source" else settings.bit_depth
-    uncompressed = pcm_bytes(frames, STEREO, depth) * stems
-    if settings.clip == "rescale":  # until it is known by how much, all stems wait as floats
-        uncompressed += pcm_bytes(frames, STEREO, "32f") * stems
-    return round(uncompressed * (_FLAC_SHARE if settings.format == "flac" else 1))
+    written_bytes = pcm_bytes(frames, STEREO, depth) * stems
+    return round(written_bytes * (_FLAC_SHARE if settings.format == "flac" else 1)) + waiting
 
 
 def paths_of(inputs: Iterable[str | os.PathLike[str]]) -> Iterator[Path]:

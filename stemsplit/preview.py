@@ -11,11 +11,12 @@ from typing import TYPE_CHECKING
 
 from stemsplit import events, narrate
 from stemsplit.library.journal import Journal
-from stemsplit.library.plan import Action
+from stemsplit.library.plan import Action, Decision
 from stemsplit.library.publish import refused
 from stemsplit.library.scan import scan
-from stemsplit.preparation import audio_seconds, prepare, stem_bytes
+from stemsplit.preparation import audio_seconds, prepare, stem_bytes, whole_seconds
 from stemsplit.result import BatchResult
+from stemsplit.supervisor.host import host_memory, limiting_groups
 from stemsplit.supervisor.prediction import SUPERVISOR_BYTES
 from stemsplit.text import printable
 from stemsplit.workshop import make_plan
@@ -25,9 +26,9 @@ if TYPE_CHECKING:
 
     from stemsplit.brief import Brief
     from stemsplit.library.place import Placed
-    from stemsplit.library.plan import Decision
     from stemsplit.narrate import Listener
     from stemsplit.supervisor.plan import Plan
+    from stemsplit.supervisor.verdict import Verdict
 
 _NAMES = {
     Action.DO: "separate",
@@ -45,7 +46,9 @@ def preview(brief: Brief, tell: Listener) -> BatchResult:
     Raises:
         as `stemsplit.batch.separate`.
     """
-    found = scan(brief.inputs, brief.state.output, listed=brief.listed)
+    found = scan(
+        brief.inputs, brief.state.output, listed=brief.listed, with_stems=not brief.separates
+    )
     with contextlib.ExitStack() as stack:
         journal = Journal.read(brief.state.journal, brief.state.output)
         if journal is not None:
@@ -64,8 +67,16 @@ def preview(brief: Brief, tell: Listener) -> BatchResult:
     tell(narrate.batch_started(brief, len(prepared.tracks) + len(prepared.problems)))
     if found.duplicates:
         tell(narrate.duplicates(found.duplicates))
+    refused = _refused(to_do, brief, plan)
+    to_do = [one for one in to_do if one.job.source not in refused]
+    for text in narrate.left(prepared.strangers, prepared.left_out):
+        tell(events.Note(text=text))
     for one in prepared.tracks:
-        tell(_planned(one.placed, one.decision, brief, plan))
+        verdict = refused.get(one.placed.job.source)
+        decision = one.decision
+        if verdict is not None:
+            decision = Decision(action=Action.REFUSE, why=verdict.message, remedy=verdict.remedy)
+        tell(_planned(one.placed, decision, brief, plan))
     for problem in prepared.problems:
         tell(narrate.failed_input(problem))
     result = BatchResult(
@@ -75,6 +86,7 @@ def preview(brief: Brief, tell: Listener) -> BatchResult:
             one.placed.job
             for one in prepared.tracks
             if one.decision.action in {Action.LEAVE_FAILED, Action.REFUSE}
+            or one.placed.job.source in refused
         ),
     )
     longest = max((audio_seconds(one.probe, brief.settings) for one in to_do), default=0.0)
@@ -84,7 +96,7 @@ def preview(brief: Brief, tell: Listener) -> BatchResult:
             separate=len(to_do),
             leave=len(result.skipped),
             leave_failed=len(prepared.of(Action.LEAVE_FAILED)),
-            refuse=len(prepared.of(Action.REFUSE)),
+            refuse=len(prepared.of(Action.REFUSE)) + len(refused),
             problems=len(prepared.problems),
             audio_seconds=sum(audio_seconds(one.probe, brief.settings) for one in to_do),
             predicted_seconds=predicted_seconds(to_do, brief, plan),
@@ -102,6 +114,18 @@ def preview(brief: Brief, tell: Listener) -> BatchResult:
         )
     )
     return result
+
+
+def _refused(to_do: list[Placed], brief: Brief, plan: Plan) -> dict[bytes, Verdict]:
+    """Find the tracks that would not be started because as a whole they can never fit."""
+    memory = host_memory(limiting_groups())
+    verdicts = {
+        one.job.source: plan.refusal(
+            plan.crew.effort, whole_seconds(one.probe, brief.settings), memory
+        )
+        for one in to_do
+    }
+    return {source: verdict for source, verdict in verdicts.items() if verdict is not None}
 
 
 def predicted_seconds(placed: list[Placed], brief: Brief, plan: Plan) -> float:

@@ -59,7 +59,9 @@ def run(
 ) -> BatchResult:
     """Do what is asked for; see `stemsplit.batch.separate`."""
     a_run = _Run(brief, control, tell)
-    found = scan(brief.inputs, brief.state.output, listed=brief.listed)
+    found = scan(
+        brief.inputs, brief.state.output, listed=brief.listed, with_stems=not brief.separates
+    )
     has_journal = _has_journal(brief)
     if not found.tracks and not has_journal:
         a_run.announce(0, found.problems, found.duplicates)
@@ -75,6 +77,8 @@ def run(
         if first is None or journal.last_run() is not None:
             first = prepare(found, brief, journal)
         a_run.announce(len(first.tracks), first.problems, found.duplicates)
+        for text in narrate.left(first.strangers, first.left_out):
+            a_run.note(text)
         to_do = a_run.sort_out(first)
         _enlist(journal, first, a_run.refused(), brief)
         with _accounted_for(journal, a_run):
@@ -265,9 +269,10 @@ class _Run:
             past=journal.past(brief.settings, preloaded=brief.preloaded),
         )
         durations = {one.job.source: audio_seconds(one.probe, brief.settings) for one in placed}
-        sizes = {
+        sizes = {  # a guess at a length is no reason to stop for want of room
             one.job.source: stem_bytes(one.probe, brief.settings, len(brief.stems))
             for one in placed
+            if one.probe.seconds is not None
         }
         tally = Tally(
             durations,
@@ -327,7 +332,7 @@ class _Run:
         brief = self._brief
 
         def stems_size(work: Work) -> int:
-            return sizes[work.job.source]
+            return sizes.get(work.job.source, 0)
 
         def predict(work: Work, effort: Effort) -> float:
             return plan.forecast.seconds(durations[work.job.source], effort)

@@ -8,6 +8,7 @@ something. What a batch, or a program's pool of futures, adds to it is which tra
 from __future__ import annotations
 
 import contextlib
+import math
 import os
 import re
 import shutil
@@ -74,12 +75,22 @@ def checked(settings: Settings, *, jobs: int | None) -> Settings:
         raise UsageError(f"jobs must be 1 or more, not {jobs}.")
     if settings.threads is not None and settings.threads < 1:
         raise UsageError(f"threads must be 1 or more, not {settings.threads}.")
-    written(settings)
+    try:
+        msgspec.convert(msgspec.structs.asdict(settings), Settings)
+    except msgspec.ValidationError as error:
+        raise UsageError(
+            f"The settings cannot be: {error}.", "Look at the types of stemsplit.Settings."
+        ) from error
+    stems = written(settings)
     _require_together(settings)
     require_possible(settings.format, settings.sample_rate, settings.bit_rate)
     if settings.what == "conversion":
         return settings
-    return msgspec.structs.replace(settings, model=find(settings.model).name)
+    model = find(settings.model)
+    chosen = tuple(stem for stem in stems if stem in model.stems)
+    return msgspec.structs.replace(
+        settings, model=model.name, stems=None if chosen == model.stems else chosen
+    )
 
 
 def _require_together(settings: Settings) -> None:
@@ -99,9 +110,14 @@ def _require_together(settings: Settings) -> None:
             "The Wiener filter of --mwf has no high band to choose.",
             "Leave --high-band or --mwf out.",
         )
-    if settings.start_seconds < 0:
+    if settings.what == "conversion" and (settings.stems or settings.residual or settings.mwf):
+        raise UsageError(
+            "A conversion separates nothing.", "Leave stems, residual and mwf out of its settings."
+        )
+    if not math.isfinite(settings.start_seconds) or settings.start_seconds < 0:
         raise UsageError("A track cannot start before its beginning.", "Give --start 0 or more.")
-    if settings.duration_seconds is not None and settings.duration_seconds <= 0:
+    duration = settings.duration_seconds
+    if duration is not None and not 0 < duration < math.inf:
         raise UsageError("Nothing would be taken of a track.", "Give --duration more than 0.")
 
 

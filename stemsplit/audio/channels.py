@@ -85,8 +85,9 @@ def mix_down(
     if unknown or not channels:
         raise BadInputError(
             f"{quoted(path.name)} has {len(channels)} channels, and there is no rule for mixing "
-            f"{', '.join(unknown) or 'them'} down to stereo.",
-            "Mix it down first, for example with `ffmpeg -i IN -ac 2 OUT.flac`.",
+            f"{', '.join(sorted(set(unknown) - {'?'})) or 'them'} down to stereo.",
+            "Say which goes where, for example with "
+            "`ffmpeg -i IN -af 'pan=stereo|FL=c0|FR=c1' OUT.flac`.",
         )
     gains = np.array([_GAINS[name] for name in channels], np.float32)
     for block in blocks:

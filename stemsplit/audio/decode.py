@@ -6,6 +6,7 @@ not convert: sample rate and channels are the file's own.
 
 from __future__ import annotations
 
+import contextlib
 from typing import TYPE_CHECKING, Self
 
 import numpy as np
@@ -30,6 +31,9 @@ if TYPE_CHECKING:
 _LEAST_BIT_RATE = 32_000
 """In bits a second, of music without a declared length."""
 
+
+LEAST_SOURCE_RATE = 1_000
+"""In Hz; a conversion from less would make thousands of samples of each."""
 
 _DOUBT_SECONDS = 0.25
 """By how much a header may be wrong about where a file ends."""
@@ -78,6 +82,12 @@ class Decoder:
 
     def _require_samples(self) -> None:
         frames = self.info.frames
+        if self.info.sample_rate < LEAST_SOURCE_RATE:
+            raise BadInputError(
+                f"{quoted(self.path.name)} has {self.info.sample_rate} samples a second, which is "
+                "no sound.",
+                "Its header may be wrong: export it again.",
+            )
         if frames == 0:
             raise BadInputError(
                 f"{quoted(self.path.name)} has a header but no samples.",
@@ -105,7 +115,7 @@ class Decoder:
         """How many frames the blocks will hold in all, as far as the header can tell."""
         if self.info.frames is None:
             return self._most
-        rest = self.info.frames - self._start
+        rest = max(self.info.frames - self._start, 0)
         return rest if self._most is None else min(rest, self._most)
 
     def most_frames(self, sample_rate: int) -> int:
@@ -151,8 +161,8 @@ class Decoder:
         Where the end of the file was not reached, because no more was asked for, it is not known.
         """
         if self._most is not None and self.frames_given == self._most:
-            return ""
-        return self._reader.lacks(self._position)
+            return self._reader.damage()
+        return self._reader.lacks(self._position) or self._reader.damage()
 
     def _refuse_non_finite(self, block: NDArray[np.float32], at: int) -> None:
         finite = np.isfinite(block).all(axis=1)
@@ -165,8 +175,9 @@ class Decoder:
             )
 
     def _empty(self) -> BadInputError:
-        if self._position:
-            return self._too_short(self._position)
+        end = self._position or self.info.frames or 0
+        if self._start and self._start >= end:
+            return self._too_short(end)
         return BadInputError(
             f"{quoted(self.path.name)} has a header, but none of its samples can be decoded.",
             "It is damaged: export it again or restore it from a backup.",
@@ -184,32 +195,32 @@ class Decoder:
 def _open(path: Path) -> Reader:
     """Open a file with the library that serves it best.
 
-    libsndfile is asked first: it gives Spleeter's own samples of what both read, and takes less
-    memory. FFmpeg's libraries know more formats, and which channel belongs where.
+    libsndfile is asked first: it gives Spleeter's own samples of what both read, takes less memory,
+    and knows when a file is cut off. FFmpeg's libraries know more formats, and which channel is
+    which in FLAC and Ogg.
     """
     _require_file(path)
-    problem = ""
-    try:
-        reader: Reader = SndfileReader(path)
-    except NotReadableError as error:
-        problem = str(error)
-    else:
-        if reader.info.channels <= STEREO:
+    reader: SndfileReader | None = None
+    with contextlib.suppress(NotReadableError):
+        reader = SndfileReader(path)
+        if reader.info.channels <= STEREO or reader.are_named or not _names_elsewhere(reader):
             return reader
     from stemsplit.audio.readers.libav import LibavReader
 
     try:
         other = LibavReader(path)
     except (NotReadableError, BadInputError) as error:
-        if not problem:
+        if reader is not None:
             return reader
         raise error if isinstance(error, BadInputError) else _unknown(path, str(error)) from error
-    if not problem:
-        if other.info.sample_rate != reader.info.sample_rate:
-            other.close()
-            return reader
+    if reader is not None:
         reader.close()
     return other
+
+
+def _names_elsewhere(reader: SndfileReader) -> bool:
+    """Tell whether a file says which channel is which where libsndfile does not look."""
+    return reader.info.format in {"FLAC", "OGG"}
 
 
 def _require_file(path: Path) -> None:

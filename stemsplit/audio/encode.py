@@ -43,7 +43,11 @@ RESCALED_PEAK = 1 - 2.0**-12
 """The peak of what was made quieter: full scale, less what dither adds and lossy codecs err by."""
 
 _MP3_SURPLUS_FRAMES = 47
-"""An MP3 of less than 27 ms comes out so much too long; all others to the frame."""
+"""LAME gives up to 46 frames too many, a millisecond, where so many more than whole blocks of 1,152
+were written."""
+
+_NOT_WRITTEN = (OSError, ValueError, AssertionError, soundfile.LibsndfileError)
+"""What the libraries raise; PyAV's errors are of the first two kinds."""
 
 _ROOM_FOR_A_HEADER_BYTES = 2**16
 _REST_FRAMES = 65_536
@@ -107,14 +111,12 @@ def quantise(
 
     Returns:
         the steps, left-aligned in int32 as libsndfile takes them, and how many samples were
-        beyond full scale and were clamped.
+        beyond -1..1. (Full scale itself is one step more than there is at the positive end.)
     """
     scale = np.float32(2 ** (bits - 1))  # a power of two: the product is exact
     exact = samples * scale
-    steps = np.rint(exact)
-    clipped = int(np.count_nonzero((steps > scale - 1) | (steps < -scale)))
-    if random is not None:
-        steps = np.rint(exact + tpdf_noise(random, samples.shape))
+    clipped = int(np.count_nonzero(np.abs(samples) > 1))
+    steps = np.rint(exact if random is None else exact + tpdf_noise(random, samples.shape))
     np.clip(steps, -scale, scale - 1, out=steps)
     return steps.astype(np.int32) << (32 - bits), clipped
 
@@ -249,7 +251,7 @@ class StemWriter:
         stem = StemFile(
             stem=self._stem,
             file_name=self._path.name,
-            frames=self._frames,
+            frames=found,
             peak=self._peak,
             clipped_samples=self._clipped,
             sample_rate=self._form.sample_rate,
@@ -259,7 +261,7 @@ class StemWriter:
 
     def abandon(self) -> None:
         """Close the file without caring for its contents."""
-        with contextlib.suppress(OSError, ValueError, soundfile.LibsndfileError):
+        with contextlib.suppress(*_NOT_WRITTEN):
             if self._waiting is not None:
                 self._waiting.close()
             self._sink.close()
@@ -269,7 +271,7 @@ class StemWriter:
         """Say in a sentence why the file could not be written."""
         try:
             yield
-        except (OSError, soundfile.LibsndfileError, AssertionError, BadInputError) as error:
+        except (*_NOT_WRITTEN, BadInputError) as error:
             raise write_error(self._path.parent, error) from error
 
 

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import math
 from fractions import Fraction
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Self
 
 import av
 import av.error
 import av.filter
 
-from stemsplit.audio.channels import USUAL
+from stemsplit.audio.channels import PLACES
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -49,6 +49,12 @@ class LoudnessMeter:
         meter.link_to(self._sink)
         graph.configure()
         self._graph = graph
+
+    @classmethod
+    def of(cls, sample_rate: int, channels: Sequence[str]) -> Self | None:
+        """Make one; None for channels of which nobody knows where they belong."""
+        known = len(channels) == 1 or set(channels) <= PLACES
+        return cls(sample_rate, channels) if known else None
 
     def add(self, samples: NDArray[np.float32]) -> None:
         """Take `(frames, channels)` float32."""
@@ -99,4 +105,4 @@ class LoudnessMeter:
 def _layout(channels: Sequence[str]) -> str:
     if len(channels) == 1:
         return "mono"
-    return "+".join(channels if all(channels) else USUAL.get(len(channels), channels))
+    return "+".join(channels)

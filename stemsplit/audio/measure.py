@@ -17,11 +17,9 @@ if TYPE_CHECKING:
 
 
 def _used_bits(used: UsedBits, info: AudioInfo) -> int | None:
-    """Give the bits used; none of those that only floating point has."""
+    """Give the bits used, as far as float32 can tell: no more than it has at full scale."""
     bits = None if info.bits is None else used.bits
-    if bits is None or (info.floating and bits > MOST_INTEGER_BITS):
-        return None
-    return bits
+    return None if bits is None or bits > MOST_INTEGER_BITS else bits
 
 
 def measure(path: Path) -> Measurement:
@@ -35,13 +33,16 @@ def measure(path: Path) -> Measurement:
     with Decoder(path) as source:
         is_pcm = source.info.bits is not None
         used, peak = UsedBits(), 0.0
-        meter = LoudnessMeter(source.info.sample_rate, source.channels)
+        meter = LoudnessMeter.of(source.info.sample_rate, source.channels)
         for block in source.blocks():
             peak = max(peak, float(np.max(np.abs(block), initial=0.0)))
-            meter.add(block)
+            if meter is not None:
+                meter.add(block)
             if is_pcm:
                 used.add(block)
-        meter.finish()
+        if meter is not None:
+            meter.finish()
+        true_peak = None if meter is None else meter.true_peak
         return Measurement(
             info=source.info,
             channels=source.channels,
@@ -49,8 +50,9 @@ def measure(path: Path) -> Measurement:
             size_bytes=path.stat().st_size,
             used_bits=_used_bits(used, source.info),
             peak=peak,
-            true_peak=meter.true_peak,
-            loudness_lufs=meter.loudness_lufs,
-            loudness_range_lu=meter.loudness_range_lu,
+            # The filter rounds, and leaves the last incomplete tenth of a second out.
+            true_peak=None if true_peak is None else max(true_peak, peak),
+            loudness_lufs=None if meter is None else meter.loudness_lufs,
+            loudness_range_lu=None if meter is None else meter.loudness_range_lu,
             warning=source.cut_off(),
         )

@@ -158,6 +158,8 @@ class LibavSink:
         stream.format = _SAMPLE_FORMATS.get(codec, "s16" if self._is_short else "s32")
         if form.format in LOSSY:
             stream.bit_rate = form.bit_rate or LOSSY[form.format].bit_rate
+            if len(channels) == 1:
+                stream.bit_rate = min(stream.bit_rate, LOSSY[form.format].most_bit_rate // 2)
         stream.codec_context.thread_count = 1
         self._stream: av.AudioStream | None = stream
 

@@ -13,10 +13,8 @@ import numpy as np
 
 from stemsplit.audio.channels import mix_down
 from stemsplit.audio.resample import RateConverter, resample
-from stemsplit.errors import BadInputError
 from stemsplit.formats import frames_at
 from stemsplit.job import MODEL_SAMPLE_RATE, STEREO
-from stemsplit.text import quoted
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -31,6 +29,9 @@ if TYPE_CHECKING:
     """Turns a mix into stems, each piece of all stems having as many frames; both at the model's
     sample rate, and as long as one another in the end."""
 
+PIECE_FRAMES = 65_536
+"""So many frames are converted and written at once: 512 KiB in stereo."""
+
 GRID = np.float32(2.0**23)
 """Steps of 24 bits, to which samples are rounded where a residual is asked for: sums of such
 samples up to twice full scale are exact in float32."""
@@ -42,7 +43,7 @@ def render(
     *,
     stems: int,
     sample_rate: int,
-    residual: bool,
+    residual: Residual | None,
     on_block: Callable[[], None] = lambda: None,
 ) -> Iterator[tuple[NDArray[np.float32], ...]]:
     """Separate a source.
@@ -52,42 +53,49 @@ def render(
         separation: gives so many stems.
         stems: how many that is.
         sample_rate: of what is given, in Hz.
-        residual: whether what the stems leave of the mix comes as one more.
+        residual: makes what the stems leave of the mix, which comes as one more; None for none.
         on_block: is called for each block that was read.
 
     Yields:
-        one array of `(frames, 2)` float32 for each stem, all of the same length. Put together they
-        have as many frames as the source, or as `frames_at` gives for another sample rate.
+        one array of `(frames, 2)` float32 for each stem, all of the same length and none longer
+        than `PIECE_FRAMES` by much. Put together they have as many frames as the source, or as
+        `frames_at` gives for another sample rate.
 
     Raises:
-        BadInputError: as `Decoder.blocks`, or if the source is too short to have a sample at the
-            model's rate.
+        BadInputError: as `Decoder.blocks`.
     """
     rate = source.info.sample_rate
-    mix = _Mix(rate, sample_rate) if residual else None
     stereo = mix_down(source.blocks(on_block), source.channels, source.path)
-    if mix is not None:
-        stereo = mix.passing(stereo)
+    if residual is not None:
+        stereo = residual.listening(stereo)
     at_model_rate = resample(
         stereo,
         RateConverter(rate, MODEL_SAMPLE_RATE, STEREO),
         lambda: frames_at(source.frames_given, rate, MODEL_SAMPLE_RATE),
     )
     converters = [RateConverter(MODEL_SAMPLE_RATE, sample_rate, STEREO) for _ in range(stems)]
-    given = 0
+    step = piece_frames(MODEL_SAMPLE_RATE, sample_rate)
     for blocks in separation(at_model_rate):
-        converted = [one.push(block) for one, block in zip(converters, blocks, strict=True)]
-        given += len(blocks[0])
-        yield _with_residual(converted, mix)
-    if given == 0:
-        raise BadInputError(
-            f"{quoted(source.path.name)} is shorter than one sample at 44.1 kHz.",
-            "There is nothing in it to separate.",
-        )
+        for first in range(0, len(blocks[0]), step):
+            pieces = [block[first : first + step] for block in blocks]
+            yield _given(
+                [one.push(piece) for one, piece in zip(converters, pieces, strict=True)], residual
+            )
     frames = frames_at(source.frames_given, rate, sample_rate)
-    if mix is not None:
-        mix.finish(frames)
-    yield _with_residual([one.finish(frames) for one in converters], mix)
+    if residual is not None:
+        residual.finish(frames)
+    yield _given([one.finish(frames) for one in converters], residual)
+
+
+def _given(
+    stems: list[NDArray[np.float32]], residual: Residual | None
+) -> tuple[NDArray[np.float32], ...]:
+    return tuple(stems) if residual is None else residual.beside(stems)
+
+
+def piece_frames(source_rate: int, target_rate: int) -> int:
+    """Give how many frames to convert at once, so that no more than `PIECE_FRAMES` come of them."""
+    return max(PIECE_FRAMES * source_rate // max(source_rate, target_rate), 1)
 
 
 def convert(
@@ -112,23 +120,21 @@ def convert(
     blocks = source.blocks(on_block)
     if channels != source.info.channels:
         blocks = mix_down(blocks, source.channels, source.path)
-    converter = RateConverter(rate, sample_rate, channels)
     for block in resample(
-        blocks, converter, lambda: frames_at(source.frames_given, rate, sample_rate)
+        _pieces(blocks, piece_frames(rate, sample_rate)),
+        RateConverter(rate, sample_rate, channels),
+        lambda: frames_at(source.frames_given, rate, sample_rate),
     ):
         yield (block,)
 
 
-def _with_residual(
-    stems: list[NDArray[np.float32]], mix: _Mix | None
-) -> tuple[NDArray[np.float32], ...]:
-    if mix is None:
-        return tuple(stems)
-    rounded = [on_grid(stem) for stem in stems]
-    rest = mix.take(len(rounded[0]))
-    for stem in rounded:
-        rest -= stem
-    return (*rounded, rest)
+def _pieces(blocks: Iterable[NDArray[np.float32]], frames: int) -> Iterator[NDArray[np.float32]]:
+    for block in blocks:
+        if len(block) <= frames:
+            yield block
+            continue
+        for first in range(0, len(block), frames):
+            yield block[first : first + frames]
 
 
 def on_grid(samples: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -138,31 +144,75 @@ def on_grid(samples: NDArray[np.float32]) -> NDArray[np.float32]:
     return steps
 
 
-class _Mix:
-    """Keeps the mix, at the stems' sample rate, until the stems have caught up with it."""
+class Residual:
+    """Keeps the mix, and gives what stems leave of it as far as both are known.
 
-    def __init__(self, source_rate: int, target_rate: int) -> None:
+    The mix and the stems are converted to the same rate on different ways, which hold samples back
+    for different times. So each waits for the other.
+
+    Args:
+        source_rate: of the mix, in Hz.
+        target_rate: of the stems, in Hz.
+        clamped: whether the stems will be cut to full scale, which the residual makes up for.
+    """
+
+    def __init__(self, source_rate: int, target_rate: int, *, clamped: bool) -> None:
+        """Begin with nothing."""
         self._converter = RateConverter(source_rate, target_rate, STEREO)
-        self._kept: deque[NDArray[np.float32]] = deque()
+        self._step = piece_frames(source_rate, target_rate)
+        self._clamped = clamped
+        self._mix = _Queue()
+        self._stems: list[_Queue] = []
 
-    def passing(self, blocks: Iterable[NDArray[np.float32]]) -> Iterator[NDArray[np.float32]]:
-        """Take what passes."""
+    def listening(self, blocks: Iterable[NDArray[np.float32]]) -> Iterator[NDArray[np.float32]]:
+        """Take what passes of the mix, `(frames, 2)` float32."""
         for block in blocks:
-            self._kept.append(on_grid(self._converter.push(block)))
+            for piece in _pieces([block], self._step):
+                self._mix.put(on_grid(self._converter.push(piece)))
             yield block
 
     def finish(self, frames: int) -> None:
-        """Take the end of it; so many frames there are in all."""
-        self._kept.append(on_grid(self._converter.finish(frames)))
+        """Take the end of the mix; so many frames there are in all."""
+        self._mix.put(on_grid(self._converter.finish(frames)))
+
+    def beside(self, stems: list[NDArray[np.float32]]) -> tuple[NDArray[np.float32], ...]:
+        """Take the stems' next frames, and give those that the mix is known of.
+
+        Returns:
+            the stems, in steps of 24 bits, and what they leave of the mix.
+        """
+        if not self._stems:
+            self._stems = [_Queue() for _ in stems]
+        for queue, stem in zip(self._stems, stems, strict=True):
+            queue.put(on_grid(stem))
+        ready = min(self._mix.frames, self._stems[0].frames)
+        given = [queue.take(ready) for queue in self._stems]
+        rest = self._mix.take(ready)
+        for stem in given:
+            rest -= np.clip(stem, -1, 1 - 1 / GRID) if self._clamped else stem
+        return (*given, rest)
+
+
+class _Queue:
+    """Samples in line."""
+
+    def __init__(self) -> None:
+        self._blocks: deque[NDArray[np.float32]] = deque()
+        self.frames = 0
+
+    def put(self, block: NDArray[np.float32]) -> None:
+        self._blocks.append(block)
+        self.frames += len(block)
 
     def take(self, frames: int) -> NDArray[np.float32]:
-        """Give the next frames, a new array."""
-        taken: list[NDArray[np.float32]] = []
+        """Give the next frames, of which there must be as many; a new array."""
+        self.frames -= frames
+        taken = [np.empty((0, STEREO), np.float32)]
         while frames > 0:
-            block = self._kept.popleft()
+            block = self._blocks.popleft()
             if len(block) > frames:
-                self._kept.appendleft(block[frames:])
+                self._blocks.appendleft(block[frames:])
                 block = block[:frames]
             taken.append(block)
             frames -= len(block)
-        return np.concatenate(taken) if taken else np.empty((0, STEREO), np.float32)
+        return np.concatenate(taken)

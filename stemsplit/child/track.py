@@ -28,12 +28,12 @@ from stemsplit.audio.encode import (
 from stemsplit.audio.stft import ScipyTransform
 from stemsplit.audio.tags import SourceTags
 from stemsplit.child.process import peak_rss_bytes
-from stemsplit.child.render import convert, render
+from stemsplit.child.render import Residual, convert, render
 from stemsplit.child.separate import separate, separate_at_once
 from stemsplit.entry import resolve
-from stemsplit.errors import DiskFullError, EngineError
-from stemsplit.formats import frames_at, stem_depth, stem_rate
-from stemsplit.job import LOSSY_FORMATS, RESIDUAL, pcm_bytes
+from stemsplit.errors import BadInputError, DiskFullError, EngineError
+from stemsplit.formats import MOST_FLAC_CHANNELS, frames_at, stem_depth, stem_rate
+from stemsplit.job import CONVERTED, LOSSY_FORMATS, RESIDUAL, pcm_bytes
 from stemsplit.messages import Finished, Progress, Ready, Started, Warned, send
 from stemsplit.text import mebibytes, quoted
 
@@ -78,6 +78,7 @@ def work_on(pipe: Connection, watch: Watch, task: Task) -> Finished:
         send(pipe, Started(info=_stretch(source)))
         alive = _Alive(pipe, watch)
         form = _form(task, source, alive)
+        _require_channels(form, len(_channels(task, source)), source)
         _require_room(task, form, source)
         rendering = _rendering(task, form, source, alive)
         send(pipe, Ready())
@@ -131,10 +132,21 @@ def _takes_bits_away(task: Task, info: AudioInfo, sample_rate: int, alive: _Aliv
     """
     if task.settings.what == "separation" or sample_rate != info.sample_rate:
         return True
+    if info.floating and task.settings.clip == "rescale":
+        return True  # it may be made quieter
     if info.bits is not None and not info.floating and info.bits <= DITHERED_BITS:
         return False
     with _opened(task) as source:
         return any(uses_more_bits(block, DITHERED_BITS) for block in source.blocks(alive.tick))
+
+
+def _require_channels(form: Form, channels: int, source: Decoder) -> None:
+    if form.format == "flac" and channels > MOST_FLAC_CHANNELS:
+        raise BadInputError(
+            f"{quoted(source.path.name)} has {channels} channels; FLAC holds "
+            f"{MOST_FLAC_CHANNELS} at most.",
+            "Use --format wav.",
+        )
 
 
 def _require_room(task: Task, form: Form, source: Decoder) -> None:
@@ -144,6 +156,8 @@ def _require_room(task: Task, form: Form, source: Decoder) -> None:
     frames = frames_at(source.expected_frames or 0, source.info.sample_rate, form.sample_rate)
     channels = len(_channels(task, source))
     needed = pcm_bytes(frames, channels, form.bit_depth) * len(task.job.stems)
+    if form.clip == "rescale":  # until it is known by how much
+        needed += pcm_bytes(frames, channels, "32f") * len(task.job.stems)
     free = free_bytes(task.work_path)
     if needed > free:
         raise DiskFullError(
@@ -179,9 +193,16 @@ def _rendering(
         _separation(task, stems),
         stems=len(stems),
         sample_rate=form.sample_rate,
-        residual=task.settings.residual,
+        residual=_residual(task, form, source),
         on_block=alive.tick,
     )
+
+
+def _residual(task: Task, form: Form, source: Decoder) -> Residual | None:
+    if not task.settings.residual:
+        return None
+    clamped = form.clip == "clamp" and form.bits is not None
+    return Residual(source.info.sample_rate, form.sample_rate, clamped=clamped)
 
 
 def _separation(task: Task, stems: tuple[str, ...]) -> Separation:
@@ -236,10 +257,17 @@ def _write(
             )
             for number, stem in enumerate(task.job.stems)
         )
+        frames = 0
         for blocks in rendering:
             for writer, block in zip(writers, blocks, strict=True):
                 writer.write(block)
+            frames += len(blocks[0])
             alive.progress(len(blocks[0]) / form.sample_rate)
+        if frames == 0:
+            raise BadInputError(
+                f"{quoted(source.path.name)} is shorter than one sample at {form.sample_rate} Hz.",
+                "There is nothing in it to write.",
+            )
         gain = gain_for(max(writer.peak for writer in writers))
         for writer in writers:
             for _ in writer.level(gain):
@@ -301,7 +329,10 @@ def _levels(task: Task, stems: tuple[StemFile, ...]) -> str:
     clipped = [stem for stem in stems if stem.clipped_samples]
     if not clipped:
         return ""
-    found = ", ".join(f"{stem.clipped_samples:,} in {stem.stem}" for stem in clipped)
+    found = ", ".join(
+        f"{stem.clipped_samples:,}" + ("" if stem.stem == CONVERTED else f" in {stem.stem}")
+        for stem in clipped
+    )
     return (
         f"{name}: samples beyond full scale were clamped ({found}); `--clip rescale` makes all of "
         "it quieter instead, `--bit-depth 32f` keeps them."

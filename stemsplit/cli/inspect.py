@@ -12,11 +12,12 @@ from rich.table import Table
 from rich.text import Text
 
 from stemsplit.errors import ExitCode
-from stemsplit.inspection import Inspection, NotInspected
 from stemsplit.text import clock_time, mebibytes
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+    from stemsplit.inspection import Inspection
 
 _LAYOUTS = {
     ("FC",): "mono",
@@ -48,6 +49,7 @@ def inspect(
     json:
         Print one JSON object a line for every file.
     """
+    from stemsplit.inspection import NotInspected
     from stemsplit.inspection import inspect as inspect_files
 
     code = ExitCode.DONE
@@ -86,8 +88,11 @@ def _rows(one: Inspection) -> Iterator[tuple[str, str]]:
     yield "loudness", _level(one.loudness_lufs, "LUFS")
     if one.loudness_range_lu is not None:
         yield "loudness range", f"{one.loudness_range_lu:.1f} LU"
-    memory, time = mebibytes(one.predicted_memory_bytes), clock_time(one.predicted_seconds)
-    yield f"separating ({one.model})", f"about {memory} of memory and {time}"
+    if one.predicted_memory_bytes is None or one.predicted_seconds is None:
+        yield f"separating ({one.model})", "takes more memory than this machine has"
+    else:
+        memory, time = mebibytes(one.predicted_memory_bytes), clock_time(one.predicted_seconds)
+        yield f"separating ({one.model})", f"about {memory} of memory and {time}"
     if one.warning:
         yield "warning", one.warning
 
@@ -96,8 +101,12 @@ def _bits(one: Inspection) -> str:
     if one.declared_bits is None:
         return "none: the encoding is lossy"
     declared = f"{one.declared_bits}{' (floating point)' if one.floating else ''}"
+    if one.peak_dbfs is None:
+        return f"{declared}; there is silence alone"
     if one.used_bits is None:
         return declared
+    if one.floating:
+        return f"{declared}; {one.used_bits} bits would hold every sample"
     if one.is_padded:
         return f"{declared}, of which {one.used_bits} are used: the rest is padding"
     return f"{declared}, all used"

@@ -35,7 +35,7 @@ from stemsplit.library.records import (
     Unfinished,
     Wanted,
     mark_of,
-    places_below,
+    place_of,
     same_mark,
     settings_key,
 )
@@ -200,8 +200,8 @@ class Journal:
             return self._db.execute(query, values).fetchall()
 
     def place_of(self, job: Job) -> bytes:
-        """Give what a job is found by: its first stem's path below the output folder."""
-        return next(iter(places_below(job, Path(os.fsdecode(self._output))).values()))
+        """Give what a job is found by; see `stemsplit.library.records.place_of`."""
+        return place_of(job, Path(os.fsdecode(self._output)))
 
     def _below(self, path: bytes) -> bytes:
         return os.path.relpath(path, self._output)
@@ -242,6 +242,16 @@ class Journal:
                 path: Owned(place=place, mark=(size, modified))
                 for path, place, size, modified in self._db.execute(query)
             }
+
+    def stems(self) -> frozenset[bytes]:
+        """Give the files that were separated, and not only converted, by their paths."""
+        rows = self._rows(
+            """
+            SELECT path FROM stems JOIN jobs ON jobs.id = stems.job
+            WHERE coalesce(published_settings, settings) NOT LIKE '%"what":"conversion"%'
+            """
+        )
+        return frozenset(path for (path,) in rows)
 
     def probes(self) -> dict[bytes, Probe]:
         """Give the first looks into files that were kept."""

@@ -63,7 +63,8 @@ class Namer:
         output: the folder for all stems.
         template: of their names below it.
         model: the name of what separates them.
-        stems: of the model.
+        stems: that are written.
+        first: the model's first stem, written or not.
         ext: the ending of their files, without a dot.
     """
 
@@ -71,12 +72,15 @@ class Namer:
     template: Template
     model: str
     stems: tuple[str, ...]
+    first: str
     ext: StemFormat
 
     def job(self, track: Track, tags: Tags) -> Job:
         """Give the places of a track's stems."""
-        files = self.template.files(track, tags, self.stems, model=self.model, ext=self.ext)
-        return Job.of(track.path, {stem: self.output / file for stem, file in files.items()})
+        wanted = dict.fromkeys((*self.stems, self.first))
+        files = self.template.files(track, tags, tuple(wanted), model=self.model, ext=self.ext)
+        paths = {stem: self.output / file for stem, file in files.items()}
+        return Job.of(track.path, {stem: paths[stem] for stem in self.stems}, paths[self.first])
 
 
 def place(

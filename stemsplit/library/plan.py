@@ -12,11 +12,11 @@ from enum import Enum, auto
 from typing import TYPE_CHECKING
 
 from stemsplit.job import Reason
-from stemsplit.library.records import JobState, Owned, Wanted, places_below, same_mark
+from stemsplit.library.records import JobState, Owned, Wanted, place_of, places_below, same_mark
 from stemsplit.text import quoted
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Container, Mapping, Sequence
     from pathlib import Path
 
     from stemsplit.job import Job
@@ -89,7 +89,7 @@ class Seen:
     Attributes:
         marks: for each stem that is there its file's size and time of change.
         trouble: a sentence about what is in the way or cannot be looked at; empty if nothing is.
-        covers_source: whether one of them is the source itself.
+        covers_source: whether one of them is a source, its own or another track's.
     """
 
     marks: dict[str, tuple[int, int]]
@@ -97,8 +97,13 @@ class Seen:
     covers_source: bool = False
 
 
-def see(job: Job) -> Seen:
-    """Look at the places of a job's stems."""
+def see(job: Job, sources: Container[tuple[int, int]] = ()) -> Seen:
+    """Look at the places of a job's stems.
+
+    Args:
+        job: the track.
+        sources: devices and inodes of all sources of the batch, which nothing may be written over.
+    """
     marks: dict[str, tuple[int, int]] = {}
     covers_source = False
     for stem, path in job.paths.items():
@@ -116,15 +121,8 @@ def see(job: Job) -> Seen:
         if not stat.S_ISREG(status.st_mode):
             return Seen(marks={}, trouble=f"{quoted(path)} is in the way of its stems.")
         marks[stem] = (status.st_size, status.st_mtime_ns)
-        covers_source = covers_source or _is_file(job.source, status)
+        covers_source = covers_source or (status.st_dev, status.st_ino) in sources
     return Seen(marks=marks, covers_source=covers_source)
-
-
-def _is_file(path: bytes, status: os.stat_result) -> bool:
-    try:
-        return os.path.samestat(os.stat(path), status)
-    except OSError:
-        return False
 
 
 def _file_above(path: Path) -> Path | None:
@@ -171,8 +169,7 @@ def known(
     """
     if not records:
         return Known(record=None, owned=frozenset())
-    below = places_below(placed.job, output)
-    place = next(iter(below.values()))
+    below, place = places_below(placed.job, output), place_of(placed.job, output)
     record = records.get(place)
     return Known(
         record=record,
@@ -234,7 +231,8 @@ def _refusal(placed: Placed, seen: Seen, what: Known) -> Decision | None:
     if seen.covers_source:
         return Decision(
             action=Action.REFUSE,
-            why=f"{quoted(placed.job.source)} would be written over by what is made of it.",
+            why="A source would be written over by what is made of "
+            f"{quoted(placed.job.source)}: {quoted(next(iter(placed.job.paths.values())))}.",
             remedy="Name another folder with -o.",
         )
     if placed.clash is not None and not _holds_its_place(placed, what):

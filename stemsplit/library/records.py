@@ -238,9 +238,19 @@ def settings_key(settings: Settings) -> str:
 
 
 def places_below(job: Job, output: Path) -> dict[str, bytes]:
-    """Give the path of each stem below the output folder; the first one is the job's place."""
+    """Give the path of each stem below the output folder."""
     folder = os.path.relpath(job.destination, os.fsencode(output))
     return {
         stem: os.path.normpath(os.path.join(folder, file))
         for stem, file in zip(job.stems, job.files, strict=True)
     }
+
+
+def place_of(job: Job, output: Path) -> bytes:
+    """Give what a job is found by, a path below the output folder.
+
+    It does not depend on which stems are written, so that a job stays the same when others are
+    wanted.
+    """
+    folder = os.path.relpath(job.destination, os.fsencode(output))
+    return os.path.normpath(os.path.join(folder, job.anchor))

@@ -74,7 +74,11 @@ _ADDRESS = re.compile(r"[a-z][a-z0-9+.-]+:/{1,2}[^/]", re.IGNORECASE)
 
 
 def scan(
-    inputs: Iterable[Path], output: Path | None = None, *, listed: Iterable[Path] = ()
+    inputs: Iterable[Path],
+    output: Path | None = None,
+    *,
+    listed: Iterable[Path] = (),
+    with_stems: bool = False,
 ) -> Found:
     """Find the tracks of `inputs`, each file once, in the order given.
 
@@ -88,11 +92,12 @@ def scan(
         inputs: files, folders and patterns.
         output: the folder for the stems; left out where it lies below an input.
         listed: files and folders from a list; a relative one keeps its folder.
+        with_stems: whether stems that a journal knows are taken like everything else.
     """
     found = Found()
     seen: dict[str, int] = {}
     again: set[str] = set()
-    stems = _Stems()
+    stems = _Stems(none=with_stems)
     real_folders: dict[str, str] = {}
 
     def identity(path: Path) -> str:
@@ -277,11 +282,14 @@ def _below(
 class _Stems:
     """The stems that the journals of output folders know, each folder looked into once."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, none: bool) -> None:
+        self._none = none
         self._known: dict[Path, tuple[tuple[Path, frozenset[bytes]], ...]] = {}
 
     def hold(self, path: Path) -> bool:
         """Tell whether a file is a stem, by the journal of any folder above it."""
+        if self._none:
+            return False
         absolute = path.absolute()
         return any(
             os.fsencode(os.path.relpath(absolute, output)) in stems
@@ -304,7 +312,7 @@ class _Stems:
         if journal is None:
             return frozenset()
         with journal:
-            return frozenset(journal.owned())
+            return journal.stems()
 
 
 class _Folders:

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from stemsplit.supervisor.budget import UNKNOWN_LENGTH, refusal
 from stemsplit.supervisor.life import Timings
 
 if TYPE_CHECKING:
     from stemsplit.job import Effort, Limits
-    from stemsplit.supervisor.budget import Budget, Crew
+    from stemsplit.supervisor.budget import Budget, Crew, HostMemory
     from stemsplit.supervisor.prediction import Forecast
+    from stemsplit.supervisor.verdict import Verdict
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,6 +33,20 @@ class Plan:
     limits: Limits
     forecast: Forecast
     timings: Timings = field(default_factory=Timings)
+
+    def refusal(self, effort: Effort, audio_seconds: float, host: HostMemory) -> Verdict | None:
+        """Refuse a track that as a whole can never fit; piece by piece every one does.
+
+        Args:
+            effort: how its child would go about it.
+            audio_seconds: of the track; infinity if nobody knows.
+            host: the machine's memory.
+        """
+        if not self.forecast.way.is_whole:
+            return None
+        if audio_seconds == math.inf:
+            return UNKNOWN_LENGTH
+        return refusal(self.forecast.footprint(effort, audio_seconds), self.budget, host)
 
     def cap_bytes(self, effort: Effort, audio_seconds: float = 0.0) -> int:
         """Give the cap on the memory of a child and all that it starts."""

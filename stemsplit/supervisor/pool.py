@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import math
 import time
 from multiprocessing import Pipe
 from multiprocessing.connection import wait
@@ -19,7 +18,7 @@ from stemsplit.errors import StemsplitError, UsageError
 from stemsplit.job import Reason
 from stemsplit.supervisor import admission, life, lifecycle, logs, retry
 from stemsplit.supervisor.attempt import Request, RunningAttempt, end_all
-from stemsplit.supervisor.budget import UNKNOWN_LENGTH, no_room, refusal
+from stemsplit.supervisor.budget import no_room
 from stemsplit.supervisor.household import MAIN_GUARD
 from stemsplit.supervisor.inbox import Inbox
 from stemsplit.supervisor.line import Line
@@ -213,7 +212,7 @@ class Pool:
                 case Verdict() as verdict:
                     yield self._line.take().settled(verdict)
                     continue
-            refusal = self._too_large(request)
+            refusal = self._refusal(request)
             if refusal is not None:
                 yield self._line.take().settled(refusal)
                 continue
@@ -244,13 +243,9 @@ class Pool:
     def _need(self, request: Request) -> Footprint:
         return self._plan.forecast.footprint(request.effort, request.work.audio_seconds)
 
-    def _too_large(self, request: Request) -> Verdict | None:
-        """Refuse a track that as a whole can never fit; piece by piece every one does."""
-        if not self._plan.forecast.way.is_whole:
-            return None
-        if request.work.audio_seconds == math.inf:
-            return UNKNOWN_LENGTH
-        return refusal(self._need(request), self._plan.budget, self._meter.host_memory())
+    def _refusal(self, request: Request) -> Verdict | None:
+        seconds = request.work.audio_seconds
+        return self._plan.refusal(request.effort, seconds, self._meter.host_memory())
 
     def _wait_for_memory(self, request: Request, hold: admission.Hold) -> Iterator[PoolEvent]:
         """Nothing runs and nothing may start: say so, and do not wait for ever."""

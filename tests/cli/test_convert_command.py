@@ -254,3 +254,51 @@ def test_what_ffmpeg_wrote_without_loss_comes_back_to_the_bit(
     assert ran.code == 0, ran.err
     back, _ = soundfile.read(tmp_path / "out/a.wav", dtype="float32")
     np.testing.assert_array_equal(back, music)
+
+
+def test_what_was_converted_can_be_an_input_and_what_is_strange_is_told(
+    stemsplit: Callable[..., Any], tmp_path: Path, music: NDArray[np.float32]
+) -> None:
+    """A folder of converted files is a folder of files; one that nobody made is left, and told."""
+    (tmp_path / "in").mkdir()
+    soundfile.write(tmp_path / "in/a.wav", music, RATE, subtype="PCM_16")
+    assert "1 converted" in stemsplit("convert", "in", "-o", "b", "--bit-depth", "24").out
+    assert "1 converted" in stemsplit("convert", "b", "-o", "c", "--bit-depth", "16").out
+    assert "24, of which 16 are used" in stemsplit("inspect", "b").out
+    itself = stemsplit("convert", "b", "-o", "b", "-f", "flac")
+    assert "1 file left out" in itself.err
+    (tmp_path / "d").mkdir()
+    (tmp_path / "d/a.wav").write_text("precious")
+    strange = stemsplit("convert", "in", "-o", "d")
+    assert "that no journal knows" in strange.err
+    assert (tmp_path / "d/a.wav").read_text() == "precious"
+
+
+def test_no_source_of_the_batch_is_written_over(
+    stemsplit: Callable[..., Any], tmp_path: Path, music: NDArray[np.float32]
+) -> None:
+    """Two files that are to change names: neither is lost, whatever is allowed."""
+    for name, gain in (("one", 1.0), ("two", 0.5)):
+        soundfile.write(tmp_path / f"{name}.flac", music * np.float32(gain), RATE)
+    before = [(tmp_path / f"{name}.flac").read_bytes() for name in ("one", "two")]
+    (tmp_path / "x").mkdir()
+    shutil.copy(tmp_path / "one.flac", tmp_path / "x" / "two.flac")
+    ran = stemsplit(
+        "convert", "x/two.flac", "two.flac", "-o", ".", "--name", "{track}.{ext}",
+        "--format", "flac", "--overwrite",
+    )  # fmt: skip
+    assert ran.code == 3
+    assert [(tmp_path / f"{name}.flac").read_bytes() for name in ("one", "two")] == before
+
+
+def test_more_channels_than_anybody_has_named(
+    stemsplit: Callable[..., Any], tmp_path: Path
+) -> None:
+    """Ten: inspected and converted as they are, but not to FLAC, which has no room for them."""
+    soundfile.write(tmp_path / "ten.wav", np.full((RATE, 10), 0.1), RATE, subtype="PCM_24")
+    assert stemsplit("inspect", "ten.wav").code == 0
+    assert stemsplit("convert", "ten.wav", "-o", "out").code == 0
+    assert soundfile.info(tmp_path / "out/ten.wav").channels == 10
+    flac = stemsplit("convert", "ten.wav", "-o", "out", "-f", "flac")
+    assert flac.code == 3
+    assert "FLAC holds 8 at most" in flac.err

@@ -50,7 +50,7 @@ def test_rounds_to_the_nearest_step_and_clamps(sample: float, bits: int) -> None
     value = int(steps[0]) >> (32 - bits)
     exact = float(np.float32(sample)) * scale
     assert value == min(max(round(exact), -scale), scale - 1)
-    assert clipped == (not -scale <= round(exact) <= scale - 1)
+    assert clipped == (abs(np.float32(sample)) > 1)
 
 
 @pytest.mark.parametrize(
@@ -80,7 +80,7 @@ def test_counts_what_it_clamps(tmp_path: Path) -> None:
     stem, _ = writer.finish()
     read, _ = soundfile.read(tmp_path / "vocals.wav", dtype="int16")
     np.testing.assert_array_equal(read, [[32767, -32768], [16384, 32767]])
-    assert stem.clipped_samples == 3
+    assert stem.clipped_samples == 2, "1.0 is full scale, and not beyond it"
     assert stem.peak == 1.5
 
 
@@ -191,11 +191,12 @@ def test_lossy_files_have_the_frames_and_the_rate_that_were_written(
         writer.write(noise[first : first + 30_000])
     stem, complaint = writer.finish(SourceTags({"title": "Song", "artist": "Some"}, "song"))
     assert complaint == ""
-    assert (stem.frames, stem.sample_rate) == (frames, rate)
+    surplus = 46 if (stem_format, frames) == ("mp3", 1) else 0
+    assert (stem.frames, stem.sample_rate) == (frames + surplus, rate)
     with Decoder(tmp_path / f"vocals.{stem_format}") as written:
         read = np.concatenate(list(written.blocks()))
         assert written.info.sample_rate == rate
-    assert len(read) - frames == (46 if (stem_format, frames) == ("mp3", 1) else 0)
+    assert len(read) - frames == surplus
     if frames > 50_000:
         lags = [
             np.sum(read[5_000 + lag : 45_000 + lag] * noise[5_000:45_000]) for lag in (-1, 0, 1)

@@ -20,6 +20,8 @@ from stemsplit.job import AudioInfo, BitDepth, SampleRate, StemFormat
         ("opus", "source", 8_000, 8_000),
         ("m4a", "source", 192_000, 96_000),
         ("ogg", "source", 192_000, 192_000),
+        ("ogg", "source", 384_000, 192_000),
+        ("flac", "source", 768_000, 655_350),
     ],
 )
 def test_the_nearest_rate_that_a_format_has(

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import soundfile
 
+from stemsplit.audio.channels import USUAL
 from stemsplit.audio.decode import Decoder
 from stemsplit.audio.readers.libav import samples_of
 from stemsplit.errors import BadInputError
@@ -290,3 +291,95 @@ def test_a_start_behind_the_end_is_told(
         Decoder(path, start_seconds=5.0) as source,
     ):
         list(source.blocks())
+
+
+@pytest.mark.parametrize("ext", ["ogg", "opus", "mp3"])
+def test_files_put_behind_one_another_are_read_to_the_end(
+    tmp_path: Path, noise: NDArray[np.float32], ext: str
+) -> None:
+    """Libsndfile stops after the first; `cat` and radio recorders make such files."""
+    one = tmp_path / f"one.{ext}"
+    if ext == "opus":
+        write(one, noise, "libopus", rate=48_000)
+    else:
+        soundfile.write(one, noise, RATE)
+    two = tmp_path / f"two.{ext}"
+    two.write_bytes(one.read_bytes() * 4)
+    read, _ = _read(two)
+    assert 3.9 * FRAMES < len(read) < 4.1 * FRAMES
+
+
+def test_a_film_whose_sound_ends_before_it_is_not_cut_off(
+    tmp_path: Path, noise: NDArray[np.float32]
+) -> None:
+    """The container's duration is that of the picture."""
+    path = tmp_path / "film.mkv"
+    film: Any = av.open(str(path), "w")
+    picture, sound = film.add_stream("mpeg4", rate=25), film.add_stream("flac", rate=RATE)
+    picture.width, picture.height, picture.pix_fmt = 64, 64, "yuv420p"
+    sound.layout = "stereo"
+    for number in range(200):
+        frame = av.VideoFrame(64, 64, "yuv420p")
+        frame.pts = number
+        film.mux(picture.encode(frame))
+    samples = av.AudioFrame.from_ndarray(noise.reshape(1, -1), format="flt", layout="stereo")
+    samples.sample_rate, samples.pts, samples.time_base = RATE, 0, Fraction(1, RATE)
+    film.mux(sound.encode(samples))
+    for stream in (picture, sound):
+        film.mux(stream.encode(None))
+    film.close()
+    read, warning = _read(path)
+    assert len(read) == FRAMES
+    assert warning == ""
+    with Decoder(path) as source:
+        assert source.info.frames is None or abs(source.info.frames - FRAMES) < RATE / 100
+
+
+def test_damage_within_a_stretch_is_told(tmp_path: Path, noise: NDArray[np.float32]) -> None:
+    """Also where the end of the file is not looked at; and a first packet keeps its place."""
+    path = tmp_path / "a.m4a"
+    write(path, noise, "alac", sample_format="s16p")
+    whole, _ = _read(path)
+    data = bytearray(path.read_bytes())
+    at = data.index(b"mdat") + 8
+    data[at : at + 3_000] = bytes(3_000)
+    path.write_bytes(data)
+    with Decoder(path, duration_seconds=2.0) as source:
+        read = np.concatenate(list(source.blocks()))
+        assert "damaged in 1 place" in source.cut_off()
+    np.testing.assert_array_equal(read[20_000:], whole[20_000 : len(read)])
+    assert not np.any(read[:4_000])
+
+
+@pytest.mark.parametrize("container", ["WAV", "W64", "AIFF"])
+def test_a_cut_surround_file_is_told(tmp_path: Path, container: str) -> None:
+    """As with two channels: by libsndfile, which knows what its header says."""
+    path = tmp_path / "six"
+    noise = np.random.default_rng(0).uniform(-0.5, 0.5, (RATE, 6))
+    soundfile.write(path, noise, RATE, format=container, subtype="PCM_24")
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    read, warning = _read(path)
+    assert 0.45 * RATE < len(read) < 0.55 * RATE
+    assert "is cut off" in warning
+    with Decoder(path) as source:
+        assert source.channels == USUAL[6]
+
+
+def test_a_start_at_the_very_end_is_no_damage(tmp_path: Path, noise: NDArray[np.float32]) -> None:
+    """The sentence names the end."""
+    path = tmp_path / "a.wav"
+    soundfile.write(path, noise, RATE)
+    for start in (FRAMES / RATE, FRAMES / RATE + 0.2):
+        with (
+            pytest.raises(BadInputError, match=r"ends at 2\.27 s"),
+            Decoder(path, start_seconds=start) as source,
+        ):
+            list(source.blocks())
+
+
+def test_what_is_no_sound_is_refused(tmp_path: Path) -> None:
+    """A header of 8 samples a second would make gigabytes of a small file."""
+    path = tmp_path / "slow.wav"
+    soundfile.write(path, np.zeros(1_000), 8)
+    with pytest.raises(BadInputError, match="8 samples a second"):
+        _read(path)

@@ -43,7 +43,12 @@ WISH = Wish(settings=settings_key(SETTINGS), version="1")
 
 def _namer(output: Path, name: str = DEFAULT_NAME) -> Namer:
     return Namer(
-        output=output, template=Template.parse(name), model="2stems", stems=STEMS, ext="wav"
+        output=output,
+        template=Template.parse(name),
+        model="2stems",
+        stems=STEMS,
+        first=STEMS[0],
+        ext="wav",
     )
 
 

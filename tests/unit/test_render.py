@@ -9,11 +9,12 @@ import pytest
 import soundfile
 
 from stemsplit.audio.decode import Decoder
+from stemsplit.audio.encode import quantise
 from stemsplit.audio.resample import RateConverter, resample
 from stemsplit.audio.stft import ScipyTransform
-from stemsplit.child.render import convert, on_grid, render
+from stemsplit.child.render import GRID, Residual, convert, on_grid, render
 from stemsplit.child.separate import separate, separate_at_once
-from stemsplit.errors import BadInputError
+from stemsplit.formats import frames_at
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -43,7 +44,8 @@ def _file(folder: Path, rate: int, subtype: str, channels: int = 2) -> Path:
 
 def _rendered(path: Path, *, sample_rate: int, residual: bool = False) -> list[NDArray[np.float32]]:
     with Decoder(path) as source:
-        parts = render(source, _thirds, stems=2, sample_rate=sample_rate, residual=residual)
+        rest = Residual(source.info.sample_rate, sample_rate, clamped=False) if residual else None
+        parts = render(source, _thirds, stems=2, sample_rate=sample_rate, residual=rest)
         return [np.concatenate(stem) for stem in zip(*parts, strict=True)]
 
 
@@ -81,11 +83,55 @@ def test_stems_and_residual_make_the_mix_to_the_last_bit(
         np.testing.assert_array_equal(one + two + rest, mix)
 
 
-def test_what_is_too_short_for_one_sample_is_refused(tmp_path: Path) -> None:
-    """Not an empty stem."""
-    soundfile.write(tmp_path / "noise.wav", np.zeros((1, 2)), 192_000)
-    with pytest.raises(BadInputError, match="shorter than one sample"):
-        _rendered(tmp_path / "noise.wav", sample_rate=44_100)
+@pytest.mark.parametrize("seconds", [0.7, 3.0, 13.0])
+@pytest.mark.parametrize("out", [8_000, 44_100, 48_000, 96_000, 192_000])
+@pytest.mark.parametrize("rate", [8_000, 44_100, 48_000, 96_000, 192_000])
+def test_the_mix_waits_for_the_stems_and_they_for_it(
+    tmp_path: Path, rate: int, out: int, seconds: float
+) -> None:
+    """From any rate to any other, streamed by segments: exact, and as long as it must be."""
+    noise = np.random.default_rng(rate).uniform(-0.5, 0.5, (round(seconds * rate), 2))
+    path = tmp_path / "noise.wav"
+    soundfile.write(path, noise, rate, subtype="PCM_16")
+
+    def separation(
+        blocks: Iterable[NDArray[np.float32]],
+    ) -> Iterator[tuple[NDArray[np.float32], ...]]:
+        return separate(blocks, FourShares(), ScipyTransform(), stems=("a", "c"))
+
+    with Decoder(path) as source:
+        parts = render(
+            source,
+            separation,
+            stems=2,
+            sample_rate=out,
+            residual=Residual(rate, out, clamped=False),
+        )
+        one, two, rest = (np.concatenate(stem) for stem in zip(*parts, strict=True))
+    with Decoder(path) as source:
+        pieces = convert(source, sample_rate=out, channels=2, on_block=lambda: None)
+        mix = np.concatenate([block for (block,) in pieces])
+    np.testing.assert_array_equal(one + two + rest, on_grid(mix))
+    assert len(mix) == frames_at(len(noise), rate, out)
+
+
+def test_a_residual_makes_up_for_what_is_clamped(tmp_path: Path) -> None:
+    """The sum is that of the stems as they are written, cut to full scale."""
+    path = _file(tmp_path, 44_100, "PCM_16")
+
+    def loud(blocks: Iterable[NDArray[np.float32]]) -> Iterator[tuple[NDArray[np.float32], ...]]:
+        for block in blocks:
+            yield (block * np.float32(1.7),)
+
+    with Decoder(path) as source:
+        rest_of = Residual(44_100, 44_100, clamped=True)
+        parts = render(source, loud, stems=1, sample_rate=44_100, residual=rest_of)
+        stem, rest = (np.concatenate(one) for one in zip(*parts, strict=True))
+    mix, _ = soundfile.read(path, dtype="float32")
+    steps, clipped = quantise(stem, 24)
+    assert clipped > 0
+    written = (steps >> 8).astype(np.float32) / GRID
+    np.testing.assert_array_equal(written + rest, mix)
 
 
 @pytest.mark.parametrize("channels", [1, 2, 6])
@@ -177,7 +223,7 @@ def test_the_model_s_rate_is_reached_before_the_separation(tmp_path: Path) -> No
             yield (block,)
 
     with Decoder(path) as source:
-        list(render(source, listening, stems=1, sample_rate=44_100, residual=False))
+        list(render(source, listening, stems=1, sample_rate=44_100, residual=None))
     samples, _ = soundfile.read(path, dtype="float32")
     frames = round(FRAMES * 44_100 / 48_000)
     expected = list(resample([samples], RateConverter(48_000, 44_100, 2), lambda: frames))

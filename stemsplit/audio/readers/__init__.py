@@ -46,8 +46,11 @@ class Reader(Protocol):
             `(frames, channels)` float32, a new array each time.
         """
 
+    def damage(self) -> str:
+        """Say what was damaged in what was read so far; empty if nothing was."""
+
     def lacks(self, frames_read: int) -> str:
-        """Say, after the last block, what is missing or damaged; empty if it is whole.
+        """Say, after the last block, what is missing at the end; empty if nothing is.
 
         Args:
             frames_read: how many frames there were from the beginning of the file to its end.

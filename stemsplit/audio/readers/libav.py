@@ -55,10 +55,13 @@ _MOST_CONCEALED_SECONDS = 5.0
 _GAPLESS = re.compile(r"\s*(?:[0-9A-Fa-f]+\s+){3}(?P<frames>[0-9A-Fa-f]+)")
 """Apple's `iTunSMPB`: zero, samples before and behind the music, samples of music; hexadecimal."""
 
+_MATROSKA_DURATION = re.compile(r"(?P<h>\d+):(?P<m>\d+):(?P<s>\d+(?:\.\d+)?)")
+"""How Matroska says when a stream ends; the container's own duration is that of a whole film."""
+
 _FULL_SCALE = {"u1": 2.0**7, "i2": 2.0**15, "i4": 2.0**31, "i8": 2.0**63}
 _PCM_BITS = re.compile(r"pcm_[suf](?P<bits>\d+)")
-_USUALLY_LOSSY = frozenset({"dts"})
-"""Codecs that have a lossless variant, which FFmpeg does not tell from the usual one."""
+_USUALLY_LOSSY = frozenset({"dca"})
+"""Codecs that have a lossless variant, which FFmpeg does not tell from the usual one: DTS."""
 
 _BITS_OF_FORMAT = {"u8": 8, "s16": 16, "s32": 24, "s64": 64}
 """Lossless codecs put up to 24 bits into words of 32, at their upper end."""
@@ -80,6 +83,8 @@ class LibavReader:
         self._packets_end: int | None = None
         self._rate = 0
         self._origin = 0
+        self._first_pts: int | None = None
+        self._lost_first = 0
         self._interleaver: av.AudioResampler | None = None
         self._file = path.open("rb")
         try:
@@ -125,6 +130,14 @@ class LibavReader:
         self._rate = first.sample_rate
         if first.pts is not None:  # sound may begin later than its film
             self._origin = self._samples(first.pts, first.time_base)
+            if self._damaged and self._first_pts is not None:
+                # What came before could not be decoded; before 0 there is what encoders put there.
+                began = max(self._samples(self._first_pts, first.time_base), 0)
+                self._lost_first = min(
+                    max(self._origin - began, 0), round(_MOST_CONCEALED_SECONDS * self._rate)
+                )
+                self._concealed += self._lost_first
+                self._origin = began
         return first
 
     def _declared(self, size_bytes: int) -> AudioInfo:
@@ -151,7 +164,11 @@ class LibavReader:
             frames = gapless
         elif self._stream.duration is not None:
             frames = self._samples(self._stream.duration, self._stream.time_base)
-        elif self._container.duration is not None:
+        elif found := _MATROSKA_DURATION.fullmatch(self._stream.metadata.get("DURATION", "")):
+            hours, minutes, seconds = (float(found[part]) for part in "hms")
+            ends = 3600 * hours + 60 * minutes + seconds
+            frames = round(ends * self._rate) - self._origin
+        elif self._container.duration is not None and len(self._container.streams) == 1:
             frames = self._samples(self._container.duration, Fraction(1, av.time_base))
         else:
             return None
@@ -183,6 +200,8 @@ class LibavReader:
         """Decode; for each packet that cannot be, silence of its length."""
         frame: av.AudioFrame | int | None = self._first
         channels, rate = self.info.channels, self.info.sample_rate
+        if self._lost_first:
+            yield np.zeros((self._lost_first, channels), np.float32)
         while frame is not None:
             if isinstance(frame, int):
                 yield np.zeros((frame, channels), np.float32)
@@ -255,6 +274,7 @@ class LibavReader:
         usual = 0
         for packet in self._packets():
             self._note_end(packet)
+            self._first_pts = packet.pts if self._first_pts is None else self._first_pts
             try:
                 frames = packet.decode()
             except av.error.EOFError:
@@ -284,17 +304,21 @@ class LibavReader:
             end = round((packet.pts + packet.duration) * packet.time_base * rate)
             self._packets_end = max(end, self._packets_end or 0)
 
+    def damage(self) -> str:
+        """See `Reader.damage`."""
+        if not self._damaged:
+            return ""
+        return (
+            f"{quoted(self._path.name)} is damaged in {counted(self._damaged, 'place')}; "
+            f"{self._concealed / self.info.sample_rate:.2f} s were replaced by silence."
+        )
+
     def lacks(self, frames_read: int) -> str:
         """See `Reader.lacks`."""
         name, rate = quoted(self._path.name), self.info.sample_rate
         gone = (self.info.frames or 0) - frames_read
         if gone > _TOLERATED_SECONDS * rate:
             return missing(name, gone, frames_read, rate)
-        if self._damaged:
-            return (
-                f"{name} is damaged in {counted(self._damaged, 'place')}; "
-                f"{self._concealed / rate:.2f} s were replaced by silence."
-            )
         return ""
 
     def close(self) -> None:

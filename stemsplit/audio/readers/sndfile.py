@@ -13,10 +13,11 @@ import numpy as np
 import soundfile
 
 from stemsplit.audio.channels import USUAL
+from stemsplit.audio.joined import is_joined
 from stemsplit.audio.mpeg import declares_length
 from stemsplit.audio.paths import sound_path
 from stemsplit.audio.readers import BLOCK_FRAMES, NotReadableError, missing
-from stemsplit.job import MOST_FRAMES_A_BYTE, AudioInfo
+from stemsplit.job import MOST_FRAMES_A_BYTE, STEREO, AudioInfo
 from stemsplit.text import quoted
 
 if TYPE_CHECKING:
@@ -34,6 +35,26 @@ _SIZE_MISMATCH = re.compile(
     re.MULTILINE,
 )
 """How libsndfile's log says that a chunk claims more bytes than the file has."""
+
+_GET_CHANNEL_MAP = 0x1100
+_PLACES = {
+    1: "FC",
+    2: "FL",
+    3: "FR",
+    4: "FC",
+    5: "FL",
+    6: "FR",
+    7: "FC",
+    8: "BC",
+    9: "BL",
+    10: "BR",
+    11: "LFE",
+    12: "FLC",
+    13: "FRC",
+    14: "SL",
+    15: "SR",
+}
+"""`SFC_GET_CHANNEL_MAP_INFO` and the `SF_CHANNEL_MAP_` numbers of libsndfile's `sndfile.h`."""
 
 _BITS = re.compile(r"PCM_(?:[SU])?(?P<bits>\d+)|ALAC_(?P<alac>\d+)")
 _FLOATING = {"FLOAT": 32, "DOUBLE": 64}
@@ -58,6 +79,10 @@ class SndfileReader:
             # libsndfile guesses the length of such a file, and stops there.
             self._file.close()
             raise NotReadableError("it does not say how long it is")
+        if is_joined(path):
+            # Nor does it go on after the first of several that were put behind one another.
+            self._file.close()
+            raise NotReadableError("it is several files in one")
         subtype = self._file.subtype
         bits = _BITS.fullmatch(subtype)
         self.info = AudioInfo(
@@ -69,7 +94,25 @@ class SndfileReader:
             bits=int(bits["bits"] or bits["alac"]) if bits else _FLOATING.get(subtype),
             floating=subtype in _FLOATING,
         )
-        self.channels = USUAL.get(self.info.channels, ("",) * self.info.channels)
+        self._torn = False
+        self.channels, self.are_named = self._channels()
+
+    def _channels(self) -> tuple[tuple[str, ...], bool]:
+        """Give the name of each channel, and whether the file itself tells them.
+
+        python-soundfile has no word for libsndfile's command, so its inner parts are asked.
+        """
+        count = self._file.channels
+        places = soundfile._ffi.new("int[]", count)  # noqa: SLF001 - see above
+        told = soundfile._snd.sf_command(  # noqa: SLF001 - likewise
+            self._file._file,  # noqa: SLF001 - likewise
+            _GET_CHANNEL_MAP,
+            places,
+            soundfile._ffi.sizeof(places),  # noqa: SLF001 - likewise
+        )
+        if told and count > STEREO:
+            return tuple(_PLACES.get(place, "?") for place in places), True
+        return USUAL.get(count, ("?",) * count), False
 
     def blocks(self, start: int) -> Iterator[tuple[int, NDArray[np.float32]]]:
         """See `Reader.blocks`; in a lossless file it goes to `start` at once."""
@@ -95,13 +138,26 @@ class SndfileReader:
         try:
             return self._file.read(out=block), False
         except soundfile.LibsndfileError:
+            self._torn = True
             unreached = np.flatnonzero(np.isnan(block[:, 0]))
             return (block[: unreached[0]] if len(unreached) else block), True
+
+    def damage(self) -> str:
+        """See `Reader.damage`; libsndfile's decoders end at damage, or hide it."""
+        return ""
 
     def lacks(self, frames_read: int) -> str:
         """See `Reader.lacks`."""
         name, rate = quoted(self._path.name), self.info.sample_rate
-        if frames := self._missing_frames(frames_read):
+        frames = self._missing_frames(frames_read)
+        if frames and self._torn:
+            whole = frames + frames_read
+            return (
+                f"{name} is cut off or damaged at {frames_read / rate:.2f} s and cannot be decoded "
+                f"from there on: {frames / rate:.2f} s of {whole / rate:.2f} s "
+                f"({frames / whole:.0%}) are missing; what is there was used."
+            )
+        if frames:
             return missing(name, frames, frames_read, rate)
         if self.info.format == "OGG" and not ends_with_final_ogg_page(self._path):
             return (
