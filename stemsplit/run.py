@@ -355,7 +355,7 @@ class _Run:
             case Heard(work=work, message=Started() as started):
                 preloaded = self._preloaded.pop(work.job.source, False)
                 self._tell(narrate.started(work.job, started, preloaded=preloaded))
-            case Heard(work=work, message=Progress(audio_seconds=seconds)):
+            case Heard(work=work, message=Progress(audio_seconds=seconds)) if seconds > 0:
                 source = printable(work.job.source)
                 self._tell(events.TrackProgress(source=source, audio_seconds=seconds))
             case Retried(work=work, attempt=attempt, effort=effort):

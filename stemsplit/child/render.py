@@ -45,6 +45,7 @@ def render(
     sample_rate: int,
     residual: Residual | None,
     on_block: Callable[[], None] = lambda: None,
+    on_segment: Callable[[], None] = lambda: None,
 ) -> Iterator[tuple[NDArray[np.float32], ...]]:
     """Separate a source.
 
@@ -55,6 +56,7 @@ def render(
         sample_rate: of what is given, in Hz.
         residual: makes what the stems leave of the mix, which comes as one more; None for none.
         on_block: is called for each block that was read.
+        on_segment: is called when all that came of one step of the separation was taken.
 
     Yields:
         one array of `(frames, 2)` float32 for each stem, all of the same length and none longer
@@ -81,6 +83,7 @@ def render(
             yield _given(
                 [one.push(piece) for one, piece in zip(converters, pieces, strict=True)], residual
             )
+        on_segment()
     frames = frames_at(source.frames_given, rate, sample_rate)
     if residual is not None:
         residual.finish(frames)

@@ -53,8 +53,8 @@ if TYPE_CHECKING:
 PRELOADED = "stemsplit.child.preloaded"
 """The last module that a fork server imports."""
 
-_TICK_SECONDS, _PROGRESS_SECONDS = 1.0, 0.1
-"""The least time between two words that the work goes on, or how far it is."""
+_TICK_SECONDS = 1.0
+"""The least time between two words on how far the work is, those at a segment's end apart."""
 
 
 def was_preloaded(settings: Settings) -> bool:
@@ -195,6 +195,7 @@ def _rendering(
         sample_rate=form.sample_rate,
         residual=_residual(task, form, source),
         on_block=alive.tick,
+        on_segment=alive.tell,
     )
 
 
@@ -289,14 +290,12 @@ class _Alive:
         self._told_at = time.monotonic()
 
     def progress(self, seconds: float) -> None:
-        """Tell that so many more seconds of audio are written."""
+        """Note that so many more seconds of audio are written."""
         self._seconds += seconds
         self._watch.check()
-        if time.monotonic() - self._told_at >= _PROGRESS_SECONDS:
-            self.tell()
 
     def tick(self) -> None:
-        """Tell now and then that something is going on, although no more audio is written."""
+        """Tell now and then how far it is, and that something is going on."""
         self._watch.check()
         if time.monotonic() - self._told_at >= _TICK_SECONDS:
             self.tell()
