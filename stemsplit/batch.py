@@ -12,10 +12,9 @@ from stemsplit.brief import Brief
 from stemsplit.control import Control
 from stemsplit.errors import UsageError
 from stemsplit.job import Limits, Settings
-from stemsplit.library.naming import DEFAULT_NAME, DEFAULT_NAME_CONVERTED, Template
 from stemsplit.library.state import State
 from stemsplit.overnight import next_time
-from stemsplit.preparation import paths_of
+from stemsplit.preparation import paths_of, template_of
 from stemsplit.preview import preview
 from stemsplit.result import BatchResult
 from stemsplit.run import run
@@ -127,15 +126,13 @@ def separate(  # noqa: PLR0913 - each is a setting that a person names
     """
     refuse_inside_a_child()
     settings = checked(settings or Settings(), jobs=jobs)
-    is_separation = settings.what == "separation"
-    name = name or (DEFAULT_NAME if is_separation else DEFAULT_NAME_CONVERTED)
     if not os.fspath(output):
         raise UsageError("The output folder has no name.", "Is a variable of your shell not set?")
     brief = Brief(
         inputs=tuple(paths_of(inputs)),
         listed=tuple(paths_of(listed)),
         state=State(Path(output).absolute()),
-        template=Template.parse(name, for_stems=is_separation),
+        template=template_of(settings, name),
         settings=settings,
         limits=limits or Limits(),
         jobs=jobs,

@@ -63,11 +63,6 @@ class Brief:
         return written(self.settings)
 
     @property
-    def separates(self) -> bool:
-        """Whether tracks are separated, and not only converted."""
-        return self.settings.what == "separation"
-
-    @property
     def wish(self) -> Wish:
         """What is wanted done again."""
         return Wish(

@@ -20,15 +20,10 @@ from typing import TYPE_CHECKING, Self
 
 from stemsplit.errors import ExitCode, StemsplitError, UsageError
 from stemsplit.job import Limits, Reason, Settings
-from stemsplit.library.naming import (
-    DEFAULT_NAME,
-    DEFAULT_NAME_CONVERTED,
-    Template,
-    same_place,
-)
+from stemsplit.library.naming import same_place
 from stemsplit.library.probe import Tags, probe
 from stemsplit.library.scan import Track
-from stemsplit.preparation import namer_of, whole_seconds
+from stemsplit.preparation import namer_of, template_of, whole_seconds
 from stemsplit.supervisor.household import refuse_inside_a_child
 from stemsplit.supervisor.launch import usable_start_method
 from stemsplit.supervisor.work import Heard, Launched, Settled
@@ -162,9 +157,7 @@ class StemPool:
         """Check everything; nothing is started yet."""
         refuse_inside_a_child()
         self._settings = checked(settings or Settings(), jobs=jobs)
-        separates = self._settings.what == "separation"
-        name = DEFAULT_NAME if separates else DEFAULT_NAME_CONVERTED
-        self._template = Template.parse(name, for_stems=separates)
+        self._template = template_of(self._settings)
         self._jobs = jobs
         self._limits = limits or Limits.parse(
             max_ram=max_ram,

@@ -35,7 +35,6 @@ STEREO = 2
 """Channels that Spleeter's models take and give."""
 
 StemFormat = Literal["wav", "flac", "mp3", "ogg", "opus", "m4a"]
-LOSSY_FORMATS: frozenset[StemFormat] = frozenset({"mp3", "ogg", "opus", "m4a"})
 
 BitDepth = Literal["16", "24", "32f", "source"]
 PcmDepth = Literal["16", "24", "32f"]
@@ -159,9 +158,14 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     engine: str = "stemsplit.child.engines.tensorflow:load"
 
     @property
+    def separates(self) -> bool:
+        """Whether tracks are separated, and not only converted."""
+        return self.what == "separation"
+
+    @property
     def loader(self) -> str:
         """`module:function` that loads what separates, if anything does."""
-        if self.what == "conversion":
+        if not self.separates:
             return ""
         return f"{self.engine.partition(':')[0]}:load_whole_file" if self.mwf else self.engine
 

@@ -29,7 +29,7 @@ def batch_started(brief: Brief, tracks: int) -> events.BatchStarted:
         version=brief.version,
         tracks=tracks,
         what=brief.settings.what,
-        model=brief.settings.model if brief.settings.what == "separation" else None,
+        model=brief.settings.model if brief.settings.separates else None,
         output=printable(brief.state.output),
     )
 

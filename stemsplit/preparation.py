@@ -17,10 +17,11 @@ from typing import TYPE_CHECKING
 from stemsplit.errors import UsageError
 from stemsplit.formats import LOSSY, stem_rate
 from stemsplit.job import CONVERTED, MODEL_SAMPLE_RATE, RESIDUAL, STEREO, pcm_bytes
+from stemsplit.library.naming import DEFAULT_NAME, DEFAULT_NAME_CONVERTED, Template
 from stemsplit.library.place import Namer, place
 from stemsplit.library.plan import Action, decide, known, see
 from stemsplit.library.probe import probe
-from stemsplit.library.scan import Problem, unreadable
+from stemsplit.library.scan import Problem, scan, unreadable
 from stemsplit.models.catalogue import MODELS, find, written
 from stemsplit.text import quoted
 
@@ -30,7 +31,6 @@ if TYPE_CHECKING:
     from stemsplit.brief import Brief
     from stemsplit.job import Order, PcmDepth, Settings
     from stemsplit.library.journal import Journal
-    from stemsplit.library.naming import Template
     from stemsplit.library.place import Placed
     from stemsplit.library.plan import Decision, Known, Seen
     from stemsplit.library.probe import Probe
@@ -54,6 +54,11 @@ class Planned:
     known: Known
     decision: Decision
 
+    @property
+    def is_strange(self) -> bool:
+        """Whether it is left because of files that no journal knows."""
+        return self.decision.action is Action.LEAVE and self.known.record is None
+
 
 @dataclass(slots=True, kw_only=True)
 class Prepared:
@@ -74,13 +79,21 @@ class Prepared:
     @property
     def strangers(self) -> int:
         """How many tracks are left because of files that no journal knows."""
-        return sum(
-            one.decision.action is Action.LEAVE and one.known.record is None for one in self.tracks
-        )
+        return sum(one.is_strange for one in self.tracks)
 
     def of(self, action: Action) -> list[Placed]:
         """Give the tracks of which this becomes."""
         return [one.placed for one in self.tracks if one.decision.action is action]
+
+
+def find_tracks(brief: Brief) -> Found:
+    """Find what the inputs lead to; what was separated before is an input of conversions alone."""
+    return scan(
+        brief.inputs,
+        brief.state.output,
+        listed=brief.listed,
+        with_stems=not brief.settings.separates,
+    )
 
 
 def prepare(
@@ -127,7 +140,7 @@ def _not_taken(
 
     Stems are not separated again, and what was converted is not converted again in its own folder.
     """
-    if brief.settings.what == "conversion":  # which bears its source's own name, and no stem's
+    if not brief.settings.separates:  # which bears its source's own name, and no stem's
         return frozenset(), owned
     return _STEM_NAMES, () if journal is None else journal.stems()
 
@@ -151,6 +164,16 @@ class _Sources:
                 yield status.st_dev, status.st_ino
 
 
+def template_of(settings: Settings, name: str | None = None) -> Template:
+    """Read the template of a batch's names, or give the usual one.
+
+    Raises:
+        UsageError: as `Template.parse`.
+    """
+    usual = DEFAULT_NAME if settings.separates else DEFAULT_NAME_CONVERTED
+    return Template.parse(name or usual, for_stems=settings.separates)
+
+
 def namer_of(output: Path, template: Template, settings: Settings) -> Namer:
     """Give what names the stems of a batch."""
     return Namer(
@@ -158,7 +181,7 @@ def namer_of(output: Path, template: Template, settings: Settings) -> Namer:
         template=template,
         model=settings.model,
         stems=written(settings),
-        first=CONVERTED if settings.what == "conversion" else find(settings.model).stems[0],
+        first=find(settings.model).stems[0] if settings.separates else CONVERTED,
         ext=settings.format,
     )
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import functools
 import os
 import shutil
 import time
@@ -13,8 +14,7 @@ from stemsplit import events, narrate
 from stemsplit.library.journal import Journal
 from stemsplit.library.plan import Action, Decision
 from stemsplit.library.publish import refused
-from stemsplit.library.scan import scan
-from stemsplit.preparation import audio_seconds, prepare, stem_bytes, whole_seconds
+from stemsplit.preparation import audio_seconds, find_tracks, prepare, stem_bytes, whole_seconds
 from stemsplit.result import BatchResult
 from stemsplit.supervisor.host import host_memory, limiting_groups
 from stemsplit.supervisor.prediction import SUPERVISOR_BYTES
@@ -46,9 +46,7 @@ def preview(brief: Brief, tell: Listener) -> BatchResult:
     Raises:
         as `stemsplit.batch.separate`.
     """
-    found = scan(
-        brief.inputs, brief.state.output, listed=brief.listed, with_stems=not brief.separates
-    )
+    found = find_tracks(brief)
     with contextlib.ExitStack() as stack:
         journal = Journal.read(brief.state.journal, brief.state.output)
         if journal is not None:
@@ -118,10 +116,10 @@ def preview(brief: Brief, tell: Listener) -> BatchResult:
 
 def _refused(to_do: list[Placed], brief: Brief, plan: Plan) -> dict[bytes, Verdict]:
     """Find the tracks that would not be started because as a whole they can never fit."""
-    memory = host_memory(limiting_groups())
+    host = functools.cache(lambda: host_memory(limiting_groups()))
     verdicts = {
         one.job.source: plan.refusal(
-            plan.crew.effort, whole_seconds(one.probe, brief.settings), memory
+            plan.crew.effort, whole_seconds(one.probe, brief.settings), host
         )
         for one in to_do
     }

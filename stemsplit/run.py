@@ -23,10 +23,9 @@ from stemsplit.library.plan import Action, wanted_of
 from stemsplit.library.publish import check_writable
 from stemsplit.library.records import Entry, JobState, places_below
 from stemsplit.library.recovery import recover
-from stemsplit.library.scan import scan
 from stemsplit.messages import Hello, Progress, Started
 from stemsplit.overnight import Gates, Power, Room, Until, awake
-from stemsplit.preparation import audio_seconds, prepare, stem_bytes, whole_seconds
+from stemsplit.preparation import audio_seconds, find_tracks, prepare, stem_bytes, whole_seconds
 from stemsplit.preview import predicted_seconds
 from stemsplit.result import BatchResult
 from stemsplit.supervisor.work import Heard, Noted, Retried, Settled
@@ -59,9 +58,7 @@ def run(
 ) -> BatchResult:
     """Do what is asked for; see `stemsplit.batch.separate`."""
     a_run = _Run(brief, control, tell)
-    found = scan(
-        brief.inputs, brief.state.output, listed=brief.listed, with_stems=not brief.separates
-    )
+    found = find_tracks(brief)
     has_journal = _has_journal(brief)
     if not found.tracks and not has_journal:
         a_run.announce(0, found.problems, found.duplicates)
@@ -104,12 +101,10 @@ def _enlist(
         Action.LEAVE: JobState.DONE,
         Action.LEAVE_FAILED: JobState.FAILED,
     }
-    entries, unrecorded = [], 0
+    entries = []
     for one in prepared.tracks:
         action = one.decision.action
-        if action is Action.LEAVE and one.known.record is None:
-            unrecorded += 1
-        elif action in states:
+        if action in states and not one.is_strange:
             entries.append(_entry(one, states[action], brief))
     if prepared.looks:
         journal.remember(prepared.looks)
@@ -117,7 +112,7 @@ def _enlist(
         brief.settings,
         entries,
         version=brief.version,
-        unrecorded=unrecorded,
+        unrecorded=prepared.strangers,
         refused=[(one.source, one.reason, one.message) for one in refused],
         overwrite=brief.overwrite,
     )

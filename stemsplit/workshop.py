@@ -84,7 +84,7 @@ def checked(settings: Settings, *, jobs: int | None) -> Settings:
     stems = written(settings)
     _require_together(settings)
     require_possible(settings.format, settings.sample_rate, settings.bit_rate)
-    if settings.what == "conversion":
+    if not settings.separates:
         return settings
     model = find(settings.model)
     chosen = tuple(stem for stem in stems if stem in model.stems)
@@ -110,7 +110,7 @@ def _require_together(settings: Settings) -> None:
             "The Wiener filter of --mwf has no high band to choose.",
             "Leave --high-band or --mwf out.",
         )
-    if settings.what == "conversion" and (settings.stems or settings.residual or settings.mwf):
+    if not settings.separates and (settings.stems or settings.residual or settings.mwf):
         raise UsageError(
             "A conversion separates nothing.", "Leave stems, residual and mwf out of its settings."
         )
@@ -372,14 +372,14 @@ def weights_of(
     Raises:
         ModelError: if they cannot be had.
     """
-    if settings.what == "conversion":
+    if not settings.separates:
         return None
     return ensure(find(settings.model).weights, progress=progress, note=note)
 
 
 def way_of(settings: Settings) -> Way:
     """Give what a child's memory and time depend on."""
-    if settings.what == "conversion":
+    if not settings.separates:
         return Way(stems=0, is_conversion=True)
     return Way(stems=len(find(settings.model).stems), is_whole=settings.mwf)
 

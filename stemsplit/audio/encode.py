@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import soundfile
 
+from stemsplit.audio.blocks import BLOCK_FRAMES
 from stemsplit.audio.decode import Decoder
 from stemsplit.audio.sinks import open_sink
 from stemsplit.errors import (
@@ -24,7 +25,8 @@ from stemsplit.errors import (
     UnwritableError,
     says_disk_is_full,
 )
-from stemsplit.job import LOSSY_FORMATS, MODEL_SAMPLE_RATE, StemFile
+from stemsplit.formats import LOSSY
+from stemsplit.job import MODEL_SAMPLE_RATE, StemFile
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -50,7 +52,6 @@ _NOT_WRITTEN = (OSError, ValueError, AssertionError, soundfile.LibsndfileError)
 """What the libraries raise; PyAV's errors are of the first two kinds."""
 
 _ROOM_FOR_A_HEADER_BYTES = 2**16
-_REST_FRAMES = 65_536
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -76,7 +77,7 @@ class Form:
     @property
     def bits(self) -> int | None:
         """The bits of an integer sample; None where samples are floating point."""
-        if self.format in LOSSY_FORMATS or self.bit_depth == "32f":
+        if self.format in LOSSY or self.bit_depth == "32f":
             return None
         return int(self.bit_depth)
 
@@ -209,7 +210,7 @@ class StemWriter:
             self._waiting.close()
             self._waiting = None
             with self._unlevelled.open("rb") as file:
-                count = _REST_FRAMES * self._channels
+                count = BLOCK_FRAMES * self._channels
                 while len(values := np.fromfile(file, np.float32, count)):
                     self._put(values.reshape(-1, self._channels) * np.float32(gain))
                     yield

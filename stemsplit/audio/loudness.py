@@ -10,6 +10,7 @@ import av
 import av.error
 import av.filter
 
+from stemsplit.audio.avframes import FrameMaker
 from stemsplit.audio.channels import PLACES
 
 if TYPE_CHECKING:
@@ -32,15 +33,13 @@ class LoudnessMeter:
 
     def __init__(self, sample_rate: int, channels: Sequence[str]) -> None:
         """Set the filter up."""
-        self._rate = sample_rate
-        self._layout = _layout(channels)
-        self._at = 0
+        self._maker = FrameMaker(sample_rate, channels)
         self._found: dict[str, str] = {}
         graph = av.filter.Graph()
         self._source = graph.add_abuffer(
             sample_rate=sample_rate,
             format="flt",
-            layout=self._layout,
+            layout=self._maker.layout,
             time_base=Fraction(1, sample_rate),
         )
         meter = graph.add("ebur128", "metadata=1:peak=true:framelog=quiet")
@@ -58,14 +57,7 @@ class LoudnessMeter:
 
     def add(self, samples: NDArray[np.float32]) -> None:
         """Take `(frames, channels)` float32."""
-        frame = av.AudioFrame.from_ndarray(
-            samples.reshape(1, -1), format="flt", layout=self._layout
-        )
-        frame.sample_rate = self._rate
-        frame.time_base = Fraction(1, self._rate)
-        frame.pts = self._at
-        self._at += len(samples)
-        self._source.push(frame)
+        self._source.push(self._maker.frame(samples))
         self._pull()
 
     def finish(self) -> None:
@@ -100,9 +92,3 @@ class LoudnessMeter:
     def _value(self, name: str) -> float | None:
         value = float(self._found.get(f"lavfi.r128.{name}", "nan"))
         return value if math.isfinite(value) else None
-
-
-def _layout(channels: Sequence[str]) -> str:
-    if len(channels) == 1:
-        return "mono"
-    return "+".join(channels)

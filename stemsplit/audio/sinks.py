@@ -7,12 +7,12 @@ A sink takes what fits its format and does nothing to it; levels are the concern
 from __future__ import annotations
 
 import os
-from fractions import Fraction
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 import numpy as np
 import soundfile
 
+from stemsplit.audio.blocks import BLOCK_FRAMES, in_pieces
 from stemsplit.audio.channels import PLACES
 from stemsplit.audio.paths import sound_path
 from stemsplit.formats import LOSSY
@@ -104,7 +104,7 @@ class SndfileSink:
 
     def __init__(self, path: Path, form: Form, container: str, channels: int) -> None:
         """Create the file."""
-        self._piece = None
+        self._piece = BLOCK_FRAMES
         options: dict[str, object] = {"subtype": _SUBTYPES[form.bit_depth]}
         if form.format == "ogg":
             quality = np.interp(
@@ -125,9 +125,8 @@ class SndfileSink:
 
     def write(self, samples: NDArray[np.float32] | NDArray[np.int32]) -> None:
         """See `Sink.write`."""
-        step = self._piece or max(len(samples), 1)
-        for first in range(0, len(samples), step):
-            self._file.write(samples[first : first + step])
+        for piece in in_pieces(samples, self._piece):
+            self._file.write(piece)
 
     def close(self) -> None:
         """See `Sink.close`."""
@@ -145,14 +144,13 @@ class LibavSink:
         """Create the file."""
         import av
 
-        self._av = av
-        self._rate = form.sample_rate
-        self._at = 0
-        self._layout = _layout(channels)
+        from stemsplit.audio.avframes import FrameMaker
+
+        self._maker = FrameMaker(form.sample_rate, channels)
         self._is_short = form.bits == 16  # noqa: PLR2004 - bits of an FFmpeg format of its own
         codec, container, options = _ways(form)
         self._container = av.open(os.fspath(path), "w", format=container, options=options)
-        stream = self._container.add_stream(codec, rate=form.sample_rate, layout=self._layout)
+        stream = self._container.add_stream(codec, rate=form.sample_rate, layout=self._maker.layout)
         if not isinstance(stream, av.AudioStream):
             raise TypeError(codec)
         stream.format = _SAMPLE_FORMATS.get(codec, "s16" if self._is_short else "s32")
@@ -167,15 +165,10 @@ class LibavSink:
         """See `Sink.write`."""
         if not len(samples) or self._stream is None:
             return
-        packed: NDArray[Any] = samples.reshape(1, -1)
+        whole: NDArray[Any] = samples
         if self._is_short:
-            packed = (packed >> 16).astype(np.int16)
-        kind = {"i2": "s16", "i4": "s32", "f4": "flt"}[packed.dtype.str[1:]]
-        frame = self._av.AudioFrame.from_ndarray(packed, format=kind, layout=self._layout)
-        frame.sample_rate = self._rate
-        frame.time_base = Fraction(1, self._rate)
-        frame.pts = self._at
-        self._at += len(samples)
+            whole = (whole >> 16).astype(np.int16)
+        frame = self._maker.frame(whole)
         self._container.mux(self._stream.encode(frame))
 
     def close(self) -> None:
@@ -200,9 +193,3 @@ def _ways(form: Form) -> tuple[str, str, dict[str, str]]:
         # MP4's edit list counts in a clock of its own, by default too coarse to end at a sample.
         return codec, container, {"movie_timescale": str(form.sample_rate)}
     return codec, container, {}
-
-
-def _layout(channels: Sequence[str]) -> str:
-    if len(channels) <= STEREO:
-        return ("mono", "stereo")[len(channels) - 1]
-    return "+".join(channels)

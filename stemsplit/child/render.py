@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from stemsplit.audio.blocks import BLOCK_FRAMES, in_pieces
 from stemsplit.audio.channels import mix_down
 from stemsplit.audio.resample import RateConverter, resample
 from stemsplit.formats import frames_at
@@ -28,9 +29,6 @@ if TYPE_CHECKING:
     ]
     """Turns a mix into stems, each piece of all stems having as many frames; both at the model's
     sample rate, and as long as one another in the end."""
-
-PIECE_FRAMES = 65_536
-"""So many frames are converted and written at once: 512 KiB in stereo."""
 
 GRID = np.float32(2.0**23)
 """Steps of 24 bits, to which samples are rounded where a residual is asked for: sums of such
@@ -60,7 +58,7 @@ def render(
 
     Yields:
         one array of `(frames, 2)` float32 for each stem, all of the same length and none longer
-        than `PIECE_FRAMES` by much. Put together they have as many frames as the source, or as
+        than `BLOCK_FRAMES` by much. Put together they have as many frames as the source, or as
         `frames_at` gives for another sample rate.
 
     Raises:
@@ -78,8 +76,7 @@ def render(
     converters = [RateConverter(MODEL_SAMPLE_RATE, sample_rate, STEREO) for _ in range(stems)]
     step = piece_frames(MODEL_SAMPLE_RATE, sample_rate)
     for blocks in separation(at_model_rate):
-        for first in range(0, len(blocks[0]), step):
-            pieces = [block[first : first + step] for block in blocks]
+        for pieces in zip(*(in_pieces(block, step) for block in blocks), strict=True):
             yield _given(
                 [one.push(piece) for one, piece in zip(converters, pieces, strict=True)], residual
             )
@@ -97,8 +94,8 @@ def _given(
 
 
 def piece_frames(source_rate: int, target_rate: int) -> int:
-    """Give how many frames to convert at once, so that no more than `PIECE_FRAMES` come of them."""
-    return max(PIECE_FRAMES * source_rate // max(source_rate, target_rate), 1)
+    """Give how many frames to convert at once, so that no more than `BLOCK_FRAMES` come of them."""
+    return max(BLOCK_FRAMES * source_rate // max(source_rate, target_rate), 1)
 
 
 def convert(
@@ -123,21 +120,13 @@ def convert(
     blocks = source.blocks(on_block)
     if channels != source.info.channels:
         blocks = mix_down(blocks, source.channels, source.path)
+    step = piece_frames(rate, sample_rate)
     for block in resample(
-        _pieces(blocks, piece_frames(rate, sample_rate)),
+        (piece for whole in blocks for piece in in_pieces(whole, step)),
         RateConverter(rate, sample_rate, channels),
         lambda: frames_at(source.frames_given, rate, sample_rate),
     ):
         yield (block,)
-
-
-def _pieces(blocks: Iterable[NDArray[np.float32]], frames: int) -> Iterator[NDArray[np.float32]]:
-    for block in blocks:
-        if len(block) <= frames:
-            yield block
-            continue
-        for first in range(0, len(block), frames):
-            yield block[first : first + frames]
 
 
 def on_grid(samples: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -170,7 +159,7 @@ class Residual:
     def listening(self, blocks: Iterable[NDArray[np.float32]]) -> Iterator[NDArray[np.float32]]:
         """Take what passes of the mix, `(frames, 2)` float32."""
         for block in blocks:
-            for piece in _pieces([block], self._step):
+            for piece in in_pieces(block, self._step):
                 self._mix.put(on_grid(self._converter.push(piece)))
             yield block
 

@@ -32,8 +32,8 @@ from stemsplit.child.render import Residual, convert, render
 from stemsplit.child.separate import separate, separate_at_once
 from stemsplit.entry import resolve
 from stemsplit.errors import BadInputError, DiskFullError, EngineError
-from stemsplit.formats import MOST_FLAC_CHANNELS, frames_at, stem_depth, stem_rate
-from stemsplit.job import CONVERTED, LOSSY_FORMATS, RESIDUAL, pcm_bytes
+from stemsplit.formats import LOSSY, MOST_FLAC_CHANNELS, frames_at, stem_depth, stem_rate
+from stemsplit.job import CONVERTED, RESIDUAL, pcm_bytes
 from stemsplit.messages import Finished, Progress, Ready, Started, Warned, send
 from stemsplit.text import mebibytes, quoted
 
@@ -117,7 +117,7 @@ def _form(task: Task, source: Decoder, alive: _Alive) -> Form:
         bit_rate=settings.bit_rate,
         clip=clip_of(settings.clip, settings.format, bit_depth),
         dither=(
-            settings.format not in LOSSY_FORMATS
+            settings.format not in LOSSY
             and bit_depth == str(DITHERED_BITS)
             and _takes_bits_away(task, info, sample_rate, alive)
         ),
@@ -130,7 +130,7 @@ def _takes_bits_away(task: Task, info: AudioInfo, sample_rate: int, alive: _Aliv
     A stem is computed in floating point, and so is another sample rate. Samples that only pass
     through need as many bits as they use, which may be fewer than their file declares.
     """
-    if task.settings.what == "separation" or sample_rate != info.sample_rate:
+    if task.settings.separates or sample_rate != info.sample_rate:
         return True
     if info.floating and task.settings.clip == "rescale":
         return True  # it may be made quieter
@@ -169,8 +169,8 @@ def _require_room(task: Task, form: Form, source: Decoder) -> None:
 
 def _channels(task: Task, source: Decoder) -> tuple[str, ...]:
     """Give the channels that are written: those of the source where it is only converted."""
-    if task.settings.what == "conversion" and (
-        task.settings.format not in LOSSY_FORMATS or source.info.channels == 1
+    if not task.settings.separates and (
+        task.settings.format not in LOSSY or source.info.channels == 1
     ):
         return source.channels
     return STEREO_PLACES
@@ -180,7 +180,7 @@ def _rendering(
     task: Task, form: Form, source: Decoder, alive: _Alive
 ) -> Iterator[tuple[NDArray[np.float32], ...]]:
     """Get ready to give the samples of each file that is written, piece by piece."""
-    if task.settings.what == "conversion":
+    if not task.settings.separates:
         return convert(
             source,
             sample_rate=form.sample_rate,

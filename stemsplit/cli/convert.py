@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Annotated, Literal
 
+import msgspec
 from cyclopts import Parameter
 
-from stemsplit.cli.inputs import read_inputs, refuse_bit_depth
-from stemsplit.cli.show import Display
-from stemsplit.cli.stop import signals_reach
-from stemsplit.job import BitDepth, Clip, Limits, Order, Settings, StemFormat
+from stemsplit.cli.batches import conduct, read_inputs, written_as
+from stemsplit.job import BitDepth, Clip, Order, StemFormat
 from stemsplit.library.naming import DEFAULT_NAME_CONVERTED
-from stemsplit.units import parse_bit_rate, parse_position, parse_sample_rate
 
 
 def convert(
@@ -92,36 +91,27 @@ def convert(
     from stemsplit import batch
 
     inputs, listed = read_inputs(inputs, from_file, "convert")
-    refuse_bit_depth(format, bit_depth)
-    settings = Settings(
-        what="conversion",
-        start_seconds=0.0 if start is None else parse_position(start, "start"),
-        duration_seconds=None if duration is None else parse_position(duration, "duration"),
+    settings = written_as(
+        start=start,
+        duration=duration,
         format=format,
-        bit_depth=bit_depth or "source",
-        sample_rate=parse_sample_rate(sample_rate),
-        bit_rate=None if bitrate is None else parse_bit_rate(bitrate, "bitrate"),
+        bit_depth=bit_depth,
+        usual_bit_depth="source",
+        sample_rate=sample_rate,
+        bitrate=bitrate,
         clip=clip,
         tags=tags,
     )
-    control = batch.Control()
-    with (
-        Display.choose(json=json, quiet=quiet, verbose=verbose) as display,
-        signals_reach(control),
-    ):
-        result = batch.separate(
-            inputs,
-            output,
-            settings,
-            listed=listed,
-            name=name,
-            limits=Limits(),
-            jobs=None if jobs == "auto" else jobs,
-            overwrite=overwrite,
-            retry_failed=retry_failed,
-            order=order,
-            dry_run=dry_run,
-            control=control,
-            on_event=display.show,
-        )
-    return result.exit_code
+    do = partial(
+        batch.separate,
+        inputs,
+        output,
+        msgspec.structs.replace(settings, what="conversion"),
+        listed=listed,
+        name=name,
+        overwrite=overwrite,
+        retry_failed=retry_failed,
+        order=order,
+        dry_run=dry_run,
+    )
+    return conduct(do, jobs=jobs, json=json, quiet=quiet, verbose=verbose)

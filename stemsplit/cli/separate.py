@@ -2,25 +2,15 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Annotated, Literal
 
+import msgspec
 from cyclopts import Parameter
 
-from stemsplit.cli.inputs import read_inputs, refuse_bit_depth
-from stemsplit.cli.show import Display, download_display
-from stemsplit.cli.stop import signals_reach
-from stemsplit.job import (
-    BitDepth,
-    Clip,
-    HighBand,
-    Limits,
-    OnBattery,
-    Order,
-    Settings,
-    StemFormat,
-)
+from stemsplit.cli.batches import conduct, read_inputs, written_as
+from stemsplit.job import BitDepth, Clip, HighBand, Limits, OnBattery, Order, StemFormat
 from stemsplit.library.naming import DEFAULT_NAME
-from stemsplit.units import parse_bit_rate, parse_position, parse_sample_rate
 
 
 def separate(
@@ -155,21 +145,23 @@ def separate(
     from stemsplit import batch
 
     inputs, listed = read_inputs(inputs, from_file, "separate")
-    refuse_bit_depth(format, bit_depth)
-    settings = Settings(
+    settings = msgspec.structs.replace(
+        written_as(
+            start=start,
+            duration=duration,
+            format=format,
+            bit_depth=bit_depth,
+            usual_bit_depth="24",
+            sample_rate=sample_rate,
+            bitrate=bitrate,
+            clip=clip,
+            tags=tags,
+        ),
         model=model,
         stems=None if stems is None else tuple(one.strip() for one in stems.split(",")),
         residual=residual,
         high_band=high_band,
         mwf=mwf,
-        start_seconds=0.0 if start is None else parse_position(start, "start"),
-        duration_seconds=None if duration is None else parse_position(duration, "duration"),
-        format=format,
-        bit_depth=bit_depth or "24",
-        sample_rate=parse_sample_rate(sample_rate),
-        bit_rate=None if bitrate is None else parse_bit_rate(bitrate, "bitrate"),
-        clip=clip,
-        tags=tags,
         threads=None if threads == "auto" else threads,
     )
     limits = Limits.parse(
@@ -181,28 +173,20 @@ def separate(
         retries=retries,
         nice=nice,
     )
-    control = batch.Control()
-    with (
-        Display.choose(json=json, quiet=quiet, verbose=verbose) as display,
-        signals_reach(control),
-    ):
-        result = batch.separate(
-            inputs,
-            output,
-            settings,
-            listed=listed,
-            name=name,
-            limits=limits,
-            jobs=None if jobs == "auto" else jobs,
-            overwrite=overwrite,
-            retry_failed=retry_failed,
-            order=order,
-            until=until,
-            on_battery=on_battery,
-            keep_awake=keep_awake,
-            dry_run=dry_run,
-            control=control,
-            on_event=display.show,
-            download_progress=None if json or quiet else download_display(),
-        )
-    return result.exit_code
+    do = partial(
+        batch.separate,
+        inputs,
+        output,
+        settings,
+        listed=listed,
+        name=name,
+        limits=limits,
+        overwrite=overwrite,
+        retry_failed=retry_failed,
+        order=order,
+        until=until,
+        on_battery=on_battery,
+        keep_awake=keep_awake,
+        dry_run=dry_run,
+    )
+    return conduct(do, jobs=jobs, json=json, quiet=quiet, verbose=verbose)

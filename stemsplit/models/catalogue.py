@@ -132,7 +132,7 @@ MODELS = {
 
 def written(settings: Settings) -> tuple[str, ...]:
     """Give what is written of each track; raises `UsageError` as `find` and `Model.written` do."""
-    if settings.what == "conversion":
+    if not settings.separates:
         return (CONVERTED,)
     return find(settings.model).written(settings)
 

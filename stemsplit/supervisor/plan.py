@@ -10,6 +10,8 @@ from stemsplit.supervisor.budget import UNKNOWN_LENGTH, refusal
 from stemsplit.supervisor.life import Timings
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from stemsplit.job import Effort, Limits
     from stemsplit.supervisor.budget import Budget, Crew, HostMemory
     from stemsplit.supervisor.prediction import Forecast
@@ -34,19 +36,21 @@ class Plan:
     forecast: Forecast
     timings: Timings = field(default_factory=Timings)
 
-    def refusal(self, effort: Effort, audio_seconds: float, host: HostMemory) -> Verdict | None:
+    def refusal(
+        self, effort: Effort, audio_seconds: float, host: Callable[[], HostMemory]
+    ) -> Verdict | None:
         """Refuse a track that as a whole can never fit; piece by piece every one does.
 
         Args:
             effort: how its child would go about it.
             audio_seconds: of the track; infinity if nobody knows.
-            host: the machine's memory.
+            host: reads the machine's memory, where that matters.
         """
         if not self.forecast.way.is_whole:
             return None
         if audio_seconds == math.inf:
             return UNKNOWN_LENGTH
-        return refusal(self.forecast.footprint(effort, audio_seconds), self.budget, host)
+        return refusal(self.forecast.footprint(effort, audio_seconds), self.budget, host())
 
     def cap_bytes(self, effort: Effort, audio_seconds: float = 0.0) -> int:
         """Give the cap on the memory of a child and all that it starts."""

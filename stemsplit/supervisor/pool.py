@@ -245,7 +245,7 @@ class Pool:
 
     def _refusal(self, request: Request) -> Verdict | None:
         seconds = request.work.audio_seconds
-        return self._plan.refusal(request.effort, seconds, self._meter.host_memory())
+        return self._plan.refusal(request.effort, seconds, self._meter.host_memory)
 
     def _wait_for_memory(self, request: Request, hold: admission.Hold) -> Iterator[PoolEvent]:
         """Nothing runs and nothing may start: say so, and do not wait for ever."""

@@ -5,13 +5,12 @@ from __future__ import annotations
 import json
 import shutil
 import subprocess
-from fractions import Fraction
 from typing import TYPE_CHECKING, Any
 
-import av
 import numpy as np
 import pytest
 import soundfile
+from audio_files import write_libav
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -27,23 +26,6 @@ def music(song: NDArray[np.float32]) -> NDArray[np.float32]:
     """The song in steps of 24 bits."""
     steps: NDArray[np.float32] = np.rint(song * np.float32(2.0**23))
     return steps / np.float32(2.0**23)
-
-
-def _write_film(path: Path, samples: NDArray[np.float32]) -> None:
-    """Write an MP4 with a picture and AAC."""
-    film: Any = av.open(str(path), "w")
-    pictures, sound = film.add_stream("mpeg4", rate=25), film.add_stream("aac", rate=RATE)
-    pictures.width, pictures.height, pictures.pix_fmt = 64, 64, "yuv420p"
-    for number in range(25):
-        picture = av.VideoFrame(64, 64, "yuv420p")
-        picture.pts = number
-        film.mux(pictures.encode(picture))
-    frame = av.AudioFrame.from_ndarray(np.ascontiguousarray(samples.T), "fltp", "stereo")
-    frame.sample_rate, frame.pts, frame.time_base = RATE, 0, Fraction(1, RATE)
-    film.mux(sound.encode(frame))
-    for stream in (pictures, sound):
-        film.mux(stream.encode(None))
-    film.close()
 
 
 def test_16_to_24_and_back_is_the_same(
@@ -103,7 +85,7 @@ def test_a_film_a_surround_mix_and_what_is_none(
     stemsplit: Callable[..., Any], tmp_path: Path, music: NDArray[np.float32]
 ) -> None:
     """The sound comes out of the one, all channels of the other; the rest is told apart."""
-    _write_film(tmp_path / "film.mp4", music)
+    write_libav(tmp_path / "film.mp4", music, "aac", pictures=25)
     surround = np.tile(music[:, :1], (1, 6))
     soundfile.write(tmp_path / "surround.wav", surround, RATE, subtype="PCM_24")
     (tmp_path / "text.wav").write_text("la la la\n" * 99)

@@ -17,11 +17,9 @@ import sys
 import tempfile
 from collections import Counter
 from dataclasses import dataclass, field
-from fractions import Fraction
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-import av
 import soundfile
 
 from stemsplit import Limits, Outcome, Reason, Settings, separate
@@ -34,6 +32,10 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 HERE = Path(__file__).parent
+sys.path.append(str(HERE.parent / "shared"))  # where this is a program of its own
+
+from audio_files import write_libav  # noqa: E402 - see above
+
 REAL = "stemsplit.child.engines.tensorflow:load"
 RATE = 44_100
 HEADER_BYTES = 600
@@ -64,16 +66,9 @@ def write_whole(path: Path, samples: NDArray[np.float32], rate: int = RATE) -> N
         kind = "RF64" if ext == "rf64" else None
         soundfile.write(path, samples, rate, format=kind)
         return
-    rate = 48_000 if LIBAV[ext] == "libopus" else rate
-    output: Any = av.open(str(path), "w")
-    stream = output.add_stream(LIBAV[ext], rate=rate, layout="stereo")
-    if LIBAV[ext] == "wmav2":
-        stream.bit_rate = 192_000
-    frame = av.AudioFrame.from_ndarray(samples.reshape(1, -1), format="flt", layout="stereo")
-    frame.sample_rate, frame.pts, frame.time_base = rate, 0, Fraction(1, rate)
-    output.mux(stream.encode(frame))
-    output.mux(stream.encode(None))
-    output.close()
+    codec = LIBAV[ext]
+    rate = 48_000 if codec == "libopus" else rate
+    write_libav(path, samples, codec, rate=rate, bit_rate=192_000 if codec == "wmav2" else 0)
 
 
 def _cut(data: bytearray, dice: random.Random) -> bytearray:

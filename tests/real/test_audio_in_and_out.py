@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import json
-from fractions import Fraction
 from typing import TYPE_CHECKING, Any
 
-import av
 import numpy as np
 import psutil
 import pytest
 import references
 import soundfile
+from audio_files import write_libav
 
 from stemsplit.audio.decode import Decoder
 from stemsplit.demo.song import make_song
@@ -37,19 +36,6 @@ def music() -> NDArray[np.float32]:
     song = make_song(3.0).mix[: 3 * RATE - 7]
     steps: NDArray[np.float32] = np.rint(song * np.float32(2.0**15))
     return steps / np.float32(2.0**15)
-
-
-def _encode(path: Path, samples: NDArray[np.float32], codec: str, **options: Any) -> None:  # noqa: ANN401 - a stream has attributes of many types
-    rate, layout = options.pop("rate", RATE), options.pop("layout", "stereo")
-    output: Any = av.open(str(path), "w")
-    stream = output.add_stream(codec, rate=rate, layout=layout)
-    for name, value in options.items():
-        setattr(stream, name, value)
-    frame = av.AudioFrame.from_ndarray(samples.reshape(1, -1), format="flt", layout=layout)
-    frame.sample_rate, frame.pts, frame.time_base = rate, 0, Fraction(1, rate)
-    output.mux(stream.encode(frame))
-    output.mux(stream.encode(None))
-    output.close()
 
 
 def _stems(folder: Path, ext: str = "wav") -> dict[str, NDArray[np.float32]]:
@@ -78,16 +64,16 @@ def _write_lossless(folder: Path, music: NDArray[np.float32]) -> None:
             subtype=subtype,
             format="RF64" if ext == "rf64" else None,
         )
-    for ext, codec, options in [
-        ("alac.m4a", "alac", {"format": "s16p"}),
-        ("alac24.m4a", "alac", {"format": "s32p"}),
-        ("wv", "wavpack", {"format": "s16p"}),
-        ("tta", "tta", {"format": "s16"}),
-        ("mka", "flac", {"format": "s16"}),
-        ("mkv", "pcm_s24le", {}),
-        ("pcm.mka", "pcm_s16be", {}),
+    for ext, codec, sample_format in [
+        ("alac.m4a", "alac", "s16p"),
+        ("alac24.m4a", "alac", "s32p"),
+        ("wv", "wavpack", "s16p"),
+        ("tta", "tta", "s16"),
+        ("mka", "flac", "s16"),
+        ("mkv", "pcm_s24le", ""),
+        ("pcm.mka", "pcm_s16be", ""),
     ]:
-        _encode(folder / f"song.{ext}", music, codec, **options)
+        write_libav(folder / f"song.{ext}", music, codec, sample_format=sample_format)
 
 
 def test_every_lossless_container_gives_the_same_stems_and_spleeter_s(

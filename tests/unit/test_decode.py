@@ -11,9 +11,9 @@ import soundfile
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from stemsplit.audio.blocks import BLOCK_FRAMES
 from stemsplit.audio.decode import Decoder
-from stemsplit.audio.readers import BLOCK_FRAMES
-from stemsplit.audio.readers.sndfile import ends_with_final_ogg_page
+from stemsplit.audio.ogg import ends_with_final_page
 from stemsplit.errors import BadInputError
 
 if TYPE_CHECKING:
@@ -101,9 +101,9 @@ def test_an_ogg_page_must_be_whole_to_count_as_the_last(
     """Even one byte less at the end is noticed."""
     path = tmp_path / "noise.ogg"
     soundfile.write(path, noise, 44_100)
-    assert ends_with_final_ogg_page(path)
+    assert ends_with_final_page(path)
     path.write_bytes(path.read_bytes()[:-lost])
-    assert not ends_with_final_ogg_page(path)
+    assert not ends_with_final_page(path)
 
 
 def test_a_wav_written_to_a_pipe_is_not_called_cut_off(

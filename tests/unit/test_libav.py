@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from fractions import Fraction
 from typing import TYPE_CHECKING, Any
 
 import av
 import numpy as np
 import pytest
 import soundfile
+from audio_files import write_libav
 
+from stemsplit.audio.avframes import samples_of
 from stemsplit.audio.channels import USUAL
 from stemsplit.audio.decode import Decoder
-from stemsplit.audio.readers.libav import samples_of
 from stemsplit.errors import BadInputError
 
 if TYPE_CHECKING:
@@ -30,27 +30,12 @@ def noise() -> NDArray[np.float32]:
     return (steps / 2**15).astype(np.float32)
 
 
-def write(
-    path: Path,
-    samples: NDArray[np.float32],
-    codec: str,
-    *,
-    rate: int = RATE,
-    layout: str = "stereo",
-    sample_format: str = "",
-    container: str | None = None,
-    **options: str,
-) -> None:
-    """Write a file with an encoder of FFmpeg's."""
-    output: Any = av.open(str(path), "w", format=container, options=options)
-    stream = output.add_stream(codec, rate=rate, layout=layout)
-    if sample_format:
-        stream.format = sample_format
-    frame = av.AudioFrame.from_ndarray(samples.reshape(1, -1), format="flt", layout=layout)
-    frame.sample_rate, frame.pts, frame.time_base = rate, 0, Fraction(1, rate)
-    output.mux(stream.encode(frame))
-    output.mux(stream.encode(None))
-    output.close()
+def write(path: Path, samples: NDArray[np.float32], codec: str, **options: Any) -> None:  # noqa: ANN401 - those of either writer
+    """Write a file with libsndfile, or with an encoder of FFmpeg's if one is named."""
+    if codec:
+        write_libav(path, samples, codec, **options)
+    else:
+        soundfile.write(path, samples, RATE, **options)
 
 
 def _read(path: Path) -> tuple[NDArray[np.float32], str]:
@@ -261,10 +246,7 @@ def test_a_stretch_is_the_same_samples_as_in_the_whole(
 ) -> None:
     """Start and end lie at the nearest sample, in every format; nothing is called missing."""
     path = tmp_path / name
-    if codec:
-        write(path, noise, codec)
-    else:
-        soundfile.write(path, noise, RATE)
+    write(path, noise, codec)
     whole, _ = _read(path)
     first = round(start * RATE)
     last = len(whole) if duration is None else first + round(duration * RATE)
@@ -282,10 +264,7 @@ def test_a_start_behind_the_end_is_told(
 ) -> None:
     """Also where only decoding tells how long a file is."""
     path = tmp_path / name
-    if codec:
-        write(path, noise, codec)
-    else:
-        soundfile.write(path, noise, RATE)
+    write(path, noise, codec)
     with (
         pytest.raises(BadInputError, match=r"ends at 2\.\d+ s, before the 5\.00 s"),
         Decoder(path, start_seconds=5.0) as source,
@@ -314,20 +293,7 @@ def test_a_film_whose_sound_ends_before_it_is_not_cut_off(
 ) -> None:
     """The container's duration is that of the picture."""
     path = tmp_path / "film.mkv"
-    film: Any = av.open(str(path), "w")
-    picture, sound = film.add_stream("mpeg4", rate=25), film.add_stream("flac", rate=RATE)
-    picture.width, picture.height, picture.pix_fmt = 64, 64, "yuv420p"
-    sound.layout = "stereo"
-    for number in range(200):
-        frame = av.VideoFrame(64, 64, "yuv420p")
-        frame.pts = number
-        film.mux(picture.encode(frame))
-    samples = av.AudioFrame.from_ndarray(noise.reshape(1, -1), format="flt", layout="stereo")
-    samples.sample_rate, samples.pts, samples.time_base = RATE, 0, Fraction(1, RATE)
-    film.mux(sound.encode(samples))
-    for stream in (picture, sound):
-        film.mux(stream.encode(None))
-    film.close()
+    write(path, noise, "flac", pictures=200)
     read, warning = _read(path)
     assert len(read) == FRAMES
     assert warning == ""

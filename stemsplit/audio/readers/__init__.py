@@ -16,9 +16,6 @@ if TYPE_CHECKING:
 
     from stemsplit.job import AudioInfo
 
-BLOCK_FRAMES = 65_536
-"""The most frames a block: 1.5 s at 44.1 kHz, 512 KiB in stereo."""
-
 
 class NotReadableError(Exception):
     """A library does not know what to make of a file; says why in a few words."""

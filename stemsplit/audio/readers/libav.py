@@ -10,14 +10,16 @@ import errno
 import logging
 import re
 from fractions import Fraction
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import av
 import av.error
 import numpy as np
 
+from stemsplit.audio.avframes import samples_of
+from stemsplit.audio.blocks import in_pieces
 from stemsplit.audio.channels import USUAL
-from stemsplit.audio.readers import BLOCK_FRAMES, NotReadableError, missing
+from stemsplit.audio.readers import NotReadableError, missing
 from stemsplit.errors import BadInputError
 from stemsplit.job import MOST_FRAMES_A_BYTE, AudioInfo
 from stemsplit.text import counted, quoted
@@ -58,7 +60,6 @@ _GAPLESS = re.compile(r"\s*(?:[0-9A-Fa-f]+\s+){3}(?P<frames>[0-9A-Fa-f]+)")
 _MATROSKA_DURATION = re.compile(r"(?P<h>\d+):(?P<m>\d+):(?P<s>\d+(?:\.\d+)?)")
 """How Matroska says when a stream ends; the container's own duration is that of a whole film."""
 
-_FULL_SCALE = {"u1": 2.0**7, "i2": 2.0**15, "i4": 2.0**31, "i8": 2.0**63}
 _PCM_BITS = re.compile(r"pcm_[suf](?P<bits>\d+)")
 _USUALLY_LOSSY = frozenset({"dca"})
 """Codecs that have a lossless variant, which FFmpeg does not tell from the usual one: DTS."""
@@ -96,6 +97,7 @@ class LibavReader:
             raise NotReadableError(getattr(error, "strerror", "") or str(error)) from error
         try:
             self._stream = self._best_stream()
+            self._gapless = self._gapless_frames()
             self._frames = self._decoded()
             self._first = self._first_frame()
             self.info = self._declared(path.stat().st_size)
@@ -159,9 +161,8 @@ class LibavReader:
         """Give the length in samples; close to the truth where the container counts otherwise."""
         if self._container.format.name in _GUESSED:
             return None
-        gapless = self._gapless_frames()
-        if gapless is not None:
-            frames = gapless
+        if self._gapless is not None:
+            frames = self._gapless
         elif self._stream.duration is not None:
             frames = self._samples(self._stream.duration, self._stream.time_base)
         elif found := _MATROSKA_DURATION.fullmatch(self._stream.metadata.get("DURATION", "")):
@@ -191,8 +192,7 @@ class LibavReader:
         del start
         at = 0
         for piece in self._trimmed(self._pieces()):
-            for first in range(0, len(piece), BLOCK_FRAMES):
-                block = piece[first : first + BLOCK_FRAMES]
+            for block in in_pieces(piece):
                 yield at, block
                 at += len(block)
 
@@ -233,26 +233,25 @@ class LibavReader:
         What lies behind the end is held back until there is more music or no more of the file. If
         that gets longer than any encoder's padding, the file is wrong about its end.
         """
-        held: list[NDArray[np.float32]] = []
-        given, trusted = 0, True
+        held: NDArray[np.float32] | None = None
+        given, is_trusted = 0, True
         for piece in pieces:
-            held.append(piece)
-            ready = np.concatenate(held) if len(held) > 1 else piece
-            end = self._end() if trusted else None
-            trusted = trusted and (end is None or given + len(ready) - end <= _MOST_PADDING_FRAMES)
-            count = len(ready) if end is None or not trusted else max(end - given, 0)
+            ready = piece if held is None else np.concatenate((held, piece))
+            end = self._end() if is_trusted else None
+            if end is not None and given + len(ready) - end > _MOST_PADDING_FRAMES:
+                end, is_trusted = None, False
+            count = len(ready) if end is None else min(max(end - given, 0), len(ready))
             if count:
                 yield ready[:count]
-            given += min(count, len(ready))
-            held = [ready[count:]] if count < len(ready) else []
+            given += count
+            held = ready[count:] if count < len(ready) else None
 
     def _end(self) -> int | None:
         """Give the end of what is known to be music so far; None if there is no telling."""
         if not self._container.format.name.startswith("mov") or self._packets_end is None:
             return None
-        gapless = self._gapless_frames()
-        if gapless is not None:
-            return gapless
+        if self._gapless is not None:
+            return self._gapless
         end = self._packets_end - self._origin
         if self._stream.duration is not None:
             declared = self._samples(self._stream.duration, self._stream.time_base)
@@ -336,24 +335,3 @@ def _is_of_the_file(error: Exception) -> bool:
 
 def _bits(pcm: re.Match[str] | None, sample_format: str) -> int:
     return int(pcm["bits"]) if pcm else _BITS_OF_FORMAT.get(sample_format, 32)
-
-
-def samples_of(frame: av.AudioFrame) -> NDArray[np.float32]:
-    """Turn a frame into samples.
-
-    Args:
-        frame: an `av.AudioFrame` of any sample format.
-
-    Returns:
-        `(frames, channels)` float32, integers scaled so that full scale is -1..1.
-    """
-    raw: NDArray[Any] = frame.to_ndarray()
-    if not frame.format.is_planar:
-        raw = raw.reshape(-1, len(frame.layout.channels)).T
-    scale = _FULL_SCALE.get(raw.dtype.str[1:])
-    if scale is None:
-        return np.ascontiguousarray(raw.T, np.float32)
-    samples = raw.T.astype(np.float64)
-    if raw.dtype.kind == "u":
-        samples -= scale
-    return np.ascontiguousarray(samples / scale, np.float32)

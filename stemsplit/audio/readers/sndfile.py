@@ -5,18 +5,17 @@ Covers what libsndfile reads, and finds out when a file ends before its header s
 
 from __future__ import annotations
 
-import os
 import re
 from typing import TYPE_CHECKING
 
 import numpy as np
 import soundfile
 
+from stemsplit.audio import mpeg, ogg
+from stemsplit.audio.blocks import BLOCK_FRAMES
 from stemsplit.audio.channels import USUAL
-from stemsplit.audio.joined import is_joined
-from stemsplit.audio.mpeg import declares_length
 from stemsplit.audio.paths import sound_path
-from stemsplit.audio.readers import BLOCK_FRAMES, NotReadableError, missing
+from stemsplit.audio.readers import NotReadableError, missing
 from stemsplit.job import MOST_FRAMES_A_BYTE, STEREO, AudioInfo
 from stemsplit.text import quoted
 
@@ -75,14 +74,10 @@ class SndfileReader:
             self._file = soundfile.SoundFile(sound_path(path))
         except soundfile.LibsndfileError as error:
             raise NotReadableError(error.error_string.strip(" .")) from error
-        if self._file.format == "MP3" and not declares_length(path):
-            # libsndfile guesses the length of such a file, and stops there.
+        unread = self._what_is_unread()
+        if unread:
             self._file.close()
-            raise NotReadableError("it does not say how long it is")
-        if is_joined(path):
-            # Nor does it go on after the first of several that were put behind one another.
-            self._file.close()
-            raise NotReadableError("it is several files in one")
+            raise NotReadableError(unread)
         subtype = self._file.subtype
         bits = _BITS.fullmatch(subtype)
         self.info = AudioInfo(
@@ -96,6 +91,15 @@ class SndfileReader:
         )
         self._torn = False
         self.channels, self.are_named = self._channels()
+
+    def _what_is_unread(self) -> str:
+        """Say why libsndfile would stop before the end; empty if it would not."""
+        if self._file.format == "MP3" and not mpeg.declares_length(self._path):
+            return "it does not say how long it is, and libsndfile guesses"
+        joined = {"MP3": mpeg.is_longer_than_it_says, "OGG": ogg.has_second_stream}
+        if self._file.format in joined and joined[self._file.format](self._path):
+            return "it is several files in one, and libsndfile stops after the first"
+        return ""
 
     def _channels(self) -> tuple[tuple[str, ...], bool]:
         """Give the name of each channel, and whether the file itself tells them.
@@ -159,7 +163,7 @@ class SndfileReader:
             )
         if frames:
             return missing(name, frames, frames_read, rate)
-        if self.info.format == "OGG" and not ends_with_final_ogg_page(self._path):
+        if self.info.format == "OGG" and not ogg.ends_with_final_page(self._path):
             return (
                 f"{name} is cut off: its last Ogg page is missing, so there is no telling how much "
                 f"is gone; the {frames_read / rate:.2f} s that are there were used."
@@ -183,26 +187,6 @@ class SndfileReader:
     def close(self) -> None:
         """See `Reader.close`."""
         self._file.close()
-
-
-def ends_with_final_ogg_page(path: Path) -> bool:
-    """Tell whether an Ogg file ends with a whole page that bears the end-of-stream flag.
-
-    The page layout is that of RFC 3533, section 6: "OggS", version, flags (0x04 is end of stream),
-    20 further bytes, the number of lacing values, the lacing values, whose sum is the body's size.
-    """
-    header_bytes, flags_at, end_of_stream = 27, 5, 0x04
-    largest_page = header_bytes + 255 + 255 * 255
-    with path.open("rb") as file:
-        size = file.seek(0, os.SEEK_END)
-        file.seek(max(size - largest_page, 0))
-        tail = file.read()
-    page = tail[tail.rfind(b"OggS") :] if b"OggS" in tail else b""
-    if len(page) < header_bytes or len(page) < header_bytes + page[26]:
-        return False
-    lacing = page[header_bytes : header_bytes + page[26]]
-    whole = len(page) >= header_bytes + len(lacing) + sum(lacing)
-    return whole and bool(page[flags_at] & end_of_stream)
 
 
 def _plausible(frames: int, size_bytes: int) -> int | None:

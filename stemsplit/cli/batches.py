@@ -1,0 +1,122 @@
+"""Runs in the supervisor. What the commands that run a batch have in common."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from stemsplit.cli.show import Display, download_display
+from stemsplit.cli.stop import signals_reach
+from stemsplit.errors import UsageError
+from stemsplit.formats import LOSSY
+from stemsplit.job import Settings
+from stemsplit.text import quoted
+from stemsplit.units import parse_bit_rate, parse_position, parse_sample_rate
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Literal
+
+    from stemsplit.job import BitDepth, Clip, StemFormat
+    from stemsplit.result import BatchResult
+
+
+def read_inputs(
+    inputs: list[str] | None, from_file: str | None, verb: str
+) -> tuple[list[str], list[Path]]:
+    """Give the inputs of a command and those of its list.
+
+    Raises:
+        UsageError: if there are none, or the list cannot be read.
+    """
+    listed = _read_list(from_file)
+    if not inputs and not listed:
+        raise UsageError(f"There is nothing to {verb}.", "Name audio files, folders or a list.")
+    return inputs or [], listed
+
+
+def written_as(
+    *,
+    start: str | None,
+    duration: str | None,
+    format: StemFormat,  # noqa: A002 - the option's name
+    bit_depth: BitDepth | None,
+    usual_bit_depth: BitDepth,
+    sample_rate: str,
+    bitrate: str | None,
+    clip: Clip | None,
+    tags: bool,
+) -> Settings:
+    """Read the options on what is taken of a track and how files are written.
+
+    Raises:
+        UsageError: if one of them cannot be, or a lossy format is asked for a bit depth.
+    """
+    if bit_depth is not None and format in LOSSY:
+        raise UsageError(
+            f"The format {format} has no bit depth.",
+            "Leave --bit-depth out; its own is --bitrate.",
+        )
+    return Settings(
+        start_seconds=0.0 if start is None else parse_position(start, "start"),
+        duration_seconds=None if duration is None else parse_position(duration, "duration"),
+        format=format,
+        bit_depth=bit_depth or usual_bit_depth,
+        sample_rate=parse_sample_rate(sample_rate),
+        bit_rate=None if bitrate is None else parse_bit_rate(bitrate, "bitrate"),
+        clip=clip,
+        tags=tags,
+    )
+
+
+def conduct(
+    do: Callable[..., BatchResult],
+    *,
+    jobs: int | Literal["auto"],
+    json: bool,
+    quiet: bool,
+    verbose: bool,
+) -> int:
+    """Do a batch, shown as the options ask for, and ended by signals.
+
+    Args:
+        do: `stemsplit.batch.separate` with all its arguments but those that are given here.
+        jobs: how many children at once.
+        json: whether to print events as JSON.
+        quiet: whether to print failures alone.
+        verbose: whether to print details as well.
+
+    Returns:
+        the exit code.
+    """
+    from stemsplit.control import Control
+
+    control = Control()
+    with (
+        Display.choose(json=json, quiet=quiet, verbose=verbose) as display,
+        signals_reach(control),
+    ):
+        result = do(
+            jobs=None if jobs == "auto" else jobs,
+            control=control,
+            on_event=display.show,
+            download_progress=None if json or quiet else download_display(),
+        )
+    return result.exit_code
+
+
+def _read_list(name: str | None) -> list[Path]:
+    from stemsplit.library.lists import read_list
+
+    if name is None:
+        return []
+    if name == "-":
+        return read_list(sys.stdin.buffer, "standard input")
+    try:
+        with Path(name).open("rb") as stream:
+            return read_list(stream, quoted(name))
+    except OSError as error:
+        raise UsageError(
+            f"The list {quoted(name)} cannot be read ({error.strerror}).", "Check the path."
+        ) from error
