@@ -126,7 +126,7 @@ def _entry(one: Planned, state: JobState, brief: Brief) -> Entry:
     return Entry(
         job=one.placed.job,
         wanted=wanted_of(one.placed, brief.wish),
-        predicted_seconds=one.placed.probe.likely_seconds,
+        predicted_seconds=audio_seconds(one.placed.probe, brief.settings),
         state=state,
         agreed=agreed,
     )

@@ -20,7 +20,7 @@ import psutil
 import pytest
 import soundfile
 
-from stemsplit import events, overnight, separate, status
+from stemsplit import Control, events, overnight, separate, status
 from stemsplit.errors import DiskFullError, StemsplitError, UnwritableError, UsageError
 from stemsplit.job import Limits, Reason, Settings
 from stemsplit.library.journal import Journal
@@ -308,6 +308,16 @@ def test_a_plan_changes_nothing(library: Path, tmp_path: Path) -> None:
     assert plan.audio_seconds == pytest.approx(28, abs=0.1)
     assert plan.predicted_bytes == pytest.approx(28 * 44_100 * 2 * 3 * 2, rel=0.01)
     assert [event.why for event in told if isinstance(event, events.TrackPlanned)] == ["new"] * 7
+
+
+def test_what_is_left_is_what_is_taken_of_the_tracks(library: Path, tmp_path: Path) -> None:
+    """With a duration `status` counts so much of each, not the whole."""
+    control = Control()
+    control.drain()
+    second = msgspec.structs.replace(HALF, duration_seconds=1.0)
+    result = separate([library], tmp_path / "out", second, control=control)
+    assert len(result.not_started) == 7
+    assert status(tmp_path / "out").audio_seconds_left == pytest.approx(7, abs=0.1)
 
 
 # Nights
