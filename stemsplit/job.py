@@ -167,13 +167,16 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         """`module:function` that loads what separates, if anything does."""
         if not self.separates:
             return ""
-        return f"{self.engine.partition(':')[0]}:load_whole_file" if self.mwf else self.engine
+        return _WHOLE_FILE_LOADER if self.mwf else self.engine
 
     def seconds_of(self, source_seconds: float) -> float:
         """Give how much is taken of a source that is so long."""
         rest = max(source_seconds - self.start_seconds, 0.0)
         return rest if self.duration_seconds is None else min(rest, self.duration_seconds)
 
+
+_WHOLE_FILE_LOADER = "stemsplit.child.engines.spleeter:load_whole_file"
+"""What `mwf` needs, whatever the engine: the Wiener filter is Spleeter's."""
 
 LEAST_PRIORITY = 19
 """The nicest that a process can be (nice(1))."""

@@ -98,6 +98,20 @@ def tpdf_noise(random: np.random.Generator, shape: tuple[int, ...]) -> NDArray[n
     return random.random(shape) - random.random(shape)
 
 
+def peak_of(samples: NDArray[np.float32]) -> float:
+    """Give the largest absolute value, NaN if there is one among them; 0 for no samples."""
+    if not samples.size:
+        return 0.0
+    return float(np.maximum(samples.max(), -samples.min()))
+
+
+def beyond_full_scale(samples: NDArray[np.float32]) -> int:
+    """Count the samples beyond -1..1."""
+    if peak_of(samples) <= 1:
+        return 0
+    return int(np.count_nonzero(np.abs(samples) > 1))
+
+
 def quantise(
     samples: NDArray[np.float32], bits: int, random: np.random.Generator | None = None
 ) -> tuple[NDArray[np.int32], int]:
@@ -116,7 +130,7 @@ def quantise(
     """
     scale = np.float32(2 ** (bits - 1))  # a power of two: the product is exact
     exact = samples * scale
-    clipped = int(np.count_nonzero(np.abs(samples) > 1))
+    clipped = beyond_full_scale(samples)
     steps = np.rint(exact if random is None else exact + tpdf_noise(random, samples.shape))
     np.clip(steps, -scale, scale - 1, out=steps)
     return steps.astype(np.int32) << (32 - bits), clipped
@@ -180,7 +194,7 @@ class StemWriter:
             UnwritableError: if it fails in another way.
             StemsplitError: if a sample is not finite, which would be a fault of the engine.
         """
-        peak = float(np.max(np.abs(block), initial=0.0))
+        peak = peak_of(block)
         if not np.isfinite(peak):
             raise StemsplitError(
                 f"the engine produced samples that are not finite numbers in “{self._stem}”.",
@@ -224,7 +238,7 @@ class StemWriter:
             self._sink.write(steps)
             return
         if self._form.clip == "clamp":
-            self._clipped += int(np.count_nonzero(np.abs(block) > 1))
+            self._clipped += beyond_full_scale(block)
             block = np.clip(block, -1, 1)
         self._sink.write(block)
 

@@ -61,8 +61,8 @@ class Segment:
     Attributes:
         samples: `(channels, SEGMENT_SAMPLES)` float32, zero outside the file. A view of a buffer
             that the next segment overwrites.
-        settled: which of the `SEGMENT_STEP` samples that `OverlapAdd.add` returns for this
-            segment lie inside the file. Only the first and the last segment leave any out.
+        settled: which of the `SEGMENT_STEP` samples that `OverlapAdd.add` returns for the frames of
+            this segment lie inside the file. Only the first and the last segment leave any out.
     """
 
     samples: NDArray[np.float32]
@@ -74,6 +74,12 @@ class Segment:
         start = index * SEGMENT_STEP - FRAME_LENGTH
         first = max(start, 0) - start
         return cls(samples=samples, settled=slice(first, min(SEGMENT_STEP, samples_read - start)))
+
+    def settled_of(self, first: int, count: int) -> slice:
+        """Give which of `count` samples from `first` on lie inside the file."""
+        edges = (self.settled.start, self.settled.stop)
+        start, stop = (min(max(edge - first, 0), count) for edge in edges)
+        return slice(start, stop)
 
 
 def segments(blocks: Iterable[NDArray[np.float32]], channels: int) -> Iterator[Segment]:
@@ -162,9 +168,9 @@ def frames_of(samples: NDArray[np.float32]) -> NDArray[np.float32]:
 
 
 class OverlapAdd:
-    """Adds up the frames of consecutive segments of one channel of one stem.
+    """Adds up consecutive frames of one channel of one stem.
 
-    It carries the 3,072 samples that a segment's last frames share with the next segment's first.
+    It carries the 3,072 samples that the last frames share with those that come next.
     """
 
     def __init__(self) -> None:
@@ -172,21 +178,23 @@ class OverlapAdd:
         self._carried = np.zeros((_CARRIED_HOPS, HOP_LENGTH), np.float32)
 
     def add(self, frames: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Add the next segment.
+        """Add the next frames.
 
         Args:
-            frames: `(SEGMENT_FRAMES, FRAME_LENGTH)` float32, windowed.
+            frames: `(n, FRAME_LENGTH)` float32, windowed; n is at least 3.
 
         Returns:
-            `(SEGMENT_STEP,)` float32: the samples from this segment's start on, all final. For
-            segment s these are the file's samples from 524288 s - 4096 on.
+            `(n * HOP_LENGTH,)` float32: the samples from the first frame's start on, all final. For
+            the first frame of segment s these are the file's samples from 524288 s - 4096 on.
         """
-        hops = np.zeros((SEGMENT_FRAMES + _CARRIED_HOPS, HOP_LENGTH), np.float32)
-        hops[:_CARRIED_HOPS] = self._carried
-        quarters = frames.reshape(SEGMENT_FRAMES, _HOPS_PER_FRAME, HOP_LENGTH)
-        for quarter in range(_HOPS_PER_FRAME):
-            hops[quarter : quarter + SEGMENT_FRAMES] += quarters[:, quarter]
-        self._carried = hops[SEGMENT_FRAMES:].copy()
-        final = hops[:SEGMENT_FRAMES].reshape(-1)
-        final *= WINDOW_COMPENSATION
-        return final
+        count = len(frames)
+        quarters = frames.reshape(count, _HOPS_PER_FRAME, HOP_LENGTH)
+        hops = quarters[:, 0].copy()
+        hops[:_CARRIED_HOPS] += self._carried
+        self._carried[:] = 0
+        for quarter in range(1, _HOPS_PER_FRAME):
+            inside = count - quarter
+            hops[quarter:] += quarters[:inside, quarter]
+            self._carried[:quarter] += quarters[inside:, quarter]
+        hops *= WINDOW_COMPENSATION
+        return hops.reshape(-1)

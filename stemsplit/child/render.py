@@ -25,10 +25,11 @@ if TYPE_CHECKING:
     from stemsplit.audio.decode import Decoder
 
     Separation = Callable[
-        [Iterable[NDArray[np.float32]]], Iterable[tuple[NDArray[np.float32], ...]]
+        [Iterable[NDArray[np.float32]]], Iterator[Iterator[tuple[NDArray[np.float32], ...]]]
     ]
-    """Turns a mix into stems, each piece of all stems having as many frames; both at the model's
-    sample rate, and as long as one another in the end."""
+    """Turns a mix into stems, step by step, and each step piece by piece; each piece of all stems
+    has as many frames. Both are at the model's sample rate, and as long as one another in the end.
+    """
 
 GRID = np.float32(2.0**23)
 """Steps of 24 bits, to which samples are rounded where a residual is asked for: sums of such
@@ -75,11 +76,13 @@ def render(
     )
     converters = [RateConverter(MODEL_SAMPLE_RATE, sample_rate, STEREO) for _ in range(stems)]
     step = piece_frames(MODEL_SAMPLE_RATE, sample_rate)
-    for blocks in separation(at_model_rate):
-        for pieces in zip(*(in_pieces(block, step) for block in blocks), strict=True):
-            yield _given(
-                [one.push(piece) for one, piece in zip(converters, pieces, strict=True)], residual
-            )
+    for segment in separation(at_model_rate):
+        for blocks in segment:
+            for pieces in zip(*(in_pieces(block, step) for block in blocks), strict=True):
+                yield _given(
+                    [one.push(piece) for one, piece in zip(converters, pieces, strict=True)],
+                    residual,
+                )
         on_segment()
     frames = frames_at(source.frames_given, rate, sample_rate)
     if residual is not None:
@@ -140,7 +143,8 @@ class Residual:
     """Keeps the mix, and gives what stems leave of it as far as both are known.
 
     The mix and the stems are converted to the same rate on different ways, which hold samples back
-    for different times. So each waits for the other.
+    for different times. So each waits for the other. The mix may come on another thread than the
+    stems.
 
     Args:
         source_rate: of the mix, in Hz.
@@ -186,19 +190,25 @@ class Residual:
 
 
 class _Queue:
-    """Samples in line."""
+    """Samples in line; they may be put on one thread and taken on another."""
 
     def __init__(self) -> None:
         self._blocks: deque[NDArray[np.float32]] = deque()
-        self.frames = 0
+        self._put = 0
+        self._taken = 0
+
+    @property
+    def frames(self) -> int:
+        """So many may be taken."""
+        return self._put - self._taken
 
     def put(self, block: NDArray[np.float32]) -> None:
         self._blocks.append(block)
-        self.frames += len(block)
+        self._put += len(block)
 
     def take(self, frames: int) -> NDArray[np.float32]:
         """Give the next frames, of which there must be as many; a new array."""
-        self.frames -= frames
+        self._taken += frames
         taken = [np.empty((0, STEREO), np.float32)]
         while frames > 0:
             block = self._blocks.popleft()

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 import sys
+import threading
 import time
 from functools import partial
 from typing import TYPE_CHECKING, cast
@@ -224,6 +225,7 @@ def _separation(task: Task, stems: tuple[str, ...]) -> Separation:
         transform=ScipyTransform(),
         stems=stems,
         high_band=settings.high_band,
+        overlapped=task.effort.threads > 1 and not task.effort.lean,
     )
 
 
@@ -281,10 +283,14 @@ def _write(
 
 
 class _Alive:
-    """Tells the supervisor how far the work is, and makes the work end if it is asked to."""
+    """Tells the supervisor how far the work is, and makes the work end if it is asked to.
+
+    From any thread.
+    """
 
     def __init__(self, pipe: Connection, watch: Watch) -> None:
         self._pipe = pipe
+        self._speaking = threading.Lock()
         self._watch = watch
         self._seconds = 0.0
         self._told_at = time.monotonic()
@@ -303,7 +309,8 @@ class _Alive:
     def tell(self) -> None:
         """Tell how far it is."""
         self._told_at = time.monotonic()
-        send(self._pipe, Progress(audio_seconds=self._seconds))
+        with self._speaking:
+            send(self._pipe, Progress(audio_seconds=self._seconds))
 
 
 def _finish(

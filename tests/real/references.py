@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import tensorflow as tf
@@ -50,11 +50,16 @@ def spleeter_stems(
 
 
 def streamed_stems(
-    engine: Engine, mix: NDArray[np.float32], transform: stft.Transform | None = None
+    engine: Engine,
+    mix: NDArray[np.float32],
+    transform: stft.Transform | None = None,
+    *,
+    overlapped: bool = False,
 ) -> Stems:
     """Separate the same file as stemsplit does, from blocks of an awkward length."""
     blocks = (mix[start : start + 65_537] for start in range(0, len(mix), 65_537))
-    parts = list(separate(blocks, engine, transform or stft.ScipyTransform()))
+    steps = separate(blocks, engine, transform or stft.ScipyTransform(), overlapped=overlapped)
+    parts = [part for step in steps for part in step]
     return {
         stem: np.concatenate([part[index] for part in parts])
         for index, stem in enumerate(engine.stems)
@@ -114,25 +119,29 @@ def write_random_weights(model: str, models: Path, seed: int) -> Path:
     configuration = load_configuration(f"spleeter:{model}")
     folder = models / str(configuration["model_dir"])
     random = np.random.default_rng(seed)
-    with tf.Graph().as_default(), tf.compat.v1.Session() as session:
+    with tf.Graph().as_default():
         magnitudes = tf.compat.v1.placeholder(
             tf.float32, (1, stft.SEGMENT_FRAMES, configuration["F"], 2)
         )
         network = get_model_function(configuration["model"]["type"])
         network(magnitudes, configuration["instrument_list"], configuration["model"]["params"])
-        tf.compat.v1.train.create_global_step()
-        for variable in tf.compat.v1.global_variables():
-            variable.load(_random_value(variable, random), session)
-        tf.compat.v1.train.Saver().save(session, str(folder / "model"))
+        variables = tf.compat.v1.global_variables()
+        shapes = {one.op.name: one.shape.as_list() for one in variables}
+    folder.mkdir(parents=True)
+    values = [_random_value(name, shape, random) for name, shape in shapes.items()]
+    tf.raw_ops.SaveV2(
+        prefix=str(folder / "model"),
+        tensor_names=[*shapes, "global_step"],
+        shape_and_slices=[""] * (len(shapes) + 1),
+        tensors=[*values, np.int64(0)],
+    )
+    tf.compat.v1.train.update_checkpoint_state(str(folder), str(folder / "model"))
     (folder / ".probe").write_text("OK")
     return folder
 
 
-def _random_value(variable: Any, random: np.random.Generator) -> NDArray[Any]:  # noqa: ANN401 - TensorFlow has no types
-    shape: list[int] = variable.shape.as_list()
-    if variable.dtype.base_dtype == tf.int64:
-        return np.zeros(shape, np.int64)
-    layer, _, kind = variable.op.name.rpartition("/")
+def _random_value(name: str, shape: list[int], random: np.random.Generator) -> NDArray[np.float32]:
+    layer, _, kind = name.rpartition("/")
     if kind == "kernel":
         # He's limits, so that the random network passes signals on as loud as they come. With a
         # stride of two, a transposed convolution adds up a quarter of its kernel a sample.

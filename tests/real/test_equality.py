@@ -32,6 +32,9 @@ FROM_SPLEETER = 3e-5
 BELOW_STEM_DB = 95
 FROM_EXACT = 3e-6
 SAME_TRANSFORM = 1e-7
+SAME_TRANSFORM_RANDOM = 5e-6
+"""Untrained networks carry rounding errors on: those of the last transposed convolution, whose sums
+are added up in another order, and of the softmax of 5stems."""
 
 LENGTHS = [1, 1000, 4096, 520_192, 523_265, 524_288, 1_048_576, 2_646_007]
 OGG_SECONDS = 200
@@ -50,11 +53,18 @@ def two_stems(real_models: Path) -> Engine:
 
 
 def _hold(
-    engine: Engine, models: Path, mix: NDArray[np.float32], table: Callable[[str], None]
+    engine: Engine,
+    models: Path,
+    mix: NDArray[np.float32],
+    table: Callable[[str], None],
+    *,
+    most_apart: float = SAME_TRANSFORM,
 ) -> None:
     """Compare in all three ways, note the figures, and hold them to the bounds."""
     ours = references.streamed_stems(engine, mix)
-    plugged = references.streamed_stems(engine, mix, references.TensorFlowTransform())
+    plugged = references.streamed_stems(
+        engine, mix, references.TensorFlowTransform(), overlapped=True
+    )
     exact = references.exact_stems(engine, mix)
     spleeter = references.spleeter_stems(engine.model, models, mix)
     from_spleeter, below, from_exact, same, theirs = 0.0, np.inf, 0.0, 0.0, 0.0
@@ -74,7 +84,7 @@ def _hold(
     assert from_spleeter <= FROM_SPLEETER
     assert below >= BELOW_STEM_DB
     assert from_exact <= FROM_EXACT
-    assert same <= SAME_TRANSFORM
+    assert same <= most_apart
 
 
 def _decibels(samples: NDArray[np.float32]) -> float:
@@ -145,4 +155,5 @@ def test_every_kind_of_model(
 ) -> None:
     """Random weights in the official layout take the real path through loading and network."""
     folder = references.write_random_weights(model, tmp_path, seed=len(model))
-    _hold(load(model, folder, threads=2), tmp_path, long_song[:samples], table)
+    engine = load(model, folder, threads=2)
+    _hold(engine, tmp_path, long_song[:samples], table, most_apart=SAME_TRANSFORM_RANDOM)

@@ -22,17 +22,19 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    Steps = Iterator[Iterator[tuple[NDArray[np.float32], ...]]]
+
 FRAMES = 700_003
 
 
 def _thirds(
     blocks: Iterable[NDArray[np.float32]],
-) -> Iterator[tuple[NDArray[np.float32], ...]]:
+) -> Steps:
     """Give a third, and a fifth that is late by some hundred thousand frames."""
     mix = np.concatenate([np.empty((0, 2), np.float32), *blocks])
     for first in range(0, len(mix), 300_000):
         piece = mix[first : first + 300_000]
-        yield piece / np.float32(3), piece * np.float32(0.2)
+        yield iter([(piece / np.float32(3), piece * np.float32(0.2))])
 
 
 def _file(folder: Path, rate: int, subtype: str, channels: int = 2) -> Path:
@@ -94,10 +96,10 @@ def test_the_mix_waits_for_the_stems_and_they_for_it(
     path = tmp_path / "noise.wav"
     soundfile.write(path, noise, rate, subtype="PCM_16")
 
-    def separation(
-        blocks: Iterable[NDArray[np.float32]],
-    ) -> Iterator[tuple[NDArray[np.float32], ...]]:
-        return separate(blocks, FourShares(), ScipyTransform(), stems=("a", "c"))
+    def separation(blocks: Iterable[NDArray[np.float32]]) -> Steps:
+        return separate(
+            blocks, FourShares(), ScipyTransform(), stems=("a", "c"), overlapped=seconds > 1
+        )
 
     with Decoder(path) as source:
         parts = render(
@@ -119,9 +121,9 @@ def test_a_residual_makes_up_for_what_is_clamped(tmp_path: Path) -> None:
     """The sum is that of the stems as they are written, cut to full scale."""
     path = _file(tmp_path, 44_100, "PCM_16")
 
-    def loud(blocks: Iterable[NDArray[np.float32]]) -> Iterator[tuple[NDArray[np.float32], ...]]:
+    def loud(blocks: Iterable[NDArray[np.float32]]) -> Steps:
         for block in blocks:
-            yield (block * np.float32(1.7),)
+            yield iter([(block * np.float32(1.7),)])
 
     with Decoder(path) as source:
         rest_of = Residual(44_100, 44_100, clamped=True)
@@ -167,12 +169,16 @@ class FourShares:
         return tuple(np.full_like(magnitudes, share) for share in (0.1, 0.2, 0.3, 0.4))
 
 
+def _pieces(steps: Steps) -> list[tuple[NDArray[np.float32], ...]]:
+    return [piece for step in steps for piece in step]
+
+
 def test_only_what_is_wanted_is_transformed_back() -> None:
     """Two of four stems: half of the inverse transforms, and the same samples."""
     mix = np.random.default_rng(0).uniform(-0.5, 0.5, (600_000, 2)).astype(np.float32)
     every, some = CountingTransform(), CountingTransform()
-    whole = list(separate([mix], FourShares(), every))
-    parts = list(separate([mix], FourShares(), some, stems=("b", "d")))
+    whole = _pieces(separate([mix], FourShares(), every))
+    parts = _pieces(separate([mix], FourShares(), some, stems=("b", "d")))
     assert some.inverses * 2 == every.inverses
     for all_stems, wanted in zip(whole, parts, strict=True):
         np.testing.assert_array_equal(wanted[0], all_stems[1])
@@ -184,7 +190,7 @@ def test_the_average_mask_carries_on_above_the_network_s_bins() -> None:
     time = np.arange(100_000) / 44_100
     tone = np.sin(2 * np.pi * 15_000 * time).astype(np.float32)
     mix = np.stack([tone, tone], axis=1)
-    parts = separate([mix], FourShares(), ScipyTransform(), high_band="average")
+    parts = _pieces(separate([mix], FourShares(), ScipyTransform(), high_band="average"))
     for stem, share in zip(zip(*parts, strict=True), (0.1, 0.2, 0.3, 0.4), strict=True):
         np.testing.assert_allclose(
             np.concatenate(stem)[5_000:-5_000], share * mix[5_000:-5_000], atol=1e-5
@@ -205,7 +211,7 @@ class HalfOfAll:
 def test_a_whole_file_comes_back_in_pieces(frames: int) -> None:
     """All of it, in order."""
     mix = np.random.default_rng(0).uniform(-1, 1, (frames, 2)).astype(np.float32)
-    parts = list(separate_at_once(np.array_split(mix, 3), HalfOfAll(), ("a",)))
+    parts = _pieces(separate_at_once(np.array_split(mix, 3), HalfOfAll(), ("a",)))
     whole = np.concatenate([np.empty((0, 2), np.float32), *(part for (part,) in parts)])
     np.testing.assert_array_equal(whole, mix / 2)
 
@@ -215,12 +221,10 @@ def test_the_model_s_rate_is_reached_before_the_separation(tmp_path: Path) -> No
     path = _file(tmp_path, 48_000, "PCM_16")
     seen = []
 
-    def listening(
-        blocks: Iterable[NDArray[np.float32]],
-    ) -> Iterator[tuple[NDArray[np.float32], ...]]:
+    def listening(blocks: Iterable[NDArray[np.float32]]) -> Steps:
         for block in blocks:
             seen.append(block)
-            yield (block,)
+            yield iter([(block,)])
 
     with Decoder(path) as source:
         list(render(source, listening, stems=1, sample_rate=44_100, residual=None))

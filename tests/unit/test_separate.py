@@ -38,12 +38,14 @@ class HalfBandEngine(ShareEngine):
     bins = 1024
 
 
+@pytest.mark.parametrize("overlapped", [False, True])
 @pytest.mark.parametrize("frames", [1, 5_000, 520_193, 1_200_000])
-def test_stems_are_shares_of_the_mix(frames: int) -> None:
+def test_stems_are_shares_of_the_mix(frames: int, overlapped: bool) -> None:  # noqa: FBT001
     """With constant masks each stem is that share of the mix, sample for sample, at any length."""
     mix = np.random.default_rng(frames).uniform(-1, 1, (frames, 2)).astype(np.float32)
     engine = ShareEngine()
-    parts = list(separate(np.array_split(mix, 7), engine, ScipyTransform()))
+    steps = separate(np.array_split(mix, 7), engine, ScipyTransform(), overlapped=overlapped)
+    parts = [part for step in steps for part in step]
     quarter, rest = (np.concatenate(stem) for stem in zip(*parts, strict=True))
     np.testing.assert_allclose(quarter, 0.25 * mix, atol=1e-6)
     np.testing.assert_allclose(rest, 0.75 * mix, atol=1e-6)
@@ -56,5 +58,6 @@ def test_above_the_engine_s_bins_stems_are_silent() -> None:
     time = np.arange(44_100) / 44_100
     tone = np.sin(2 * np.pi * 15_000 * time).astype(np.float32)
     mix = np.stack([tone, tone], axis=1)
-    stems = [part for (part, _) in separate([mix], HalfBandEngine(), ScipyTransform())]
+    steps = separate([mix], HalfBandEngine(), ScipyTransform())
+    stems = [part for step in steps for (part, _) in step]
     assert np.max(np.abs(np.concatenate(stems)[5_000:-5_000])) < 1e-6

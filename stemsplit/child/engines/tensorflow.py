@@ -1,71 +1,97 @@
-"""Runs in the child. Spleeter's own U-Nets in TensorFlow: the reference engine.
+"""Runs in the child. Spleeter's U-Nets in TensorFlow's own library: the engine that is used.
 
-The network is built by Spleeter's own functions from Spleeter's own configuration files. Only its
-transforms are left out, because those work on the whole file at once. Weights are restored as
-variables: frozen into constants they would take twice the memory and gain no time.
+The network is `stemsplit.child.engines.unet`, after Spleeter's configuration files, and takes its
+weights from the files of Spleeter's releases. Spleeter's transforms are left out, because they work
+on the whole file at once. `stemsplit.child.engines.spleeter` is the same by Spleeter's own
+functions, and takes this one's place where TensorFlow comes without its library, as on Windows.
 
-Importing this module imports TensorFlow and runs nothing in it, so that a fork server may do so and
+Importing this module loads the library and runs nothing in it, so that a fork server may do so and
 stay fit for forking.
 """
 
 from __future__ import annotations
 
 import contextlib
-import logging
-import os
-import re
-from collections import defaultdict
+import json
+from importlib.resources import files
 from typing import TYPE_CHECKING, Any
 
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # read while TensorFlow is imported
-
-import tensorflow as tf
-from spleeter.model import EstimatorSpecBuilder, get_model_function
-from spleeter.model.functions.unet import apply_unet
-from spleeter.utils.configuration import load_configuration
+import numpy as np
 
 from stemsplit.audio.stft import SEGMENT_FRAMES
+from stemsplit.child.engines.libtensorflow import (
+    DataType,
+    Graph,
+    LibraryError,
+    Session,
+    Tensor,
+    library_path,
+    open_library,
+    results,
+)
 from stemsplit.child.engines.ratio_mask import EXPONENT, ratio_masks, softmax_estimates
+from stemsplit.child.engines.unet import UNet, phases_of
 from stemsplit.errors import EngineError
+from stemsplit.job import STEREO
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator
     from pathlib import Path
 
-    import numpy as np
     from numpy.typing import NDArray
 
-_CHECKPOINT = "model"
-"""The prefix of the weights' files in Spleeter's releases."""
+    from stemsplit.child.engines import Engine
 
-_LAYER = re.compile(r"(?P<kind>.+?)(?:_(?P<number>\d+))?")
-"""How Keras names the layers of one kind: `conv2d`, `conv2d_1`, `conv2d_2`, ..."""
+CHECKPOINT = "model"
+"""The prefix of the weights' files in Spleeter's releases."""
 
 
 class TensorFlowEngine:
-    """A model of Spleeter's in a TensorFlow session of its own; see `Engine`."""
+    """A model of Spleeter's; see `Engine`.
 
-    def __init__(self, model: str, configuration: dict[str, Any], threads: int) -> None:
-        """Keep the configuration and open an empty graph and its session."""
+    One graph serves all instruments, one after the other. Their weights stay in memory, or are read
+    again for every segment, from files that the system keeps in its cache; memory then does not
+    grow with the number of instruments.
+
+    Args:
+        model: its name in the catalogue.
+        configuration: of Spleeter's.
+        folder: holds the weights.
+        threads: of each operation.
+        lean: whether weights are read again for every segment.
+
+    Raises:
+        LibraryError: if the weights cannot be read, or are others.
+    """
+
+    def __init__(
+        self, model: str, configuration: dict[str, Any], folder: Path, threads: int, *, lean: bool
+    ) -> None:
+        """Build the graph and read the weights."""
         self._model = model
-        self._type = str(configuration["model"]["type"])
-        self._params = configuration["model"]["params"]
         self._stems = tuple(configuration["instrument_list"])
         self._bins = int(configuration["F"])
-        self._graph = tf.Graph()
-        with self._graph.as_default():
-            self._magnitudes = tf.compat.v1.placeholder(
-                tf.float32, (1, SEGMENT_FRAMES, self._bins, configuration["n_channels"])
-            )
-            self._session = tf.compat.v1.Session(config=_session_options(threads))
-
-    def restore(self, folder: Path) -> None:
-        """Build all U-Nets and restore their weights."""
-        with self._graph.as_default():
-            network = get_model_function(self._type)
-            estimates = network(self._magnitudes, self._stems, self._params)
-            self._estimates = [estimates[f"{stem}_spectrogram"] for stem in self._stems]
-            tf.compat.v1.train.Saver().restore(self._session, str(folder / _CHECKPOINT))
+        self._softmax = configuration["model"]["type"].endswith(".softmax_unet")
+        shape = (1, SEGMENT_FRAMES, self._bins, STEREO)
+        graph = Graph()
+        self._place = graph.placeholder(DataType.FLOAT, shape)
+        parameters = configuration["model"]["params"]
+        self._network = UNet(
+            graph,
+            self._place,
+            shape,
+            down=parameters.get("conv_activation", "LeakyReLU"),
+            up=parameters.get("deconv_activation", "ReLU"),
+            logits=self._softmax,
+        )
+        self._magnitudes = Tensor.of(np.zeros(shape, np.float32))
+        self._restore = _Restore(graph, self._network, folder / CHECKPOINT)
+        self._session = Session(graph, threads)
+        self._weights = [
+            self._restore.run(self._session, number) for number in range(len(self._stems))
+        ]
+        if lean:
+            self._weights = []
 
     @property
     def model(self) -> str:
@@ -84,146 +110,92 @@ class TensorFlowEngine:
 
     def masks(self, magnitudes: NDArray[np.float32]) -> tuple[NDArray[np.float32], ...]:
         """See `Engine.masks`."""
-        estimates = self._session.run(self._estimates, {self._magnitudes: magnitudes[None]})
-        return ratio_masks([estimate[0] for estimate in estimates])
-
-
-class LeanTensorFlowEngine(TensorFlowEngine):
-    """The same with one instrument's U-Net in memory at a time.
-
-    One graph serves all instruments. Their weights are restored into it in turn for every segment,
-    from files that the system keeps in its cache. Memory then does not grow with the number of
-    instruments.
-    """
-
-    def restore(self, folder: Path) -> None:
-        """Build one U-Net, and restore every instrument's weights into it once."""
-        self._checkpoint = str(folder / _CHECKPOINT)
-        self._softmax = self._type.rpartition(".")[2] == "softmax_unet"
-        with self._graph.as_default():
-            self._output = apply_unet(
-                self._magnitudes, params=self._params, output_mask_logit=self._softmax
-            )
-            variables = tf.compat.v1.global_variables()
-            self._savers = [
-                tf.compat.v1.train.Saver(_variables_of(instrument, variables)).saver_def
-                for instrument in range(len(self._stems))
-            ]
-        for saver in self._savers:
-            self._restore_with(saver)
-
-    def masks(self, magnitudes: NDArray[np.float32]) -> tuple[NDArray[np.float32], ...]:
-        """See `Engine.masks`."""
-        outputs = []
-        for saver in self._savers:
-            self._restore_with(saver)
-            run = self._session.run(self._output, {self._magnitudes: magnitudes[None]})
-            outputs.append(run[0])
+        self._magnitudes.array[0] = magnitudes
+        estimates = [self._estimate(number) for number in range(len(self._stems))]
         if self._softmax:
-            outputs = softmax_estimates(outputs, magnitudes)
-        return ratio_masks(outputs)
+            estimates = softmax_estimates(estimates, magnitudes)
+        return ratio_masks(estimates)
 
-    def _restore_with(self, saver: Any) -> None:  # noqa: ANN401 - TensorFlow has no types
-        checkpoint = {saver.filename_tensor_name: self._checkpoint}
-        self._session.run(saver.restore_op_name, checkpoint)
-
-
-class WienerEngine:
-    """Spleeter's own graph with its multichannel Wiener filter; see `WholeFileEngine`.
-
-    The filter, of the package norbert, averages over the whole file, so it cannot be streamed.
-    """
-
-    def __init__(self, model: str, folder: Path, threads: int) -> None:
-        """Build the graph and restore the weights."""
-        configuration = load_configuration(f"spleeter:{model}") | {"MWF": True}
-        with tf.Graph().as_default():
-            shape = (None, configuration["n_channels"])
-            self._waveform = tf.compat.v1.placeholder(tf.float32, shape)
-            features = {"waveform": self._waveform}
-            self._outputs = EstimatorSpecBuilder(features, configuration).outputs
-            self._session = tf.compat.v1.Session(config=_session_options(threads))
-            tf.compat.v1.train.Saver().restore(self._session, str(folder / _CHECKPOINT))
-
-    def separate(
-        self, mix: NDArray[np.float32], stems: Sequence[str]
-    ) -> tuple[NDArray[np.float32], ...]:
-        """See `WholeFileEngine.separate`."""
-        wanted = [self._outputs[stem] for stem in stems]
-        return tuple(self._session.run(wanted, {self._waveform: mix}))
+    def _estimate(self, instrument: int) -> NDArray[np.float32]:
+        weights = (
+            self._weights[instrument]
+            if self._weights
+            else self._restore.run(self._session, instrument)
+        )
+        places = [weight.place for weight in self._network.weights]
+        feeds = [(self._place, self._magnitudes), *zip(places, weights, strict=True)]
+        (found,) = self._session.run(feeds, [self._network.estimate])
+        estimate: NDArray[np.float32] = found.array[0]
+        return estimate
 
 
-def _session_options(threads: int) -> Any:  # noqa: ANN401 - TensorFlow has no types
-    return tf.compat.v1.ConfigProto(
-        intra_op_parallelism_threads=threads,
-        inter_op_parallelism_threads=1,  # one U-Net after the other
-        device_count={"GPU": 0},
-    )
+class _Restore:
+    """Reads an instrument's weights with TensorFlow's own operation for that."""
+
+    def __init__(self, graph: Graph, network: UNet, prefix: Path) -> None:
+        self._network = network
+        count = len(network.weights)
+        places = [graph.placeholder(DataType.STRING) for _ in range(3)]
+        self._prefix, self._names, _slices = places
+        first = graph.add("RestoreV2", *places, dtypes=[DataType.FLOAT] * count)
+        self._restored = results(first, count)
+        self._always = [
+            (self._prefix, Tensor.of_strings([bytes(prefix)], scalar=True)),
+            (_slices, Tensor.of_strings([b""] * count)),  # all of each array
+        ]
+
+    def run(self, session: Session, instrument: int) -> list[Tensor]:
+        """Give the tensors in the order of the network's weights."""
+        weights = self._network.weights
+        stored = [weight.stored_as(instrument, self._network.layers) for weight in weights]
+        names = Tensor.of_strings([name.encode() for name in stored])
+        tensors = session.run([*self._always, (self._names, names)], self._restored)
+        for number, (weight, name) in enumerate(zip(weights, stored, strict=True)):
+            if tensors[number].shape != weight.shape:
+                raise LibraryError(f"{name} is {tensors[number].shape}, not {weight.shape}")
+            if weight.by_phases:
+                tensors[number] = Tensor.of(phases_of(tensors[number].array))
+        return tensors
 
 
-def _variables_of(instrument: int, variables: list[Any]) -> dict[str, Any]:
-    """Map the names that an instrument's variables have in a checkpoint to those of one U-Net.
-
-    Spleeter builds one U-Net after the other in one graph, and Keras numbers the layers of each
-    kind through: with 7 layers of the kind `conv2d`, the second instrument's first is `conv2d_7`.
-    """
-    numbers: dict[str, set[int]] = defaultdict(set)
-    places = []
-    for variable in variables:
-        layer, _, name = variable.op.name.rpartition("/")
-        found = _LAYER.fullmatch(layer)
-        if found is None:
-            raise EngineError(f"Spleeter's network has a variable of no layer: {layer}/{name}.")
-        number = int(found["number"] or 0)
-        numbers[found["kind"]].add(number)
-        places.append((variable, found["kind"], number, name))
-    return {
-        _layer_name(kind, number + instrument * len(numbers[kind])) + f"/{name}": variable
-        for variable, kind, number, name in places
-    }
-
-
-def _layer_name(kind: str, number: int) -> str:
-    return f"{kind}_{number}" if number else kind
-
-
-def load(model: str, folder: Path, threads: int, *, lean: bool = False) -> TensorFlowEngine:
+def load(model: str, folder: Path, threads: int, *, lean: bool = False) -> Engine:
     """Load a model.
 
     Args:
         model: the name of one of Spleeter's configurations, such as `2stems-16kHz`.
         folder: holds `model.index` and `model.data-00000-of-00001`.
         threads: for TensorFlow's operations, at least 1.
-        lean: whether to keep one instrument's U-Net in memory at a time; the masks are the same.
+        lean: whether to keep one instrument's weights in memory at a time; the masks are the same.
 
     Raises:
         EngineError: if the configuration is not one that can be streamed, or TensorFlow refuses
             the weights.
     """
-    logging.getLogger("tensorflow").setLevel(logging.ERROR)
-    configuration = load_configuration(f"spleeter:{model}")
-    if configuration["T"] != SEGMENT_FRAMES or configuration["separation_exponent"] != EXPONENT:
-        raise EngineError(f"the configuration of {model} is not one that stemsplit can stream.")
-    engine = (LeanTensorFlowEngine if lean else TensorFlowEngine)(model, configuration, threads)
+    if library_path() is None:
+        from stemsplit.child.engines import spleeter
+
+        return spleeter.load(model, folder, threads, lean=lean)
+    configuration = _configuration(model)
     with _told(model, folder):
-        engine.restore(folder)
-    return engine
+        return TensorFlowEngine(model, configuration, folder, threads, lean=lean)
 
 
-def load_whole_file(model: str, folder: Path, threads: int) -> WienerEngine:
-    """Load a model for whole files, with the multichannel Wiener filter.
-
-    Args:
-        model: as for `load`.
-        folder: likewise.
-        threads: likewise.
+def _configuration(model: str) -> dict[str, Any]:
+    """Read one of Spleeter's configurations without its code, which imports TensorFlow's package.
 
     Raises:
-        EngineError: if TensorFlow refuses the weights.
+        EngineError: if it is not one that can be streamed.
     """
-    logging.getLogger("tensorflow").setLevel(logging.ERROR)
-    with _told(model, folder):
-        return WienerEngine(model, folder, threads)
+    text = files("spleeter.resources").joinpath(f"{model}.json").read_text()
+    configuration: dict[str, Any] = json.loads(text)
+    require_streamable(model, configuration)
+    return configuration
+
+
+def require_streamable(model: str, configuration: dict[str, Any]) -> None:
+    """Raise `EngineError` if a configuration is not one that can be separated by segments."""
+    if configuration["T"] != SEGMENT_FRAMES or configuration["separation_exponent"] != EXPONENT:
+        raise EngineError(f"the configuration of {model} is not one that stemsplit can stream.")
 
 
 @contextlib.contextmanager
@@ -231,9 +203,19 @@ def _told(model: str, folder: Path) -> Iterator[None]:
     """Say in a sentence why weights could not be loaded."""
     try:
         yield
-    except (tf.errors.OpError, ValueError) as error:
-        raise EngineError(
-            f"TensorFlow cannot load the weights of {model} from {folder}: "
-            f"{str(error).splitlines()[0]}",
-            f"Run `stemsplit models verify {model}`, then `stemsplit models fetch {model}`.",
-        ) from error
+    except LibraryError as error:
+        raise cannot_load(model, folder, error) from error
+
+
+def cannot_load(model: str, folder: Path, error: Exception) -> EngineError:
+    """Say in a sentence why weights could not be loaded."""
+    return EngineError(
+        f"TensorFlow cannot load the weights of {model} from {folder}: "
+        f"{str(error).splitlines()[0]}",
+        f"Run `stemsplit models verify {model}`, then `stemsplit models fetch {model}`.",
+    )
+
+
+with contextlib.suppress(LibraryError):  # told when a model is loaded
+    if library_path() is not None:
+        open_library()
