@@ -85,6 +85,10 @@ class Progress(msgspec.Struct, frozen=True, kw_only=True, tag=True):
     audio_seconds: float
 
 
+class Separated(msgspec.Struct, frozen=True, kw_only=True, tag=True):
+    """All is computed; what is left is to close the files, flush them to disk and check them."""
+
+
 class Warned(msgspec.Struct, frozen=True, kw_only=True, tag=True):
     """Something a person should know although the track goes on."""
 
@@ -126,7 +130,7 @@ class Failed(msgspec.Struct, frozen=True, kw_only=True, tag=True):
 STOP = b"stop"
 """The one thing that a supervisor says to a child after its task: end soon, of your own accord."""
 
-Message = Hello | Started | Ready | Progress | Warned | Finished | Failed
+Message = Hello | Started | Ready | Progress | Separated | Warned | Finished | Failed
 
 _decoder: msgspec.msgpack.Decoder[Message] = msgspec.msgpack.Decoder(Message)
 

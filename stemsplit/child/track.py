@@ -35,7 +35,7 @@ from stemsplit.entry import resolve
 from stemsplit.errors import BadInputError, DiskFullError, EngineError
 from stemsplit.formats import LOSSY, MOST_FLAC_CHANNELS, frames_at, stem_depth, stem_rate
 from stemsplit.job import CONVERTED, RESIDUAL, pcm_bytes
-from stemsplit.messages import Finished, Progress, Ready, Started, Warned, send
+from stemsplit.messages import Finished, Progress, Ready, Separated, Started, Warned, send
 from stemsplit.text import mebibytes, quoted
 
 if TYPE_CHECKING:
@@ -49,7 +49,7 @@ if TYPE_CHECKING:
     from stemsplit.child.process import Watch
     from stemsplit.child.render import Separation
     from stemsplit.job import AudioInfo, Settings, StemFile
-    from stemsplit.messages import Task
+    from stemsplit.messages import Message, Task
 
 PRELOADED = "stemsplit.child.preloaded"
 """The last module that a fork server imports."""
@@ -271,6 +271,7 @@ def _write(
                 f"{quoted(source.path.name)} is shorter than one sample at {form.sample_rate} Hz.",
                 "There is nothing in it to write.",
             )
+        alive.say(Separated())
         gain = gain_for(max(writer.peak for writer in writers))
         for writer in writers:
             for _ in writer.level(gain):
@@ -309,8 +310,12 @@ class _Alive:
     def tell(self) -> None:
         """Tell how far it is."""
         self._told_at = time.monotonic()
+        self.say(Progress(audio_seconds=self._seconds))
+
+    def say(self, message: Message) -> None:
+        """Say something else."""
         with self._speaking:
-            send(self._pipe, Progress(audio_seconds=self._seconds))
+            send(self._pipe, message)
 
 
 def _finish(

@@ -23,6 +23,10 @@ if TYPE_CHECKING:
     from stemsplit.supervisor.life import Timings
 
 
+MOST_A_WORKER = 2
+"""Children at once for each that may work: one more may start while another closes its files."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Running:
     """A child that works.
@@ -32,6 +36,7 @@ class Running:
         private_bytes: what it has taken so far, without what it shares; 0 if not known yet.
         expected_bytes: what it will take at its peak.
         alone: whether nothing else may run beside it.
+        finishing: whether it only closes its files any more, and waits for the disk.
         ending: whether it is being ended already.
     """
 
@@ -39,6 +44,7 @@ class Running:
     private_bytes: int
     expected_bytes: int
     alone: bool = False
+    finishing: bool = False
     ending: bool = False
 
     @property
@@ -73,7 +79,7 @@ def may_start(
     Args:
         candidate: the next in line.
         running: the children there are.
-        workers: how many may run at once now.
+        workers: how many may work at once now; those that close their files do not count.
         used_bytes: of all processes together now, the fork server included.
         available_bytes: of the machine, now.
         budget: the limits.
@@ -81,7 +87,8 @@ def may_start(
     Returns:
         None if it may, or one of `Hold`.
     """
-    if len(running) >= workers:
+    busy = sum(not one.finishing for one in running)
+    if busy >= workers or len(running) >= MOST_A_WORKER * workers:
         return Hold.WORKERS
     if running and (candidate.alone or any(one.alone for one in running)):
         return Hold.ALONE

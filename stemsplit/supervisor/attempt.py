@@ -140,6 +140,7 @@ class RunningAttempt:
             private_bytes=self.private_bytes,
             expected_bytes=self.expected_bytes,
             alone=self.request.effort.alone,
+            finishing=self.state.separated,
             ending=self.state.phase is Phase.ENDING,
         )
 

@@ -35,9 +35,6 @@ _CHILD_ENVIRONMENT = {
     # must not be forked. The engine is told its number of threads when it is loaded.
     "OPENBLAS_NUM_THREADS": "1",
     "OMP_NUM_THREADS": "1",
-    # glibc then returns every large array to the system when it is freed, instead of keeping it:
-    # some 35 MiB less a child.
-    "MALLOC_MMAP_THRESHOLD_": str(2**20),
 }
 
 _COMPLAINT_FILE = "complaint"

@@ -182,6 +182,7 @@ class State:
         cpu_seconds, io_bytes: what it had used by then.
         said_hello, opened, ready: how far its start has come: the program runs, the file is
             open, the engine is loaded.
+        separated: whether it only has to close its files any more.
         timeout_seconds: of the attempt, once it is known.
         last_word: its result or its account of its failure.
         listening: whether its pipe still says something.
@@ -204,6 +205,7 @@ class State:
     said_hello: bool = False
     opened: bool = False
     ready: bool = False
+    separated: bool = False
     timeout_seconds: float | None = None
     last_word: Finished | Failed | None = None
     listening: bool = True

@@ -12,7 +12,16 @@ from __future__ import annotations
 from dataclasses import replace
 
 from stemsplit.job import Reason
-from stemsplit.messages import Failed, Finished, Hello, Progress, Ready, Started, Warned
+from stemsplit.messages import (
+    Failed,
+    Finished,
+    Hello,
+    Progress,
+    Ready,
+    Separated,
+    Started,
+    Warned,
+)
 from stemsplit.supervisor.life import (
     Action,
     Asked,
@@ -101,6 +110,8 @@ def _hear(state: State, event: Heard, rules: Rules) -> State:
             if state.separated_seconds == 0.0 < seconds:
                 state = _tell(state, now, "the first segment is separated")
             return replace(_at_work(state), separated_seconds=seconds)
+        case Separated():
+            return _tell(replace(state, separated=True), now, "all is separated")
         case Warned(text=text):
             return _tell(state, now, f"warned: {text}")
         case Finished() | Failed() as word:

@@ -198,7 +198,7 @@ class Pool:
         if self._running or not self._line:
             self._held_since = None
         while self._line and not self._draining:
-            if len(self._running) >= self._throttle.workers or not self._starter.ready():
+            if self._is_full() or not self._starter.ready():
                 return
             request = self._line.first
             running = [one.request.work for one in self._running]
@@ -223,6 +223,10 @@ class Pool:
                 return
             self._held_since = None
             yield self._launch(self._line.take())
+
+    def _is_full(self) -> bool:
+        busy = sum(not one.state.separated for one in self._running)
+        return busy >= self._throttle.workers
 
     def _hold(self, request: Request) -> admission.Hold | None:
         look = self._watch.last_exact(self._clock(), self._caps())

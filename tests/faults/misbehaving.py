@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from stemsplit.child.process import Watch, peak_rss_bytes, settle_in
-from stemsplit.messages import Finished, Hello, Progress, Ready, decode_task, send
+from stemsplit.messages import Finished, Hello, Progress, Ready, Separated, decode_task, send
 
 if TYPE_CHECKING:
     from multiprocessing.connection import Connection
@@ -62,6 +62,14 @@ def take_a_while(pipe: Connection, _task: Task) -> None:
     for tenths in range(10):
         send(pipe, Progress(audio_seconds=tenths / 10))
         time.sleep(0.1)
+    _finish(pipe)
+
+
+def close_slowly(pipe: Connection, _task: Task) -> None:
+    """Be done with the work, and wait for the disk."""
+    send(pipe, Progress(audio_seconds=1.0))
+    send(pipe, Separated())
+    time.sleep(1.0)
     _finish(pipe)
 
 

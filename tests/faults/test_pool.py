@@ -123,6 +123,20 @@ def test_a_child_alone_has_the_machine_for_itself(
     assert ran.outcomes["segfault"].attempts[1].effort.alone
 
 
+def test_the_next_track_starts_while_the_last_one_is_closed(
+    tmp_path: Path, start_method: StartMethod
+) -> None:
+    """One may work at a time; one more may close its files."""
+    names = [f"close_slowly-{number}" for number in range(3)]
+    ran = run_pool([FaultyWork(name, tmp_path) for name in names], start_method, plan(workers=1))
+    running, most = 0, 0
+    for event in ran.events:
+        running += isinstance(event, Launched) - isinstance(event, Settled)
+        most = max(most, running)
+    assert most == 2
+    assert all(outcome.reason is Reason.DONE for outcome in ran.outcomes.values())
+
+
 @pytest.mark.parametrize("fault", ["early_segfault", "early_missing"])
 def test_children_that_die_at_start_stop_the_batch(
     tmp_path: Path, start_method: StartMethod, fault: str

@@ -150,6 +150,15 @@ def test_workers_and_loners() -> None:
     assert _hold(alone=True) is None
 
 
+def test_the_next_one_starts_while_another_closes_its_files() -> None:
+    """It takes no processor any more; but its memory counts, and there is an end to it."""
+    assert _hold(_child(1, finishing=True), workers=1) is None
+    assert _hold(_child(1, finishing=True), _child(2), workers=1) == Hold.WORKERS
+    assert _hold(_child(1, finishing=True), _child(2, finishing=True), workers=1) == Hold.WORKERS
+    assert _hold(_child(1, taken=400, finishing=True), used=1101, workers=1) == Hold.BUDGET
+    assert _hold(_child(1, finishing=True), workers=1, alone=True) == Hold.ALONE
+
+
 def test_the_youngest_goes_when_memory_runs_low() -> None:
     """Below half of what is to be left free, or over the budget together; one at a time."""
     two = [_child(7), _child(4)]
