@@ -106,7 +106,7 @@ def _watch(pid: int, run: Run, began: float, stopping: threading.Event) -> None:
     supervisor = psutil.Process(pid)
     while not stopping.wait(0.1):
         try:
-            used = tree_memory_bytes(pid)
+            used, _ = tree_memory_bytes(pid)
             run.supervisor_bytes.append(supervisor.memory_full_info().pss)
             run.supervisor_cpu_seconds = _cpu_seconds(pid)
         except psutil.Error:

@@ -11,12 +11,16 @@ import time
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import psutil
 import soundfile
 
 from stemsplit.demo.song import make_song
 from stemsplit.job import MODEL_SAMPLE_RATE
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 COMMAND = Path(sys.executable).with_name("stemsplit")
 SPLEETER = Path(sys.executable).with_name("spleeter")
@@ -48,52 +52,107 @@ def write_song(path: Path, seconds: float, *, first_seed: int = 0) -> None:
             seed += 1
 
 
+def write_library(folder: Path, lengths: Sequence[float]) -> list[Path]:
+    """Write a synthetic song of each length, in seconds, as 16-bit WAV; gives the files."""
+    folder.mkdir(parents=True, exist_ok=True)
+    paths = [folder / f"song {number:02}.wav" for number in range(1, len(lengths) + 1)]
+    for number, (path, seconds) in enumerate(zip(paths, lengths, strict=True)):
+        write_song(path, seconds, first_seed=number)
+    return paths
+
+
+def audio_files(folder: Path) -> list[Path]:
+    """List the audio files of a folder and of those below it that libsndfile can read."""
+    endings = {f".{name.lower()}" for name in soundfile.available_formats()} | {".mp3", ".oga"}
+    return sorted(path for path in folder.rglob("*") if path.suffix.lower() in endings)
+
+
+def seconds_of(path: Path) -> float:
+    """Give the length of an audio file."""
+    return float(soundfile.info(path).duration)
+
+
 @dataclass(frozen=True)
 class Measured:
-    """One run of a command.
+    """One run of a command, or several in a row.
 
     Attributes:
         wall_seconds: from start to end.
+        cpu_seconds: of the whole process tree, in user and system mode.
         peak_bytes: the largest sum of PSS over the whole process tree.
+        peak_rss_bytes: the largest sum of RSS.
     """
 
     wall_seconds: float
+    cpu_seconds: float
     peak_bytes: int
+    peak_rss_bytes: int
+
+    def __add__(self, other: Measured) -> Measured:
+        """Put a later run behind this one."""
+        return Measured(
+            self.wall_seconds + other.wall_seconds,
+            self.cpu_seconds + other.cpu_seconds,
+            max(self.peak_bytes, other.peak_bytes),
+            max(self.peak_rss_bytes, other.peak_rss_bytes),
+        )
 
 
-def measure(command: list[str | Path], cwd: Path, **variables: str) -> Measured:
+def measure(command: Sequence[str | Path], cwd: Path, **variables: str) -> Measured:
     """Run a command to its end and watch the memory of its whole tree.
 
     Raises:
         RuntimeError: if it fails.
     """
+    before = _cpu_seconds()
     began = time.monotonic()
     with subprocess.Popen(
-        command, cwd=cwd, env=os.environ | variables, stdout=subprocess.DEVNULL, text=True
+        command,
+        cwd=cwd,
+        env=os.environ | variables,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
     ) as running:
-        watch = _Watch(running.pid)
+        watch = Watch(running.pid)
         watch.start()
         code = running.wait()
         wall = time.monotonic() - began
         watch.stop()
     if code != 0:
         raise RuntimeError(f"{command[0]} ended with {code}")
-    return Measured(wall, watch.peak_bytes)
+    return Measured(wall, _cpu_seconds() - before, watch.peak_bytes, watch.peak_rss_bytes)
 
 
-class _Watch(threading.Thread):
-    """Samples the memory of a process tree 20 times a second."""
+def _cpu_seconds() -> float:
+    """Give what all descendants have used that were waited for."""
+    times = os.times()
+    return times.children_user + times.children_system
+
+
+_DUTY = 10
+"""A reading takes at most one part in so many of the time: a large process is slow to read."""
+
+
+class Watch(threading.Thread):
+    """Samples the memory of a process tree up to 20 times a second."""
 
     def __init__(self, pid: int) -> None:
+        """Watch the tree of this process."""
         super().__init__(daemon=True)
         self._pid = pid
         self._stopping = threading.Event()
         self.peak_bytes = 0
+        self.peak_rss_bytes = 0
 
     def run(self) -> None:
         """Sample until told to stop."""
-        while not self._stopping.wait(0.05):
-            self.peak_bytes = max(self.peak_bytes, tree_memory_bytes(self._pid) or 0)
+        pause = 0.0
+        while not self._stopping.wait(pause):
+            began = time.monotonic()
+            pss, rss = tree_memory_bytes(self._pid)
+            self.peak_bytes = max(self.peak_bytes, pss)
+            self.peak_rss_bytes = max(self.peak_rss_bytes, rss)
+            pause = max(0.05, (_DUTY - 1) * (time.monotonic() - began))
 
     def stop(self) -> None:
         """End, and wait for the last sample."""
@@ -101,17 +160,29 @@ class _Watch(threading.Thread):
         self.join()
 
 
-def tree_memory_bytes(pid: int) -> int | None:
-    """Sum the PSS of a process and all of its descendants; None if it cannot be read."""
+def tree_memory_bytes(pid: int) -> tuple[int, int]:
+    """Sum the PSS and the RSS of a process and all of its descendants; 0 if it is gone."""
     try:
         root = psutil.Process(pid)
         tree = [root, *root.children(recursive=True)]
     except psutil.Error:
-        return None
-    total = 0
+        return 0, 0
+    pss = rss = 0
     for process in tree:
         try:
-            total += process.memory_full_info().pss
+            memory = process.memory_full_info()
         except psutil.Error:  # it ended meanwhile
             continue
-    return total
+        pss += memory.pss
+        rss += memory.rss
+    return pss, rss
+
+
+def mebibytes(count: float) -> str:
+    """Give a size for a table."""
+    return f"{count / 2**20:,.0f}"
+
+
+def tell(line: str = "") -> None:
+    """Print a line of a table at once."""
+    print(line, flush=True)

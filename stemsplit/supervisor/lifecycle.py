@@ -111,12 +111,13 @@ def _hear(state: State, event: Heard, rules: Rules) -> State:
                 state = _tell(state, now, "the first segment is separated")
             return replace(_at_work(state), separated_seconds=seconds)
         case Separated():
-            return _tell(replace(state, separated=True), now, "all is separated")
+            state, line = replace(state, separated=True), "all is separated"
         case Warned(text=text):
-            return _tell(state, now, f"warned: {text}")
+            line = f"warned: {text}"
         case Finished() | Failed() as word:
             what = "finished" if isinstance(word, Finished) else f"failed: {word.message}"
             return _close(_tell(replace(state, last_word=word), now, what), now, rules)
+    return _tell(state, now, line)
 
 
 def _opened(state: State, now: float, started: Started, rules: Rules) -> State:

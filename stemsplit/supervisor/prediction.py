@@ -32,32 +32,45 @@ OBSERVED_MARGIN = 1.1
 CAP_MARGIN = 1.5
 """A child's default cap is this multiple of what it is expected to take."""
 
-_SHARED_MEBIBYTES = 480
-_LIBRARIES_MEBIBYTES = 410
-_FULL_MEBIBYTES, _FULL_STEM_MEBIBYTES = 170, 95
-_LEAN_MEBIBYTES, _LEAN_STEM_MEBIBYTES = 255, 25
-_THREAD_MEBIBYTES = 6
-"""From the table of `python benchmarks/footprint.py`: a fork server's libraries; what a child has
-of its own when it loads them for itself; a child and each of its stems; each thread."""
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Kind:
+    """Memory of one kind of child in MiB, from the table of `python benchmarks/footprint.py`.
+
+    Attributes:
+        shared: what a fork server holds that has loaded the libraries.
+        libraries: what a child has of its own when it loads them for itself.
+        base, stem, thread: a child's own: in any case, for each stem of the model, for each thread.
+    """
+
+    shared: float
+    libraries: float
+    base: float
+    stem: float = 0.0
+    thread: float = 0.0
+
+
+_FULL = _Kind(shared=210, libraries=175, base=195, stem=58, thread=13)
+_LEAN = _Kind(shared=210, libraries=175, base=215, stem=20, thread=13)
+_WHOLE = _Kind(shared=480, libraries=410, base=170, stem=95, thread=6)
+_CONVERSION = _Kind(shared=90, libraries=90, base=90)
 
 _WHOLE_MEBIBYTES_A_SECOND, _WHOLE_MEBIBYTES_A_SECOND_A_STEM = 12.0, 4.6
 """Likewise: what a second of audio adds where a file is separated as a whole."""
 
-_CONVERSION_SHARED_MEBIBYTES, _CONVERSION_MEBIBYTES = 90, 90
-"""Likewise, where a track is only converted."""
+_START_SECONDS = 3.0
+_SECONDS_A_SECOND_A_STEM = 0.021
+"""A child's time: to load everything, and for a second of audio and a stem with one thread."""
 
-_WHOLE_FILE_SLOWDOWN = 4.0
-"""How much longer that takes than piece by piece."""
+_WHOLE_START_SECONDS = 8.0
+_WHOLE_SECONDS_A_SECOND_A_STEM = 0.14
+"""Likewise, where a file is separated as a whole."""
 
 _REMEMBERED = 50
 """So many of the last children are remembered."""
 
 _TELLING_SECONDS = 30.0
 """A shorter track may end before its peak, and most of its time is the start."""
-
-_START_SECONDS = 8.0
-_SECONDS_A_SECOND_A_STEM = 0.035
-"""A child's time: to load everything, and for a second of audio and a stem with one thread."""
 
 _NEARLY_ALL = 0.9
 """Of the children observed are to end within what is predicted."""
@@ -105,9 +118,18 @@ class Way:
         """Give the time that the table tells."""
         if self.is_conversion:
             return _CONVERSION_PACE
-        slowdown = _WHOLE_FILE_SLOWDOWN if self.is_whole else 1.0
-        rate = slowdown * _SECONDS_A_SECOND_A_STEM * self.stems / threads
-        return Pace(start_seconds=_START_SECONDS, seconds_a_second=rate)
+        start, rate = _START_SECONDS, _SECONDS_A_SECOND_A_STEM
+        if self.is_whole:
+            start, rate = _WHOLE_START_SECONDS, _WHOLE_SECONDS_A_SECOND_A_STEM
+        return Pace(start_seconds=start, seconds_a_second=rate * self.stems / threads)
+
+    def kind(self, *, lean: bool) -> _Kind:
+        """Give the row of the table."""
+        if self.is_conversion:
+            return _CONVERSION
+        if self.is_whole:
+            return _WHOLE
+        return _LEAN if lean else _FULL
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -132,18 +154,16 @@ def footprint(
         preloaded: whether a fork server shares the libraries with it.
         audio_seconds: of the track; matters where it is separated as a whole.
     """
-    if way.is_conversion:
-        shared = _CONVERSION_SHARED_MEBIBYTES if preloaded else 0
-        private = _CONVERSION_MEBIBYTES + (0 if preloaded else _CONVERSION_SHARED_MEBIBYTES)
-        return Footprint(shared_bytes=shared * MEBIBYTE, private_bytes=private * MEBIBYTE)
-    shared = _SHARED_MEBIBYTES if preloaded else 0
-    private = _LEAN_MEBIBYTES if effort.lean else _FULL_MEBIBYTES
-    private += (_LEAN_STEM_MEBIBYTES if effort.lean else _FULL_STEM_MEBIBYTES) * way.stems
-    private += _THREAD_MEBIBYTES * effort.threads + (0 if preloaded else _LIBRARIES_MEBIBYTES)
+    kind = way.kind(lean=effort.lean)
+    private = kind.base + kind.stem * way.stems + kind.thread * effort.threads
     if way.is_whole:
         a_second = _WHOLE_MEBIBYTES_A_SECOND + _WHOLE_MEBIBYTES_A_SECOND_A_STEM * way.stems
-        private += math.ceil(a_second * audio_seconds)
-    return Footprint(shared_bytes=shared * MEBIBYTE, private_bytes=private * MEBIBYTE)
+        private += a_second * audio_seconds
+    shared = kind.shared if preloaded else 0.0
+    private += 0.0 if preloaded else kind.libraries
+    return Footprint(
+        shared_bytes=round(shared * MEBIBYTE), private_bytes=math.ceil(private) * MEBIBYTE
+    )
 
 
 def corrected(predicted: Footprint, observed_private_bytes: Sequence[int]) -> Footprint:

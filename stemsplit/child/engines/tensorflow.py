@@ -87,11 +87,13 @@ class TensorFlowEngine:
         self._magnitudes = Tensor.of(np.zeros(shape, np.float32))
         self._restore = _Restore(graph, self._network, folder / CHECKPOINT)
         self._session = Session(graph, threads)
-        self._weights = [
-            self._restore.run(self._session, number) for number in range(len(self._stems))
-        ]
-        if lean:
-            self._weights = []
+        self._weights: list[list[Tensor]] = []
+        for instrument in range(len(self._stems)):
+            # Also where they are not kept, to learn now whether all are there.
+            weights = self._restore.run(self._session, instrument)
+            if not lean:
+                self._weights.append(weights)
+            del weights
 
     @property
     def model(self) -> str:
