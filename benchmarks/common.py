@@ -178,6 +178,16 @@ def tree_memory_bytes(pid: int) -> tuple[int, int]:
     return pss, rss
 
 
+class Nobody:
+    """A supervisor that hears nothing and asks for nothing, where a child's work is done here."""
+
+    def send_bytes(self, message: bytes) -> None:
+        """Hear nothing."""
+
+    def check(self) -> None:
+        """Ask for nothing."""
+
+
 def mebibytes(count: float) -> str:
     """Give a size for a table."""
     return f"{count / 2**20:,.0f}"

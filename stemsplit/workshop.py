@@ -12,6 +12,7 @@ import math
 import os
 import re
 import shutil
+import sys
 import zlib
 from typing import TYPE_CHECKING, Protocol, Self
 
@@ -381,7 +382,11 @@ def way_of(settings: Settings) -> Way:
     """Give what a child's memory and time depend on."""
     if not settings.separates:
         return Way(stems=0, is_conversion=True)
-    return Way(stems=len(find(settings.model).stems), is_whole=settings.mwf)
+    return Way(
+        stems=len(find(settings.model).stems),
+        is_whole=settings.mwf,
+        by_package=sys.platform == "win32",  # whose TensorFlow has no library beside it
+    )
 
 
 class Workshop:

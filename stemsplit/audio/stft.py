@@ -75,11 +75,11 @@ class Segment:
         first = max(start, 0) - start
         return cls(samples=samples, settled=slice(first, min(SEGMENT_STEP, samples_read - start)))
 
-    def settled_of(self, first: int, count: int) -> slice:
-        """Give which of `count` samples from `first` on lie inside the file."""
-        edges = (self.settled.start, self.settled.stop)
-        start, stop = (min(max(edge - first, 0), count) for edge in edges)
-        return slice(start, stop)
+
+def part_of(settled: slice, first: int, count: int) -> slice:
+    """Give which of `count` samples from `first` on are settled, as `Segment.settled` says."""
+    start, stop = (min(max(edge - first, 0), count) for edge in (settled.start, settled.stop))
+    return slice(start, stop)
 
 
 def segments(blocks: Iterable[NDArray[np.float32]], channels: int) -> Iterator[Segment]:

@@ -11,12 +11,12 @@ from collections import deque
 from typing import TYPE_CHECKING, TypeVar
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Generator, Iterator
 
 Item = TypeVar("Item")
 
 
-def ahead(items: Iterator[Item]) -> Iterator[Item]:
+def ahead(items: Iterator[Item]) -> Generator[Item, None, None]:
     """Let an iterator work on a thread of its own, one item ahead.
 
     While an item is used, the next one is made; the one after it is not begun before that one is
@@ -78,7 +78,7 @@ class _Worker:
 
     def _work(self) -> None:
         try:
-            while not self._ending:
+            while True:
                 self._may_make.acquire()
                 if self._ending:
                     return

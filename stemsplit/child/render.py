@@ -6,6 +6,7 @@ it to the stems', and what the stems leave of the mix. It knows nothing of files
 
 from __future__ import annotations
 
+import contextlib
 from collections import deque
 from typing import TYPE_CHECKING
 
@@ -18,15 +19,14 @@ from stemsplit.formats import frames_at
 from stemsplit.job import MODEL_SAMPLE_RATE, STEREO
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Generator, Iterable, Iterator
 
     from numpy.typing import NDArray
 
     from stemsplit.audio.decode import Decoder
 
-    Separation = Callable[
-        [Iterable[NDArray[np.float32]]], Iterator[Iterator[tuple[NDArray[np.float32], ...]]]
-    ]
+    Steps = Generator[Iterator[tuple[NDArray[np.float32], ...]], None, None]
+    Separation = Callable[[Iterable[NDArray[np.float32]]], Steps]
     """Turns a mix into stems, step by step, and each step piece by piece; each piece of all stems
     has as many frames. Both are at the model's sample rate, and as long as one another in the end.
     """
@@ -45,7 +45,7 @@ def render(
     residual: Residual | None,
     on_block: Callable[[], None] = lambda: None,
     on_segment: Callable[[], None] = lambda: None,
-) -> Iterator[tuple[NDArray[np.float32], ...]]:
+) -> Generator[tuple[NDArray[np.float32], ...], None, None]:
     """Separate a source.
 
     Args:
@@ -76,14 +76,15 @@ def render(
     )
     converters = [RateConverter(MODEL_SAMPLE_RATE, sample_rate, STEREO) for _ in range(stems)]
     step = piece_frames(MODEL_SAMPLE_RATE, sample_rate)
-    for segment in separation(at_model_rate):
-        for blocks in segment:
-            for pieces in zip(*(in_pieces(block, step) for block in blocks), strict=True):
-                yield _given(
-                    [one.push(piece) for one, piece in zip(converters, pieces, strict=True)],
-                    residual,
-                )
-        on_segment()
+    with contextlib.closing(separation(at_model_rate)) as segments:
+        for segment in segments:
+            for blocks in segment:
+                for pieces in zip(*(in_pieces(block, step) for block in blocks), strict=True):
+                    yield _given(
+                        [one.push(piece) for one, piece in zip(converters, pieces, strict=True)],
+                        residual,
+                    )
+            on_segment()
     frames = frames_at(source.frames_given, rate, sample_rate)
     if residual is not None:
         residual.finish(frames)
@@ -103,7 +104,7 @@ def piece_frames(source_rate: int, target_rate: int) -> int:
 
 def convert(
     source: Decoder, *, sample_rate: int, channels: int, on_block: Callable[[], None]
-) -> Iterator[tuple[NDArray[np.float32], ...]]:
+) -> Generator[tuple[NDArray[np.float32], ...], None, None]:
     """Give a source at another sample rate, or as it is.
 
     Args:

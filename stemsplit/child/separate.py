@@ -5,6 +5,7 @@ Knows an engine by its protocol and nothing of files, processes or TensorFlow.
 
 from __future__ import annotations
 
+import contextlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -18,17 +19,18 @@ from stemsplit.audio.stft import (
     STFT_BINS,
     OverlapAdd,
     frames_of,
+    part_of,
     segments,
 )
-from stemsplit.child.ahead import ahead
+from stemsplit.child.ahead import Item, ahead
 from stemsplit.job import STEREO
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Generator, Iterable, Iterator, Sequence
 
     from numpy.typing import NDArray
 
-    from stemsplit.audio.stft import Segment, Transform
+    from stemsplit.audio.stft import Transform
     from stemsplit.child.engines import Engine, WholeFileEngine
     from stemsplit.job import HighBand
 
@@ -48,7 +50,7 @@ def separate(
     stems: Sequence[str] | None = None,
     high_band: HighBand = "zeros",
     overlapped: bool = False,
-) -> Iterator[Iterator[Stems]]:
+) -> Generator[Iterator[Stems], None, None]:
     """Separate a stream of audio as Spleeter separates a whole file.
 
     Args:
@@ -69,15 +71,20 @@ def separate(
     wanted = [engine.stems.index(stem) for stem in engine.stems if stems is None or stem in stems]
     adders = [[OverlapAdd() for _ in range(STEREO)] for _ in wanted]
     kept = engine.bins if high_band == "zeros" else STFT_BINS
-    analyses = _analysed(blocks, engine, transform, kept)
-    masked = _masked(ahead(analyses) if overlapped else analyses, engine)
-    for analysis, masks in ahead(masked) if overlapped else masked:
-        yield _resynthesised(analysis, [masks[one] for one in wanted], adders, transform)
+    with contextlib.ExitStack() as stack:
+
+        def step(items: Iterator[Item]) -> Iterator[Item]:
+            # Closed in any case, the last one first: no thread may still be reading then.
+            return stack.enter_context(contextlib.closing(ahead(items))) if overlapped else items
+
+        analyses = step(_analysed(blocks, engine, transform, kept))
+        for analysis, masks in step(_masked(analyses, engine)):
+            yield _resynthesised(analysis, [masks[one] for one in wanted], adders, transform)
 
 
 def separate_at_once(
     blocks: Iterable[NDArray[np.float32]], engine: WholeFileEngine, stems: Sequence[str]
-) -> Iterator[Iterator[Stems]]:
+) -> Generator[Iterator[Stems], None, None]:
     """Separate a stream as a whole, in memory that grows with its length.
 
     Args:
@@ -103,12 +110,12 @@ class _Analysis:
     """What a segment's stems are made of.
 
     Attributes:
-        segment: which of the samples to come lie in the file.
+        settled: which of the samples to come lie in the file; see `Segment.settled`.
         spectra: `(2, SEGMENT_FRAMES, bins)` complex64: of each channel, as many bins as stems have.
         magnitudes: `(SEGMENT_FRAMES, bins, 2)` float32, for the network.
     """
 
-    segment: Segment
+    settled: slice
     spectra: NDArray[np.complex64]
     magnitudes: NDArray[np.float32]
 
@@ -128,7 +135,7 @@ def _analysed(
                 seen = part[:, : engine.bins]
                 at = magnitudes[first : first + len(frames), :, channel]
                 np.hypot(seen.real, seen.imag, out=at)
-        yield _Analysis(segment=segment, spectra=spectra, magnitudes=magnitudes)
+        yield _Analysis(settled=segment.settled, spectra=spectra, magnitudes=magnitudes)
 
 
 def _in_parts(frames: NDArray[np.float32]) -> Iterator[tuple[int, NDArray[np.float32]]]:
@@ -149,7 +156,7 @@ def _resynthesised(
 ) -> Iterator[Stems]:
     for first in range(0, SEGMENT_FRAMES, _FRAMES_AT_ONCE):
         frames = slice(first, first + _FRAMES_AT_ONCE)
-        settled = analysis.segment.settled_of(first * HOP_LENGTH, BLOCK_FRAMES)
+        settled = part_of(analysis.settled, first * HOP_LENGTH, BLOCK_FRAMES)
         stems = [np.empty((settled.stop - settled.start, STEREO), np.float32) for _ in masks]
         for stem, mask, stem_adders in zip(stems, masks, adders, strict=True):
             for channel, adder in enumerate(stem_adders):

@@ -6,6 +6,7 @@ written, and how far the work is.
 
 from __future__ import annotations
 
+import contextlib
 import math
 import sys
 import threading
@@ -39,7 +40,7 @@ from stemsplit.messages import Finished, Progress, Ready, Separated, Started, Wa
 from stemsplit.text import mebibytes, quoted
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Generator, Iterator
     from multiprocessing.connection import Connection
 
     import numpy as np
@@ -76,17 +77,19 @@ def work_on(pipe: Connection, watch: Watch, task: Task) -> Finished:
         StemsplitError: if it cannot be done.
     """
     with _opened(task) as source:
-        send(pipe, Started(info=_stretch(source)))
         alive = _Alive(pipe, watch)
+        alive.say(Started(info=_stretch(source)))
         form = _form(task, source, alive)
         _require_channels(form, len(_channels(task, source)), source)
         _require_room(task, form, source)
         rendering = _rendering(task, form, source, alive)
-        send(pipe, Ready())
-        written = _write(pipe, task, form, source, rendering, alive)
+        alive.say(Ready())
+        # Closed before the source is: threads of it may still be reading.
+        with contextlib.closing(rendering):
+            written = _write(task, form, source, rendering, alive)
         for text in (source.cut_off(), _levels(task, written)):
             if text:
-                send(pipe, Warned(text=text))
+                alive.say(Warned(text=text))
     return Finished(
         stems=written,
         audio_seconds=written[0].frames / form.sample_rate,
@@ -179,7 +182,7 @@ def _channels(task: Task, source: Decoder) -> tuple[str, ...]:
 
 def _rendering(
     task: Task, form: Form, source: Decoder, alive: _Alive
-) -> Iterator[tuple[NDArray[np.float32], ...]]:
+) -> Generator[tuple[NDArray[np.float32], ...], None, None]:
     """Get ready to give the samples of each file that is written, piece by piece."""
     if not task.settings.separates:
         return convert(
@@ -240,7 +243,6 @@ def _imported(engine: str) -> object:
 
 
 def _write(
-    pipe: Connection,
     task: Task,
     form: Form,
     source: Decoder,
@@ -271,13 +273,13 @@ def _write(
                 f"{quoted(source.path.name)} is shorter than one sample at {form.sample_rate} Hz.",
                 "There is nothing in it to write.",
             )
-        alive.say(Separated())
         gain = gain_for(max(writer.peak for writer in writers))
         for writer in writers:
             for _ in writer.level(gain):
                 alive.tick()
+        alive.say(Separated())
         tags = SourceTags.of(task.job.source_path) if task.settings.tags else None
-        return tuple(_finish(pipe, alive, writer, tags) for writer in writers)
+        return tuple(_finish(alive, writer, tags) for writer in writers)
     finally:
         for writer in writers:
             writer.abandon()
@@ -318,13 +320,11 @@ class _Alive:
             send(self._pipe, message)
 
 
-def _finish(
-    pipe: Connection, alive: _Alive, writer: StemWriter, tags: SourceTags | None
-) -> StemFile:
+def _finish(alive: _Alive, writer: StemWriter, tags: SourceTags | None) -> StemFile:
     """Finish one stem, and say so: flushing and reading back a long one takes its time."""
     stem, complaint = writer.finish(tags)
     if complaint:
-        send(pipe, Warned(text=complaint))
+        alive.say(Warned(text=complaint))
     alive.tell()
     return stem
 

@@ -50,28 +50,42 @@ class Running:
     @property
     def growth_bytes(self) -> int:
         """What it will still take."""
+        if self.finishing:
+            return 0
         return max(0, self.expected_bytes - self.private_bytes)
 
 
 class Hold(StrEnum):
     """Why nothing may start now, in words for the middle of a sentence."""
 
-    WORKERS = "all workers are busy"
     ALONE = "a track that needs the machine for itself"
     BUDGET = "the budget of memory"
     HOST = "the machine's free memory"
+
+
+def is_full(running: Sequence[Running], workers: int, *, early: bool) -> bool:
+    """Tell whether there is no place for one more child.
+
+    Args:
+        running: the children there are.
+        workers: how many may work at once now.
+        early: whether one more may start for each that only closes its files any more.
+    """
+    if not early:
+        return len(running) >= workers
+    busy = sum(not one.finishing for one in running)
+    return busy >= workers or len(running) >= MOST_A_WORKER * workers
 
 
 def may_start(
     candidate: Running,
     running: Sequence[Running],
     *,
-    workers: int,
     used_bytes: int,
     available_bytes: int,
     budget: Budget,
 ) -> Hold | None:
-    """Decide whether a child may start now.
+    """Decide whether a child may start now, where there is a place for it (`is_full`).
 
     Where nothing runs, the budget is no obstacle: that one child fits was settled when the crew was
     chosen, and its cap holds.
@@ -79,7 +93,6 @@ def may_start(
     Args:
         candidate: the next in line.
         running: the children there are.
-        workers: how many may work at once now; those that close their files do not count.
         used_bytes: of all processes together now, the fork server included.
         available_bytes: of the machine, now.
         budget: the limits.
@@ -87,9 +100,6 @@ def may_start(
     Returns:
         None if it may, or one of `Hold`.
     """
-    busy = sum(not one.finishing for one in running)
-    if busy >= workers or len(running) >= MOST_A_WORKER * workers:
-        return Hold.WORKERS
     if running and (candidate.alone or any(one.alone for one in running)):
         return Hold.ALONE
     growth = candidate.expected_bytes + sum(one.growth_bytes for one in running)
@@ -178,6 +188,10 @@ class Throttle:
     def is_settling(self, now: float, timings: Timings) -> bool:
         """Tell whether the last eviction was so recent that its effect does not show yet."""
         return self.evicted and now - self.changed_at < timings.settle
+
+    def is_calm(self, now: float, timings: Timings) -> bool:
+        """Tell whether there was no eviction for a while."""
+        return not self.evicted or now - self.changed_at >= timings.recover
 
     def recovered(self, now: float, timings: Timings) -> Throttle:
         """Allow one more when nothing was evicted for a while."""

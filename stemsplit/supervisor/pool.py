@@ -225,8 +225,9 @@ class Pool:
             yield self._launch(self._line.take())
 
     def _is_full(self) -> bool:
-        busy = sum(not one.state.separated for one in self._running)
-        return busy >= self._throttle.workers
+        running = [one.for_admission() for one in self._running]
+        early = self._throttle.is_calm(self._clock(), self._plan.timings)
+        return admission.is_full(running, self._throttle.workers, early=early)
 
     def _hold(self, request: Request) -> admission.Hold | None:
         look = self._watch.last_exact(self._clock(), self._caps())
@@ -238,7 +239,6 @@ class Pool:
                 alone=request.effort.alone,
             ),
             [one.for_admission() for one in self._running],
-            workers=self._throttle.workers,
             used_bytes=look.sample.total.pss_bytes or 0,
             available_bytes=look.available_bytes,
             budget=self._plan.budget,

@@ -52,7 +52,8 @@ class _Kind:
 
 _FULL = _Kind(shared=210, libraries=175, base=195, stem=58, thread=13)
 _LEAN = _Kind(shared=210, libraries=175, base=215, stem=20, thread=13)
-_WHOLE = _Kind(shared=480, libraries=410, base=170, stem=95, thread=6)
+_PACKAGE = _Kind(shared=480, libraries=410, base=170, stem=95, thread=6)
+_PACKAGE_LEAN = _Kind(shared=480, libraries=410, base=255, stem=25, thread=6)
 _CONVERSION = _Kind(shared=90, libraries=90, base=90)
 
 _WHOLE_MEBIBYTES_A_SECOND, _WHOLE_MEBIBYTES_A_SECOND_A_STEM = 12.0, 4.6
@@ -62,9 +63,10 @@ _START_SECONDS = 3.0
 _SECONDS_A_SECOND_A_STEM = 0.021
 """A child's time: to load everything, and for a second of audio and a stem with one thread."""
 
-_WHOLE_START_SECONDS = 8.0
-_WHOLE_SECONDS_A_SECOND_A_STEM = 0.14
-"""Likewise, where a file is separated as a whole."""
+_PACKAGE_START_SECONDS = 8.0
+_PACKAGE_SECONDS_A_SECOND_A_STEM = 0.035
+_WHOLE_FILE_SLOWDOWN = 4.0
+"""Likewise, with TensorFlow's Python package; and how much longer a file takes as a whole."""
 
 _REMEMBERED = 50
 """So many of the last children are remembered."""
@@ -107,11 +109,13 @@ class Way:
     Attributes:
         stems: of the model.
         is_whole: whether a track is separated as a whole, in memory that grows with its length.
+        by_package: whether TensorFlow's Python package is loaded, as it is for whole tracks.
         is_conversion: whether it is only converted.
     """
 
     stems: int
     is_whole: bool = False
+    by_package: bool = False
     is_conversion: bool = False
 
     def pace(self, threads: int) -> Pace:
@@ -119,8 +123,10 @@ class Way:
         if self.is_conversion:
             return _CONVERSION_PACE
         start, rate = _START_SECONDS, _SECONDS_A_SECOND_A_STEM
+        if self.is_whole or self.by_package:
+            start, rate = _PACKAGE_START_SECONDS, _PACKAGE_SECONDS_A_SECOND_A_STEM
         if self.is_whole:
-            start, rate = _WHOLE_START_SECONDS, _WHOLE_SECONDS_A_SECOND_A_STEM
+            rate *= _WHOLE_FILE_SLOWDOWN
         return Pace(start_seconds=start, seconds_a_second=rate * self.stems / threads)
 
     def kind(self, *, lean: bool) -> _Kind:
@@ -128,7 +134,9 @@ class Way:
         if self.is_conversion:
             return _CONVERSION
         if self.is_whole:
-            return _WHOLE
+            return _PACKAGE
+        if self.by_package:
+            return _PACKAGE_LEAN if lean else _PACKAGE
         return _LEAN if lean else _FULL
 
 

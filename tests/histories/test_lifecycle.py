@@ -9,7 +9,16 @@ from typing import TYPE_CHECKING
 import pytest
 
 from stemsplit.job import AudioInfo, Reason
-from stemsplit.messages import Failed, Finished, Hello, Progress, Ready, Started, Warned
+from stemsplit.messages import (
+    Failed,
+    Finished,
+    Hello,
+    Progress,
+    Ready,
+    Separated,
+    Started,
+    Warned,
+)
 from stemsplit.supervisor.life import (
     Action,
     Asked,
@@ -75,6 +84,7 @@ def test_a_good_life() -> None:
         Heard(now=5, message=Progress(audio_seconds=30.0)),
         Sampled(now=6, memory_bytes=900, exact=True, cpu_seconds=4.0),
         Heard(now=9, message=Progress(audio_seconds=60.0)),
+        Heard(now=9, message=Separated()),
         Heard(now=9, message=Warned(text="clipped")),
         Heard(now=10, message=RESULT),
         Exited(now=10.1, exit_code=0),
@@ -88,10 +98,25 @@ def test_a_good_life() -> None:
         "opened: WAV PCM_16, 44100 Hz, 60.0 s",
         "the engine is loaded",
         "the first segment is separated",
+        "all is separated",
         "warned: clipped",
         "finished",
         "gone, exit code 0; peak memory 0 MiB",
     ]
+
+
+def test_a_child_that_closes_its_files_is_watched_like_any_other() -> None:
+    """It may still fail for want of disk, stall on it, or take too much."""
+    before = (*_beginning(), Heard(now=9.0, message=Separated()))
+    full = Failed(reason=Reason.DISK_FULL, message="The disk is full.")
+    state, done = _replay(*before, Heard(now=10.0, message=full))
+    assert (state.separated, done) == (True, [])
+    assert _reason(state, 1) is Reason.DISK_FULL
+    state, done = _replay(*before, Ticked(now=129.1))
+    assert done[0] == (129.1, Action.DUMP_STACKS)
+    state, done = _replay(*before, Sampled(now=10, memory_bytes=1001, exact=True, cpu_seconds=1))
+    assert done == [(10, Action.ASK)]
+    assert _reason(state, 1) is Reason.OVER_RAM_CAP
 
 
 def test_over_its_cap_a_child_is_asked_then_told_then_killed() -> None:

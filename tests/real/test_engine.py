@@ -8,7 +8,9 @@ import numpy as np
 import pytest
 from references import write_random_weights
 
+from stemsplit.child.engines import libtensorflow, spleeter
 from stemsplit.child.engines.tensorflow import load
+from stemsplit.child.engines.unet import phases_of
 from stemsplit.errors import EngineError
 
 if TYPE_CHECKING:
@@ -51,6 +53,90 @@ def test_one_instrument_at_a_time_gives_the_same_masks(
         magnitudes = random.exponential(1, (512, whole.bins, 2)).astype(np.float32)
         for one, other in zip(whole.masks(magnitudes), lean.masks(magnitudes), strict=True):
             assert np.max(np.abs(one - other)) <= most
+
+
+@pytest.mark.parametrize("model", ["2stems", "4stems", "5stems", "2stems-16kHz"])
+def test_the_masks_are_those_of_spleeter_s_own_functions(
+    real_models: Path, tmp_path: Path, model: str
+) -> None:
+    """The network that is built here is Spleeter's, for every kind of model."""
+    trained = model == "2stems"
+    folder = real_models / model if trained else write_random_weights(model, tmp_path, seed=5)
+    ours, theirs = load(model, folder, threads=2), spleeter.load(model, folder, threads=2)
+    assert (ours.model, ours.stems, ours.bins) == (theirs.model, theirs.stems, theirs.bins)
+    magnitudes = np.random.default_rng(7).exponential(1, (512, ours.bins, 2)).astype(np.float32)
+    for one, other in zip(ours.masks(magnitudes), theirs.masks(magnitudes), strict=True):
+        np.testing.assert_allclose(one, other, atol=1e-5 if model == "5stems" else 3e-6)
+
+
+@pytest.mark.parametrize("content", [None, b"no library"])
+def test_without_the_library_spleeter_s_functions_take_its_place(
+    real_models: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, content: bytes | None
+) -> None:
+    """As on Windows, where the wheel of TensorFlow has none; or where it cannot be loaded."""
+    path = None if content is None else tmp_path / "library"
+    if path is not None and content is not None:
+        path.write_bytes(content)
+    libtensorflow._library.cache_clear()
+    with monkeypatch.context() as patched:
+        patched.setattr(libtensorflow, "library_path", lambda: path)
+        engine = load("2stems", real_models / "2stems", threads=1)
+    libtensorflow._library.cache_clear()
+    assert isinstance(engine, spleeter.SpleeterEngine)
+
+
+def test_the_session_is_configured_as_it_says() -> None:
+    """Field by field, by TensorFlow's own reader of such messages."""
+    import tensorflow as tf
+
+    read = tf.compat.v1.ConfigProto.FromString(libtensorflow._configuration(300))
+    expected = tf.compat.v1.ConfigProto(
+        device_count={"GPU": 0}, intra_op_parallelism_threads=300, inter_op_parallelism_threads=1
+    )
+    expected.graph_options.optimizer_options.opt_level = -1
+    expected.graph_options.rewrite_options.disable_meta_optimizer = True
+    assert read == expected
+
+
+def test_phases_make_a_transposed_convolution() -> None:
+    """Against the definition, sample by sample: j = 2 i + k - 1 on both axes."""
+    random = np.random.default_rng(3)
+    kernel = random.standard_normal((5, 5, 1, 3)).astype(np.float32)
+    source = random.standard_normal((4, 6, 3)).astype(np.float32)
+    expected = np.zeros((8, 12))
+    for row, column in np.ndindex(4, 6):
+        for down, right in np.ndindex(5, 5):
+            at = 2 * row + down - 1, 2 * column + right - 1
+            if 0 <= at[0] < 8 and 0 <= at[1] < 12:
+                expected[at] += source[row, column] @ kernel[down, right, 0]
+    phases = phases_of(kernel).reshape(3, 3, 3, 2, 2)
+    padded = np.pad(source, [(1, 1), (1, 1), (0, 0)])
+    found = np.zeros((4, 2, 6, 2))
+    for row, column in np.ndindex(4, 6):
+        seen = padded[row : row + 3, column : column + 3]
+        found[row, :, column, :] = np.einsum("abc,abcxy->xy", seen, phases)
+    np.testing.assert_allclose(found.reshape(8, 12), expected, atol=1e-5)
+
+
+def test_tensors_outlive_what_numpy_sees_of_them() -> None:
+    """An array holds the memory that it shows; strings of any length arrive."""
+    array = libtensorflow.Tensor.of(np.arange(6, dtype=np.float32).reshape(2, 3)).array
+    np.testing.assert_array_equal(array, [[0, 1, 2], [3, 4, 5]])
+    assert libtensorflow.Tensor.of_strings([b"", b"x" * 500]).shape == (2,)
+
+
+def test_what_tensorflow_refuses_is_an_error() -> None:
+    """Its own words, for an operation that is not there and for a tensor that does not fit."""
+    graph = libtensorflow.Graph()
+    with pytest.raises(libtensorflow.LibraryError, match="NoSuchOperation"):
+        graph.add("NoSuchOperation")
+    place = graph.placeholder(libtensorflow.DataType.FLOAT)
+    doubled = graph.add("AddV2", place, place, T=libtensorflow.DataType.FLOAT)
+    session = libtensorflow.Session(graph, threads=1)
+    (found,) = session.run([(place, libtensorflow.Tensor.of(np.ones(3, np.float32)))], [doubled])
+    np.testing.assert_array_equal(found.array, [2, 2, 2])
+    with pytest.raises(libtensorflow.LibraryError):
+        session.run([(place, libtensorflow.Tensor.of(np.ones(3, np.int32)))], [doubled])
 
 
 def test_weights_that_are_not_there_are_an_error(tmp_path: Path) -> None:

@@ -8,7 +8,14 @@ import pytest
 
 from stemsplit.errors import InsufficientMemoryError
 from stemsplit.job import Effort, Limits, Reason
-from stemsplit.supervisor.admission import Hold, Running, Throttle, may_start, to_end
+from stemsplit.supervisor.admission import (
+    Hold,
+    Running,
+    Throttle,
+    is_full,
+    may_start,
+    to_end,
+)
 from stemsplit.supervisor.budget import (
     Budget,
     Crew,
@@ -116,13 +123,10 @@ def _child(ticket: int, taken: int = 0, **more: bool) -> Running:
     )
 
 
-def _hold(
-    *running: Running, used: int = 500, available: int = 4096, workers: int = 4, **more: bool
-) -> str | None:
+def _hold(*running: Running, used: int = 500, available: int = 4096, **more: bool) -> str | None:
     return may_start(
         _child(99, **more),
         running,
-        workers=workers,
         used_bytes=used * MEBIBYTE,
         available_bytes=available * MEBIBYTE,
         budget=replace(BUDGET, total_bytes=1500 * MEBIBYTE),
@@ -142,21 +146,25 @@ def test_a_child_starts_only_if_all_may_grow_to_their_peaks() -> None:
     assert _hold(_child(1), available=1823) == Hold.HOST
 
 
-def test_workers_and_loners() -> None:
-    """No more than the workers there are; nothing beside one that needs the machine."""
-    assert _hold(_child(1), workers=1) == Hold.WORKERS
+def test_loners() -> None:
+    """Nothing beside one that needs the machine."""
     assert _hold(_child(1), alone=True) == Hold.ALONE
     assert _hold(_child(1, alone=True)) == Hold.ALONE
     assert _hold(alone=True) is None
 
 
 def test_the_next_one_starts_while_another_closes_its_files() -> None:
-    """It takes no processor any more; but its memory counts, and there is an end to it."""
-    assert _hold(_child(1, finishing=True), workers=1) is None
-    assert _hold(_child(1, finishing=True), _child(2), workers=1) == Hold.WORKERS
-    assert _hold(_child(1, finishing=True), _child(2, finishing=True), workers=1) == Hold.WORKERS
-    assert _hold(_child(1, taken=400, finishing=True), used=1101, workers=1) == Hold.BUDGET
-    assert _hold(_child(1, finishing=True), workers=1, alone=True) == Hold.ALONE
+    """It takes no processor any more, and no more memory; but what it has counts."""
+    closing, working = _child(1, finishing=True), _child(2)
+    assert is_full([working], 1, early=True)
+    assert not is_full([closing], 1, early=True)
+    assert is_full([closing], 1, early=False)
+    assert is_full([closing, working], 1, early=True)
+    assert is_full([closing, closing], 1, early=True), "there is an end to it"
+    assert not is_full([closing, closing, working], 2, early=True)
+    assert _hold(closing, used=1100) is None, "it grows no more"
+    assert _hold(closing, used=1101) == Hold.BUDGET
+    assert _hold(closing, alone=True) == Hold.ALONE
 
 
 def test_the_youngest_goes_when_memory_runs_low() -> None:
@@ -207,6 +215,10 @@ def test_evictions_halve_the_workers_which_recover_slowly() -> None:
         throttle = throttle.recovered(20.0 + 60 * minute, timings)
         assert throttle.workers == min(8, 2 + minute)
     assert Throttle(workers=1, most=8, changed_at=0.0).after_eviction(1.0).workers == 1
+    evicted = Throttle(workers=1, most=1, changed_at=0.0).after_eviction(1.0)
+    assert not evicted.is_calm(2.0, Timings())
+    assert evicted.is_calm(62.0, Timings())
+    assert Throttle(workers=1, most=1, changed_at=0.0).is_calm(1.0, Timings())
 
 
 def test_the_table_of_footprints_grows_as_it_should() -> None:

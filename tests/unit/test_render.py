@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
+import itertools
+import threading
 from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
 import soundfile
+from audio_files import write_libav
 
 from stemsplit.audio.decode import Decoder
 from stemsplit.audio.encode import quantise
@@ -17,12 +21,12 @@ from stemsplit.child.separate import separate, separate_at_once
 from stemsplit.formats import frames_at
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Iterable, Sequence
     from pathlib import Path
 
     from numpy.typing import NDArray
 
-    Steps = Iterator[Iterator[tuple[NDArray[np.float32], ...]]]
+    from stemsplit.child.render import Steps
 
 FRAMES = 700_003
 
@@ -214,6 +218,54 @@ def test_a_whole_file_comes_back_in_pieces(frames: int) -> None:
     parts = _pieces(separate_at_once(np.array_split(mix, 3), HalfOfAll(), ("a",)))
     whole = np.concatenate([np.empty((0, 2), np.float32), *(part for (part,) in parts)])
     np.testing.assert_array_equal(whole, mix / 2)
+
+
+class TroubledEngine(FourShares):
+    """Fails at its second segment."""
+
+    calls = 0
+
+    def masks(self, magnitudes: NDArray[np.float32]) -> tuple[NDArray[np.float32], ...]:
+        """Give constant masks, once."""
+        self.calls += 1
+        if self.calls > 1:
+            raise ZeroDivisionError("in the network")
+        return super().masks(magnitudes)
+
+
+@pytest.mark.parametrize("suffix", ["wav", "mka"])
+@pytest.mark.parametrize("trouble", ["consumer", "network", "source"])
+def test_no_thread_reads_on_when_something_fails(tmp_path: Path, suffix: str, trouble: str) -> None:
+    """The source is closed next, and a thread within a decoder would take the process with it."""
+    noise = np.random.default_rng(0).uniform(-0.5, 0.5, (60 * 44_100, 2)).astype(np.float32)
+    path = tmp_path / f"noise.{suffix}"
+    if suffix == "wav":
+        soundfile.write(path, noise, 44_100)
+    else:
+        write_libav(path, noise, "flac")
+
+    blocks = itertools.count()
+
+    def block() -> None:
+        if trouble == "source" and next(blocks) > 20:
+            raise ZeroDivisionError("in the source")
+
+    def separation(mix: Iterable[NDArray[np.float32]]) -> Steps:
+        engine = TroubledEngine() if trouble == "network" else FourShares()
+        return separate(mix, engine, ScipyTransform(), stems=("a",), overlapped=True)
+
+    def consume(rendering: Iterable[object]) -> None:
+        for _ in rendering:
+            if trouble == "consumer":
+                raise ZeroDivisionError("in the consumer")
+
+    with Decoder(path) as source:
+        rendering = render(
+            source, separation, stems=1, sample_rate=44_100, residual=None, on_block=block
+        )
+        with pytest.raises(ZeroDivisionError), contextlib.closing(rendering):
+            consume(rendering)
+        assert not [thread for thread in threading.enumerate() if thread.name == "ahead"]
 
 
 def test_the_model_s_rate_is_reached_before_the_separation(tmp_path: Path) -> None:

@@ -82,6 +82,29 @@ def test_transform_and_overlap_add_give_the_file_back(frames: int) -> None:
     np.testing.assert_allclose(np.concatenate(parts), samples[:, 0], atol=1e-6)
 
 
+@pytest.mark.parametrize("size", [64, 100, 512])
+def test_overlap_add_in_pieces_is_that_of_the_whole(size: int) -> None:
+    """However many frames are added at once."""
+    frames = np.random.default_rng(0).uniform(-1, 1, (1024, stft.FRAME_LENGTH)).astype(np.float32)
+    whole, pieces = stft.OverlapAdd(), stft.OverlapAdd()
+    expected = np.concatenate([whole.add(frames[:512]), whole.add(frames[512:])])
+    parts = [pieces.add(frames[first : first + size]) for first in range(0, 1024, size)]
+    np.testing.assert_allclose(np.concatenate(parts), expected, atol=1e-6)
+
+
+@settings(max_examples=50, deadline=None)
+@given(frames=st.integers(1, 1_300_000), count=st.sampled_from([1024, 65_536, 262_144]))
+def test_settled_samples_of_parts_are_those_of_the_segment(frames: int, count: int) -> None:
+    """Each part has the samples of its own stretch, and none twice."""
+    for segment in stft.segments(_cut(np.zeros((frames, 1), np.float32), 100_000), 1):
+        inside = np.zeros(stft.SEGMENT_STEP, int)
+        for first in range(0, stft.SEGMENT_STEP, count):
+            inside[first : first + count][stft.part_of(segment.settled, first, count)] += 1
+        expected = np.zeros(stft.SEGMENT_STEP, int)
+        expected[segment.settled] = 1
+        np.testing.assert_array_equal(inside, expected)
+
+
 def test_an_empty_stream_has_one_silent_segment() -> None:
     """Spleeter pads an empty file to four frames; nothing of them lies inside the file."""
     (segment,) = stft.segments(iter([]), 2)

@@ -1,6 +1,6 @@
 """Runs in the child. What runs the network: a protocol, and one file for each way to do it.
 
-`tensorflow.py` is the one file of the project that imports TensorFlow or Spleeter.
+`spleeter.py` is the one file of the project that imports TensorFlow's package or Spleeter.
 """
 
 from __future__ import annotations

@@ -20,6 +20,8 @@ from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
+from stemsplit.child.engines.configuration import prepare_environment
+
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
@@ -27,16 +29,11 @@ if TYPE_CHECKING:
 
 _FILE_NAMES = {"linux": "libtensorflow_cc.so.2", "darwin": "libtensorflow_cc.2.dylib"}
 
-_VARIABLES = {
-    # No word on which instructions it was built for.
-    "TF_CPP_MIN_LOG_LEVEL": "2",
-    # By itself TensorFlow takes oneDNN's convolutions only where a processor has AVX-512 VNNI;
-    # they are the quicker ones with AVX2 as well (docs/decisions/0010-the-fast-path.md).
-    "TF_ENABLE_ONEDNN_OPTS": "1",
-}
-
 _STRING_BYTES = 24
 """The size of a `TF_TString`."""
+
+_EXHAUSTED = 8
+"""`TF_RESOURCE_EXHAUSTED` of `tensorflow/c/tf_status.h`."""
 
 _POINTER = ctypes.c_void_p
 
@@ -90,8 +87,7 @@ def _library() -> _Library:
     path = library_path()
     if path is None:
         raise LibraryError("the installed TensorFlow has no library of its own")
-    for name, value in _VARIABLES.items():
-        os.environ.setdefault(name, value)
+    prepare_environment()
     try:
         return _Library(path)
     except (OSError, AttributeError) as error:
@@ -172,12 +168,19 @@ class _Library:
         return getattr(self._functions, name)
 
     def checked(self, function: str, *arguments: object) -> Any:  # noqa: ANN401 - likewise
-        """Call a function whose last argument is a status; raises `LibraryError`."""
+        """Call a function whose last argument is a status.
+
+        Raises:
+            MemoryError: if TensorFlow found too little of it.
+            LibraryError: if it says anything else.
+        """
         status = self.TF_NewStatus()
         try:
             result = getattr(self, function)(*arguments, status)
-            if self.TF_GetCode(status):
-                raise LibraryError(self.TF_Message(status).decode(errors="replace"))
+            code = self.TF_GetCode(status)
+            if code:
+                message = self.TF_Message(status).decode(errors="replace")
+                raise MemoryError(message) if code == _EXHAUSTED else LibraryError(message)
             return result
         finally:
             self.TF_DeleteStatus(status)
@@ -193,9 +196,12 @@ class Tensor:
 
     @classmethod
     def empty(cls, data_type: DataType, shape: Sequence[int], size_bytes: int) -> Self:
-        """Allocate one; what is in it is not defined."""
+        """Allocate one; what is in it is not defined. Raises `MemoryError`."""
         dimensions = (ctypes.c_int64 * len(shape))(*shape)
-        return cls(_library().TF_AllocateTensor(data_type, dimensions, len(shape), size_bytes))
+        handle = _library().TF_AllocateTensor(data_type, dimensions, len(shape), size_bytes)
+        if handle is None:
+            raise MemoryError(f"no {size_bytes} bytes for a tensor")
+        return cls(handle)
 
     @classmethod
     def of(cls, values: NDArray[np.float32] | NDArray[np.int32]) -> Self:
@@ -307,6 +313,8 @@ class Graph:
             case np.ndarray():
                 tensor = Tensor.of(value)
                 library.checked("TF_SetAttrTensor", description, name, tensor.handle)
+            case _:
+                raise TypeError(f"{name.decode()} is a {type(value).__name__}")
 
     def placeholder(self, data_type: DataType, shape: Sequence[int] | None = None) -> Output:
         """Add a place for a tensor that each run is given."""
@@ -356,7 +364,8 @@ class Session:
             one tensor for each of `wanted`.
 
         Raises:
-            LibraryError: if that fails.
+            MemoryError: if there is too little of it.
+            LibraryError: if that fails in another way.
         """
         places, tensors = zip(*feeds, strict=True)
         count = len(places)
@@ -374,13 +383,16 @@ class Session:
 def _configuration(threads: int) -> bytes:
     """Give a `ConfigProto` (tensorflow/core/protobuf/config.proto), encoded.
 
-    The graph optimiser is left out: it takes as long as half a segment, keeps a copy of the graph,
-    and finds nothing to gain in a graph that is made for running.
+    Graphics cards are left out, because a child is to take the memory that was predicted. The graph
+    optimiser is left out: it takes as long as half a segment, keeps a copy of the graph, and finds
+    nothing to gain in a graph that is made for running.
     """
+    no_card = _message(1, _message(1, b"GPU") + _number(2, 0))  # device_count
     no_optimiser = _message(10, _number(19, 1))  # rewrite_options: disable_meta_optimizer
     plain = _message(3, _number(3, -1))  # optimizer_options: opt_level L0
     one_thread_between = _number(5, 1)  # inter_op_parallelism_threads
-    return _number(2, threads) + one_thread_between + _message(10, plain + no_optimiser)
+    graph_options = _message(10, plain + no_optimiser)
+    return no_card + _number(2, threads) + one_thread_between + graph_options
 
 
 def _number(field: int, value: int) -> bytes:

@@ -11,14 +11,20 @@ server may do so and stay fit for forking.
 
 from __future__ import annotations
 
-import contextlib
 import logging
-import os
 import re
 from collections import defaultdict
 from typing import TYPE_CHECKING, Any
 
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # read while TensorFlow is imported
+from stemsplit.child.engines.configuration import (
+    CHECKPOINT,
+    layer_name,
+    loading,
+    prepare_environment,
+    read_configuration,
+)
+
+prepare_environment()
 
 import tensorflow as tf
 from spleeter.model import EstimatorSpecBuilder, get_model_function
@@ -27,15 +33,17 @@ from spleeter.utils.configuration import load_configuration
 
 from stemsplit.audio.stft import SEGMENT_FRAMES
 from stemsplit.child.engines.ratio_mask import ratio_masks, softmax_estimates
-from stemsplit.child.engines.tensorflow import CHECKPOINT, cannot_load, require_streamable
 from stemsplit.errors import EngineError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Sequence
     from pathlib import Path
 
     import numpy as np
     from numpy.typing import NDArray
+
+_REFUSALS = (tf.errors.OpError, ValueError)
+"""What TensorFlow raises about weights."""
 
 _LAYER = re.compile(r"(?P<kind>.+?)(?:_(?P<number>\d+))?")
 """How Keras names the layers of one kind: `conv2d`, `conv2d_1`, `conv2d_2`, ..."""
@@ -161,11 +169,7 @@ def _session_options(threads: int) -> Any:  # noqa: ANN401 - TensorFlow has no t
 
 
 def _variables_of(instrument: int, variables: list[Any]) -> dict[str, Any]:
-    """Map the names that an instrument's variables have in a checkpoint to those of one U-Net.
-
-    Spleeter builds one U-Net after the other in one graph, and Keras numbers the layers of each
-    kind through: with 7 layers of the kind `conv2d`, the second instrument's first is `conv2d_7`.
-    """
+    """Map the names that an instrument's variables have in a checkpoint to those of one U-Net."""
     numbers: dict[str, set[int]] = defaultdict(set)
     places = []
     for variable in variables:
@@ -177,13 +181,9 @@ def _variables_of(instrument: int, variables: list[Any]) -> dict[str, Any]:
         numbers[found["kind"]].add(number)
         places.append((variable, found["kind"], number, name))
     return {
-        _layer_name(kind, number + instrument * len(numbers[kind])) + f"/{name}": variable
+        layer_name(kind, number + instrument * len(numbers[kind])) + f"/{name}": variable
         for variable, kind, number, name in places
     }
-
-
-def _layer_name(kind: str, number: int) -> str:
-    return f"{kind}_{number}" if number else kind
 
 
 def load(model: str, folder: Path, threads: int, *, lean: bool = False) -> SpleeterEngine:
@@ -200,10 +200,9 @@ def load(model: str, folder: Path, threads: int, *, lean: bool = False) -> Splee
             the weights.
     """
     logging.getLogger("tensorflow").setLevel(logging.ERROR)
-    configuration = load_configuration(f"spleeter:{model}")
-    require_streamable(model, configuration)
+    configuration = read_configuration(model)
     engine = (LeanSpleeterEngine if lean else SpleeterEngine)(model, configuration, threads)
-    with _told(model, folder):
+    with loading(model, folder, *_REFUSALS):
         engine.restore(folder)
     return engine
 
@@ -220,14 +219,5 @@ def load_whole_file(model: str, folder: Path, threads: int) -> WienerEngine:
         EngineError: if TensorFlow refuses the weights.
     """
     logging.getLogger("tensorflow").setLevel(logging.ERROR)
-    with _told(model, folder):
+    with loading(model, folder, *_REFUSALS):
         return WienerEngine(model, folder, threads)
-
-
-@contextlib.contextmanager
-def _told(model: str, folder: Path) -> Iterator[None]:
-    """Say in a sentence why weights could not be loaded."""
-    try:
-        yield
-    except (tf.errors.OpError, ValueError) as error:
-        raise cannot_load(model, folder, error) from error

@@ -12,38 +12,32 @@ stay fit for forking.
 from __future__ import annotations
 
 import contextlib
-import json
-from importlib.resources import files
+import logging
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from stemsplit.audio.stft import SEGMENT_FRAMES
+from stemsplit.child.engines.configuration import CHECKPOINT, loading, read_configuration
 from stemsplit.child.engines.libtensorflow import (
     DataType,
     Graph,
     LibraryError,
     Session,
     Tensor,
-    library_path,
     open_library,
     results,
 )
-from stemsplit.child.engines.ratio_mask import EXPONENT, ratio_masks, softmax_estimates
+from stemsplit.child.engines.ratio_mask import ratio_masks, softmax_estimates
 from stemsplit.child.engines.unet import UNet, phases_of
-from stemsplit.errors import EngineError
 from stemsplit.job import STEREO
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from pathlib import Path
 
     from numpy.typing import NDArray
 
     from stemsplit.child.engines import Engine
-
-CHECKPOINT = "model"
-"""The prefix of the weights' files in Spleeter's releases."""
 
 
 class TensorFlowEngine:
@@ -85,10 +79,11 @@ class TensorFlowEngine:
             logits=self._softmax,
         )
         self._magnitudes = Tensor.of(np.zeros(shape, np.float32))
-        self._restore = _Restore(graph, self._network, folder / CHECKPOINT)
+        instruments = len(self._stems)
+        self._restore = _Restore(graph, self._network, folder / CHECKPOINT, instruments)
         self._session = Session(graph, threads)
         self._weights: list[list[Tensor]] = []
-        for instrument in range(len(self._stems)):
+        for instrument in range(instruments):
             # Also where they are not kept, to learn now whether all are there.
             weights = self._restore.run(self._session, instrument)
             if not lean:
@@ -134,30 +129,38 @@ class TensorFlowEngine:
 class _Restore:
     """Reads an instrument's weights with TensorFlow's own operation for that."""
 
-    def __init__(self, graph: Graph, network: UNet, prefix: Path) -> None:
-        self._network = network
+    def __init__(self, graph: Graph, network: UNet, prefix: Path, instruments: int) -> None:
+        self._weights = network.weights
         count = len(network.weights)
         places = [graph.placeholder(DataType.STRING) for _ in range(3)]
-        self._prefix, self._names, _slices = places
         first = graph.add("RestoreV2", *places, dtypes=[DataType.FLOAT] * count)
         self._restored = results(first, count)
-        self._always = [
-            (self._prefix, Tensor.of_strings([bytes(prefix)], scalar=True)),
-            (_slices, Tensor.of_strings([b""] * count)),  # all of each array
+        where = Tensor.of_strings([bytes(prefix)], scalar=True)
+        all_of_each = Tensor.of_strings([b""] * count)
+        self._names = [
+            [weight.stored_as(instrument, network.layers) for weight in network.weights]
+            for instrument in range(instruments)
+        ]
+        self._feeds = [
+            list(zip(places, (where, _strings(names), all_of_each), strict=True))
+            for names in self._names
         ]
 
     def run(self, session: Session, instrument: int) -> list[Tensor]:
         """Give the tensors in the order of the network's weights."""
-        weights = self._network.weights
-        stored = [weight.stored_as(instrument, self._network.layers) for weight in weights]
-        names = Tensor.of_strings([name.encode() for name in stored])
-        tensors = session.run([*self._always, (self._names, names)], self._restored)
-        for number, (weight, name) in enumerate(zip(weights, stored, strict=True)):
+        tensors = session.run(self._feeds[instrument], self._restored)
+        for number, (weight, name) in enumerate(
+            zip(self._weights, self._names[instrument], strict=True)
+        ):
             if tensors[number].shape != weight.shape:
                 raise LibraryError(f"{name} is {tensors[number].shape}, not {weight.shape}")
             if weight.by_phases:
                 tensors[number] = Tensor.of(phases_of(tensors[number].array))
         return tensors
+
+
+def _strings(names: list[str]) -> Tensor:
+    return Tensor.of_strings([name.encode() for name in names])
 
 
 def load(model: str, folder: Path, threads: int, *, lean: bool = False) -> Engine:
@@ -173,51 +176,17 @@ def load(model: str, folder: Path, threads: int, *, lean: bool = False) -> Engin
         EngineError: if the configuration is not one that can be streamed, or TensorFlow refuses
             the weights.
     """
-    if library_path() is None:
+    try:
+        open_library()
+    except LibraryError as error:
+        logging.getLogger(__name__).info("%s; its Python package takes its place", error)
         from stemsplit.child.engines import spleeter
 
         return spleeter.load(model, folder, threads, lean=lean)
-    configuration = _configuration(model)
-    with _told(model, folder):
+    configuration = read_configuration(model)
+    with loading(model, folder, LibraryError):
         return TensorFlowEngine(model, configuration, folder, threads, lean=lean)
 
 
-def _configuration(model: str) -> dict[str, Any]:
-    """Read one of Spleeter's configurations without its code, which imports TensorFlow's package.
-
-    Raises:
-        EngineError: if it is not one that can be streamed.
-    """
-    text = files("spleeter.resources").joinpath(f"{model}.json").read_text()
-    configuration: dict[str, Any] = json.loads(text)
-    require_streamable(model, configuration)
-    return configuration
-
-
-def require_streamable(model: str, configuration: dict[str, Any]) -> None:
-    """Raise `EngineError` if a configuration is not one that can be separated by segments."""
-    if configuration["T"] != SEGMENT_FRAMES or configuration["separation_exponent"] != EXPONENT:
-        raise EngineError(f"the configuration of {model} is not one that stemsplit can stream.")
-
-
-@contextlib.contextmanager
-def _told(model: str, folder: Path) -> Iterator[None]:
-    """Say in a sentence why weights could not be loaded."""
-    try:
-        yield
-    except LibraryError as error:
-        raise cannot_load(model, folder, error) from error
-
-
-def cannot_load(model: str, folder: Path, error: Exception) -> EngineError:
-    """Say in a sentence why weights could not be loaded."""
-    return EngineError(
-        f"TensorFlow cannot load the weights of {model} from {folder}: "
-        f"{str(error).splitlines()[0]}",
-        f"Run `stemsplit models verify {model}`, then `stemsplit models fetch {model}`.",
-    )
-
-
 with contextlib.suppress(LibraryError):  # told when a model is loaded
-    if library_path() is not None:
-        open_library()
+    open_library()

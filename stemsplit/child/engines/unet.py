@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
+from stemsplit.child.engines.configuration import layer_name
 from stemsplit.child.engines.libtensorflow import DataType
 
 if TYPE_CHECKING:
@@ -64,18 +65,14 @@ class Weight:
     place: Output
 
     def stored_as(self, instrument: int, layers: Mapping[str, int]) -> str:
-        """Give its name in a checkpoint.
-
-        Spleeter builds one U-Net after the other in one graph, and Keras numbers the layers of each
-        kind through: with 7 layers of the kind `conv2d`, the second instrument's first is
-        `conv2d_7`.
+        """Give its name in a checkpoint; see `layer_name`.
 
         Args:
             instrument: of the model, from 0.
             layers: how many of each kind a U-Net has.
         """
         number = self.number + instrument * layers[self.kind]
-        return f"{self.kind}_{number}/{self.name}" if number else f"{self.kind}/{self.name}"
+        return f"{layer_name(self.kind, number)}/{self.name}"
 
 
 def phases_of(kernel: NDArray[np.float32]) -> NDArray[np.float32]:
