@@ -9,6 +9,7 @@ import sys
 import threading
 import time
 from dataclasses import dataclass
+from functools import cache
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -21,6 +22,9 @@ from stemsplit.job import MODEL_SAMPLE_RATE
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+    import numpy as np
+    from numpy.typing import NDArray
 
 COMMAND = Path(sys.executable).with_name("stemsplit")
 SPLEETER = Path(sys.executable).with_name("spleeter")
@@ -46,7 +50,7 @@ def write_song(path: Path, seconds: float, *, first_seed: int = 0) -> None:
     seed = first_seed
     with soundfile.SoundFile(path, "w", MODEL_SAMPLE_RATE, 2, subtype="PCM_16") as file:
         while left > 0:
-            mix = make_song(SONG_SECONDS, seed % 4).mix[:left]
+            mix = _song(seed % 4)[:left]
             file.write(mix)
             left -= len(mix)
             seed += 1
@@ -70,6 +74,11 @@ def audio_files(folder: Path) -> list[Path]:
 def seconds_of(path: Path) -> float:
     """Give the length of an audio file."""
     return float(soundfile.info(path).duration)
+
+
+@cache
+def _song(seed: int) -> NDArray[np.float32]:
+    return make_song(SONG_SECONDS, seed).mix
 
 
 @dataclass(frozen=True)

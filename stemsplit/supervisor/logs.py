@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 TAIL_BYTES = 16_384
-TAIL_LINES = 40
+TAIL_LINES = 100
 
 # Begins a line of its own wherever the child is in the midst of one, as in a crash report.
 _FORMAT = "\n%(asctime)s %(levelname)s %(name)s: %(message)s"
