@@ -4,7 +4,8 @@
 
 A song of three minutes whose true stems are known is separated whole, and in pieces of 30 s that
 are separated one by one and joined, as tools do that are short of memory. Each seam cuts through
-the frames of the Fourier transform, and the network sees silence where the music goes on.
+the frames of the Fourier transform, and the network sees silence where the music goes on. Where the
+first cut is, is varied, so that there are some thirty seams in different places of the music.
 """
 
 from __future__ import annotations
@@ -24,7 +25,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 SECONDS, CUT_SECONDS, RATE = 180, 30, 44_100
-NEAR_SECONDS = (0.05, 0.5, 5.0)
+FIRST_CUTS_SECONDS = (30, 25, 19, 14, 9, 4)
+NEAR_SECONDS = (0.02, 0.1, 1.0)
 
 
 def main() -> None:
@@ -34,35 +36,51 @@ def main() -> None:
     whole = song(SECONDS)
     truth = {"vocals": whole.vocals, "accompaniment": whole.accompaniment}
     exact = stems_of(whole.mix)
-    cut_frames = CUT_SECONDS * RATE
-    pieces = [
-        stems_of(whole.mix[first : first + cut_frames])
-        for first in range(0, len(whole.mix), cut_frames)
-    ]
-    cut = {name: np.concatenate([piece[name] for piece in pieces]) for name in truth}
-    seams = range(cut_frames, len(whole.mix), cut_frames)
+    frames = len(whole.mix)
+    ways = [list(range(first * RATE, frames, CUT_SECONDS * RATE)) for first in FIRST_CUTS_SECONDS]
+    cuts = [_cut(whole.mix, seams) for seams in ways]
+    tell(f"{sum(map(len, ways))} seams\n")
     tell("| | stem | SI-SDR of the exact, dB | of the cut, dB | lost, dB | cut against exact, dB |")
     tell("|---|---|---|---|---|---|")
     for name in truth:
         for near in (*NEAR_SECONDS, None):
-            at = np.arange(len(whole.mix)) if near is None else _around(seams, near)
-            good, bad = (si_sdr(stems[name][at], truth[name][at]) for stems in (exact, cut))
-            change = level(cut[name][at] - exact[name][at]) - level(exact[name][at])
+            at = [
+                np.arange(frames) if near is None else _around(seams, near, frames)
+                for seams in ways
+            ]
+            true, good = (
+                np.concatenate([stems[name][one] for one in at]) for stems in (truth, exact)
+            )
+            bad = np.concatenate([cut[name][one] for cut, one in zip(cuts, at, strict=True)])
+            before, after = si_sdr(good, true), si_sdr(bad, true)
             where = "the whole song" if near is None else f"within {near:g} s of a seam"
-            tell(f"| {where} | {name} | {good:.2f} | {bad:.2f} | {good - bad:.2f} "
-                 f"| {change:.1f} |")  # fmt: skip
+            tell(f"| {where} | {name} | {before:.2f} | {after:.2f} | {before - after:.2f} "
+                 f"| {level(bad - good) - level(good):.1f} |")  # fmt: skip
     jumps = {
-        name: max(_jump(stems["vocals"], seam) for seam in seams)
-        for name, stems in {"exact": exact, "cut": cut}.items()
+        "exact": [_jump(exact["vocals"], seam) for seams in ways for seam in seams],
+        "cut": [
+            _jump(cut["vocals"], seam)
+            for cut, seams in zip(cuts, ways, strict=True)
+            for seam in seams
+        ],
     }
-    tell("\nLargest step between neighbouring samples of the vocals at a seam: "
-         + ", ".join(f"{name} {jump:.4f}" for name, jump in jumps.items()))  # fmt: skip
-    _draw(exact, cut, output / "experiment_cuts.png")
+    tell("\nStep from one sample to the next of the vocals at a seam, median and largest: "
+         + "; ".join(f"{name} {np.median(jump):.4f}, {max(jump):.4f}"
+                     for name, jump in jumps.items()))  # fmt: skip
+    _draw(exact, cuts[0], output / "experiment_cuts.png")
 
 
-def _around(seams: range, seconds: float) -> NDArray[np.int64]:
+def _cut(mix: NDArray[np.float32], seams: list[int]) -> dict[str, NDArray[np.float32]]:
+    """Separate what lies between seams on its own, and join it."""
+    pieces = [stems_of(piece) for piece in np.split(mix, seams)]
+    return {name: np.concatenate([piece[name] for piece in pieces]) for name in pieces[0]}
+
+
+def _around(seams: list[int], seconds: float, frames: int) -> NDArray[np.int64]:
     reach = round(seconds * RATE)
-    return np.concatenate([np.arange(seam - reach, seam + reach) for seam in seams])
+    return np.concatenate(
+        [np.arange(max(seam - reach, 0), min(seam + reach, frames)) for seam in seams]
+    )
 
 
 def _jump(stem: NDArray[np.float32], seam: int) -> float:

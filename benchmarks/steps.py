@@ -90,7 +90,7 @@ def network_flop(bins: int, stems: int) -> float:
         * FILTERS[depth] * (FILTERS[depth - 1] if depth else 1)
         for depth in range(len(FILTERS))
     )  # fmt: skip
-    return 2 * stems * (down + up + cells * 16 * 2)
+    return float(2 * stems * (down + up + cells * 16 * 2))
 
 
 def matrix_flops() -> float:
@@ -102,7 +102,7 @@ def matrix_flops() -> float:
         np.matmul(one, one)
         return time.process_time() - began
 
-    return float(2 * MATRIX**3 / min(once() for _ in range(8)))
+    return 2 * MATRIX**3 / min(once() for _ in range(8))
 
 
 def main() -> None:
