@@ -6,6 +6,7 @@ import os
 import platform
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from dataclasses import dataclass
@@ -19,12 +20,17 @@ import soundfile
 
 from stemsplit.demo.song import make_song
 from stemsplit.job import MODEL_SAMPLE_RATE
+from stemsplit.models.catalogue import find
+from stemsplit.models.fetch import ensure
+from stemsplit.models.store import models_folder
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     import numpy as np
     from numpy.typing import NDArray
+
+_PACKAGES = ("stemsplit", "spleeter", "tensorflow", "numpy", "scipy")
 
 COMMAND = Path(sys.executable).with_name("stemsplit")
 SPLEETER = Path(sys.executable).with_name("spleeter")
@@ -33,15 +39,52 @@ SONG_SECONDS = 20
 
 def environment() -> str:
     """Describe what the figures below were measured on, in one line."""
-    packages = ", ".join(
-        f"{name} {version(name)}" for name in ("stemsplit", "spleeter", "tensorflow")
-    )
+    packages = ", ".join(f"{name} {version(name)}" for name in _PACKAGES)
     memory = psutil.virtual_memory().total / 2**30
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     return (
         f"{packages}; Python {platform.python_version()}; {platform.system()} "
-        f"{platform.machine()}, {cores} cores, {memory:.0f} GiB"
+        f"{platform.machine()}, {_processor()}, {cores} cores, {memory:.0f} GiB"
     )
+
+
+def _processor() -> str:
+    """Name the processor, and the instructions that matter to the network."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return platform.processor()
+    told = dict(line.partition(":")[::2] for line in reversed(lines))
+    told = {key.strip(): value.strip() for key, value in told.items()}
+    best = next(
+        (flag for flag in ("avx512_vnni", "avx512f", "avx2") if flag in told.get("flags", "")), ""
+    )
+    return f"{told.get('model name', platform.processor())} {best}".strip()
+
+
+def weights_folder() -> Path:
+    """Give the folder of models, with the 2stems weights in it, before anything is timed."""
+    ensure(find("2stems").weights)
+    return models_folder()
+
+
+def spleeter(files: Sequence[Path], output: Path, seconds: float) -> Measured:
+    """Let Spleeter's own command separate files, and see that it did.
+
+    Args:
+        files: what to separate.
+        output: the folder of the stems.
+        seconds: as long as the longest of them at least; Spleeter cuts at ten minutes otherwise.
+
+    Raises:
+        RuntimeError: if a stem is missing: its exit code is 0 also when it could do nothing.
+    """
+    command: list[str | Path] = [SPLEETER, "separate", "-d", f"{seconds:.3f}", "-o", output]
+    ran = measure([*command, *files], output.parent, MODEL_PATH=str(weights_folder()))
+    missing = [file for file in files if not (output / file.stem / "vocals.wav").exists()]
+    if missing:
+        raise RuntimeError(f"spleeter wrote nothing for {missing[0]}; is ffmpeg installed?")
+    return ran
 
 
 def write_song(path: Path, seconds: float, *, first_seed: int = 0) -> None:
@@ -67,7 +110,7 @@ def write_library(folder: Path, lengths: Sequence[float]) -> list[Path]:
 
 def audio_files(folder: Path) -> list[Path]:
     """List the audio files of a folder and of those below it that libsndfile can read."""
-    endings = {f".{name.lower()}" for name in soundfile.available_formats()} | {".mp3", ".oga"}
+    endings = {".aif", ".aiff", ".caf", ".flac", ".mp3", ".oga", ".ogg", ".w64", ".wav"}
     return sorted(path for path in folder.rglob("*") if path.suffix.lower() in endings)
 
 
@@ -108,27 +151,31 @@ class Measured:
 
 
 def measure(command: Sequence[str | Path], cwd: Path, **variables: str) -> Measured:
-    """Run a command to its end and watch the memory of its whole tree.
+    """Run a command to its end and watch the memory of its whole tree, on Linux.
+
+    What was written before is flushed to disk first, so that nobody pays for somebody else.
 
     Raises:
-        RuntimeError: if it fails.
+        RuntimeError: if it fails, with its last words.
     """
+    os.sync()
     before = _cpu_seconds()
     began = time.monotonic()
-    with subprocess.Popen(
-        command,
-        cwd=cwd,
-        env=os.environ | variables,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    ) as running:
+    with (
+        tempfile.TemporaryFile() as said,
+        subprocess.Popen(
+            command, cwd=cwd, env=os.environ | variables, stdout=subprocess.DEVNULL, stderr=said
+        ) as running,
+    ):
         watch = Watch(running.pid)
         watch.start()
         code = running.wait()
         wall = time.monotonic() - began
         watch.stop()
-    if code != 0:
-        raise RuntimeError(f"{command[0]} ended with {code}")
+        if code != 0:
+            said.seek(0)
+            words = said.read()[-1000:].decode(errors="replace")
+            raise RuntimeError(f"{command[0]} ended with {code}: {words}")
     return Measured(wall, _cpu_seconds() - before, watch.peak_bytes, watch.peak_rss_bytes)
 
 

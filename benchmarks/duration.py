@@ -1,30 +1,31 @@
 """Time and peak memory against the length of a file: stemsplit, and Spleeter's own command.
 
-    python benchmarks/duration.py [--minutes 1 4 10 30 60] [--spleeter-up-to 10]
+    python benchmarks/duration.py [--minutes 1 3 4 10 30 60] [--spleeter-up-to 10]
 
 Memory is the sum of PSS (each page divided by the number of processes that share it) over the whole
-process tree: supervisor, fork server, resource tracker and child. Spleeter cuts every file off
-after ten minutes. A chart goes to `--output`; it needs the extra `benchmarks`.
+process tree: supervisor, warden, fork server, resource tracker and child. Spleeter is told to take
+files of more than ten minutes, where it is asked for them. A chart goes to `--output`; it needs the
+extra `benchmarks`. Linux, and ffmpeg for Spleeter.
 """
 
 from __future__ import annotations
 
 import argparse
+import shutil
 import tempfile
 from pathlib import Path
 
 from common import (
     COMMAND,
-    SPLEETER,
     Measured,
     environment,
     measure,
     mebibytes,
+    spleeter,
     tell,
+    weights_folder,
     write_song,
 )
-
-from stemsplit.models.store import models_folder
 
 _TELLING_MINUTES = 3
 """A shorter file may end before its peak."""
@@ -35,13 +36,16 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--minutes", type=float, nargs="+", default=[1, 4, 10, 30, 60])
+    parser.add_argument("--minutes", type=float, nargs="+", default=[1, 3, 4, 10, 30, 60])
     parser.add_argument(
         "--spleeter-up-to", type=float, default=10, metavar="MINUTES",
         help="Spleeter takes 20 to 25 MiB a second of audio (default: %(default)s minutes)",
     )  # fmt: skip
     parser.add_argument("--output", type=Path, metavar="DIR")
     options = parser.parse_args()
+    if options.output is not None:
+        options.output.mkdir(parents=True, exist_ok=True)
+    weights_folder()
     tell(f"{environment()}\n")
     tell("| minutes | stemsplit, one child: MiB | s | times real time | CPU s a second of audio "
          "| spleeter: MiB | s | times real time | CPU s a second of audio |")  # fmt: skip
@@ -56,27 +60,17 @@ def main() -> None:
             command: list[str | Path] = [COMMAND, "separate", song, "-o", "ours", "--overwrite"]
             ours[minutes] = measure([*command, "--quiet", "--jobs", "1"], folder)
             if minutes <= options.spleeter_up_to:
-                theirs[minutes] = _spleeter(song, folder)
+                theirs[minutes] = spleeter([song], folder / "theirs", minutes * 60)
+                shutil.rmtree(folder / "theirs")
             cells = [*_cells(minutes, ours.get(minutes)), *_cells(minutes, theirs.get(minutes))]
             tell(f"| {minutes:g} | {' | '.join(cells)} |")
-    peaks = [ran.peak_bytes for minutes, ran in ours.items() if minutes >= _TELLING_MINUTES]
-    if peaks:
-        tell(f"\nstemsplit from {_TELLING_MINUTES} minutes on: largest peak "
+    long = {minutes: ran for minutes, ran in ours.items() if minutes >= _TELLING_MINUTES}
+    if long:
+        peaks = [ran.peak_bytes for ran in long.values()]
+        tell(f"\nstemsplit from {min(long):g} minutes on: largest peak "
              f"{max(peaks) / min(peaks) - 1:.1%} above the smallest")  # fmt: skip
     if options.output is not None:
         _draw(ours, theirs, options.output / "duration.png")
-
-
-def _spleeter(song: Path, folder: Path) -> Measured:
-    ran = measure(
-        [SPLEETER, "separate", "-o", "theirs", song], folder, MODEL_PATH=str(models_folder())
-    )
-    stem = folder / "theirs" / "song" / "vocals.wav"
-    # Its exit code is 0 also when it could not do it, for want of ffmpeg say.
-    if not stem.exists():
-        raise RuntimeError("spleeter wrote nothing; is ffmpeg installed?")
-    stem.unlink()
-    return ran
 
 
 def _cells(minutes: float, ran: Measured | None) -> list[str]:

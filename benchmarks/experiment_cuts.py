@@ -4,8 +4,9 @@
 
 A song of three minutes whose true stems are known is separated whole, and in pieces of 30 s that
 are separated one by one and joined, as tools do that are short of memory. Each seam cuts through
-the frames of the Fourier transform, and the network sees silence where the music goes on. Where the
-first cut is, is varied, so that there are some thirty seams in different places of the music.
+the frames of the Fourier transform, and in the last segment of a piece the network sees silence
+where the music goes on. Where the first cut is, is varied, so that there are some thirty seams in
+different places of the music.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from numpy.typing import NDArray
+    from separation import Stems
 
 SECONDS, CUT_SECONDS, RATE = 180, 30, 44_100
 FIRST_CUTS_SECONDS = (30, 25, 19, 14, 9, 4)
@@ -67,7 +69,7 @@ def main() -> None:
     tell("\nStep from one sample to the next of the vocals at a seam, median and largest: "
          + "; ".join(f"{name} {np.median(jump):.4f}, {max(jump):.4f}"
                      for name, jump in jumps.items()))  # fmt: skip
-    _draw(exact, cuts[0], output / "experiment_cuts.png")
+    _draw(exact, cuts, truth, ways, output / "experiment_cuts.png")
 
 
 def _cut(mix: NDArray[np.float32], seams: list[int]) -> dict[str, NDArray[np.float32]]:
@@ -87,27 +89,37 @@ def _jump(stem: NDArray[np.float32], seam: int) -> float:
     return float(np.max(np.abs(stem[seam] - stem[seam - 1])))
 
 
-def _draw(
-    exact: dict[str, NDArray[np.float32]], cut: dict[str, NDArray[np.float32]], path: Path
-) -> None:
-    figure, axis = plt.subplots(figsize=(9, 3), layout="constrained")
-    width = RATE // 10
-    for name, colour in (("vocals", ACCENT), ("accompaniment", INK)):
-        difference = cut[name] - exact[name]
-        count = len(difference) // width
-        power = np.square(difference[: count * width], dtype=np.float64)
-        power = power.reshape(count, -1).mean(axis=1)
-        axis.plot(
-            np.arange(count) / 10, 10 * np.log10(np.maximum(power, 1e-16)), color=colour, lw=0.9,
-            label=name,
-        )  # fmt: skip
-    for seam in range(CUT_SECONDS, SECONDS, CUT_SECONDS):
-        axis.axvline(seam, color="#bbbbbb", lw=0.8, ls="--")
-    axis.set_xlabel("s; dashed: seams")
-    axis.set_ylabel("cut - exact, dBFS")
-    axis.set_ylim(-120, 0)
-    axis.legend(loc="upper right", ncols=2)
+def _draw(exact: Stems, cuts: list[Stems], truth: Stems, ways: list[list[int]], path: Path) -> None:
+    """Draw the error against the truth by the distance from a seam, over all seams."""
+    figure, axes = plt.subplots(1, 2, figsize=(10, 3), sharex=True, layout="constrained")
+    reach, width = RATE // 2, RATE // 100
+    seconds = (np.arange(2 * reach // width) + 0.5) * width / RATE - reach / RATE
+    for axis, name in zip(axes, truth, strict=True):
+        for label, stems, colour in (
+            ("joined of pieces of 30 s", cuts, ACCENT),
+            ("by the network's own segments", [exact] * len(cuts), INK),
+        ):
+            power = np.mean(
+                [
+                    _power(one[name] - truth[name], seam, reach, width)
+                    for one, seams in zip(stems, ways, strict=True)
+                    for seam in seams
+                    if reach <= seam <= len(truth[name]) - reach
+                ],
+                axis=0,
+            )
+            axis.plot(seconds, 10 * np.log10(power), color=colour, lw=1.2, label=label)
+        axis.set_title(name, loc="left", fontsize=10)
+        axis.set_xlabel("s from a seam")
+    axes[0].set_ylabel("error against the true stem, dBFS")
+    axes[0].legend(fontsize=8)
     save(figure, path)
+
+
+def _power(error: NDArray[np.float32], seam: int, reach: int, width: int) -> NDArray[np.float64]:
+    around = np.square(error[seam - reach : seam + reach], dtype=np.float64)
+    power: NDArray[np.float64] = around.reshape(-1, width * error.shape[1]).mean(axis=1)
+    return power
 
 
 if __name__ == "__main__":

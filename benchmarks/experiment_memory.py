@@ -8,7 +8,9 @@ after each song. Then `stemsplit separate` does the same. Told is the memory of 
 each song (RSS), its peak, and how long each song took. If memory grows with every song it leaks; if
 it follows the longest song so far it is a high-water mark.
 
-Needs ffmpeg, which Spleeter runs, and the 2stems weights.
+Spleeter's figures are those of its process (RSS), its time that of the songs without its imports;
+stemsplit's are those of its whole process tree (PSS), and its first song bears the start. Needs
+Linux, ffmpeg, which Spleeter runs, and the extra `benchmarks`.
 """
 
 from __future__ import annotations
@@ -25,7 +27,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import psutil
-from common import COMMAND, environment, tell, tree_memory_bytes, write_library
+from common import (
+    COMMAND,
+    environment,
+    tell,
+    tree_memory_bytes,
+    weights_folder,
+    write_library,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -44,6 +53,7 @@ def main() -> None:
     from separation import output_folder
 
     output = output_folder(__doc__)
+    weights_folder()
     tell(f"{environment()}\n")
     told: dict[str, list[dict[str, float]]] = {}
     with tempfile.TemporaryDirectory(prefix="stemsplit-benchmark-") as name:
@@ -82,9 +92,7 @@ def _row(treatment: str, songs: list[dict[str, float]]) -> None:
 
 def worker(treatment: str, folder: Path, songs: list[Path]) -> None:
     """Separate songs one after the other, and tell of each what it took."""
-    from stemsplit.models.store import models_folder
-
-    os.environ["MODEL_PATH"] = str(models_folder())
+    os.environ["MODEL_PATH"] = str(weights_folder())
     import tensorflow as tf
     from spleeter.separator import Separator
 
@@ -126,7 +134,9 @@ def _stemsplit(songs: list[Path], folder: Path) -> list[dict[str, float]]:
         if running.stdout is None:
             raise RuntimeError("no output")
         os.set_blocking(running.stdout.fileno(), False)
-        while running.poll() is None:
+        ended = False
+        while not ended:
+            ended = running.poll() is not None  # and then read what it said last
             used, _ = tree_memory_bytes(running.pid)
             peak = max(peak, used)
             for line in running.stdout.readlines():
@@ -136,6 +146,8 @@ def _stemsplit(songs: list[Path], folder: Path) -> list[dict[str, float]]:
                     told.append({"after": after, "peak": peak, "seconds": now - began})
                     peak, began = 0, now
             time.sleep(0.02)
+    if len(told) != len(songs):
+        raise RuntimeError(f"stemsplit separated {len(told)} of {len(songs)} songs")
     return told
 
 
@@ -150,7 +162,7 @@ def _draw(told: dict[str, list[dict[str, float]]], path: Path) -> None:
         left.plot(numbers, [song["after"] / 2**30 for song in songs], "o-", ms=3, lw=1.2,
                   color=colour, label=name)  # fmt: skip
     left.set_xlabel("after song; the fifth is twice as long")
-    left.set_ylabel("memory, GiB")
+    left.set_ylabel("GiB: RSS; stemsplit: PSS of all")
     left.set_ylim(0)
     left.legend(fontsize=8)
     for name, colour, shift in ((AS_IT_IS, INK, -0.2), (STEMSPLIT, ACCENT, 0.2)):

@@ -2,10 +2,11 @@
 
     python benchmarks/experiment_sample_rate.py [--output docs/pictures]
 
-Songs whose true stems are known are brought to 48 and 96 kHz by the best converter at hand, as if
-they had been recorded so, and back to the model's 44.1 kHz in several ways: by soxr as stemsplit
-does it, by soxr's quick mode, by straight lines between samples, and by leaving samples out. The
-stems are compared with those of the songs that were never converted, and with the truth.
+Songs whose true stems are known are brought to 48 and 96 kHz by the best converter at hand, get
+noise above 22.5 kHz, where recordings at these rates have something, too, and are brought back to
+the model's 44.1 kHz in several ways: by soxr as stemsplit does it, by soxr's quick mode, by
+straight lines between samples, and by leaving samples out. The stems are compared with those of the
+songs that were never converted, and with the truth.
 """
 
 from __future__ import annotations
@@ -31,6 +32,8 @@ if TYPE_CHECKING:
 
 SECONDS = 60
 RATE = 44_100
+ULTRASOUND_HERTZ, ULTRASOUND_RMS = 22_500, 10 ** (-60 / 20)
+"""At -60 dBFS, as loud as what is left of cymbals there."""
 
 
 def ours(samples: Samples, rate: int, frames: int) -> Samples:
@@ -65,6 +68,16 @@ WAYS: dict[str, Callable[[Samples, int, int], Samples]] = {
 }
 
 
+def _ultrasound(frames: int, rate: int) -> Samples:
+    """Make noise above what 44.1 kHz holds."""
+    random = np.random.default_rng(rate)
+    spectrum = np.fft.rfft(random.standard_normal((frames, 2)), axis=0)
+    hertz = np.fft.rfftfreq(frames, 1 / rate)
+    spectrum[hertz < ULTRASOUND_HERTZ] = 0
+    noise = np.fft.irfft(spectrum, frames, axis=0)
+    return np.asarray(noise / np.sqrt(np.mean(noise**2)) * ULTRASOUND_RMS, np.float32)
+
+
 def main() -> None:
     """Print the table and draw the picture."""
     output = output_folder(__doc__)
@@ -81,6 +94,7 @@ def main() -> None:
     rates = (48_000, 96_000)
     for rate in rates:
         source = np.asarray(soxr.resample(whole.mix, RATE, rate, quality="VHQ"), np.float32)
+        source += _ultrasound(len(source), rate)
         for name, convert in WAYS.items():
             mix = convert(source, rate, len(whole.mix))[: len(whole.mix)]
             stems = stems_of(mix)

@@ -19,9 +19,18 @@ import time
 from pathlib import Path
 from typing import Any
 
-from common import COMMAND, SPLEETER, Nobody, environment, measure, tell, write_song
+from common import (
+    COMMAND,
+    Nobody,
+    environment,
+    measure,
+    spleeter,
+    tell,
+    weights_folder,
+    write_song,
+)
 
-from stemsplit.models.store import models_folder
+from stemsplit.supervisor.host import processors
 
 
 def main() -> None:
@@ -36,6 +45,7 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=5.0)
     parser.add_argument("--fresh", type=int, default=5, help="clips for a fresh Spleeter each")
     options = parser.parse_args()
+    weights_folder()
     tell(f"{environment()}\n")
     with tempfile.TemporaryDirectory(prefix="stemsplit-benchmark-") as name:
         folder = Path(name)
@@ -48,12 +58,8 @@ def main() -> None:
         isolated = _per_clip([*ours, "all"], [*ours, "first"], clips, folder)
         plain = _per_clip(bare, bare, clips, folder)
         fresh = [
-            measure(
-                [SPLEETER, "separate", "-o", "theirs", clip], folder,
-                MODEL_PATH=str(models_folder()),
-            )
-            for clip in clips[: options.fresh]
-        ]  # fmt: skip
+            spleeter([clip], folder / "theirs", options.seconds) for clip in clips[: options.fresh]
+        ]
     theirs = sum(one.wall_seconds for one in fresh) / len(fresh)
     tell(f"{options.clips} clips of {options.seconds:g} s\n")
     tell("| | s a clip |")
@@ -91,7 +97,7 @@ def worker(folder: Path, clips: list[Path]) -> None:
         task = Task(
             job=Job.of(clip, {stem: work / f"{stem}.wav" for stem in written(settings)}),
             settings=settings,
-            effort=Effort(threads=os.cpu_count() or 1),
+            effort=Effort(threads=processors()),
             model_folder=os.fsencode(weights),
             work_folder=os.fsencode(work),
             log_file=os.fsencode(work / "log"),

@@ -85,7 +85,10 @@ def output_folder(description: str | None) -> Path:
     parser = argparse.ArgumentParser(
         description=description, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--output", type=Path, metavar="DIR", default=PICTURES)
+    parser.add_argument(
+        "--output", type=Path, metavar="DIR", default=PICTURES,
+        help="where the picture goes (default: where the documents show it)",
+    )  # fmt: skip
     output: Path = parser.parse_args().output
     output.mkdir(parents=True, exist_ok=True)
     return output
