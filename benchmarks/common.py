@@ -19,8 +19,9 @@ import psutil
 import soundfile
 
 from stemsplit.demo.song import make_song
-from stemsplit.job import MODEL_SAMPLE_RATE
-from stemsplit.models.catalogue import find
+from stemsplit.job import MODEL_SAMPLE_RATE, Job
+from stemsplit.messages import Task
+from stemsplit.models.catalogue import find, written
 from stemsplit.models.fetch import ensure
 from stemsplit.models.store import models_folder
 
@@ -29,6 +30,8 @@ if TYPE_CHECKING:
 
     import numpy as np
     from numpy.typing import NDArray
+
+    from stemsplit.job import Effort, Settings
 
 _PACKAGES = ("stemsplit", "spleeter", "tensorflow", "numpy", "scipy")
 
@@ -232,6 +235,20 @@ def tree_memory_bytes(pid: int) -> tuple[int, int]:
         pss += memory.pss
         rss += memory.rss
     return pss, rss
+
+
+def task_of(file: Path, folder: Path, settings: Settings, weights: Path, effort: Effort) -> Task:
+    """Make the task of a child that works on a file, and its work folder `work` below `folder`."""
+    work = folder / "work"
+    work.mkdir(parents=True)
+    return Task(
+        job=Job.of(file, {stem: folder / "out" / f"{stem}.wav" for stem in written(settings)}),
+        settings=settings,
+        effort=effort,
+        model_folder=os.fsencode(weights),
+        work_folder=os.fsencode(work),
+        log_file=os.fsencode(folder / "log"),
+    )
 
 
 class Nobody:

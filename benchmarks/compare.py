@@ -261,10 +261,8 @@ def _stem(output: Path, file: Path, stem: str) -> Path | None:
 
 
 def _draw(rounds: list[dict[str, Measured]], seconds: float, path: Path) -> None:
-    import matplotlib as mpl
-
-    mpl.use("Agg")
     import matplotlib.pyplot as plt
+    from plots import ACCENT, PALE, save
 
     names = _names(rounds)
     figure, axes = plt.subplots(1, 3, figsize=(10, 2.6), sharey=True, layout="constrained")
@@ -275,14 +273,14 @@ def _draw(rounds: list[dict[str, Measured]], seconds: float, path: Path) -> None
     )
     for axis, (figure_name, unit, label) in zip(axes, charts, strict=True):
         values = [_median(rounds, name, figure_name) / unit for name in names]
-        colours = ["#d1495b" if name in {ONE_CHILD, AUTO} else "#9aa5b1" for name in names]
+        colours = [ACCENT if name in {ONE_CHILD, AUTO} else PALE for name in names]
         bars = axis.barh(names, values, color=colours)
         axis.bar_label(bars, fmt="%.2f", padding=3, fontsize=9)
         axis.set_xlabel(label)
         axis.margins(x=0.2)
-        axis.spines[["top", "right"]].set_visible(False)
+        axis.grid(visible=False)
     axes[0].invert_yaxis()
-    figure.savefig(path, dpi=90, bbox_inches="tight", metadata={"Software": None})
+    save(figure, path)
 
 
 if __name__ == "__main__":

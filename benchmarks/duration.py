@@ -87,7 +87,7 @@ def _cells(minutes: float, ran: Measured | None) -> list[str]:
 
 def _draw(ours: dict[float, Measured], theirs: dict[float, Measured], path: Path) -> None:
     import matplotlib.pyplot as plt
-    from separation import ACCENT, INK, save
+    from plots import ACCENT, INK, save
 
     figure, (left, right) = plt.subplots(1, 2, figsize=(10, 3), layout="constrained")
     for ran, colour, name in ((theirs, INK, "spleeter"), (ours, ACCENT, "stemsplit, one child")):

@@ -17,7 +17,8 @@ import matplotlib.pyplot as plt
 import numpy as np
 import soundfile
 from common import environment, tell
-from separation import ACCENT, INK, PALE, apart, level, output_folder, save, song, stems_of
+from plots import ACCENT, INK, PALE, save
+from separation import apart, level, output_folder, song, stems_of, tell_own_error, truth_of
 
 from stemsplit.audio.encode import quantise
 from stemsplit.demo.score import si_sdr
@@ -40,27 +41,25 @@ def main() -> None:
     output = output_folder(__doc__)
     tell(f"{environment()}\n")
     whole = song(SECONDS)
-    truth = {"vocals": whole.vocals, "accompaniment": whole.accompaniment}
+    truth = truth_of(whole)
     reference = stems_of(whole.mix)
-    errors = {name: level(reference[name] - stem) - level(stem) for name, stem in truth.items()}
     tell("| input | its noise, dBFS | change of the stems, dB | largest change of a sample "
          "| SI-SDR vocals, dB | SI-SDR accompaniment, dB |")  # fmt: skip
     tell("|---|---|---|---|---|---|")
     inputs = {f"{bits} bits": rounded(whole.mix, bits) for bits in (8, 16, 24)}
     inputs["16 bits, padded to 24"] = _padded(whole.mix)
     inputs["32-bit float"] = whole.mix
-    changes = {}
+    changes, separated = {}, {}
     for name, mix in inputs.items():
-        stems = stems_of(mix)
+        stems = separated[name] = stems_of(mix)
         changes[name], largest = apart(reference, stems)
         scores = [f"{si_sdr(stems[stem], truth[stem]):.3f}" for stem in truth]
         tell(f"| {name} | {level(mix - whole.mix):.1f} | {changes[name]:.1f} | {largest:.1e} "
              f"| {' | '.join(scores)} |")  # fmt: skip
-    same = stems_of(inputs["16 bits"]), stems_of(inputs["16 bits, padded to 24"])
-    equal = all(np.array_equal(same[0][name], same[1][name]) for name in truth)
+    plain, padded = separated["16 bits"], separated["16 bits, padded to 24"]
+    equal = all(np.array_equal(plain[name], padded[name]) for name in truth)
     tell(f"\nStems of 16 bits and of 16 bits padded to 24 equal to the last bit: {equal}")
-    tell("The separation's own error, against the true stems: "
-         + ", ".join(f"{name} {error:.1f} dB" for name, error in errors.items()))  # fmt: skip
+    errors = tell_own_error(reference, truth)
     floors = _floors(reference["vocals"])
     tell("\n| the stem is written with | error, dBFS | below the stem, dB |")
     tell("|---|---|---|")

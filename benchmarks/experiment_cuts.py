@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING
 import matplotlib.pyplot as plt
 import numpy as np
 from common import environment, tell
-from separation import ACCENT, INK, level, output_folder, save, song, stems_of
+from plots import ACCENT, INK, save
+from separation import level, output_folder, song, stems_of, truth_of
 
 from stemsplit.demo.score import si_sdr
 
@@ -36,7 +37,7 @@ def main() -> None:
     output = output_folder(__doc__)
     tell(f"{environment()}\n")
     whole = song(SECONDS)
-    truth = {"vocals": whole.vocals, "accompaniment": whole.accompaniment}
+    truth = truth_of(whole)
     exact = stems_of(whole.mix)
     frames = len(whole.mix)
     ways = [list(range(first * RATE, frames, CUT_SECONDS * RATE)) for first in FIRST_CUTS_SECONDS]

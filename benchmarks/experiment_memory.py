@@ -58,6 +58,9 @@ def main() -> None:
     told: dict[str, list[dict[str, float]]] = {}
     with tempfile.TemporaryDirectory(prefix="stemsplit-benchmark-") as name:
         songs = write_library(Path(name) / "library", LENGTHS)
+        numbers = " | ".join(str(number) for number in range(1, len(LENGTHS) + 1))
+        tell(f"| MiB after song | {numbers} | peak | s in all |")
+        tell("|" + "---|" * (len(LENGTHS) + 3))
         for treatment in TREATMENTS:
             command = [sys.executable, __file__, "--worker", treatment, name, *map(str, songs)]
             done = subprocess.run(command, check=True, capture_output=True, text=True)
@@ -74,16 +77,7 @@ def main() -> None:
     _draw(told, output / "experiment_memory.png")
 
 
-_HEADED = False
-
-
 def _row(treatment: str, songs: list[dict[str, float]]) -> None:
-    global _HEADED  # noqa: PLW0603 - the head of the table is told with its first row
-    if not _HEADED:
-        numbers = " | ".join(str(number) for number in range(1, len(LENGTHS) + 1))
-        tell(f"| MiB after song | {numbers} | peak | s in all |")
-        tell("|" + "---|" * (len(LENGTHS) + 3))
-        _HEADED = True
     sizes = " | ".join(f"{song['after'] / 2**20:,.0f}" for song in songs)
     peak = max(song["peak"] for song in songs) / 2**20
     seconds = sum(song["seconds"] for song in songs)
@@ -153,7 +147,7 @@ def _stemsplit(songs: list[Path], folder: Path) -> list[dict[str, float]]:
 
 def _draw(told: dict[str, list[dict[str, float]]], path: Path) -> None:
     import matplotlib.pyplot as plt
-    from separation import ACCENT, INK, OTHER, PALE, save
+    from plots import ACCENT, INK, OTHER, PALE, save
 
     figure, (left, right) = plt.subplots(1, 2, figsize=(11, 3.4), layout="constrained")
     colours = (INK, "#7a9cc6", PALE, "#555555", OTHER, ACCENT)

@@ -17,7 +17,8 @@ import matplotlib.pyplot as plt
 import numpy as np
 import soxr
 from common import environment, tell
-from separation import ACCENT, INK, apart, level, output_folder, save, song, stems_of
+from plots import ACCENT, INK, save
+from separation import apart, level, output_folder, song, stems_of, tell_own_error, truth_of
 
 from stemsplit.audio.resample import RateConverter
 from stemsplit.demo.score import si_sdr
@@ -83,7 +84,7 @@ def main() -> None:
     output = output_folder(__doc__)
     tell(f"{environment()}\n")
     whole = song(SECONDS)
-    truth = {"vocals": whole.vocals, "accompaniment": whole.accompaniment}
+    truth = truth_of(whole)
     reference = stems_of(whole.mix)
     tell("| source | converted by | change of the mix, dB | change of the stems, dB "
          "| SI-SDR vocals, dB | SI-SDR accompaniment, dB |")  # fmt: skip
@@ -104,9 +105,8 @@ def main() -> None:
             noise = level(mix - whole.mix[: len(mix)]) - level(whole.mix)
             tell(f"| {rate / 1000:g} kHz | {name} | {noise:.1f} | {change:.1f} "
                  f"| {' | '.join(scores)} |")  # fmt: skip
-    errors = {name: level(reference[name] - stem) - level(stem) for name, stem in truth.items()}
-    tell("\nThe separation's own error, against the true stems: "
-         + ", ".join(f"{name} {error:.1f} dB" for name, error in errors.items()))  # fmt: skip
+    tell()
+    errors = tell_own_error(reference, truth)
     _draw(changes, rates, max(errors.values()), output / "experiment_sample_rate.png")
 
 

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import os
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -21,12 +21,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import psutil
-from common import environment, write_song
+from common import environment, task_of, write_song
 
-from stemsplit.job import Effort, Job, Settings
-from stemsplit.messages import Message, Task
+from stemsplit.job import Effort, Settings
 from stemsplit.models import store
-from stemsplit.models.catalogue import find, written
+from stemsplit.models.catalogue import find
 from stemsplit.supervisor.inbox import Inbox
 from stemsplit.supervisor.launch import Launcher, StartMethod
 from stemsplit.supervisor.meter import SystemMeter
@@ -34,6 +33,8 @@ from stemsplit.supervisor.prediction import SUPERVISOR_BYTES
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+    from stemsplit.messages import Message
 
 MEBIBYTE = 2**20
 _RANDOM_WEIGHTS = """
@@ -122,19 +123,7 @@ def _weights(model: str, folder: Path) -> Path:
 def _measure(
     launcher: Launcher, settings: Settings, weights: Path, effort: Effort, folder: Path
 ) -> str:
-    work = folder / "work"
-    work.mkdir()
-    task = Task(
-        job=Job.of(
-            folder / "song.wav",
-            {stem: folder / "out" / f"{stem}.wav" for stem in written(settings)},
-        ),
-        settings=settings,
-        effort=effort,
-        model_folder=os.fsencode(weights),
-        work_folder=os.fsencode(work),
-        log_file=os.fsencode(folder / "log"),
-    )
+    task = task_of(folder / "song.wav", folder, settings, weights, effort)
     meter = SystemMeter()
     before = meter.sample([], exact=True).total.pss_bytes or 0
     # As much as the meter counts of a program that uses the library.
@@ -161,9 +150,7 @@ def _measure(
     child.process.close()
     child.pipe.close()
     child.log_pipe.close()
-    for file in work.iterdir():
-        file.unlink()
-    work.rmdir()
+    shutil.rmtree(task.work_path)
     sizes = (before - ours, private, pss, rss, tree)
     return " | ".join([*(f"{size / MEBIBYTE:,.0f}" for size in sizes), f"{seconds:.1f}"])
 

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import argparse
 import functools
-import os
 import sys
 import tempfile
 import time
@@ -25,6 +24,7 @@ from common import (
     environment,
     measure,
     spleeter,
+    task_of,
     tell,
     weights_folder,
     write_song,
@@ -83,25 +83,16 @@ def worker(folder: Path, clips: list[Path]) -> None:
     """Do with each clip what a child does, in this process, with the network loaded once."""
     from stemsplit.child import track
     from stemsplit.child.engines import tensorflow
-    from stemsplit.job import Effort, Job, Settings
-    from stemsplit.messages import Task
-    from stemsplit.models.catalogue import find, written
+    from stemsplit.job import Effort, Settings
+    from stemsplit.models.catalogue import find
     from stemsplit.models.fetch import ensure
 
     tensorflow.load = functools.cache(tensorflow.load)
     nobody: Any = Nobody()
-    settings, weights = Settings(), ensure(find("2stems").weights)
+    weights = ensure(find("2stems").weights)
     for clip in clips:
-        work = folder / "bare" / f"{clip.stem} {time.monotonic_ns()}"
-        work.mkdir(parents=True)
-        task = Task(
-            job=Job.of(clip, {stem: work / f"{stem}.wav" for stem in written(settings)}),
-            settings=settings,
-            effort=Effort(threads=processors()),
-            model_folder=os.fsencode(weights),
-            work_folder=os.fsencode(work),
-            log_file=os.fsencode(work / "log"),
-        )
+        place = folder / "bare" / f"{clip.stem} {time.monotonic_ns()}"
+        task = task_of(clip, place, Settings(), weights, Effort(threads=processors()))
         track.work_on(nobody, nobody, task)
 
 

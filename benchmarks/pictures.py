@@ -13,10 +13,11 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import matplotlib as mpl
+import matplotlib.pyplot as plt
 import numpy as np
 import soundfile
 from common import COMMAND
+from plots import ACCENT, INK, PALE, PICTURES, save
 
 from stemsplit.audio.encode import quantise
 from stemsplit.audio.resample import RateConverter
@@ -27,31 +28,17 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
     from numpy.typing import NDArray
 
-mpl.use("Agg")
-
-import matplotlib.pyplot as plt
-
 RATE = 44_100
-INK, ACCENT, PALE = "#1f3a5f", "#d1495b", "#9aa5b1"
 
 
 def main() -> None:
     """Draw them all."""
     parser = argparse.ArgumentParser(description=__doc__)
-    default = Path(__file__).parents[1] / "docs" / "pictures"
-    parser.add_argument("--output", type=Path, default=default)
+    parser.add_argument("--output", type=Path, default=PICTURES)
     output = parser.parse_args().output
     output.mkdir(parents=True, exist_ok=True)
-    plt.rcParams.update(
-        {"font.size": 10, "axes.spines.top": False, "axes.spines.right": False, "axes.grid": True,
-         "grid.color": "#e6e6e6", "legend.frameon": False}
-    )  # fmt: skip
     for draw in (sampling, dither, conversion, high_band):
-        figure = draw()
-        path = output / f"{draw.__name__}.png"
-        figure.savefig(path, dpi=90, bbox_inches="tight", metadata={"Software": None})
-        plt.close(figure)
-        print(path)
+        save(draw(), output / f"{draw.__name__}.png")
 
 
 def sampling() -> Figure:

@@ -1,4 +1,4 @@
-"""What experiments share: separation of arrays in this process, measures, and the look of plots."""
+"""What experiments share: separation of arrays in this process, and measures."""
 
 from __future__ import annotations
 
@@ -7,8 +7,9 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import matplotlib as mpl
 import numpy as np
+from common import tell
+from plots import PICTURES
 
 from stemsplit.audio.stft import ScipyTransform
 from stemsplit.child.engines.tensorflow import load
@@ -17,21 +18,14 @@ from stemsplit.demo.song import Song, make_song
 from stemsplit.models.catalogue import find
 from stemsplit.models.fetch import ensure
 
-mpl.use("Agg")
-
-import matplotlib.pyplot as plt
-
 if TYPE_CHECKING:
-    from matplotlib.figure import Figure
     from numpy.typing import NDArray
 
     from stemsplit.child.engines import Engine
 
     Stems = dict[str, NDArray[np.float32]]
 
-INK, ACCENT, PALE, OTHER = "#1f3a5f", "#d1495b", "#9aa5b1", "#2a9d8f"
 SONG_SECONDS = 20.0
-PICTURES = Path(__file__).parents[1] / "docs" / "pictures"
 
 
 @cache
@@ -59,6 +53,11 @@ def song(seconds: float) -> Song:
     )
 
 
+def truth_of(whole: Song) -> Stems:
+    """Give a song's true stems by their names."""
+    return {"vocals": whole.vocals, "accompaniment": whole.accompaniment}
+
+
 def level(samples: NDArray[np.float32]) -> float:
     """Give the RMS level in dB below full scale; -inf for silence."""
     with np.errstate(divide="ignore"):
@@ -80,6 +79,14 @@ def apart(one: Stems, other: Stems) -> tuple[float, float]:
     return worst, largest
 
 
+def tell_own_error(stems: Stems, truth: Stems) -> dict[str, float]:
+    """Print and give the level of each stem's error in dB against the true one."""
+    errors = {name: level(stems[name] - stem) - level(stem) for name, stem in truth.items()}
+    told = ", ".join(f"{name} {error:.1f} dB" for name, error in errors.items())
+    tell(f"The separation's own error, against the true stems: {told}")
+    return errors
+
+
 def output_folder(description: str | None) -> Path:
     """Read the command line of an experiment: where its picture goes."""
     parser = argparse.ArgumentParser(
@@ -92,16 +99,3 @@ def output_folder(description: str | None) -> Path:
     output: Path = parser.parse_args().output
     output.mkdir(parents=True, exist_ok=True)
     return output
-
-
-def save(figure: Figure, path: Path) -> None:
-    """Write a picture."""
-    figure.savefig(path, dpi=90, bbox_inches="tight", metadata={"Software": None})
-    plt.close(figure)
-    print(f"\n{path}")
-
-
-plt.rcParams.update(
-    {"font.size": 10, "axes.spines.top": False, "axes.spines.right": False, "axes.grid": True,
-     "grid.color": "#e6e6e6", "axes.axisbelow": True, "legend.frameon": False}
-)  # fmt: skip

@@ -23,16 +23,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from common import Nobody, environment, tell, write_song
+from common import Nobody, environment, task_of, tell, write_song
 
 from stemsplit.audio.decode import Decoder
 from stemsplit.audio.encode import StemWriter
 from stemsplit.audio.stft import OverlapAdd, ScipyTransform, segment_count
 from stemsplit.child import track
 from stemsplit.child.engines import tensorflow
-from stemsplit.job import Effort, Job, Settings
-from stemsplit.messages import Task
-from stemsplit.models.catalogue import find, written
+from stemsplit.job import Effort, Settings
+from stemsplit.models.catalogue import find
 from stemsplit.models.fetch import ensure
 
 if TYPE_CHECKING:
@@ -160,17 +159,7 @@ def _time_all(clock: Clock) -> None:
 
 
 def _separate(file: Path, folder: Path, weights: Path) -> float:
-    settings = Settings()
-    (folder / "work").mkdir()
-    stems = {stem: folder / "out" / f"{stem}.wav" for stem in written(settings)}
-    task = Task(
-        job=Job.of(file, stems),
-        settings=settings,
-        effort=Effort(threads=1),
-        model_folder=os.fsencode(weights),
-        work_folder=os.fsencode(folder / "work"),
-        log_file=os.fsencode(folder / "log"),
-    )
+    task = task_of(file, folder, Settings(), weights, Effort(threads=1))
     nobody: Any = Nobody()
     return float(track.work_on(nobody, nobody, task).audio_seconds)
 

@@ -17,6 +17,7 @@ import soundfile
 
 from stemsplit.audio.blocks import BLOCK_FRAMES
 from stemsplit.audio.decode import Decoder
+from stemsplit.audio.levels import beyond_full_scale, peak_of
 from stemsplit.audio.sinks import open_sink
 from stemsplit.errors import (
     BadInputError,
@@ -96,20 +97,6 @@ def tpdf_noise(random: np.random.Generator, shape: tuple[int, ...]) -> NDArray[n
     of the signal (Lipshitz, Wannamaker and Vanderkooy, "Quantization and dither", JAES 40, 1992).
     """
     return random.random(shape) - random.random(shape)
-
-
-def peak_of(samples: NDArray[np.float32]) -> float:
-    """Give the largest absolute value, NaN if there is one among them; 0 for no samples."""
-    if not samples.size:
-        return 0.0
-    return float(np.maximum(samples.max(), -samples.min()))
-
-
-def beyond_full_scale(samples: NDArray[np.float32]) -> int:
-    """Count the samples beyond -1..1."""
-    if peak_of(samples) <= 1:
-        return 0
-    return int(np.count_nonzero(np.abs(samples) > 1))
 
 
 def quantise(

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import numpy as np
-
 from stemsplit.audio.bits import MOST_INTEGER_BITS, UsedBits
 from stemsplit.audio.decode import Decoder
+from stemsplit.audio.levels import peak_of
 from stemsplit.measurement import Measurement
 
 if TYPE_CHECKING:
@@ -35,7 +34,7 @@ def measure(path: Path) -> Measurement:
         used, peak = UsedBits(), 0.0
         meter = LoudnessMeter.of(source.info.sample_rate, source.channels)
         for block in source.blocks():
-            peak = max(peak, float(np.max(np.abs(block), initial=0.0)))
+            peak = max(peak, peak_of(block))
             if meter is not None:
                 meter.add(block)
             if is_pcm:

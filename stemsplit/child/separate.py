@@ -38,8 +38,11 @@ if TYPE_CHECKING:
     Masks = tuple[NDArray[np.float32], ...]
 
 _FRAMES_AT_ONCE = BLOCK_FRAMES // HOP_LENGTH
-"""So many STFT frames are transformed at once: what is made of them fits into a processor's cache
-and is written from there."""
+_PARTS = [
+    slice(first, first + _FRAMES_AT_ONCE) for first in range(0, SEGMENT_FRAMES, _FRAMES_AT_ONCE)
+]
+"""The STFT frames of a segment that are transformed at once: so many that what is made of them fits
+into a processor's cache and is written from there."""
 
 
 def separate(
@@ -127,20 +130,15 @@ def _analysed(
         spectra = np.empty((STEREO, SEGMENT_FRAMES, kept), np.complex64)
         magnitudes = np.empty((SEGMENT_FRAMES, engine.bins, STEREO), np.float32)
         for channel, samples in enumerate(segment.samples):
-            for first, frames in _in_parts(frames_of(samples)):
-                part = transform.forward(frames)[:, :kept]
-                spectra[channel, first : first + len(frames)] = part
+            frames = frames_of(samples)
+            for part in _PARTS:
+                found = transform.forward(frames[part])[:, :kept]
+                spectra[channel, part] = found
                 # Not `abs`: where results lie side by side NumPy's is up to 1.8 ulp off, and the
                 # stems would then be 3e-7 away from Spleeter's, ten times as far as by hypotf.
-                seen = part[:, : engine.bins]
-                at = magnitudes[first : first + len(frames), :, channel]
-                np.hypot(seen.real, seen.imag, out=at)
+                seen = found[:, : engine.bins]
+                np.hypot(seen.real, seen.imag, out=magnitudes[part, :, channel])
         yield _Analysis(settled=segment.settled, spectra=spectra, magnitudes=magnitudes)
-
-
-def _in_parts(frames: NDArray[np.float32]) -> Iterator[tuple[int, NDArray[np.float32]]]:
-    for part, piece in enumerate(in_pieces(frames, _FRAMES_AT_ONCE)):
-        yield part * _FRAMES_AT_ONCE, piece
 
 
 def _masked(analyses: Iterator[_Analysis], engine: Engine) -> Iterator[tuple[_Analysis, Masks]]:
@@ -154,13 +152,12 @@ def _resynthesised(
     adders: Sequence[Sequence[OverlapAdd]],
     transform: Transform,
 ) -> Iterator[Stems]:
-    for first in range(0, SEGMENT_FRAMES, _FRAMES_AT_ONCE):
-        frames = slice(first, first + _FRAMES_AT_ONCE)
-        settled = part_of(analysis.settled, first * HOP_LENGTH, BLOCK_FRAMES)
+    for part in _PARTS:
+        settled = part_of(analysis.settled, part.start * HOP_LENGTH, BLOCK_FRAMES)
         stems = [np.empty((settled.stop - settled.start, STEREO), np.float32) for _ in masks]
         for stem, mask, stem_adders in zip(stems, masks, adders, strict=True):
             for channel, adder in enumerate(stem_adders):
-                spectra = _shared_out(analysis.spectra[channel, frames], mask[frames, :, channel])
+                spectra = _shared_out(analysis.spectra[channel, part], mask[part, :, channel])
                 stem[:, channel] = adder.add(transform.inverse(spectra))[settled]
         if settled.stop > settled.start:
             yield tuple(stems)

@@ -225,9 +225,12 @@ class Pool:
             yield self._launch(self._line.take())
 
     def _is_full(self) -> bool:
-        running = [one.for_admission() for one in self._running]
         early = self._throttle.is_calm(self._clock(), self._plan.timings)
-        return admission.is_full(running, self._throttle.workers, early=early)
+        return admission.is_full(self._children(), self._throttle.workers, early=early)
+
+    def _children(self) -> list[admission.Running]:
+        """Give those that run, as admission looks at them."""
+        return [one.for_admission() for one in self._running]
 
     def _hold(self, request: Request) -> admission.Hold | None:
         look = self._watch.last_exact(self._clock(), self._caps())
@@ -238,7 +241,7 @@ class Pool:
                 expected_bytes=self._need(request).private_bytes,
                 alone=request.effort.alone,
             ),
-            [one.for_admission() for one in self._running],
+            self._children(),
             used_bytes=look.sample.total.pss_bytes or 0,
             available_bytes=look.available_bytes,
             budget=self._plan.budget,
@@ -368,7 +371,7 @@ class Pool:
             if tree is not None:
                 one.look_at(tree, now)
         ending = admission.to_end(
-            [one.for_admission() for one in self._running],
+            self._children(),
             used_bytes=look.sample.total.pss_bytes or 0,
             available_bytes=look.available_bytes,
             budget=self._plan.budget,

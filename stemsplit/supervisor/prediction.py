@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections import deque
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -51,9 +51,9 @@ class _Kind:
 
 
 _FULL = _Kind(shared=210, libraries=175, base=195, stem=58, thread=13)
-_LEAN = _Kind(shared=210, libraries=175, base=215, stem=20, thread=13)
+_LEAN = replace(_FULL, base=215, stem=20)
 _PACKAGE = _Kind(shared=480, libraries=410, base=170, stem=95, thread=6)
-_PACKAGE_LEAN = _Kind(shared=480, libraries=410, base=255, stem=25, thread=6)
+_PACKAGE_LEAN = replace(_PACKAGE, base=255, stem=25)
 _CONVERSION = _Kind(shared=90, libraries=90, base=90)
 
 _WHOLE_MEBIBYTES_A_SECOND, _WHOLE_MEBIBYTES_A_SECOND_A_STEM = 12.0, 4.6

@@ -50,19 +50,23 @@ _LAYER = re.compile(r"(?P<kind>.+?)(?:_(?P<number>\d+))?")
 
 
 class SpleeterEngine:
-    """A model of Spleeter's in a TensorFlow session of its own; see `Engine`."""
+    """A model of Spleeter's in a TensorFlow session of its own; see `Engine`.
+
+    Attributes:
+        model, stems, bins: see `Engine`.
+    """
 
     def __init__(self, model: str, configuration: dict[str, Any], threads: int) -> None:
         """Keep the configuration and open an empty graph and its session."""
-        self._model = model
+        self.model = model
         self._type = str(configuration["model"]["type"])
         self._params = configuration["model"]["params"]
-        self._stems = tuple(configuration["instrument_list"])
-        self._bins = int(configuration["F"])
+        self.stems = tuple(configuration["instrument_list"])
+        self.bins = int(configuration["F"])
         self._graph = tf.Graph()
         with self._graph.as_default():
             self._magnitudes = tf.compat.v1.placeholder(
-                tf.float32, (1, SEGMENT_FRAMES, self._bins, configuration["n_channels"])
+                tf.float32, (1, SEGMENT_FRAMES, self.bins, configuration["n_channels"])
             )
             self._session = tf.compat.v1.Session(config=_session_options(threads))
 
@@ -70,24 +74,9 @@ class SpleeterEngine:
         """Build all U-Nets and restore their weights."""
         with self._graph.as_default():
             network = get_model_function(self._type)
-            estimates = network(self._magnitudes, self._stems, self._params)
-            self._estimates = [estimates[f"{stem}_spectrogram"] for stem in self._stems]
+            estimates = network(self._magnitudes, self.stems, self._params)
+            self._estimates = [estimates[f"{stem}_spectrogram"] for stem in self.stems]
             tf.compat.v1.train.Saver().restore(self._session, str(folder / CHECKPOINT))
-
-    @property
-    def model(self) -> str:
-        """See `Engine.model`."""
-        return self._model
-
-    @property
-    def stems(self) -> tuple[str, ...]:
-        """See `Engine.stems`."""
-        return self._stems
-
-    @property
-    def bins(self) -> int:
-        """See `Engine.bins`."""
-        return self._bins
 
     def masks(self, magnitudes: NDArray[np.float32]) -> tuple[NDArray[np.float32], ...]:
         """See `Engine.masks`."""
@@ -114,7 +103,7 @@ class LeanSpleeterEngine(SpleeterEngine):
             variables = tf.compat.v1.global_variables()
             self._savers = [
                 tf.compat.v1.train.Saver(_variables_of(instrument, variables)).saver_def
-                for instrument in range(len(self._stems))
+                for instrument in range(len(self.stems))
             ]
         for saver in self._savers:
             self._restore_with(saver)

@@ -54,6 +54,9 @@ class TensorFlowEngine:
         threads: of each operation.
         lean: whether weights are read again for every segment.
 
+    Attributes:
+        model, stems, bins: see `Engine`.
+
     Raises:
         LibraryError: if the weights cannot be read, or are others.
     """
@@ -62,11 +65,11 @@ class TensorFlowEngine:
         self, model: str, configuration: dict[str, Any], folder: Path, threads: int, *, lean: bool
     ) -> None:
         """Build the graph and read the weights."""
-        self._model = model
-        self._stems = tuple(configuration["instrument_list"])
-        self._bins = int(configuration["F"])
+        self.model = model
+        self.stems = tuple(configuration["instrument_list"])
+        self.bins = int(configuration["F"])
         self._softmax = configuration["model"]["type"].endswith(".softmax_unet")
-        shape = (1, SEGMENT_FRAMES, self._bins, STEREO)
+        shape = (1, SEGMENT_FRAMES, self.bins, STEREO)
         graph = Graph()
         self._place = graph.placeholder(DataType.FLOAT, shape)
         parameters = configuration["model"]["params"]
@@ -79,7 +82,7 @@ class TensorFlowEngine:
             logits=self._softmax,
         )
         self._magnitudes = Tensor.of(np.zeros(shape, np.float32))
-        instruments = len(self._stems)
+        instruments = len(self.stems)
         self._restore = _Restore(graph, self._network, folder / CHECKPOINT, instruments)
         self._session = Session(graph, threads)
         self._weights: list[list[Tensor]] = []
@@ -90,25 +93,10 @@ class TensorFlowEngine:
                 self._weights.append(weights)
             del weights
 
-    @property
-    def model(self) -> str:
-        """See `Engine.model`."""
-        return self._model
-
-    @property
-    def stems(self) -> tuple[str, ...]:
-        """See `Engine.stems`."""
-        return self._stems
-
-    @property
-    def bins(self) -> int:
-        """See `Engine.bins`."""
-        return self._bins
-
     def masks(self, magnitudes: NDArray[np.float32]) -> tuple[NDArray[np.float32], ...]:
         """See `Engine.masks`."""
         self._magnitudes.array[0] = magnitudes
-        estimates = [self._estimate(number) for number in range(len(self._stems))]
+        estimates = [self._estimate(number) for number in range(len(self.stems))]
         if self._softmax:
             estimates = softmax_estimates(estimates, magnitudes)
         return ratio_masks(estimates)

@@ -129,8 +129,9 @@ class UNet:
         self._graph = graph
         self._last_axis = graph.constant(-1)
         self.weights: list[Weight] = []
-        self._layers: Counter[str] = Counter()
-        skipped, found = self._downwards(magnitudes, shape[3], down)
+        self.layers: Counter[str] = Counter()
+        skipped = self._downwards(magnitudes, shape[3], down)
+        found = skipped[-1]
         for depth in reversed(range(len(_FILTERS))):
             if depth < len(_FILTERS) - 1:
                 found = graph.add(
@@ -147,15 +148,8 @@ class UNet:
             found = graph.add("Mul", share, magnitudes, T=_FLOAT)
         self.estimate = found
 
-    @property
-    def layers(self) -> Mapping[str, int]:
-        """See the class."""
-        return self._layers
-
-    def _downwards(
-        self, found: Output, channels: int, activation: Activation
-    ) -> tuple[list[Output], Output]:
-        """Go down to the coarsest layer; gives each layer's convolution, and the last one's."""
+    def _downwards(self, found: Output, channels: int, activation: Activation) -> list[Output]:
+        """Go down to the coarsest layer; gives each layer's convolution."""
         skipped = []
         for filters in _FILTERS:
             kernel = (_KERNEL, _KERNEL, channels, filters)
@@ -164,7 +158,7 @@ class UNet:
             found = self._activated(self._normalised(convolved, filters), activation)
             channels = filters
         # Spleeter normalises and activates the coarsest layer as well, and uses neither.
-        return skipped, skipped[-1]
+        return skipped
 
     def _weight(
         self, kind: str, name: str, shape: tuple[int, ...], *, by_phases: bool = False
@@ -172,7 +166,7 @@ class UNet:
         place = self._graph.placeholder(_FLOAT, None if by_phases else shape)
         weight = Weight(
             kind=kind,
-            number=self._layers[kind],
+            number=self.layers[kind],
             name=name,
             shape=shape,
             by_phases=by_phases,
@@ -183,7 +177,7 @@ class UNet:
 
     def _biased(self, found: Output, kind: str, channels: int) -> Output:
         bias = self._weight(kind, "bias", (channels,))
-        self._layers[kind] += 1
+        self.layers[kind] += 1
         return self._graph.add("BiasAdd", found, bias, T=_FLOAT)
 
     def _convolved(
@@ -216,7 +210,7 @@ class UNet:
         kind = "batch_normalization"
         names = ("gamma", "beta", "moving_mean", "moving_variance")
         weights = [self._weight(kind, name, (channels,)) for name in names]
-        self._layers[kind] += 1
+        self.layers[kind] += 1
         return self._graph.add(
             "FusedBatchNormV3", found, *weights,
             T=_FLOAT, U=_FLOAT, epsilon=_EPSILON, is_training=False,
