@@ -36,6 +36,7 @@ class Timings:
         poll_fastest: the shortest, when memory comes near a cap.
         start: from a child's start until its engine is loaded.
         close: from a child's last word, or the end of its pipe, to its end, before it is killed.
+        stacks: for a child that hangs to write its threads' stacks, before it is asked to end.
         ask: from asking a child to end to SIGTERM.
         terminate: from SIGTERM to SIGKILL.
         away: a pause of the supervisor of more than this was a suspended machine, not a child's.
@@ -48,6 +49,7 @@ class Timings:
     poll_fastest: float = 0.05
     start: float = 180.0
     close: float = 10.0
+    stacks: float = 0.2
     ask: float = 1.0
     terminate: float = 2.0
     away: float = 5.0

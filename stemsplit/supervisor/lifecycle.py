@@ -210,19 +210,22 @@ def _too_slow(state: State, now: float, rules: Rules) -> Verdict | None:
 def _end(
     state: State, now: float, verdict: Verdict, rules: Rules, *, at_once: bool = False
 ) -> Step:
-    """Begin to end the child, in steps: ask, SIGTERM, SIGKILL; or go to the last of them."""
+    """Begin to end the child, in steps: ask, SIGTERM, SIGKILL; or go to the last of them.
+
+    One that hangs writes its stacks first. The request comes only after: it would wake the thread
+    that listens, and reading the frames of a thread that runs can crash the process.
+    """
     if state.phase is not Phase.ENDING:
+        hangs = verdict.reason in {Reason.STALLED, Reason.TIMED_OUT}
+        dump = (Action.DUMP_STACKS,) if hangs else ()
         state = replace(
             state,
             phase=Phase.ENDING,
             ended_by_us=verdict,
-            steps=(Action.TERMINATE, Action.KILL),
-            step_at=now + rules.timings.ask,
+            steps=(*dump, Action.ASK, Action.TERMINATE, Action.KILL),
+            step_at=now,
         )
         state = _tell(state, now, f"to be ended, {verdict.reason}: {verdict.message}")
-        if not at_once:
-            hangs = verdict.reason in {Reason.STALLED, Reason.TIMED_OUT}
-            return state, (Action.DUMP_STACKS, Action.ASK) if hangs else (Action.ASK,)
     if at_once and state.steps:
         state = replace(state, steps=())
         return _tell(state, now, "SIGKILL at once"), (Action.KILL,)
@@ -233,9 +236,14 @@ def _next_step(state: State, now: float, rules: Rules) -> Step:
     if not state.steps or now < state.step_at:
         return state, ()
     step, *rest = state.steps
-    name = "SIGTERM" if step is Action.TERMINATE else "SIGKILL"
-    state = replace(state, steps=tuple(rest), step_at=now + rules.timings.terminate)
-    return _tell(state, now, name), (step,)
+    pause, name = {
+        Action.DUMP_STACKS: (rules.timings.stacks, None),
+        Action.ASK: (rules.timings.ask, None),
+        Action.TERMINATE: (rules.timings.terminate, "SIGTERM"),
+        Action.KILL: (0.0, "SIGKILL"),
+    }[step]
+    state = replace(state, steps=tuple(rest), step_at=now + pause)
+    return state if name is None else _tell(state, now, name), (step,)
 
 
 def _set_forward(state: State, event: Away) -> State:

@@ -35,7 +35,14 @@ MEBIBYTE = 2**20
 GIBIBYTE = 2**30
 
 TIMINGS = Timings(
-    poll=0.1, poll_fastest=0.02, start=10, close=0.5, ask=0.3, terminate=0.5, away=3, settle=0.5
+    poll=0.1,
+    poll_fastest=0.02,
+    start=10,
+    close=0.5,
+    ask=0.3,
+    terminate=0.5,
+    away=3,
+    settle=0.5,
 )
 LIMITS = Limits(stall_seconds=3.0, retries=0)
 BUDGET = Budget(total_bytes=8 * GIBIBYTE, per_file_bytes=200 * MEBIBYTE, min_free_bytes=0)

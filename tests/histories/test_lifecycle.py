@@ -47,7 +47,7 @@ RULES = Rules(
     stall_seconds=120.0,
     timeout=None,
     expect=lambda audio_seconds: audio_seconds / 10,
-    timings=Timings(start=180, close=10, ask=1, terminate=2),
+    timings=Timings(start=180, close=10, stacks=0.5, ask=1, terminate=2),
 )
 EVICTED = Verdict(reason=Reason.EVICTED, message="Memory ran low.")
 
@@ -159,15 +159,17 @@ def test_a_bound_is_no_proof() -> None:
 
 
 def test_a_child_that_uses_nothing_stalls_in_a_third_of_the_time() -> None:
-    """Neither processor nor disk for 40 s: its stacks are written, then it is ended."""
+    """Neither processor nor disk for 40 s: its stacks are written, and only then is it woken."""
     _, done = _replay(
         *_beginning(),
         Sampled(now=3, memory_bytes=1, exact=True, cpu_seconds=5.0),
         Sampled(now=30, memory_bytes=1, exact=True, cpu_seconds=5.01),
         Ticked(now=42.9),
         Ticked(now=43.1),
+        Ticked(now=43.5),
+        Ticked(now=43.6),
     )
-    assert done == [(43.1, Action.DUMP_STACKS), (43.1, Action.ASK)]
+    assert done == [(43.1, Action.DUMP_STACKS), (43.6, Action.ASK)]
 
 
 @pytest.mark.parametrize(
