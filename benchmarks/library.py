@@ -76,7 +76,7 @@ def enter_as_done(library: Path, output: Path) -> None:
     )
     prepared = prepare(scan([library], output), brief, None)
     state.folder.mkdir(parents=True)
-    with Journal(state.journal, output, writable=True) as journal:
+    with Journal(state.journal, output) as journal:
         journal._db.execute("PRAGMA synchronous = OFF")  # noqa: SLF001 - not what is measured
         journal.remember(prepared.looks)
         entries = [

@@ -10,6 +10,8 @@ import time
 
 import msgspec
 
+from stemsplit.progress import Status
+
 SCHEMA_VERSION = 1
 
 
@@ -275,6 +277,12 @@ class TrackFailed(_Event, frozen=True, kw_only=True, tag="track_failed"):
     earlier: bool = False
 
 
+class BatchProgress(_Event, frozen=True, kw_only=True, tag="batch_progress"):
+    """How far the batch is; once a second while children work."""
+
+    status: Status
+
+
 class Failure(msgspec.Struct, frozen=True, kw_only=True):
     """A line of the summary: what failed, and why."""
 
@@ -324,6 +332,7 @@ Event = (
     | TrackSkipped
     | TrackStarted
     | TrackProgress
+    | BatchProgress
     | TrackRetried
     | TrackDone
     | TrackFailed

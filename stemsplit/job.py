@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Literal
 
 import msgspec
 
+from stemsplit.envelope import Curve
 from stemsplit.errors import (
     BadInputError,
     DiskFullError,
@@ -374,6 +375,7 @@ class StemFile(msgspec.Struct, frozen=True, kw_only=True):
         clipped_samples: how many samples were beyond full scale and were clamped to it.
         sample_rate: in Hz.
         gain: by which it was made quieter, 1.0 if it was not.
+        outline: the peak of each of some hundred equal parts, 255 being full scale; for drawing.
     """
 
     stem: str
@@ -383,6 +385,7 @@ class StemFile(msgspec.Struct, frozen=True, kw_only=True):
     clipped_samples: int
     sample_rate: int = MODEL_SAMPLE_RATE
     gain: float = 1.0
+    outline: bytes = b""
 
 
 class Attempt(msgspec.Struct, frozen=True, kw_only=True):
@@ -406,6 +409,8 @@ class Attempt(msgspec.Struct, frozen=True, kw_only=True):
         peak_rss_bytes: the largest memory of the child itself with all shared pages, since its
             own start, as the kernel counted it; None where the child could not say.
         log_file: holds what it printed and logged; None where it is not kept.
+        ram_cap_bytes: what it was allowed of memory; None where no child ran.
+        memory: the largest sampled memory in each step of time since its start, in bytes.
     """
 
     number: int
@@ -422,6 +427,8 @@ class Attempt(msgspec.Struct, frozen=True, kw_only=True):
     private_bytes: int | None = None
     peak_rss_bytes: int | None = None
     log_file: str | None = None
+    ram_cap_bytes: int | None = None
+    memory: Curve | None = None
 
 
 class Outcome(msgspec.Struct, frozen=True, kw_only=True):

@@ -30,10 +30,10 @@ if TYPE_CHECKING:
 
     from stemsplit.brief import Brief
     from stemsplit.job import Order, PcmDepth, Settings
-    from stemsplit.library.journal import Journal
     from stemsplit.library.place import Placed
     from stemsplit.library.plan import Decision, Known, Seen
     from stemsplit.library.probe import Probe
+    from stemsplit.library.reader import JournalReader
     from stemsplit.library.scan import Found, Track
 
 _STEM_NAMES = frozenset(stem for model in MODELS.values() for stem in model.stems) | {RESIDUAL}
@@ -97,7 +97,7 @@ def find_tracks(brief: Brief) -> Found:
 
 
 def prepare(
-    found: Found, brief: Brief, journal: Journal | None, *, recovered: bool = True
+    found: Found, brief: Brief, journal: JournalReader | None, *, recovered: bool = True
 ) -> Prepared:
     """Find out what is to be done.
 
@@ -134,7 +134,7 @@ def prepare(
 
 
 def _not_taken(
-    brief: Brief, journal: Journal | None, owned: Iterable[bytes]
+    brief: Brief, journal: JournalReader | None, owned: Iterable[bytes]
 ) -> tuple[frozenset[str], Iterable[bytes]]:
     """Give what is no track: the names of stems, and files of the output folder.
 
@@ -189,7 +189,7 @@ def namer_of(output: Path, template: Template, settings: Settings) -> Namer:
 class _Looks:
     """First looks into files; those that the journal has kept are not repeated."""
 
-    def __init__(self, journal: Journal | None) -> None:
+    def __init__(self, journal: JournalReader | None) -> None:
         self._kept = {} if journal is None else journal.probes()
         self.new: dict[bytes, Probe] = {}
 

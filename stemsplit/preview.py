@@ -11,9 +11,9 @@ import time
 from typing import TYPE_CHECKING
 
 from stemsplit import events, narrate
-from stemsplit.library.journal import Journal
 from stemsplit.library.plan import Action, Decision
 from stemsplit.library.publish import refused
+from stemsplit.library.reader import JournalReader
 from stemsplit.preparation import audio_seconds, find_tracks, prepare, stem_bytes, whole_seconds
 from stemsplit.result import BatchResult
 from stemsplit.supervisor.host import host_memory, limiting_groups
@@ -48,7 +48,7 @@ def preview(brief: Brief, tell: Listener) -> BatchResult:
     """
     found = find_tracks(brief)
     with contextlib.ExitStack() as stack:
-        journal = Journal.read(brief.state.journal, brief.state.output)
+        journal = JournalReader.read(brief.state.journal, brief.state.output)
         if journal is not None:
             stack.enter_context(journal)
         prepared = prepare(found, brief, journal, recovered=False)

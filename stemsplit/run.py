@@ -21,6 +21,7 @@ from stemsplit.library.journal import Journal
 from stemsplit.library.lock import held
 from stemsplit.library.plan import Action, wanted_of
 from stemsplit.library.publish import check_writable
+from stemsplit.library.reader import JournalReader
 from stemsplit.library.records import Entry, JobState, places_below
 from stemsplit.library.recovery import recover
 from stemsplit.messages import Hello, Progress, Started
@@ -67,7 +68,7 @@ def run(
     first = None if has_journal else prepare(found, brief, None)
     with (
         held(brief.state, a_run.note),
-        Journal(brief.state.journal, brief.state.output, writable=True) as journal,
+        Journal(brief.state.journal, brief.state.output) as journal,
     ):
         Board(brief.state.status).close()  # of a run that was killed
         a_run.tell_of(recover(journal, brief.state.output, overwrite=brief.overwrite))
@@ -85,7 +86,7 @@ def run(
 
 
 def _has_journal(brief: Brief) -> bool:
-    journal = Journal.read(brief.state.journal, brief.state.output)
+    journal = JournalReader.read(brief.state.journal, brief.state.output)
     if journal is None:
         return False
     with journal:
@@ -191,6 +192,7 @@ class _Run:
         self._peak_memory_bytes: int | None = None
         self._stopped = False
         self._journal: Journal | None = None
+        self._tally: Tally | None = None
         self._early: list[str] | None = []
 
     def note(self, text: str) -> None:
@@ -269,16 +271,21 @@ class _Run:
             for one in placed
             if one.probe.seconds is not None
         }
-        tally = Tally(
+        self._tally = tally = Tally(
             durations,
             max_ram_bytes=plan.budget.total_bytes,
             predicted_seconds=predicted_seconds(placed, brief, plan),
         )
         board = Board(brief.state.status)
 
+        def show(*, at_once: bool = False) -> None:
+            status = board.show(tally.status, at_once=at_once)
+            if status is not None:
+                self._tell(events.BatchProgress(status=status))
+
         def pausing(text: str) -> None:
             tally.pausing = text
-            board.show(tally.status, at_once=True)
+            show(at_once=True)
             self.note(text)
 
         workshop = Workshop(
@@ -304,11 +311,12 @@ class _Run:
             self._tell(narrate.pool_started(plan))
             if brief.deadline is not None:
                 self.note(f"nothing is started that would not end by {moment(brief.deadline)}")
-            board.show(tally.status)
+            journal.pool_starts(plan.budget.total_bytes)
+            show()
             for happening in happenings:
                 tally.take_in(happening)
                 self._take_in(happening)
-                board.show(tally.status)
+                show()
                 if self._stopped:
                     pool.drain()
         if self._control.stopped_by is not None:
@@ -427,7 +435,8 @@ class _Run:
     def close(self, journal: Journal, exit_code: int) -> None:
         """Bring what was not finished in order, and close the journal's account."""
         recover(journal, self._brief.state.output)
-        journal.end_run(self.summary(self.result(), exit_code=exit_code))
+        memory = None if self._tally is None else self._tally.memory
+        journal.end_run(self.summary(self.result(), exit_code=exit_code), memory)
 
     def conclude(self, journal: Journal | None = None) -> BatchResult:
         """Sum up in the journal, beside it, and for whoever listens."""

@@ -13,11 +13,11 @@ import msgspec
 from stemsplit.errors import UsageError
 from stemsplit.events import Failure
 from stemsplit.library import board
-from stemsplit.library.board import Status
-from stemsplit.library.journal import Journal
 from stemsplit.library.lock import holder_of, is_held
+from stemsplit.library.reader import JournalReader
 from stemsplit.library.records import JobState
 from stemsplit.library.state import State
+from stemsplit.progress import Status
 from stemsplit.text import printable, quoted
 
 if TYPE_CHECKING:
@@ -71,7 +71,7 @@ def status(output: str | os.PathLike[str]) -> Report:
     """
     state = State(Path(output).absolute())
     running = is_held(state)
-    opened = Journal.read(state.journal, state.output)
+    opened = JournalReader.read(state.journal, state.output)
     if opened is None:
         raise _nothing_there(state, running=running)
     with opened as journal:

@@ -10,22 +10,30 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from stemsplit.envelope import Envelope
 from stemsplit.job import Reason
-from stemsplit.library.board import RunningTrack, Status
-from stemsplit.messages import Progress, Started
+from stemsplit.messages import Message, Progress, Ready, Separated, Started
+from stemsplit.progress import RunningTrack, Status, Step
 from stemsplit.supervisor.work import Heard, Launched, Looked, Retried, Settled, Withdrawn
 from stemsplit.text import printable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
+    from stemsplit.envelope import Curve
     from stemsplit.supervisor.work import PoolEvent
+
+
+_CURVE_STEP_SECONDS = 1.0
+_MOST_CURVE_STEPS = 1200
 
 
 @dataclass(slots=True, kw_only=True)
 class _Running:
     number: int
     began: float
+    ram_cap_bytes: int
+    step: Step = Step.STARTING
     audio_seconds: float = 0.0
     total_seconds: float | None = None
     memory_bytes: int | None = None
@@ -61,25 +69,33 @@ class Tally:
         self._failed = 0
         self._audio_done = 0.0
         self._memory_bytes: int | None = None
+        self._memory = Envelope(_CURVE_STEP_SECONDS, _MOST_CURVE_STEPS)
         self.pausing = ""
+
+    @property
+    def memory(self) -> Curve:
+        """Give the memory of all processes together, in bytes, by seconds since the beginning."""
+        return self._memory.curve()
 
     def take_in(self, event: PoolEvent) -> None:
         """Count an event."""
         match event:
-            case Launched(work=work, number=number):
-                self._running[work.job.source] = _Running(number=number, began=self._clock())
+            case Launched(work=work, number=number, ram_cap_bytes=cap):
+                self._running[work.job.source] = _Running(
+                    number=number, began=self._clock(), ram_cap_bytes=cap
+                )
                 self._first_launch = self._first_launch or self._clock()
                 self.pausing = ""
-            case Heard(work=work, message=Started(info=info)):
-                self._of(work.job.source).total_seconds = info.seconds
-            case Heard(work=work, message=Progress(audio_seconds=seconds)):
-                self._of(work.job.source).audio_seconds = seconds
+            case Heard(work=work, message=message) if work.job.source in self._running:
+                _hear(self._running[work.job.source], message)
             case Retried(work=work) | Withdrawn(work=work):
                 self._running.pop(work.job.source, None)
             case Looked(total_bytes=total, trees=trees):
                 self._memory_bytes = total
+                self._memory.add(self._clock() - self._began, total)
                 for source, size in trees.items():
-                    self._of(source).memory_bytes = size
+                    if source in self._running:
+                        self._running[source].memory_bytes = size
             case Settled(outcome=outcome):
                 self._running.pop(outcome.job.source, None)
                 self._left.pop(outcome.job.source, None)
@@ -87,9 +103,6 @@ class Tally:
                 self._done += done
                 self._failed += not done
                 self._audio_done += outcome.audio_seconds
-
-    def _of(self, source: bytes) -> _Running:
-        return self._running.setdefault(source, _Running(number=1, began=self._clock()))
 
     def status(self) -> Status:
         """Sum up."""
@@ -116,12 +129,29 @@ class Tally:
                 RunningTrack(
                     source=printable(source),
                     attempt=one.number,
+                    step=one.step,
                     seconds=now - one.began,
                     audio_seconds=one.audio_seconds,
                     total_seconds=one.total_seconds or self._left.get(source),
                     memory_bytes=one.memory_bytes,
+                    ram_cap_bytes=one.ram_cap_bytes,
                 )
                 for source, one in self._running.items()
             ),
             pausing=self.pausing,
         )
+
+
+def _hear(running: _Running, message: Message) -> None:
+    match message:
+        case Started(info=info):
+            running.total_seconds = info.seconds
+            running.step = Step.LOADING
+        case Ready():
+            running.step = Step.WORKING
+        case Progress(audio_seconds=seconds):
+            running.audio_seconds = seconds
+            # One that closes its files goes on telling.
+            running.step = max(running.step, Step.WORKING, key=list(Step).index)
+        case Separated():
+            running.step = Step.CLOSING

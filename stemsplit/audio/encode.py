@@ -7,6 +7,7 @@ supervisor's part (`stemsplit.library.publish`).
 from __future__ import annotations
 
 import contextlib
+import math
 import os
 import shutil
 from dataclasses import dataclass
@@ -17,8 +18,9 @@ import soundfile
 
 from stemsplit.audio.blocks import BLOCK_FRAMES
 from stemsplit.audio.decode import Decoder
-from stemsplit.audio.levels import beyond_full_scale, peak_of
+from stemsplit.audio.levels import beyond_full_scale, peaks_of
 from stemsplit.audio.sinks import open_sink
+from stemsplit.envelope import Envelope
 from stemsplit.errors import (
     BadInputError,
     DiskFullError,
@@ -30,7 +32,7 @@ from stemsplit.formats import LOSSY
 from stemsplit.job import MODEL_SAMPLE_RATE, StemFile
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
     from pathlib import Path
 
     from numpy.typing import NDArray
@@ -48,6 +50,10 @@ RESCALED_PEAK = 1 - 2.0**-12
 _MP3_SURPLUS_FRAMES = 47
 """LAME gives up to 46 frames too many, a millisecond, where so many more than whole blocks of 1,152
 were written."""
+
+_OUTLINE_STEP_FRAMES = 1024
+_MOST_OUTLINE_STEPS = 400
+"""More than a drawing of a waveform is wide, less than a page of thousands of them would feel."""
 
 _NOT_WRITTEN = (OSError, ValueError, AssertionError, soundfile.LibsndfileError)
 """What the libraries raise; PyAV's errors are of the first two kinds."""
@@ -158,6 +164,7 @@ class StemWriter:
         self._gain = 1.0
         self._frames = 0
         self._peak = 0.0
+        self._outline = Envelope(_OUTLINE_STEP_FRAMES, _MOST_OUTLINE_STEPS)
         self._clipped = 0
         with self._told():
             # Opened by Python first, because its error says why and libsndfile's does not.
@@ -181,8 +188,8 @@ class StemWriter:
             UnwritableError: if it fails in another way.
             StemsplitError: if a sample is not finite, which would be a fault of the engine.
         """
-        peak = peak_of(block)
-        if not np.isfinite(peak):
+        peak = self._trace(block)
+        if not math.isfinite(peak):
             raise StemsplitError(
                 f"the engine produced samples that are not finite numbers in “{self._stem}”.",
                 "Check the weights with `stemsplit models verify`; report this if they are right.",
@@ -194,6 +201,17 @@ class StemWriter:
                 self._waiting.write(np.ascontiguousarray(block, np.float32).data)
             else:
                 self._put(block)
+
+    def _trace(self, block: NDArray[np.float32]) -> float:
+        """Take a block into the outline, and give its peak."""
+        if not len(block):
+            return 0.0
+        step = int(self._outline.step)
+        starts = [0, *range(step - self._frames % step, len(block), step)]
+        peaks = peaks_of(block, starts)
+        for start, peak in zip(starts, peaks.tolist(), strict=True):
+            self._outline.add(self._frames + start, peak)
+        return float(peaks.max())
 
     def level(self, gain: float) -> Iterator[None]:
         """Write what has waited, made quieter; yields now and then, because it takes its time.
@@ -258,6 +276,7 @@ class StemWriter:
             clipped_samples=self._clipped,
             sample_rate=self._form.sample_rate,
             gain=self._gain,
+            outline=outline_of(self._outline.curve().values, self._gain),
         )
         return stem, complaint
 
@@ -275,6 +294,11 @@ class StemWriter:
             yield
         except (*_NOT_WRITTEN, BadInputError) as error:
             raise write_error(self._path.parent, error) from error
+
+
+def outline_of(peaks: Iterable[float | None], gain: float) -> bytes:
+    """Give levels of 0..1 in 8 bits each; what is beyond is drawn as full scale."""
+    return bytes(min(round(255 * gain * (peak or 0.0)), 255) for peak in peaks)
 
 
 def gain_for(peak: float) -> float:

@@ -17,6 +17,18 @@ def peak_of(samples: NDArray[np.float32]) -> float:
     return float(np.maximum(samples.max(), -samples.min()))
 
 
+def peaks_of(samples: NDArray[np.float32], starts: list[int]) -> NDArray[np.float32]:
+    """Give the largest absolute value of each part; NaN where there is one among them.
+
+    Args:
+        samples: `(frames, channels)`, at least one frame.
+        starts: where each part begins, in frames; the first at 0, rising, each within `samples`.
+    """
+    values = np.abs(samples).reshape(-1)
+    peaks: NDArray[np.float32] = np.maximum.reduceat(values, np.array(starts) * samples.shape[1])
+    return peaks
+
+
 def beyond_full_scale(samples: NDArray[np.float32]) -> int:
     """Count the samples beyond -1..1."""
     if peak_of(samples) <= 1:

@@ -14,7 +14,7 @@ from stemsplit.text import clock_time, mebibytes, moment
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from stemsplit.library.board import RunningTrack, Status
+    from stemsplit.progress import RunningTrack, Status
     from stemsplit.standing import Report
 
 

@@ -13,67 +13,14 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from stemsplit.progress import Status
+
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
 _SECONDS = 1.0
 """So often it is replaced at the most."""
-
-
-class RunningTrack(msgspec.Struct, frozen=True, kw_only=True):
-    """A track that is being separated.
-
-    Attributes:
-        source: the audio file, printable.
-        attempt: number of the child, from 1.
-        seconds: since the child was started.
-        audio_seconds: separated so far.
-        total_seconds: of audio; None where it is not known.
-        memory_bytes: of the child and all that it started, when last read; None if never.
-    """
-
-    source: str
-    attempt: int
-    seconds: float
-    audio_seconds: float
-    total_seconds: float | None
-    memory_bytes: int | None
-
-
-class Status(msgspec.Struct, frozen=True, kw_only=True):
-    """How far a run is.
-
-    Attributes:
-        pid: of the supervisor.
-        updated: when this was written, in seconds since 1970.
-        seconds: since the run began.
-        done, failed, left: tracks separated and failed in this run, and those still to be ended,
-            what is running included.
-        audio_seconds: separated in this run.
-        audio_seconds_left: still to be separated, guessed where a file does not say.
-        speed: seconds of audio a second, so far; None before there is any.
-        seconds_left: until all is done, predicted; None where nothing is known.
-        memory_bytes: of all processes together, when last read; None if never.
-        max_ram_bytes: the budget.
-        running: the tracks that are being separated.
-        pausing: why nothing is started, empty where something may be.
-    """
-
-    pid: int
-    updated: float
-    seconds: float
-    done: int
-    failed: int
-    left: int
-    audio_seconds: float
-    audio_seconds_left: float
-    speed: float | None
-    seconds_left: float | None
-    memory_bytes: int | None
-    max_ram_bytes: int
-    running: tuple[RunningTrack, ...]
-    pausing: str = ""
 
 
 class Board:
@@ -90,15 +37,21 @@ class Board:
         self._clock = clock
         self._next = clock()
 
-    def show(self, status: Callable[[], Status], *, at_once: bool = False) -> None:
-        """Replace what is shown if it is time to, or at once; `status` is asked for only then."""
+    def show(self, status: Callable[[], Status], *, at_once: bool = False) -> Status | None:
+        """Replace what is shown if it is time to, or at once.
+
+        Returns:
+            what is shown now, which `status` was asked for; None if it was not time.
+        """
         if self._clock() < self._next and not at_once:
-            return
+            return None
         self._next = self._clock() + _SECONDS
+        shown = status()
         new = self._path.with_suffix(".new")
         with contextlib.suppress(OSError):  # a full disk ends the batch elsewhere, with a reason
-            new.write_bytes(msgspec.json.encode(status()))
+            new.write_bytes(msgspec.json.encode(shown))
             os.replace(new, self._path)
+        return shown
 
     def close(self) -> None:
         """Show nothing any more."""

@@ -1,9 +1,7 @@
 """Runs in the supervisor. The journal of an output folder: what was asked, tried and done.
 
-An SQLite database with one writer, who holds the folder's lock. It keeps SQLite's rollback journal,
-because the other kind does not work on network folders, and `synchronous=EXTRA`, which is FULL and
-the folder as well: what is committed survives a power cut. Others may read it meanwhile. Paths of
-stems are kept relative to the output folder, so that it can be moved; those of sources absolute.
+Paths of stems are kept relative to the output folder, so that it can be moved; those of sources
+absolute.
 
 The state of a job: `waiting` until a child is started, `running`, `publishing` from the moment that
 its stems are checked and on disk until they are all in place, then `done` or `failed`.
@@ -11,272 +9,58 @@ its stems are checked and on disk until they are all in place, then `done` or `f
 
 from __future__ import annotations
 
-import contextlib
 import os
 import socket
-import sqlite3
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING
 
 import msgspec
 
-from stemsplit.errors import DiskFullError, OutputExistsError, StemsplitError, UnwritableError
+from stemsplit.errors import OutputExistsError
 from stemsplit.job import Reason
-from stemsplit.library.probe import Probe
 from stemsplit.library.publish import refused
+from stemsplit.library.reader import JournalReader
 from stemsplit.library.records import (
     JobState,
-    Owned,
-    Past,
-    Record,
-    Run,
     Stem,
     Unfinished,
-    Wanted,
     mark_of,
-    place_of,
     same_mark,
     settings_key,
 )
-from stemsplit.library.schema import APPLICATION_ID, MIGRATIONS, SCHEMA_VERSION
-from stemsplit.text import printable, quoted
+from stemsplit.text import quoted
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    import sqlite3
+    from collections.abc import Mapping, Sequence
 
+    from stemsplit.envelope import Curve
     from stemsplit.job import Attempt, Effort, Job, Outcome, Settings
+    from stemsplit.library.probe import Probe
     from stemsplit.library.records import Entry, Summary
 
-
-def _uri(path: Path) -> str:
-    """Give a path as SQLite takes it; one of Windows' network shares has two slashes more."""
-    uri = path.absolute().as_uri()
-    return uri if uri.startswith("file:///") else uri.replace("file://", "file:////", 1)
-
-
-_BUSY_SECONDS = 20.0
-"""So long another program may hold the database before that is an error."""
-
 _stems = msgspec.msgpack.Decoder(tuple[Stem, ...])
-_probe = msgspec.msgpack.Decoder(Probe)
 
 
-class Journal:
-    """The journal of one output folder; a context manager that closes it.
+class Journal(JournalReader):
+    """The journal of one output folder, as its one writer has it.
 
     Args:
         path: the database; made if need be, its folder being there.
         output: the folder for all stems.
-        writable: whether this is the one writer.
 
     Raises:
         StemsplitError: if it cannot be opened, is damaged, or is of a newer stemsplit.
     """
 
-    def __init__(self, path: Path, output: Path, *, writable: bool) -> None:
+    def __init__(self, path: Path, output: Path) -> None:
         """Open it, and bring an older schema up to date."""
-        self._path = path
-        self._output = os.fsencode(output)
+        super().__init__(path, output, writable=True)
         self._run = 0
-        mode = "rwc" if writable else "rw"  # a reader may have to clean up after a crash
-        with self._told():
-            self._db = sqlite3.connect(
-                f"{_uri(path)}?mode={mode}",
-                uri=True,
-                timeout=_BUSY_SECONDS,
-                isolation_level=None,
-                check_same_thread=False,
-            )
-            try:
-                self._prepare(writable=writable)
-            except BaseException:
-                self._db.close()
-                raise
-
-    def _prepare(self, *, writable: bool) -> None:
-        self._db.execute("PRAGMA foreign_keys = ON")
-        version = self.version
-        if version > SCHEMA_VERSION:
-            raise StemsplitError(
-                f"The journal {quoted(self._path)} was written by a newer stemsplit.",
-                "Update stemsplit, or name another folder with -o.",
-            )
-        if not writable:
-            return
-        self._db.execute("PRAGMA journal_mode = DELETE")
-        self._db.execute("PRAGMA synchronous = EXTRA")
-        self._db.execute("PRAGMA fullfsync = ON")  # macOS: through the disk's own cache too
-        for number, script in enumerate(MIGRATIONS[version:], version + 1):
-            self._db.executescript(
-                f"BEGIN IMMEDIATE; {script}; PRAGMA application_id = {APPLICATION_ID};"
-                f"PRAGMA user_version = {number}; COMMIT;"
-            )
-
-    @classmethod
-    def read(cls, path: Path, output: Path) -> Self | None:
-        """Open it for looking on; None if there is none yet.
-
-        Raises:
-            StemsplitError: as the class.
-        """
-        try:
-            if not path.exists():
-                return None
-        except OSError as error:
-            raise UnwritableError(
-                f"{quoted(path)} cannot be read ({error.strerror}).", "Check the permissions."
-            ) from error
-        journal = cls(path, output, writable=False)
-        if journal.version == 0:  # it is just being made, or that was interrupted
-            journal.__exit__()
-            return None
-        return journal
-
-    @property
-    def version(self) -> int:
-        """The schema's; 0 before there is one."""
-        with self._told():
-            return int(self._db.execute("PRAGMA user_version").fetchone()[0])
-
-    def __enter__(self) -> Self:
-        """Give it."""
-        return self
-
-    def __exit__(self, *_exception: object) -> None:
-        """Close it."""
-        self._db.close()
-
-    @contextlib.contextmanager
-    def _told(self) -> Iterator[None]:
-        """Turn SQLite's errors into ours."""
-        try:
-            yield
-        except sqlite3.DatabaseError as error:
-            if isinstance(error, sqlite3.IntegrityError | sqlite3.ProgrammingError):
-                raise  # a fault of this module's
-            raise self._translated(error) from error
-
-    def _translated(self, error: sqlite3.DatabaseError) -> StemsplitError:
-        where = f"The journal {quoted(self._path)}"
-        match getattr(error, "sqlite_errorcode", 0) & 0xFF:
-            case sqlite3.SQLITE_FULL:
-                return DiskFullError(
-                    "The disk of the output folder is full.",
-                    "Make room, or name another folder with -o, and run the same command again.",
-                )
-            case sqlite3.SQLITE_NOTADB | sqlite3.SQLITE_CORRUPT:
-                return StemsplitError(
-                    f"{where} is damaged ({error}).",
-                    "Move it away and run the same command again: stems that are there are then "
-                    "left as they are.",
-                )
-            case sqlite3.SQLITE_BUSY | sqlite3.SQLITE_LOCKED:
-                return UnwritableError(
-                    f"{where} is held by another program.",
-                    "Close that, and run the same command again.",
-                )
-        return UnwritableError(
-            f"{where} cannot be written ({error}).",
-            "Check the folder's permissions and the disk, or name another folder with -o.",
-        )
-
-    @contextlib.contextmanager
-    def _transaction(self) -> Iterator[sqlite3.Connection]:
-        """Commit all that is done within, or nothing of it."""
-        with self._told():
-            self._db.execute("BEGIN IMMEDIATE")
-            try:
-                yield self._db
-                self._db.execute("COMMIT")
-            except BaseException:
-                # After some errors (a full disk) SQLite has rolled back by itself.
-                with contextlib.suppress(sqlite3.Error):
-                    self._db.execute("ROLLBACK")
-                raise
-
-    def _rows(self, query: str, *values: object) -> list[tuple[Any, ...]]:
-        with self._told():
-            return self._db.execute(query, values).fetchall()
-
-    def place_of(self, job: Job) -> bytes:
-        """Give what a job is found by; see `stemsplit.library.records.place_of`."""
-        return place_of(job, Path(os.fsdecode(self._output)))
 
     def _below(self, path: bytes) -> bytes:
         return os.path.relpath(path, self._output)
-
-    # What is known
-
-    def records(self) -> dict[bytes, Record]:
-        """Give all that is known of jobs, by their places."""
-        query = """
-            SELECT place, source, source_bytes, source_modified_ns, settings, published_bytes,
-                published_modified_ns, published_settings, version, state, reason, message, remedy
-            FROM jobs
-        """
-        with self._told():
-            return {
-                row[0]: Record(
-                    source=row[1],
-                    wanted=Wanted(source_bytes=row[2], source_modified_ns=row[3], settings=row[4]),
-                    published=None
-                    if row[7] is None
-                    else Wanted(source_bytes=row[5], source_modified_ns=row[6], settings=row[7]),
-                    version=row[8],
-                    state=JobState(row[9]),
-                    reason=None if row[10] is None else Reason(row[10]),
-                    message=row[11],
-                    remedy=row[12],
-                )
-                for row in self._db.execute(query)
-            }
-
-    def owned(self) -> dict[bytes, Owned]:
-        """Give the files that may be replaced, by their paths below the output folder."""
-        query = """
-            SELECT path, place, size_bytes, modified_ns FROM stems JOIN jobs ON jobs.id = stems.job
-        """
-        with self._told():
-            return {
-                path: Owned(place=place, mark=(size, modified))
-                for path, place, size, modified in self._db.execute(query)
-            }
-
-    def stems(self) -> frozenset[bytes]:
-        """Give the files that were separated, and not only converted, by their paths."""
-        rows = self._rows(
-            """
-            SELECT path FROM stems JOIN jobs ON jobs.id = stems.job
-            WHERE coalesce(published_settings, settings) NOT LIKE '%"what":"conversion"%'
-            """
-        )
-        return frozenset(path for (path,) in rows)
-
-    def probes(self) -> dict[bytes, Probe]:
-        """Give the first looks into files that were kept."""
-        with self._told():
-            rows = self._db.execute("SELECT source, look FROM probes")
-            return {source: _probe.decode(look) for source, look in rows}
-
-    def past(self, settings: Settings, *, preloaded: bool, limit: int = 50) -> list[Past]:
-        """Give the last finished attempts of this machine with the same model, oldest first."""
-        rows = self._rows(
-            """
-            SELECT lean, threads, private_bytes, attempts.audio_seconds, attempts.seconds
-            FROM attempts JOIN runs ON runs.id = attempts.run
-            WHERE reason = 'done' AND attempts.audio_seconds > 0 AND host = ? AND model = ?
-                AND engine = ? AND preloaded = ?
-            ORDER BY attempts.id DESC LIMIT ?
-            """,
-            socket.gethostname(),
-            settings.model,
-            settings.loader,
-            preloaded,
-            limit,
-        )
-        names = ("lean", "threads", "private_bytes", "audio_seconds", "seconds")
-        return [Past(**dict(zip(names, row, strict=True))) for row in reversed(rows)]
 
     def unfinished(self) -> list[Unfinished]:
         """List what a dead run has left; for whoever holds the lock, before a run begins."""
@@ -298,8 +82,6 @@ class Journal:
                 work_folders=(*earlier, folder),
             )
         return list(found.values())
-
-    # What happens
 
     def recovered(self, ended: Mapping[bytes, JobState]) -> None:
         """Close the accounts of a dead run.
@@ -594,8 +376,8 @@ class Journal:
                 self._end_attempt(db, place, outcome.attempts[-1], outcome.audio_seconds)
             db.execute(
                 """
-                UPDATE jobs SET state = ?, reason = ?, message = ?, remedy = ?, audio_seconds = ?
-                WHERE place = ?
+                UPDATE jobs SET state = ?, reason = ?, message = ?, remedy = ?, audio_seconds = ?,
+                    warnings = ? WHERE place = ?
                 """,
                 (
                     JobState.DONE if done else JobState.FAILED,
@@ -603,19 +385,37 @@ class Journal:
                     outcome.message,
                     outcome.remedy,
                     outcome.audio_seconds if done else None,
+                    msgspec.json.encode(outcome.warnings).decode(),
                     place,
                 ),
             )
             if done:
                 self._note_published(db, place)
+                self._note_stems(db, outcome)
 
-    def end_run(self, summary: Summary) -> None:
-        """Note how the run ended."""
+    def _note_stems(self, db: sqlite3.Connection, outcome: Outcome) -> None:
+        """Keep what is shown of the stems that are in place."""
+        paths = outcome.job.paths
+        db.executemany(
+            "UPDATE stems SET stem = ?, number = ?, outline = ? WHERE path = ?",
+            (
+                (stem.stem, number, stem.outline, self._below(os.fsencode(paths[stem.stem])))
+                for number, stem in enumerate(outcome.stems)
+            ),
+        )
+
+    def pool_starts(self, max_ram_bytes: int) -> None:
+        """Note how much memory all processes of the run may take together."""
+        with self._transaction() as db:
+            db.execute("UPDATE runs SET max_ram_bytes = ? WHERE id = ?", (max_ram_bytes, self._run))
+
+    def end_run(self, summary: Summary, memory: Curve | None = None) -> None:
+        """Note how the run ended, and what memory all of its processes took over the time."""
         with self._transaction() as db:
             db.execute(
                 """
                 UPDATE runs SET ended = ?, exit_code = ?, seconds = ?, audio_seconds = ?,
-                    peak_memory_bytes = ? WHERE id = ?
+                    peak_memory_bytes = ?, memory = ? WHERE id = ?
                 """,
                 (
                     time.time(),
@@ -623,6 +423,7 @@ class Journal:
                     summary.seconds,
                     summary.audio_seconds,
                     summary.peak_memory_bytes,
+                    _written(memory),
                     self._run,
                 ),
             )
@@ -634,7 +435,7 @@ class Journal:
             """
             UPDATE attempts SET reason = ?, message = ?, exit_code = ?, seconds = ?,
                 audio_seconds = ?, peak_pss_bytes = ?, private_bytes = ?, peak_rss_bytes = ?,
-                log_file = ?
+                log_file = ?, ram_cap_bytes = ?, memory = ?
             WHERE reason IS NULL AND job = (SELECT id FROM jobs WHERE place = ?)
             """,
             (
@@ -647,53 +448,12 @@ class Journal:
                 attempt.private_bytes,
                 attempt.peak_rss_bytes,
                 attempt.log_file,
+                attempt.ram_cap_bytes,
+                _written(attempt.memory),
                 place,
             ),
         )
 
-    # For whoever looks on
 
-    def counts(self) -> dict[JobState, tuple[int, float]]:
-        """Count the last run's jobs in each state, with their seconds of audio."""
-        rows = self._rows(
-            """
-            SELECT state, count(*), total(coalesce(audio_seconds, predicted_seconds)) FROM jobs
-            WHERE run = (SELECT max(id) FROM runs) GROUP BY state
-            """
-        )
-        return {JobState(state): (count, seconds) for state, count, seconds in rows}
-
-    def left_earlier(self) -> int:
-        """Count the jobs of earlier runs that are neither done nor failed."""
-        rows = self._rows(
-            """
-            SELECT count(*) FROM jobs
-            WHERE run < (SELECT max(id) FROM runs) AND state NOT IN ('done', 'failed')
-            """
-        )
-        return int(rows[0][0])
-
-    def last_run(self) -> Run | None:
-        """Give the last run, None if there was none."""
-        rows = self._rows(
-            """
-            SELECT began, ended, version, host, pid, exit_code, unrecorded, overwrite FROM runs
-            ORDER BY id DESC LIMIT 1
-            """
-        )
-        names = (
-            "began", "ended", "version", "host", "pid", "exit_code", "unrecorded", "overwrite"
-        )  # fmt: skip
-        return Run(**dict(zip(names, rows[0], strict=True))) if rows else None
-
-    def failures(self) -> list[tuple[str, str, str]]:
-        """List the last run's failures: source, printable; reason; message."""
-        rows = self._rows("SELECT refused FROM runs ORDER BY id DESC LIMIT 1")
-        refused = msgspec.json.decode(rows[0][0], type=list[tuple[str, str, str]]) if rows else []
-        failed = self._rows(
-            """
-            SELECT source, reason, message FROM jobs
-            WHERE run = (SELECT max(id) FROM runs) AND state = 'failed' ORDER BY id
-            """
-        )
-        return refused + [(printable(source), reason, text) for source, reason, text in failed]
+def _written(curve: Curve | None) -> str | None:
+    return None if curve is None else msgspec.json.encode(curve).decode()

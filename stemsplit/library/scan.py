@@ -18,8 +18,8 @@ from typing import TYPE_CHECKING
 
 from stemsplit.errors import StemsplitError
 from stemsplit.library.endings import AUDIO_SUFFIXES, OTHER_SUFFIXES
-from stemsplit.library.journal import Journal
 from stemsplit.library.probe import sounds
+from stemsplit.library.reader import JournalReader
 from stemsplit.library.state import State
 from stemsplit.text import quoted
 
@@ -306,7 +306,7 @@ class _Stems:
     @staticmethod
     def _of(folder: Path) -> frozenset[bytes]:
         try:
-            journal = Journal.read(State(folder).journal, folder)
+            journal = JournalReader.read(State(folder).journal, folder)
         except StemsplitError:  # of a newer stemsplit, or damaged
             return frozenset()
         if journal is None:

@@ -5,7 +5,7 @@ Each script leads from one version to the next. Once released, a script is never
 
 from __future__ import annotations
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 
 APPLICATION_ID = 0x73_74_65_6D  # b"stem"
 """Marks the file as ours (SQLite's `application_id`)."""
@@ -84,5 +84,16 @@ MIGRATIONS = (
         source BLOB PRIMARY KEY,
         look BLOB NOT NULL              -- MessagePack of a Probe
     ) WITHOUT ROWID;
+    """,
+    # 1 -> 2: what `stemsplit report` shows
+    """
+    ALTER TABLE runs ADD COLUMN max_ram_bytes INTEGER;  -- the budget; null if no child was started
+    ALTER TABLE runs ADD COLUMN memory TEXT;            -- of all processes: JSON of a Curve
+    ALTER TABLE jobs ADD COLUMN warnings TEXT NOT NULL DEFAULT '[]';    -- JSON: sentences
+    ALTER TABLE stems ADD COLUMN stem TEXT;             -- its name; null if a dead run has made it
+    ALTER TABLE stems ADD COLUMN number INTEGER;        -- in the model's order
+    ALTER TABLE stems ADD COLUMN outline BLOB;          -- its levels, as `StemFile.outline`
+    ALTER TABLE attempts ADD COLUMN ram_cap_bytes INTEGER;
+    ALTER TABLE attempts ADD COLUMN memory TEXT;        -- of its processes: JSON of a Curve
     """,
 )

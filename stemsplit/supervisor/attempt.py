@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from stemsplit.envelope import Envelope
 from stemsplit.job import Attempt, Outcome, Reason
 from stemsplit.messages import Finished, Warned
 from stemsplit.supervisor import admission, life, lifecycle, logs
@@ -25,6 +26,14 @@ if TYPE_CHECKING:
     from stemsplit.supervisor.meter import Usage
     from stemsplit.supervisor.reap import Leash
     from stemsplit.supervisor.work import Conclusion, Work
+
+
+_CURVE_STEP_SECONDS = 0.25
+_MOST_CURVE_STEPS = 32
+
+
+def _new_curve() -> Envelope:
+    return Envelope(_CURVE_STEP_SECONDS, _MOST_CURVE_STEPS)
 
 
 @dataclass(slots=True, kw_only=True, eq=False)
@@ -66,6 +75,7 @@ class RunningAttempt:
         oom_kills_before: the kernel's count when it was started.
         private_bytes: the largest private memory sampled.
         generation: of what bore it (`stemsplit.supervisor.launch.Starter`).
+        memory: of its tree in bytes, by seconds since its start.
         withdrawn: whether its track goes back in line as if it had not been begun.
         dismissed: whether all that led to it is closed.
     """
@@ -83,6 +93,7 @@ class RunningAttempt:
     oom_kills_before: int | None
     generation: int = 0
     private_bytes: int = 0
+    memory: Envelope = field(default_factory=_new_curve)
     withdrawn: bool = False
     dismissed: bool = False
     _conclusion: Conclusion | None = None
@@ -115,6 +126,8 @@ class RunningAttempt:
     def look_at(self, tree: Usage, now: float) -> None:
         """Take in what its process tree uses."""
         self.private_bytes = max(self.private_bytes, tree.private_bytes or 0)
+        if tree.pss_bytes is not None:
+            self.memory.add(max(now - self.state.launched_at, 0.0), tree.pss_bytes)
         self.feed(
             life.Sampled(
                 now=now,
@@ -195,6 +208,8 @@ class RunningAttempt:
             private_bytes=self.private_bytes or None,
             peak_rss_bytes=self.state.peak_rss_bytes,
             log_file=None if conclusion.log_file is None else str(conclusion.log_file),
+            ram_cap_bytes=self.rules.ram_cap_bytes,
+            memory=self.memory.curve(),
         )
 
 

@@ -305,7 +305,12 @@ class Pool:
                 generation=generation,
             )
         )
-        return Launched(work=request.work, number=number, effort=request.effort)
+        return Launched(
+            work=request.work,
+            number=number,
+            effort=request.effort,
+            ram_cap_bytes=rules.ram_cap_bytes,
+        )
 
     def _rules(self, effort: Effort, audio_seconds: float) -> life.Rules:
         forecast, limits = self._plan.forecast, self._plan.limits

@@ -77,11 +77,12 @@ def always_open(_work: Work, _effort: Effort, _running: Sequence[Work]) -> Answe
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Launched:
-    """A child was started."""
+    """A child was started, which may take so much memory."""
 
     work: Work
     number: int
     effort: Effort
+    ram_cap_bytes: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -23,7 +23,7 @@ import soundfile
 from stemsplit import Control, events, overnight, separate, status
 from stemsplit.errors import DiskFullError, StemsplitError, UnwritableError, UsageError
 from stemsplit.job import Limits, Reason, Settings
-from stemsplit.library.journal import Journal
+from stemsplit.library.reader import JournalReader
 from stemsplit.library.records import JobState
 
 if TYPE_CHECKING:
@@ -52,7 +52,7 @@ def library(tmp_path: Path, song_file: Path) -> Path:
 
 
 def _states(output: Path) -> dict[str, JobState]:
-    with Journal(output / ".stemsplit/journal.sqlite3", output, writable=False) as journal:
+    with JournalReader(output / ".stemsplit/journal.sqlite3", output) as journal:
         return {
             Path(os.fsdecode(record.source)).name: record.state
             for record in journal.records().values()

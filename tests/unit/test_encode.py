@@ -295,3 +295,22 @@ def test_surround_channels_are_written_with_their_names(
         np.testing.assert_array_equal(np.concatenate(list(written.blocks())), samples)
         assert written.channels == channels
         assert written.info.bits == {"16": 16, "24": 24, "32f": 32}[bit_depth]
+
+
+def test_outline_follows_the_levels(tmp_path: Path) -> None:
+    """However the blocks fall, each part of the outline is the peak of its part of the file."""
+    level = np.concatenate([np.zeros(300_000), np.full(300_000, 0.5), np.full(300_000, 1.2)])
+    samples = np.stack([np.zeros_like(level), -level], axis=1).astype(np.float32)
+    outlines = []
+    for name, size in (("small", 997), ("large", 65_536)):
+        (tmp_path / name).mkdir()
+        writer = _writer(tmp_path / name)
+        for first in range(0, len(samples), size):
+            writer.write(samples[first : first + size])
+        outlines.append(writer.finish()[0].outline)
+    assert outlines[0] == outlines[1]
+    assert 200 < len(outlines[0]) <= 400
+    third = len(outlines[0]) / 3
+    assert set(outlines[0][: int(third)]) == {0}
+    assert set(outlines[0][int(third) + 1 : int(2 * third)]) == {128}
+    assert set(outlines[0][int(2 * third) + 1 :]) == {255}

@@ -14,11 +14,14 @@ import pytest
 
 from stemsplit.errors import DiskFullError, StemsplitError, UnwritableError
 from stemsplit.job import Attempt, Effort, Job, Outcome, Reason, Settings
-from stemsplit.library.journal import Journal, _uri
+from stemsplit.library.database import _uri
+from stemsplit.library.journal import Journal
 from stemsplit.library.probe import Probe, Tags
 from stemsplit.library.publish import WORK_PREFIX, publish
+from stemsplit.library.reader import JournalReader
 from stemsplit.library.records import Entry, JobState, Wanted
 from stemsplit.library.recovery import Recovery, recover
+from stemsplit.library.schema import APPLICATION_ID, MIGRATIONS, SCHEMA_VERSION
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -84,7 +87,7 @@ def world(tmp_path: Path) -> Iterator[World]:
     """An empty one."""
     output = tmp_path / "out"
     output.mkdir()
-    with Journal(tmp_path / "journal", output, writable=True) as journal:
+    with Journal(tmp_path / "journal", output) as journal:
         yield World(output, tmp_path / "journal", journal)
 
 
@@ -97,7 +100,7 @@ def test_survives_a_power_cut_and_a_network_folder(world: World) -> None:
     database = world.journal._db
     assert database.execute("PRAGMA synchronous").fetchone() == (3,)
     assert database.execute("PRAGMA journal_mode").fetchone() == ("delete",)
-    assert database.execute("PRAGMA user_version").fetchone() == (1,)
+    assert database.execute("PRAGMA user_version").fetchone() == (SCHEMA_VERSION,)
 
 
 def test_a_track_from_beginning_to_end(world: World) -> None:
@@ -294,7 +297,7 @@ def test_others_may_read_while_it_is_written(world: World) -> None:
     """`status` and `--dry-run` look into a journal in use."""
     world.begin("song")
     with (
-        Journal(world.path, world.output, writable=False) as reader,
+        JournalReader(world.path, world.output) as reader,
         world.journal._transaction() as db,
     ):
         db.execute("UPDATE jobs SET message = 'half'")
@@ -305,17 +308,17 @@ def test_a_journal_of_the_future_is_refused(world: World) -> None:
     """Rather than misread."""
     world.journal._db.execute("PRAGMA user_version = 99")
     with pytest.raises(StemsplitError, match="newer stemsplit"):
-        Journal(world.path, world.output, writable=True)
+        Journal(world.path, world.output)
 
 
 def test_a_journal_without_a_schema_is_none_yet(tmp_path: Path) -> None:
     """A reader that comes a moment too early, or after a kill at the very beginning."""
-    assert Journal.read(tmp_path / "journal", tmp_path) is None
+    assert JournalReader.read(tmp_path / "journal", tmp_path) is None
     sqlite3.connect(tmp_path / "journal").close()
     (tmp_path / "journal").touch()
-    assert Journal.read(tmp_path / "journal", tmp_path) is None
-    Journal(tmp_path / "journal", tmp_path, writable=True).__exit__()
-    journal = Journal.read(tmp_path / "journal", tmp_path)
+    assert JournalReader.read(tmp_path / "journal", tmp_path) is None
+    Journal(tmp_path / "journal", tmp_path).__exit__()
+    journal = JournalReader.read(tmp_path / "journal", tmp_path)
     assert journal is not None
     journal.__exit__()
 
@@ -336,7 +339,7 @@ def test_an_interrupted_migration_is_done_again(tmp_path: Path) -> None:
     path = tmp_path / "journal"
     with contextlib.closing(sqlite3.connect(path)) as database:
         database.executescript("BEGIN; CREATE TABLE runs (id INTEGER); ROLLBACK;")
-    with Journal(path, tmp_path, writable=True) as journal:
+    with Journal(path, tmp_path) as journal:
         assert journal.records() == {}
 
 
@@ -344,7 +347,7 @@ def test_a_damaged_journal_gets_a_sentence(tmp_path: Path) -> None:
     """And what to do."""
     (tmp_path / "journal").write_text("no database" * 1000)
     with pytest.raises(StemsplitError, match=r"is damaged.*Move it away"):
-        Journal(tmp_path / "journal", tmp_path, writable=True)
+        Journal(tmp_path / "journal", tmp_path)
 
 
 def test_a_full_disk_and_a_forbidden_one_are_told_apart(world: World) -> None:
@@ -369,3 +372,26 @@ def test_names_that_are_not_utf_8(world: World) -> None:
     recover(world.journal, world.output)
     assert all(path.exists() for path in moves.values())
     assert world.state(name) is JobState.DONE
+
+
+def test_a_journal_of_an_older_stemsplit_is_brought_up_to_date(tmp_path: Path) -> None:
+    """What was done by it is still done, and what came later is empty."""
+    with sqlite3.connect(tmp_path / "journal") as database:
+        database.executescript(MIGRATIONS[0])
+        database.execute(f"PRAGMA application_id = {APPLICATION_ID}")
+        database.execute("PRAGMA user_version = 1")
+        database.executescript(
+            """
+            INSERT INTO runs (began, version, host, pid, settings, unrecorded, refused, overwrite)
+            VALUES (1, '0', 'here', 1, '{}', 0, '[]', 0);
+            INSERT INTO jobs (place, run, source, source_bytes, source_modified_ns, settings,
+                version, state, reason, published_settings, published_bytes, published_modified_ns)
+            VALUES (x'61', 1, x'2f61', 1, 2, '{}', '0', 'done', 'done', '{}', 1, 2);
+            INSERT INTO stems VALUES (x'61', 1, 3, 4);
+            """
+        )
+    with Journal(tmp_path / "journal", tmp_path) as journal:
+        assert journal.version == SCHEMA_VERSION
+        assert journal.records()[b"a"].state is JobState.DONE
+        assert journal._rows("SELECT stem, outline FROM stems") == [(None, None)]
+        assert journal._rows("SELECT warnings FROM jobs") == [("[]",)]

@@ -25,6 +25,7 @@ from stemsplit.library.plan import (
 )
 from stemsplit.library.probe import Probe
 from stemsplit.library.publish import publish
+from stemsplit.library.reader import JournalReader
 from stemsplit.library.records import Entry, JobState, places_below, settings_key
 from stemsplit.library.scan import Track
 
@@ -180,7 +181,7 @@ def world(tmp_path: Path) -> Iterator[World]:
     output = tmp_path / "out"
     output.mkdir()
     (placed,) = _place(output, ("/music/song.wav", "."))
-    with Journal(tmp_path / "journal", output, writable=True) as journal:
+    with Journal(tmp_path / "journal", output) as journal:
         yield World(output, journal, placed)
 
 
@@ -420,7 +421,7 @@ def test_a_place_is_relative_so_that_the_output_can_be_moved(world: World, tmp_p
     moved = tmp_path / "moved"
     world.output.rename(moved)
     (placed,) = _place(moved, ("/music/song.wav", "."))
-    with Journal(tmp_path / "journal", moved, writable=False) as journal:
+    with JournalReader(tmp_path / "journal", moved) as journal:
         seen = see(placed.job)
         what = known(placed, seen, journal.records(), journal.owned(), moved)
     assert decide(placed, seen, what, WISH).action is Action.LEAVE

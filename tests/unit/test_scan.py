@@ -101,7 +101,7 @@ def test_stems_of_another_batch_are_no_tracks(music: Path) -> None:
     work.mkdir()
     (work / "vocals.wav").touch()
     job = Job.of(music / "top.flac", {"vocals": stem})
-    with Journal(state.journal, output, writable=True) as journal:
+    with Journal(state.journal, output) as journal:
         wanted = Wanted(source_bytes=0, source_modified_ns=0, settings="{}")
         entry = Entry(job=job, wanted=wanted, predicted_seconds=0, state=JobState.WAITING)
         journal.begin_run(Settings(), [entry], version="1")

@@ -10,12 +10,13 @@ import pytest
 from stemsplit.job import AudioInfo, Effort, Job, Outcome, Reason
 from stemsplit.library import board
 from stemsplit.library.board import Board
-from stemsplit.messages import Progress, Started
+from stemsplit.messages import Progress, Ready, Separated, Started
 from stemsplit.supervisor.work import Heard, Launched, Looked, Retried, Settled
 from stemsplit.tally import Tally
 
 if TYPE_CHECKING:
     from stemsplit.job import Attempt
+    from stemsplit.messages import Message
     from stemsplit.supervisor.work import Work
 
 
@@ -49,8 +50,8 @@ def test_counts_speed_and_what_is_left() -> None:
     assert (status.left, status.audio_seconds_left, status.speed) == (2, 400.0, None)
     assert status.seconds_left == 40.0, "as predicted, until something is separated"
     now[0] = 5.0
-    tally.take_in(Launched(work=A, number=1, effort=Effort()))
-    tally.take_in(Launched(work=B, number=1, effort=Effort()))
+    tally.take_in(Launched(work=A, number=1, effort=Effort(), ram_cap_bytes=7))
+    tally.take_in(Launched(work=B, number=1, effort=Effort(), ram_cap_bytes=7))
     info = AudioInfo(
         format="WAV", subtype="PCM_16", sample_rate=44_100, channels=2, frames=44_100 * 110
     )
@@ -72,7 +73,7 @@ def test_counts_speed_and_what_is_left() -> None:
     tally.take_in(Retried(work=B, attempt=cast("Attempt", None), effort=Effort()))
     assert tally.status().running == ()
     assert tally.status().audio_seconds_left == 300.0, "an attempt that failed has done nothing"
-    tally.take_in(Launched(work=B, number=2, effort=Effort()))
+    tally.take_in(Launched(work=B, number=2, effort=Effort(), ram_cap_bytes=7))
     assert tally.status().running[0].attempt == 2
     tally.take_in(_settled(B, Reason.STALLED, 0.0))
     status = tally.status()
@@ -84,7 +85,7 @@ def test_a_pause_ends_with_the_next_start() -> None:
     tally = Tally({b"/a": 1.0}, max_ram_bytes=9, predicted_seconds=1.0)
     tally.pausing = "on battery"
     assert tally.status().pausing == "on battery"
-    tally.take_in(Launched(work=A, number=1, effort=Effort()))
+    tally.take_in(Launched(work=A, number=1, effort=Effort(), ram_cap_bytes=7))
     assert tally.status().pausing == ""
 
 
@@ -111,3 +112,33 @@ def test_the_board_is_replaced_as_a_whole_and_not_too_often(tmp_path: Path) -> N
     path.write_text("{half")
     assert board.read(path) is None
     Board(tmp_path / "absent" / "status.json").show(tally.status)
+
+
+def test_tells_what_each_child_is_at() -> None:
+    """From the start to the files' closing; it does not go back when more is told meanwhile."""
+    tally = Tally({b"/a": 1.0}, max_ram_bytes=9, predicted_seconds=1.0)
+    tally.take_in(Launched(work=A, number=1, effort=Effort(), ram_cap_bytes=7))
+    steps = [tally.status().running[0].step]
+    info = AudioInfo(format="WAV", subtype="PCM_16", sample_rate=8_000, channels=1, frames=8_000)
+    messages: list[Message] = [
+        Started(info=info),
+        Ready(),
+        Progress(audio_seconds=1.0),
+        Separated(),
+        Progress(audio_seconds=1.0),
+    ]
+    for message in messages:
+        tally.take_in(Heard(work=A, message=message))
+        steps.append(tally.status().running[0].step)
+    assert steps == ["starting", "loading", "working", "working", "closing", "closing"]
+    assert tally.status().running[0].ram_cap_bytes == 7
+
+
+def test_keeps_the_memory_of_the_whole_over_time() -> None:
+    """For the report."""
+    now = [0.0]
+    tally = Tally({}, max_ram_bytes=9, predicted_seconds=1.0, clock=lambda: now[0])
+    for total in (5, 8, 6):
+        tally.take_in(Looked(total_bytes=total, trees={}))
+        now[0] += 0.6
+    assert (tally.memory.step, tally.memory.values) == (1.0, (8, 6))

@@ -1,0 +1,75 @@
+"""Runs in the supervisor. How far a batch is: what bars, `stemsplit status` and `--json` show."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+import msgspec
+
+
+class Step(StrEnum):
+    """What a child is at: it starts, loads the engine, works, or closes and checks its files."""
+
+    STARTING = "starting"
+    LOADING = "loading"
+    WORKING = "working"
+    CLOSING = "closing"
+
+
+class RunningTrack(msgspec.Struct, frozen=True, kw_only=True):
+    """A track that is being separated.
+
+    Attributes:
+        source: the audio file, printable.
+        attempt: number of the child, from 1.
+        step: what the child is at.
+        seconds: since the child was started.
+        audio_seconds: separated so far.
+        total_seconds: of audio; None where it is not known.
+        memory_bytes: of the child and all that it started, when last read; None if never.
+        ram_cap_bytes: what they may take.
+    """
+
+    source: str
+    attempt: int
+    step: Step
+    seconds: float
+    audio_seconds: float
+    total_seconds: float | None
+    memory_bytes: int | None
+    ram_cap_bytes: int
+
+
+class Status(msgspec.Struct, frozen=True, kw_only=True):
+    """How far a run is.
+
+    Attributes:
+        pid: of the supervisor.
+        updated: when this was written, in seconds since 1970.
+        seconds: since the run began.
+        done, failed, left: tracks separated and failed in this run, and those still to be ended,
+            what is running included.
+        audio_seconds: separated in this run.
+        audio_seconds_left: still to be separated, guessed where a file does not say.
+        speed: seconds of audio a second, so far; None before there is any.
+        seconds_left: until all is done, predicted; None where nothing is known.
+        memory_bytes: of all processes together, when last read; None if never.
+        max_ram_bytes: the budget.
+        running: the tracks that are being separated.
+        pausing: why nothing is started, empty where something may be.
+    """
+
+    pid: int
+    updated: float
+    seconds: float
+    done: int
+    failed: int
+    left: int
+    audio_seconds: float
+    audio_seconds_left: float
+    speed: float | None
+    seconds_left: float | None
+    memory_bytes: int | None
+    max_ram_bytes: int
+    running: tuple[RunningTrack, ...]
+    pausing: str = ""
