@@ -7,6 +7,7 @@ this vocabulary. New fields may appear within a version; none changes its meanin
 from __future__ import annotations
 
 import time
+from typing import Any
 
 import msgspec
 
@@ -338,3 +339,13 @@ Event = (
     | TrackFailed
     | BatchDone
 )
+
+
+def json_schema() -> dict[str, Any]:
+    """Give the JSON Schema (draft 2020-12) of an event, as `docs/events.schema.json` has it."""
+    schema = msgspec.json.schema(Event)
+    return {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "title": f"An event of stemsplit, version {SCHEMA_VERSION} of the vocabulary",
+        **schema,
+    }

@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from stemsplit.cli.show import Display, download_display
+from stemsplit.cli.show import choose_display
 from stemsplit.cli.stop import signals_reach
 from stemsplit.errors import UsageError
 from stemsplit.formats import LOSSY
@@ -94,14 +94,14 @@ def conduct(
 
     control = Control()
     with (
-        Display.choose(json=json, quiet=quiet, verbose=verbose) as display,
-        signals_reach(control),
+        choose_display(json=json, quiet=quiet, verbose=verbose) as display,
+        signals_reach(control, display.drains),
     ):
         result = do(
             jobs=None if jobs == "auto" else jobs,
             control=control,
             on_event=display.show,
-            download_progress=None if json or quiet else download_display(),
+            download_progress=display.download_progress(),
         )
     return result.exit_code
 

@@ -8,7 +8,7 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-from stemsplit.cli.show import Display, download_display
+from stemsplit.cli.show import choose_display
 from stemsplit.errors import ExitCode
 from stemsplit.text import printable
 
@@ -35,11 +35,11 @@ def demo(
     """
     from stemsplit.demo.run import MARGIN_DB, run_demo
 
-    with Display.choose(json=False, quiet=quiet, verbose=verbose) as display:
+    with choose_display(json=False, quiet=quiet, verbose=verbose) as display:
         result = run_demo(
             output,
             on_event=display.show,
-            download_progress=None if quiet else download_display(),
+            download_progress=display.download_progress(),
         )
     if not result.scores:
         return result.exit_code

@@ -10,7 +10,7 @@ from cyclopts import App, Parameter
 from rich.console import Console
 from rich.table import Table
 
-from stemsplit.cli.show import download_display
+from stemsplit.cli.download import download_display
 from stemsplit.errors import ExitCode, ModelError
 from stemsplit.models import fetch as fetching
 from stemsplit.models import store

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rich.console import Console
 
+from stemsplit.cli.pace import memory_of, pace
 from stemsplit.errors import ExitCode
 from stemsplit.text import clock_time, mebibytes, moment
 
@@ -76,16 +76,9 @@ def _state(report: Report) -> str:
 def _now(now: Status) -> Iterator[str]:
     if now.pausing:
         yield f"  {now.pausing}"
-    pace = []
-    if now.speed is not None:
-        pace.append(f"{now.speed:.1f} times real time")
-    if now.seconds_left is not None:
-        end = moment(time.time() + now.seconds_left)
-        pace.append(f"{clock_time(now.seconds_left)} to go, until about {end}")
-    if pace:
-        yield f"  {', '.join(pace)}"
-    memory = "not read yet" if now.memory_bytes is None else mebibytes(now.memory_bytes)
-    yield f"  memory {memory} of {mebibytes(now.max_ram_bytes)}"
+    if words := pace(now):
+        yield f"  {', '.join(words)}"
+    yield f"  memory {memory_of(now.memory_bytes, now.max_ram_bytes)}"
     for track in now.running:
         yield f"  now: {_running(track)}"
 

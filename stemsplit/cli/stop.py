@@ -7,17 +7,14 @@ SIGHUP: stop now. In every case nothing is half-written.
 from __future__ import annotations
 
 import contextlib
-import os
 import signal
 from typing import TYPE_CHECKING, Any, NoReturn
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from types import FrameType
 
     from stemsplit.batch import Control
-
-_DRAINING = b"stemsplit: finishing what is being separated; press Ctrl-C again to stop now.\n"
 
 
 class StoppedBySignalError(BaseException):
@@ -38,10 +35,14 @@ def stop_on_signals() -> None:
 
 
 @contextlib.contextmanager
-def signals_reach(control: Control) -> Iterator[None]:
+def signals_reach(control: Control, drains: Callable[[], None]) -> Iterator[None]:
     """Within this, let signals act on a batch by `control`, once it has children.
 
     They raise nothing then: an exception in the midst of ending a child would leave it half ended.
+
+    Args:
+        control: of the batch.
+        drains: is called when Ctrl-C has come once, in whatever line the signal came.
     """
     before: dict[int, Any] = {}
 
@@ -54,8 +55,7 @@ def signals_reach(control: Control) -> Iterator[None]:
             control.stop(KeyboardInterrupt())
         else:
             control.drain()
-            with contextlib.suppress(OSError):
-                os.write(2, _DRAINING)  # at once, in whatever line the signal came
+            drains()
 
     for name in ("SIGINT", "SIGTERM", "SIGHUP"):
         number = getattr(signal, name, None)

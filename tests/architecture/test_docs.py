@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import importlib
 import re
+import sys
 from pathlib import Path
 
 import pytest
@@ -53,3 +55,14 @@ def test_the_index_names_every_page() -> None:
     text = (DOCS / "index.md").read_text()
     for page in DOCS.rglob("*.md"):
         assert page.name == "index.md" or f"({page.relative_to(DOCS)})" in text
+
+
+def test_generated_pages_are_what_the_program_says() -> None:
+    """If this fails, run `python docs/generate.py`."""
+    sys.path.insert(0, str(DOCS))
+    try:
+        pages = importlib.import_module("generate").pages()
+    finally:
+        sys.path.remove(str(DOCS))
+    for name, text in pages.items():
+        assert (DOCS / name).read_text(encoding="utf-8") == text, name

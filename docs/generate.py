@@ -1,0 +1,25 @@
+"""Writes the pages of the documentation that follow from the program; a test holds them to it.
+
+Run `python docs/generate.py` after a change of the command line or of the events.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from stemsplit import events
+
+HERE = Path(__file__).parent
+
+
+def pages() -> dict[str, str]:
+    """Give each generated page by its name below `docs/`."""
+    return {
+        "events.schema.json": json.dumps(events.json_schema(), indent=2, ensure_ascii=False) + "\n",
+    }
+
+
+if __name__ == "__main__":
+    for name, text in pages().items():
+        (HERE / name).write_text(text, encoding="utf-8")
