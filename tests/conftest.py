@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-pytest_plugins = ["fault_fixtures"]
+pytest_plugins = ["browser_fixture", "fault_fixtures"]
 
 REQUIRE_REAL = bool(os.environ.get("STEMSPLIT_REQUIRE_REAL"))
 """Set by CI: a test of the real engine that would be skipped fails instead."""

@@ -14,6 +14,7 @@ from stemsplit.cli import models
 from stemsplit.cli.convert import convert
 from stemsplit.cli.demo import demo
 from stemsplit.cli.inspect import inspect
+from stemsplit.cli.report import report
 from stemsplit.cli.separate import separate
 from stemsplit.cli.status import status
 from stemsplit.cli.stop import StoppedBySignalError, stop_on_signals
@@ -38,6 +39,7 @@ app.command(separate)
 app.command(convert)
 app.command(inspect)
 app.command(status)
+app.command(report)
 app.command(models.app)
 app.command(demo)
 
