@@ -216,10 +216,12 @@ def _separation(task: Task, stems: tuple[str, ...]) -> Separation:
     loader = _imported(settings.loader)
     if settings.mwf:
         load_whole = cast("WholeFileLoader", loader)
-        whole = load_whole(settings.model, task.model_path, task.effort.threads)
+        with _importing(ImportError):
+            whole = load_whole(settings.model, task.model_path, task.effort.threads)
         return partial(separate_at_once, engine=whole, stems=stems)
     load = cast("EngineLoader", loader)
-    engine = load(settings.model, task.model_path, task.effort.threads, lean=task.effort.lean)
+    with _importing(ImportError):  # an engine may turn to another library than it was made with
+        engine = load(settings.model, task.model_path, task.effort.threads, lean=task.effort.lean)
     if tuple(stem for stem in engine.stems if stem in stems) != stems:
         raise EngineError(f"the engine separates {engine.stems}, not {stems}.")
     return partial(
@@ -233,9 +235,16 @@ def _separation(task: Task, stems: tuple[str, ...]) -> Separation:
 
 
 def _imported(engine: str) -> object:
-    try:
+    with _importing(Exception):  # broken installations raise all kinds
         return resolve(engine)
-    except Exception as error:  # broken installations raise all kinds
+
+
+@contextlib.contextmanager
+def _importing(faults: type[Exception]) -> Iterator[None]:
+    """Say in a sentence that the engine's libraries are not as they should be."""
+    try:
+        yield
+    except faults as error:
         raise EngineError(
             f"The engine cannot be imported ({type(error).__name__}: {error}).",
             "Reinstall stemsplit in a fresh virtual environment of Python 3.11.",

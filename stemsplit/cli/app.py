@@ -13,6 +13,7 @@ from stemsplit import __version__
 from stemsplit.cli import models
 from stemsplit.cli.convert import convert
 from stemsplit.cli.demo import demo
+from stemsplit.cli.doctor import doctor
 from stemsplit.cli.inspect import inspect
 from stemsplit.cli.report import report
 from stemsplit.cli.separate import separate
@@ -42,6 +43,7 @@ app.command(status)
 app.command(report)
 app.command(models.app)
 app.command(demo)
+app.command(doctor)
 
 
 def run(arguments: Sequence[str] | None = None) -> int:

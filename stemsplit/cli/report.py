@@ -12,6 +12,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from stemsplit import __version__
 from stemsplit.errors import ExitCode, UnwritableError
 from stemsplit.text import clock_time, counted, mebibytes, moment, printable, quoted
 
@@ -55,7 +56,7 @@ def _write(history: History, path: Path) -> None:
     """Write the page in one step, so that no half of one is left."""
     from stemsplit.report.page import page
 
-    text = page(history, path.parent, time.time())
+    text = page(history, path.parent, made=time.time(), version=__version__)
     new = path.with_name(f".{path.name}.new")
     try:
         new.write_text(text, encoding="utf-8")

@@ -19,7 +19,6 @@ from urllib.parse import quote
 
 import msgspec
 
-from stemsplit import __version__
 from stemsplit.library.state import State
 from stemsplit.report.lanes import lanes_of
 from stemsplit.text import printable
@@ -39,7 +38,7 @@ _ALL_LOGS_BYTES = 4 * _MIB
 """Of all logs in a page together; further ones are only named."""
 
 
-def page(history: History, folder: Path, made: float) -> str:
+def page(history: History, folder: Path, *, made: float, version: str) -> str:
     """Write the page.
 
     Args:
@@ -47,8 +46,10 @@ def page(history: History, folder: Path, made: float) -> str:
         folder: where the page will be; stems are linked from there, by relative paths where the
             system has them.
         made: now, in seconds since 1970.
+        version: of stemsplit.
     """
-    data = msgspec.json.encode(_data(history, folder, made)).decode()
+    told = {"version": version, "made": round(made), **_data(history, folder)}
+    data = msgspec.json.encode(told).decode()
     script = "\n".join((_asset("uPlot.iife.min.js"), _asset("page.js")))
     style = "\n".join((_asset("uPlot.min.css"), _asset("page.css")))
     parts = {
@@ -77,15 +78,13 @@ def _hash(text: str) -> str:
     return f"'sha256-{digest}'"
 
 
-def _data(history: History, folder: Path, made: float) -> dict[str, Any]:
+def _data(history: History, folder: Path) -> dict[str, Any]:
     """Give what the script of the page reads; sizes in MiB, to keep it small."""
     places = _Places(history.output, folder)
     logs = _Logs(State(history.output).logs, places)
     number_of = {run.number: index for index, run in enumerate(history.runs)}
     lanes = lanes_of(attempt for track in history.tracks for attempt in track.attempts)
     return {
-        "version": __version__,
-        "made": round(made),
         "output": printable(history.output),
         "runs": [_run(run) for run in history.runs],
         "tracks": [_track(track, number_of, lanes, places, logs) for track in history.tracks],

@@ -1,0 +1,271 @@
+"""Runs in the supervisor. Whether this installation, on this machine, can do its work.
+
+Each check looks at one thing and says in a line what it found and, where something is wrong, what
+to do. None changes anything that stays: the separation at the end happens in a temporary folder.
+"""
+
+from __future__ import annotations
+
+import platform
+import shutil
+import sys
+import tempfile
+import time
+from enum import StrEnum
+from importlib import metadata
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import msgspec
+from packaging.requirements import Requirement
+
+from stemsplit import __version__
+from stemsplit.errors import StemsplitError
+from stemsplit.job import Limits, Reason, Settings
+from stemsplit.models import store
+from stemsplit.models.catalogue import MODELS, find
+from stemsplit.supervisor import host
+from stemsplit.supervisor.launch import default_start_method
+from stemsplit.text import mebibytes, printable
+from stemsplit.workshop import make_plan
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+MODEL = "2stems"
+"""What the separation is tried with: the usual model, and the smallest download."""
+
+_SECONDS = 2.0
+_LITTLE_ROOM_BYTES = 2 * 2**30
+"""A song of four minutes gives 120 MiB of stems; this is a dozen of them."""
+
+_FRESH = "Make a fresh virtual environment of Python 3.11, and install stemsplit into it."
+
+
+class State(StrEnum):
+    """How a check came out; `warning` hinders nothing."""
+
+    OK = "ok"
+    WARNING = "warning"
+    FAILED = "failed"
+
+
+class Check(msgspec.Struct, frozen=True, kw_only=True):
+    """What one check found.
+
+    Attributes:
+        name: of what was looked at.
+        state: `ok`, `warning` or `failed`.
+        found: one line.
+        remedy: what to do; empty where nothing needs to be.
+    """
+
+    name: str
+    state: State = State.OK
+    found: str
+    remedy: str = ""
+
+
+def examine() -> Iterator[Check]:
+    """Check one thing after the other; the separation, which takes some seconds, comes last."""
+    for name, check in _CHECKS.items():
+        try:
+            yield from check()
+        except StemsplitError as error:
+            yield Check(name=name, state=State.FAILED, found=error.message, remedy=error.remedy)
+        except Exception as error:  # noqa: BLE001 - a broken installation raises all kinds
+            found = f"It cannot be looked at ({type(error).__name__}: {error})."
+            yield Check(name=name, state=State.FAILED, found=printable(found), remedy=_FRESH)
+
+
+def _python() -> Iterator[Check]:
+    version = platform.python_version()
+    found = f"Python {version}, {platform.machine()}, {platform.system()}; stemsplit {__version__}"
+    wanted = Requirement(f"python{metadata.metadata('stemsplit')['Requires-Python']}")
+    if not wanted.specifier.contains(version, prereleases=True):
+        yield Check(
+            name="Python",
+            state=State.FAILED,
+            found=found,
+            remedy=f"Use {wanted.specifier}. {_FRESH}",
+        )
+    elif sys.prefix == sys.base_prefix:
+        remedy = "Spleeter's pins are old: a virtual environment keeps them from other programs."
+        yield Check(
+            name="Python",
+            state=State.WARNING,
+            found=f"{found}; no virtual environment",
+            remedy=remedy,
+        )
+    else:
+        yield Check(name="Python", found=found)
+
+
+def _packages() -> Iterator[Check]:
+    found = []
+    for text in metadata.requires("stemsplit") or []:
+        wanted = Requirement(text)
+        if wanted.marker is not None and not wanted.marker.evaluate({"extra": ""}):
+            continue
+        try:
+            version = metadata.version(wanted.name)
+        except metadata.PackageNotFoundError:
+            version = ""
+        if version and wanted.specifier.contains(version, prereleases=True):
+            found.append(f"{wanted.name} {version}")
+            continue
+        yield Check(
+            name="packages",
+            state=State.FAILED,
+            found=f"{wanted.name} {version or 'is missing'}; needed is {wanted.specifier or 'any'}",
+            remedy=f"Run `{_pip()} install --force-reinstall '{text}'`, or: {_FRESH}",
+        )
+    yield Check(name="packages", found=", ".join(found))
+
+
+def _pip() -> str:
+    return f"{printable(sys.executable)} -m pip"
+
+
+def _models() -> Iterator[Check]:
+    folder = store.models_folder()
+    by_weights = {model.weights.name: model.weights for model in MODELS.values()}
+    absent = []
+    for weights in by_weights.values():
+        if not store.is_present(weights):
+            absent.append(weights.name)
+            continue
+        try:
+            store.verify(weights)
+        except StemsplitError as error:
+            yield Check(name="models", state=State.FAILED, found=error.message, remedy=error.remedy)
+            continue
+        unknown = store.unchecked(weights, folder / weights.name)
+        found = "as it was when it came" if unknown else "as it was published"
+        yield Check(name="models", found=f"{weights.name}: every file is {found}")
+    if MODEL in absent:
+        yield Check(
+            name="models",
+            state=State.WARNING,
+            found=f"{MODEL} is not in {printable(folder)}",
+            remedy=f"It is fetched when it is first used; `stemsplit models fetch {MODEL}` does "
+            "it now.",
+        )
+    elif absent:
+        yield Check(
+            name="models", found=f"not on this machine, and not needed: {', '.join(absent)}"
+        )
+
+
+def _memory() -> Iterator[Check]:
+    memory = host.host_memory(host.limiting_groups())
+    plan = make_plan(Settings(), Limits(), jobs=None, tracks=None, preloaded=_preloaded())
+    crew, budget = plan.crew, plan.budget
+    yield Check(
+        name="memory",
+        found=f"{mebibytes(memory.available_bytes)} of {mebibytes(memory.total_bytes)} are free; "
+        f"by themselves all processes would take {mebibytes(budget.total_bytes)} at most, a child "
+        f"{mebibytes(plan.cap_bytes(crew.effort))}, and {mebibytes(budget.min_free_bytes)} would "
+        "be left free",
+    )
+    lean = ", one instrument at a time" if crew.effort.lean else ""
+    yield Check(
+        name="processors",
+        found=f"{host.processors()}; by itself {crew.workers} at a time with "
+        f"{crew.effort.threads} thread{'' if crew.effort.threads == 1 else 's'} each{lean}",
+    )
+
+
+def _preloaded() -> bool:
+    return default_start_method() == "forkserver"
+
+
+def _disk() -> Iterator[Check]:
+    for what, folder in (
+        ("this folder", Path.cwd()),
+        ("temporary files", Path(tempfile.gettempdir())),
+    ):
+        free = shutil.disk_usage(folder).free
+        found = f"{mebibytes(free)} free for {what}, in {printable(folder)}"
+        if free < _LITTLE_ROOM_BYTES:
+            yield Check(
+                name="disk",
+                state=State.WARNING,
+                found=found,
+                remedy="A song of four minutes takes 120 MiB in 24 bits; --format flac takes half "
+                "of that, mp3 a tenth.",
+            )
+        else:
+            yield Check(name="disk", found=found)
+
+
+def _start_method() -> Iterator[Check]:
+    found = {
+        "forkserver": "fork server: children find the engine's libraries in memory",
+        "spawn": "spawn: each child loads the engine's libraries itself",
+    }
+    yield Check(name="start of children", found=found[default_start_method()])
+
+
+def _awake() -> Iterator[Check]:
+    from wakepy import keep
+
+    with keep.running(on_fail="pass") as mode:
+        if mode.active:
+            yield Check(name="keep awake", found=f"--keep-awake works ({mode.active_method})")
+            return
+    yield Check(
+        name="keep awake",
+        state=State.WARNING,
+        found="--keep-awake does not work here: there is no desktop session that allows it",
+        remedy="See to it in the system's settings that the machine does not sleep overnight.",
+    )
+
+
+def _separation() -> Iterator[Check]:
+    if not store.is_present(find(MODEL).weights):
+        yield Check(
+            name="separation",
+            state=State.WARNING,
+            found=f"It was not tried, because {MODEL} is not on this machine.",
+            remedy=f"Run `stemsplit models fetch {MODEL}`, and this again.",
+        )
+        return
+    import soundfile
+
+    from stemsplit import batch
+    from stemsplit.demo.song import make_song
+
+    with tempfile.TemporaryDirectory(prefix="stemsplit-doctor-") as folder:
+        song = Path(folder, "song.wav")
+        soundfile.write(song, make_song(_SECONDS).mix, 44_100)
+        began = time.monotonic()
+        (outcome,) = batch.separate(
+            [song], Path(folder, "stems"), Settings(model=MODEL), limits=Limits(retries=0)
+        ).outcomes
+        seconds = time.monotonic() - began
+    if outcome.reason is not Reason.DONE:
+        yield Check(
+            name="separation",
+            state=State.FAILED,
+            found=f"{outcome.reason}: {outcome.message}",
+            remedy=outcome.remedy or _FRESH,
+        )
+        return
+    peak = "" if outcome.peak_pss_bytes is None else f", {mebibytes(outcome.peak_pss_bytes)}"
+    yield Check(
+        name="separation",
+        found=f"{_SECONDS:.0f} s of a song in {seconds:.1f} s{peak}, start and end included",
+    )
+
+
+_CHECKS: dict[str, Callable[[], Iterator[Check]]] = {
+    "Python": _python,
+    "packages": _packages,
+    "models": _models,
+    "memory": _memory,
+    "disk": _disk,
+    "start of children": _start_method,
+    "keep awake": _awake,
+    "separation": _separation,
+}
