@@ -48,6 +48,12 @@ def _signals_are_not_ignored() -> None:
             signal.signal(number, signal.SIG_DFL)
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _no_settings_of_this_machine(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """What a person has set up for himself is no part of the tests."""
+    os.environ["XDG_CONFIG_HOME"] = str(tmp_path_factory.mktemp("no-settings"))
+
+
 @pytest.fixture(scope="session")
 def real_models() -> Path:
     """The folder of models, with the real 2stems weights in it."""

@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING
 from cyclopts import App, CycloptsError, Parameter
 
 from stemsplit import __version__
-from stemsplit.cli import models
+from stemsplit.cli import config, models, settings
 from stemsplit.cli.convert import convert
 from stemsplit.cli.demo import demo
 from stemsplit.cli.doctor import doctor
+from stemsplit.cli.help import HELP_ALL, HELP_FLAGS, Help
 from stemsplit.cli.inspect import inspect
 from stemsplit.cli.report import report
 from stemsplit.cli.separate import separate
@@ -25,25 +26,47 @@ from stemsplit.text import printable
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+_SEPARATE = """\
+Examples:
+  stemsplit separate song.mp3 -o stems
+  stemsplit separate ~/Music -o stems --format flac --max-ram 2GiB --until 07:00
+  stemsplit separate ~/Music -o stems --stems vocals --residual --dry-run
+`stemsplit separate --help-all` shows every option, in more words."""
+
+_CONVERT = """\
+Examples:
+  stemsplit convert master.wav -o cd --sample-rate 44.1k --bit-depth 16
+  stemsplit convert ~/Music -o phone --format opus
+`stemsplit convert --help-all` shows every option, in more words."""
+
+_ALL = """\
+Begin with `stemsplit demo`, or with `stemsplit separate song.mp3 -o stems`.
+Exit codes: 0 all done, 1 error, 2 usage, 3 some files failed, 10 time is up, 11 another run is at \
+it, 130 Ctrl-C, 143 SIGTERM."""
+
 app = App(
     name="stemsplit",
     help="Split songs into stems with Spleeter: one short-lived process a song, flat memory, "
     "nothing half-written.",
-    help_epilogue="Exit codes: 0 all done, 1 error, 2 usage, 3 some files failed, 10 time is up, "
-    "11 another run is at it, 130 Ctrl-C, 143 SIGTERM.",
+    help_epilogue=_ALL,
+    help_flags=[*HELP_FLAGS, HELP_ALL],
+    help_format="plaintext",
+    help_formatter=Help(everything=False),
     version=__version__,
     version_flags=["--version"],
     default_parameter=Parameter(negative=()),
     suppress_keyboard_interrupt=False,
 )
-app.command(separate)
-app.command(convert)
-app.command(inspect)
-app.command(status)
-app.command(report)
+app.command(separate, help_epilogue=_SEPARATE)
+app.command(convert, help_epilogue=_CONVERT)
+app.command(status, help_epilogue="")
+app.command(report, help_epilogue="")
+app.command(inspect, help_epilogue="")
 app.command(models.app)
-app.command(demo)
-app.command(doctor)
+app.command(doctor, help_epilogue="")
+app.command(demo, help_epilogue="")
+config.add_to(app)
+app.config = settings.configurations()
 
 
 def run(arguments: Sequence[str] | None = None) -> int:
@@ -57,6 +80,7 @@ def run(arguments: Sequence[str] | None = None) -> int:
     """
     tokens = list(sys.argv[1:] if arguments is None else arguments)
     _prepare_process()
+    app.help_formatter = Help(everything=HELP_ALL in tokens)
     try:
         code = app(tokens, exit_on_error=False, print_error=False, result_action="return_value")
     except BrokenPipeError:  # `stemsplit ... | head`

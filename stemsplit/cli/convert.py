@@ -9,6 +9,7 @@ import msgspec
 from cyclopts import Parameter
 
 from stemsplit.cli.batches import conduct, read_inputs, written_as
+from stemsplit.cli.options import AGAIN, FILES, NIGHT, SHOWN, SOUND, SPEED, value
 from stemsplit.job import BitDepth, Clip, Order, StemFormat
 from stemsplit.library.naming import DEFAULT_NAME_CONVERTED
 
@@ -17,25 +18,27 @@ def convert(
     inputs: Annotated[list[str] | None, Parameter(negative=())] = None,
     /,
     *,
-    output: Annotated[str, Parameter(name=["--output", "-o"])],
-    from_file: Annotated[str | None, Parameter(allow_leading_hyphen=True)] = None,
-    name: str = DEFAULT_NAME_CONVERTED,
-    start: Annotated[str | None, Parameter(name=["--start", "-s"])] = None,
-    duration: Annotated[str | None, Parameter(name=["--duration", "-d"])] = None,
-    format: Annotated[StemFormat, Parameter(name=["--format", "-f"])] = "wav",  # noqa: A002 - the option's name
-    bit_depth: BitDepth | None = None,
-    sample_rate: str = "source",
-    bitrate: Annotated[str | None, Parameter(name=["--bitrate", "-b"])] = None,
-    clip: Clip | None = None,
-    tags: Annotated[bool, Parameter(negative="--no-tags")] = True,
-    jobs: Annotated[int | Literal["auto"], Parameter(name=["--jobs", "-j"])] = "auto",
-    order: Order = "given",
-    overwrite: bool = False,
-    retry_failed: bool = False,
-    dry_run: Annotated[bool, Parameter(name=["--dry-run", "-n"])] = False,
-    json: bool = False,
-    quiet: Annotated[bool, Parameter(name=["--quiet", "-q"])] = False,
-    verbose: Annotated[bool, Parameter(name=["--verbose", "-v"])] = False,
+    output: Annotated[str, FILES, value("FOLDER", "--output", "-o")],
+    from_file: Annotated[
+        str | None, FILES, value("FILE"), Parameter(allow_leading_hyphen=True)
+    ] = None,
+    name: Annotated[str, FILES, value("TEMPLATE")] = DEFAULT_NAME_CONVERTED,
+    format: Annotated[StemFormat, SOUND, value("FORMAT", "--format", "-f")] = "wav",  # noqa: A002 - the option's name
+    bit_depth: Annotated[BitDepth | None, SOUND, value("BITS")] = None,
+    sample_rate: Annotated[str, SOUND, value("HZ")] = "source",
+    bitrate: Annotated[str | None, SOUND, value("RATE", "--bitrate", "-b")] = None,
+    clip: Annotated[Clip | None, SOUND, value("WAY")] = None,
+    tags: Annotated[bool, SOUND, Parameter(negative="--no-tags")] = True,
+    start: Annotated[str | None, SOUND, value("TIME", "--start", "-s")] = None,
+    duration: Annotated[str | None, SOUND, value("TIME", "--duration", "-d")] = None,
+    jobs: Annotated[int | Literal["auto"], SPEED, value("N", "--jobs", "-j")] = "auto",
+    order: Annotated[Order, NIGHT, value("ORDER")] = "given",
+    overwrite: Annotated[bool, AGAIN] = False,
+    retry_failed: Annotated[bool, AGAIN] = False,
+    dry_run: Annotated[bool, AGAIN, Parameter(name=["--dry-run", "-n"])] = False,
+    json: Annotated[bool, SHOWN] = False,
+    quiet: Annotated[bool, SHOWN, Parameter(name=["--quiet", "-q"])] = False,
+    verbose: Annotated[bool, SHOWN, Parameter(name=["--verbose", "-v"])] = False,
 ) -> int:
     """Convert sample rate, bit depth and format; nothing is separated.
 
@@ -50,20 +53,20 @@ def convert(
     output:
         Folder for the converted files; made if need be.
     from_file:
-        Read more inputs from a file, or from standard input if it is -.
+        Read more inputs from a file. - is standard input.
     name:
-        Path of each file below OUTPUT; placeholders as for `stemsplit separate`, but for stem.
+        Path of each file below the folder. Placeholders as for `stemsplit separate`, but for stem.
     start:
         Where in each file to begin, such as 90s or 1:30.
     duration:
         How much of each file to take, such as 30s.
     format:
-        Container of the converted files.
+        wav, flac, mp3, ogg, opus or m4a.
     bit_depth:
-        Bits a sample of wav and flac, as many as the source has if not given. What is brought
-        down to 16 bits is dithered, unless it uses no more anyway.
+        16, 24 or 32f, or as in the source. For wav and flac, as in the source if not given. What
+        is brought down to 16 bits is dithered, unless it uses no more anyway.
     sample_rate:
-        In Hz, such as 48000 or 44.1k.
+        Such as 48000 or 44.1k, or source.
     bitrate:
         Of mp3 (320k if not given), ogg (256k), m4a (256k) and opus (192k).
     clip:

@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from stemsplit.cli.options import MODEL
 from stemsplit.errors import ExitCode
 from stemsplit.text import clock_time, mebibytes
 
@@ -32,7 +33,7 @@ def inspect(
     inputs: Annotated[list[str], Parameter(negative=())],
     /,
     *,
-    model: Annotated[str, Parameter(name=["--model", "-m"])] = "2stems",
+    model: Annotated[str, MODEL] = "2stems",
     json: bool = False,
 ) -> int:
     """Tell what audio files hold: rate, bits declared and used, levels, loudness.

@@ -20,7 +20,7 @@ from stemsplit.text import printable
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-app = App(name="models", help="List, fetch, import and verify Spleeter's models.")
+app = App(name="models", help="List, fetch, import and verify Spleeter's models.", help_epilogue="")
 
 
 @app.command(name="list")

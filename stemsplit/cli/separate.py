@@ -9,6 +9,7 @@ import msgspec
 from cyclopts import Parameter
 
 from stemsplit.cli.batches import conduct, read_inputs, written_as
+from stemsplit.cli.options import AGAIN, FILES, MODEL, NIGHT, SHOWN, SOUND, SPEED, value
 from stemsplit.job import BitDepth, Clip, HighBand, Limits, OnBattery, Order, StemFormat
 from stemsplit.library.naming import DEFAULT_NAME
 
@@ -17,47 +18,49 @@ def separate(
     inputs: Annotated[list[str] | None, Parameter(negative=())] = None,
     /,
     *,
-    output: Annotated[str, Parameter(name=["--output", "-o"])],
-    from_file: Annotated[str | None, Parameter(allow_leading_hyphen=True)] = None,
-    name: str = DEFAULT_NAME,
-    model: Annotated[str, Parameter(name=["--model", "-m"])] = "2stems",
-    stems: str | None = None,
-    residual: bool = False,
-    high_band: HighBand = "zeros",
-    mwf: bool = False,
-    start: Annotated[str | None, Parameter(name=["--start", "-s"])] = None,
-    duration: Annotated[str | None, Parameter(name=["--duration", "-d"])] = None,
-    format: Annotated[StemFormat, Parameter(name=["--format", "-f"])] = "wav",  # noqa: A002 - the option's name
-    bit_depth: BitDepth | None = None,
-    sample_rate: str = "44100",
-    bitrate: Annotated[str | None, Parameter(name=["--bitrate", "-b"])] = None,
-    clip: Clip | None = None,
-    tags: Annotated[bool, Parameter(negative="--no-tags")] = True,
-    jobs: Annotated[int | Literal["auto"], Parameter(name=["--jobs", "-j"])] = "auto",
-    threads: int | Literal["auto"] = "auto",
-    max_ram: str | None = None,
-    max_ram_per_file: str | None = None,
-    min_free: str | None = None,
-    timeout: str | None = None,
-    stall_timeout: str = "120s",
-    retries: int = 2,
-    order: Order = "given",
-    until: str | None = None,
-    on_battery: OnBattery = "run",
-    keep_awake: Annotated[bool, Parameter(negative="--no-keep-awake")] = False,
-    nice: int = 0,
-    overwrite: bool = False,
-    retry_failed: bool = False,
-    dry_run: Annotated[bool, Parameter(name=["--dry-run", "-n"])] = False,
-    json: bool = False,
-    quiet: Annotated[bool, Parameter(name=["--quiet", "-q"])] = False,
-    verbose: Annotated[bool, Parameter(name=["--verbose", "-v"])] = False,
+    output: Annotated[str, FILES, value("FOLDER", "--output", "-o")],
+    from_file: Annotated[
+        str | None, FILES, value("FILE"), Parameter(allow_leading_hyphen=True)
+    ] = None,
+    name: Annotated[str, FILES, value("TEMPLATE")] = DEFAULT_NAME,
+    model: Annotated[str, SOUND, MODEL] = "2stems",
+    stems: Annotated[str | None, SOUND, value("NAMES")] = None,
+    residual: Annotated[bool, SOUND] = False,
+    format: Annotated[StemFormat, SOUND, value("FORMAT", "--format", "-f")] = "wav",  # noqa: A002 - the option's name
+    bit_depth: Annotated[BitDepth | None, SOUND, value("BITS")] = None,
+    sample_rate: Annotated[str, SOUND, value("HZ")] = "44100",
+    bitrate: Annotated[str | None, SOUND, value("RATE", "--bitrate", "-b")] = None,
+    clip: Annotated[Clip | None, SOUND, value("WAY")] = None,
+    tags: Annotated[bool, SOUND, Parameter(negative="--no-tags")] = True,
+    start: Annotated[str | None, SOUND, value("TIME", "--start", "-s")] = None,
+    duration: Annotated[str | None, SOUND, value("TIME", "--duration", "-d")] = None,
+    high_band: Annotated[HighBand, SOUND, value("WAY")] = "zeros",
+    mwf: Annotated[bool, SOUND] = False,
+    jobs: Annotated[int | Literal["auto"], SPEED, value("N", "--jobs", "-j")] = "auto",
+    threads: Annotated[int | Literal["auto"], SPEED, value("N")] = "auto",
+    max_ram: Annotated[str | None, SPEED, value("SIZE")] = None,
+    max_ram_per_file: Annotated[str | None, SPEED, value("SIZE")] = None,
+    min_free: Annotated[str | None, SPEED, value("SIZE")] = None,
+    nice: Annotated[int, SPEED, value("N")] = 0,
+    timeout: Annotated[str | None, NIGHT, value("TIME")] = None,
+    stall_timeout: Annotated[str, NIGHT, value("TIME")] = "120s",
+    retries: Annotated[int, NIGHT, value("N")] = 2,
+    order: Annotated[Order, NIGHT, value("ORDER")] = "given",
+    until: Annotated[str | None, NIGHT, value("HH:MM")] = None,
+    on_battery: Annotated[OnBattery, NIGHT, value("WAY")] = "run",
+    keep_awake: Annotated[bool, NIGHT, Parameter(negative="--no-keep-awake")] = False,
+    overwrite: Annotated[bool, AGAIN] = False,
+    retry_failed: Annotated[bool, AGAIN] = False,
+    dry_run: Annotated[bool, AGAIN, Parameter(name=["--dry-run", "-n"])] = False,
+    json: Annotated[bool, SHOWN] = False,
+    quiet: Annotated[bool, SHOWN, Parameter(name=["--quiet", "-q"])] = False,
+    verbose: Annotated[bool, SHOWN, Parameter(name=["--verbose", "-v"])] = False,
 ) -> int:
     """Separate audio files into stems.
 
-    The stems of song.mp3 go to OUTPUT/song/vocals.wav and so on; tracks found in a folder keep
-    their place below it. The same command, run again, does only what is left. Ctrl-C lets the
-    tracks that are being separated finish; Ctrl-C again stops at once.
+    The stems of song.mp3 go to FOLDER/song/vocals.wav and so on; tracks found in a folder keep
+    their place below it. The same command, run again, does only what is left. Ctrl-C finishes the
+    tracks at hand; Ctrl-C again stops at once.
 
     Parameters
     ----------
@@ -66,18 +69,18 @@ def separate(
     output:
         Folder for the stems; made if need be.
     from_file:
-        Read more inputs from a file, or from standard input if it is -; one a line, or ended by
-        NUL as `find -print0` gives them.
+        Read more inputs from a file. - is standard input; one a line, or ended by NUL as
+        `find -print0` gives them.
     name:
-        Path of each stem below OUTPUT. Placeholders: relpath, track, stem, ext, model, artist,
+        Path of each stem below the folder. Placeholders: relpath, track, stem, ext, model, artist,
         albumartist, album, title, tracknumber, discnumber, year, genre, foldername, source_ext,
         id, and Spleeter's filename, instrument, codec.
     model:
-        2stems, 4stems or 5stems, each also as -16kHz; see `stemsplit models list`.
+        2stems, 4stems or 5stems, or 2stems-16kHz and so on. See `stemsplit models list`.
     stems:
         Write only these stems of the model, such as vocals,drums.
     residual:
-        Write what the written stems leave of the mix as well, as a stem named residual.
+        Write what they leave of the mix as well. The stem is named residual.
     high_band:
         What stems hold above the 11 or 16 kHz that the model knows: nothing, or a share of the mix
         by the average of what lies below.
@@ -89,12 +92,12 @@ def separate(
     duration:
         How much of each track to take, such as 30s.
     format:
-        Container of the stems.
+        wav, flac, mp3, ogg, opus or m4a.
     bit_depth:
-        Bits a sample of wav and flac, 24 if not given; 32f is floating point, for wav; source is
-        as many as the source has. 16 bits are dithered.
+        16, 24 or 32f, or as in the source. For wav and flac, 24 if not given; 32f is floating
+        point, for wav. 16 bits are dithered.
     sample_rate:
-        Of the stems in Hz; source is the source's. The models work at 44100 whatever it is.
+        Of the stems, or source. The models work at 44100 whatever it is.
     bitrate:
         Of mp3 (320k if not given), ogg (256k), m4a (256k) and opus (192k).
     clip:
@@ -103,18 +106,18 @@ def separate(
     tags:
         Give the stems the tags and the cover of their source, the title with the stem's name.
     jobs:
-        How many files to separate at once; auto weighs processors against memory.
+        How many files at once. auto weighs processors against memory.
     threads:
         How many threads for each; auto shares the processors.
     max_ram:
-        Memory of all processes together, such as 4GiB or 50%; 60% of what is free if not given.
+        Memory of all processes together, such as 4GiB. Or 50% of what is free; 60% if not given.
     max_ram_per_file:
         Memory of one file's process; half again what the model is expected to take if not given.
     min_free:
         Memory left free for other programs, such as 1GiB; 10%, at least 512MiB, if not given.
     timeout:
-        Longest time for one file: a duration such as 20m, or a multiple of the expected time such
-        as 4x; no limit if not given.
+        Longest time for one file, such as 20m or 4x. 4x is four times the expected time; there is
+        no limit if not given.
     stall_timeout:
         Longest time without progress.
     retries:
@@ -122,7 +125,7 @@ def separate(
     order:
         Which tracks come first; given is the order of the inputs.
     until:
-        Time of the day, such as 07:00; nothing is started that is not expected to end by then.
+        Start nothing that would not end by then, such as 07:00.
     on_battery:
         What to do while a laptop runs on its battery; pause starts nothing.
     keep_awake:
@@ -134,7 +137,8 @@ def separate(
     retry_failed:
         Try again what has failed in an earlier run.
     dry_run:
-        Tell what would be done, how long it would take and what it would need; do nothing.
+        Tell what would be done, and do nothing. Also how long it would take and what it would
+        need.
     json:
         Print one JSON object a line for every event.
     quiet:

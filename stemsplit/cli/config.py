@@ -1,0 +1,90 @@
+"""Runs in the supervisor. `stemsplit config` and `stemsplit completion`."""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING, Literal
+
+import msgspec
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from stemsplit.cli import settings
+from stemsplit.errors import ExitCode
+from stemsplit.text import printable
+
+if TYPE_CHECKING:
+    from cyclopts import App
+
+SettingsOf = Literal["separate", "convert", "inspect"]
+Shell = Literal["bash", "zsh", "fish"]
+
+
+def add_to(app: App) -> None:
+    """Register the commands that look at the program's own commands."""
+
+    def config(command: SettingsOf = "separate", /, *, json: bool = False) -> int:
+        """Show the value of every setting, and where it comes from.
+
+        The command line wins; then variables such as STEMSPLIT_MAX_RAM; then stemsplit.toml in this
+        folder; then the user's own.
+
+        Parameters
+        ----------
+        command:
+            Whose settings.
+        json:
+            Print one JSON object.
+        """
+        found = list(settings.settings(app, command))
+        strangers = list(settings.strangers(app))
+        if json:
+            told = {
+                "command": command,
+                "files": [printable(path) for path in settings.files()],
+                "settings": found,
+            }
+            sys.stdout.buffer.write(msgspec.json.encode(told) + b"\n")
+        else:
+            _print(found)
+        for text in strangers:
+            print(f"stemsplit: {text}", file=sys.stderr)
+        return ExitCode.DONE
+
+    def completion(shell: Shell, /) -> int:
+        """Print what makes a shell complete commands, options and models.
+
+        For bash, add to ~/.bashrc: eval "$(stemsplit completion bash)". For zsh, the same with zsh,
+        after compinit in ~/.zshrc. For fish: stemsplit completion fish >
+        ~/.config/fish/completions/stemsplit.fish
+
+        Parameters
+        ----------
+        shell:
+            bash, zsh or fish.
+        """
+        print(app.generate_completion(shell=shell))
+        return ExitCode.DONE
+
+    app.command(config, help_epilogue="")
+    app.command(completion, help_epilogue="")
+
+
+def _print(found: list[settings.Setting]) -> None:
+    table = Table(box=None, pad_edge=False)
+    for name in ("setting", "value", "from"):
+        table.add_column(name, overflow="fold")
+    for one in found:
+        value = "" if one.value is None else printable(_written(one.value))
+        style = "" if one.origin == "default" else "bold"
+        table.add_row(one.option, Text(value, style=style), Text(one.origin, style=style))
+    console = Console(highlight=False, soft_wrap=True)
+    console.print(table)
+    for path in settings.files():
+        there = "" if path.exists() else ", which is not there"
+        console.print(Text(f"looked into {printable(path)}{there}"))
+
+
+def _written(value: settings.Value) -> str:
+    return str(value).lower() if isinstance(value, bool) else str(value)

@@ -1,0 +1,95 @@
+"""Runs in the supervisor. What `--help` prints: a screen of it, or with `--help-all` everything."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Any
+
+from rich.table import Table
+from rich.text import Text
+
+from stemsplit.cli.options import EVERYDAY, GROUPS
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from cyclopts.help import HelpEntry, HelpPanel
+    from rich.console import Console, ConsoleOptions
+
+HELP_FLAGS = ("--help", "-h")
+HELP_ALL = "--help-all"
+
+_LABEL_COLUMNS = 30
+_FIRST_SENTENCE = re.compile(r".*?[.;:](?=\s|$)", re.DOTALL)
+
+
+class Help:
+    """Lays out a page of help (cyclopts' `HelpFormatter`).
+
+    Args:
+        everything: whether all options are shown, in all their words.
+    """
+
+    def __init__(self, *, everything: bool) -> None:
+        """Keep what is asked for."""
+        self._everything = everything
+
+    def __call__(self, console: Console, options: ConsoleOptions, panel: HelpPanel) -> None:
+        """Print one group of options or commands."""
+        del options
+        entries = [entry for entry in panel.entries if self._is_shown(entry, panel)]
+        if not entries:
+            return
+        console.print(Text(f"{panel.title}:", style="bold"))
+        table = Table.grid(padding=(0, 2, 0, 0))
+        table.add_column(max_width=_LABEL_COLUMNS, overflow="fold")
+        table.add_column(overflow="fold")
+        for entry in entries:
+            labels = ", ".join(entry.display_labels_with_metavar)
+            table.add_row(Text(f"  {labels}", style="cyan"), Text(" ".join(self._words(entry))))
+        console.print(table)
+
+    def render_usage(self, console: Console, options: ConsoleOptions, usage: Any) -> None:  # noqa: ANN401 - cyclopts' own
+        """Print how the command is called."""
+        del options
+        console.print(Text(f"Usage: {str(usage).strip()}"))
+
+    def render_description(
+        self,
+        console: Console,
+        options: ConsoleOptions,
+        description: Any,  # noqa: ANN401 - cyclopts' own
+    ) -> None:
+        """Print what the command does."""
+        del options
+        paragraphs = str(getattr(description, "primary_renderable", description)).split("\n\n")
+        for paragraph in paragraphs:
+            if paragraph.strip():
+                console.print(Text(" ".join(paragraph.split())))
+        console.print()
+
+    def _is_shown(self, entry: HelpEntry, panel: HelpPanel) -> bool:
+        if HELP_ALL in entry.names:
+            return False  # the page names it at its end
+        long = [name for name in entry.names if name.startswith("--")]
+        if self._everything or panel.format == "command" or str(panel.title) not in GROUPS:
+            return True
+        return not EVERYDAY.isdisjoint(long)
+
+    def _words(self, entry: HelpEntry) -> Iterator[str]:
+        text = _plain(entry.description)
+        if not self._everything and (found := _FIRST_SENTENCE.match(text)):
+            text = found[0][:-1] + "."
+        yield f"{text} (required)" if entry.required else text
+        if not self._everything:
+            return
+        if entry.choices and not all(choice in text for choice in entry.choices):
+            yield f"One of {', '.join(entry.choices)}."
+        if entry.default not in {None, "False"}:
+            yield f"[{entry.default}]"
+
+
+def _plain(description: Any) -> str:  # noqa: ANN401 - text, or what rich can draw
+    if description is None:
+        return ""
+    return " ".join(str(getattr(description, "primary_renderable", description)).split())

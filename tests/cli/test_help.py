@@ -1,0 +1,122 @@
+"""Help that fits on a screen, shells that complete, and a word for what was misspelt."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from stemsplit.cli.app import app
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+COMMAND = Path(sys.executable).with_name("stemsplit")
+COMMANDS = [
+    (), ("separate",), ("convert",), ("inspect",), ("status",), ("report",), ("doctor",),
+    ("demo",), ("config",), ("completion",), ("models",), ("models", "fetch"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("command", COMMANDS, ids=" ".join)
+def test_help_fits_on_a_screen(command: tuple[str, ...], stemsplit: Callable[..., Any]) -> None:
+    """Of 80 columns and 44 lines."""
+    ran = stemsplit(*command, "--help", COLUMNS="80")
+    assert ran.code == 0
+    lines = ran.out.splitlines()
+    assert lines[0].startswith(" ".join(("Usage: stemsplit", *command)))
+    assert len(lines) <= 44
+    assert max(map(len, lines)) <= 80
+
+
+@pytest.mark.parametrize("command", ["separate", "convert"])
+def test_help_all_has_every_option(command: str, stemsplit: Callable[..., Any]) -> None:
+    """And what the short help leaves out can be found by it."""
+    short = stemsplit(command, "--help", COLUMNS="80").out
+    long = stemsplit(command, "--help-all", COLUMNS="80").out
+    names = [one.name for one in app[command].assemble_argument_collection()]
+    options = [name for name in names if name.startswith("--")]
+    assert all(f"  {name}" in long for name in options)
+    assert len([name for name in options if f"  {name}" in short]) < len(options)
+    assert "Examples:" in short
+    assert f"`stemsplit {command} --help-all`" in short
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (("separat", "a.wav"), 'Did you mean "separate"?'),
+        (("separate", "a.wav", "-o", "out", "--modle", "4stems"), "Did you mean --model?"),
+        (("separate", "a.wav", "-o", "out", "--model", "4stem"), "Did you mean 4stems?"),
+        (("separate", "a.wav", "-o", "out", "--format", "flacc"), 'Did you mean "flac"?'),
+        (("separate", "a.wav", "-o", "out", "--stems", "vocal"), "vocals"),
+        (("models", "fetch", "5stem"), "Did you mean 5stems?"),
+        (("models", "fech"), 'Did you mean "fetch"?'),
+        (("completion", "bsh"), 'Did you mean "bash"?'),
+    ],
+    ids=lambda value: value if isinstance(value, str) else " ".join(value),
+)
+def test_what_was_misspelt_is_answered_with_what_is_near(
+    arguments: tuple[str, ...], says: str, stemsplit: Callable[..., Any]
+) -> None:
+    """One line, exit code 2."""
+    ran = stemsplit(*arguments)
+    assert ran.code == 2
+    assert says in ran.err
+    assert len(ran.err.splitlines()) == 1
+
+
+def _bash(line: str) -> str:
+    words = line.split(" ")
+    return f"""
+        PATH={COMMAND.parent}:$PATH
+        source <(stemsplit completion bash)
+        COMP_WORDS=({" ".join(word or "''" for word in words)}) COMP_CWORD={len(words) - 1}
+        COMP_LINE='{line}' COMP_POINT={len(line)}
+        _stemsplit
+        printf '%s\\n' "${{COMPREPLY[@]}}"
+    """
+
+
+def _fish(line: str) -> str:
+    return (
+        f"set PATH {COMMAND.parent} $PATH; stemsplit completion fish | source; complete -C '{line}'"
+    )
+
+
+@pytest.mark.parametrize(("shell", "script"), [("bash", _bash), ("fish", _fish)])
+@pytest.mark.parametrize(
+    ("line", "expected"),
+    [
+        ("stemsplit sep", {"separate"}),
+        ("stemsplit separate --max-", {"--max-ram", "--max-ram-per-file"}),
+        ("stemsplit separate --model 4", {"4stems", "4stems-16kHz"}),
+        ("stemsplit separate --format f", {"flac"}),
+    ],
+)
+def test_a_shell_completes(
+    shell: str, script: Callable[[str], str], line: str, expected: set[str]
+) -> None:
+    """Commands, options, models and values, in the shell itself."""
+    program = shutil.which(shell)
+    if program is None:
+        pytest.skip(f"{shell} is not installed")
+    ran = subprocess.run(
+        [program, "-c", script(line)], capture_output=True, text=True, check=True, timeout=60
+    )
+    assert {one.split("\t")[0].strip() for one in ran.stdout.splitlines()} == expected
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_a_shell_can_read_its_script(shell: str, stemsplit: Callable[..., Any]) -> None:
+    """Without a fault of syntax."""
+    script = stemsplit("completion", shell).out
+    assert "stemsplit" in script
+    program = shutil.which(shell)
+    if program is None:
+        pytest.skip(f"{shell} is not installed")
+    subprocess.run([program, "-n"], input=script, text=True, check=True)
