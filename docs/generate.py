@@ -9,13 +9,18 @@ import json
 from pathlib import Path
 
 from stemsplit import events
+from stemsplit.cli.app import app
+
+_NOTE = "<!-- Written by docs/generate.py. -->"
 
 HERE = Path(__file__).parent
 
 
 def pages() -> dict[str, str]:
     """Give each generated page by its name below `docs/`."""
+    commands = app.generate_docs(output_format="markdown", recursive=True)
     return {
+        "cli.md": f"{_NOTE}\n\n{commands.rstrip()}\n",
         "events.schema.json": json.dumps(events.json_schema(), indent=2, ensure_ascii=False) + "\n",
     }
 

@@ -31,7 +31,9 @@ def convert(
     tags: Annotated[bool, SOUND, Parameter(negative="--no-tags")] = True,
     start: Annotated[str | None, SOUND, value("TIME", "--start", "-s")] = None,
     duration: Annotated[str | None, SOUND, value("TIME", "--duration", "-d")] = None,
-    jobs: Annotated[int | Literal["auto"], SPEED, value("N", "--jobs", "-j")] = "auto",
+    jobs: Annotated[
+        int | Literal["auto"], SPEED, value("N", "--jobs", "-j", show_choices=False)
+    ] = "auto",
     order: Annotated[Order, NIGHT, value("ORDER")] = "given",
     overwrite: Annotated[bool, AGAIN] = False,
     retry_failed: Annotated[bool, AGAIN] = False,

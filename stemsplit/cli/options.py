@@ -48,6 +48,6 @@ MODEL = Parameter(name=["--model", "-m"], completer=_models, metavar="MODEL")
 """The option, which a shell completes with the names of the catalogue."""
 
 
-def value(metavar: str, *names: str) -> Parameter:
+def value(metavar: str, *names: str, show_choices: bool = True) -> Parameter:
     """Say what the value of an option is called, and its names where it has a short one."""
-    return Parameter(metavar=metavar, name=names or None)
+    return Parameter(metavar=metavar, name=names or None, show_choices=show_choices)

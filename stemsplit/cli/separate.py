@@ -36,8 +36,10 @@ def separate(
     duration: Annotated[str | None, SOUND, value("TIME", "--duration", "-d")] = None,
     high_band: Annotated[HighBand, SOUND, value("WAY")] = "zeros",
     mwf: Annotated[bool, SOUND] = False,
-    jobs: Annotated[int | Literal["auto"], SPEED, value("N", "--jobs", "-j")] = "auto",
-    threads: Annotated[int | Literal["auto"], SPEED, value("N")] = "auto",
+    jobs: Annotated[
+        int | Literal["auto"], SPEED, value("N", "--jobs", "-j", show_choices=False)
+    ] = "auto",
+    threads: Annotated[int | Literal["auto"], SPEED, value("N", show_choices=False)] = "auto",
     max_ram: Annotated[str | None, SPEED, value("SIZE")] = None,
     max_ram_per_file: Annotated[str | None, SPEED, value("SIZE")] = None,
     min_free: Annotated[str | None, SPEED, value("SIZE")] = None,

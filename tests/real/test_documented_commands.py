@@ -1,0 +1,140 @@
+"""Every command in the README, the quickstart, the how-to pages and the recipes is run.
+
+Each page has a home of its own with the files that it speaks of; what a page makes, its later
+commands find.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+import textwrap
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pytest
+import soundfile
+from audio_files import write_libav
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+pytestmark = [pytest.mark.real]
+
+ROOT = Path(__file__).parents[2]
+PAGES = [
+    "README.md",
+    "docs/quickstart.md",
+    "docs/report.md",
+    "docs/events.md",
+    *sorted(str(page.relative_to(ROOT)) for page in (ROOT / "docs/how-to").glob("*.md")),
+]
+BEFORE = {"docs/report.md": ["stemsplit separate ~/Music -o stems"]}
+"""What a page takes for done."""
+
+INSTALLS = "python3.11 -m venv "
+"""Such a line makes an environment; `.ci/run` runs those of the README in earnest."""
+
+
+def _blocks(page: str, language: str) -> list[str]:
+    text = (ROOT / page).read_text()
+    found = re.findall(rf"(?ms)^ *```{language}\n(.*?)^ *```$", text)
+    return [textwrap.dedent(block) for block in found]
+
+
+@pytest.fixture(scope="module")
+def music(song: NDArray[np.float32], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A home with everything that the pages speak of."""
+    home = tmp_path_factory.mktemp("home")
+    (home / "Music" / "album").mkdir(parents=True)
+    soundfile.write(home / "Music" / "album" / "one.flac", song, 44_100)
+    for name in ("song.mp3", "one.mp3", "two.mp3"):
+        soundfile.write(home / name, song, 44_100)
+    for name in ("first.wav", "master.wav"):
+        soundfile.write(home / name, song, 44_100)
+    write_libav(home / "voice.m4a", song, "aac")
+    concert = np.zeros((8_000 * 60 * 13, 1), np.float32)
+    write_libav(home / "concert.mkv", concert, "flac", rate=8_000, layout="mono")
+    (home / "stems.last").touch()
+    os.utime(home / "stems.last", (0, 0))
+    return home
+
+
+def _environment(home: Path, models: Path) -> dict[str, str]:
+    program = Path(sys.executable).parent
+    return os.environ | {
+        "HOME": str(home),
+        "PATH": f"{program}:{os.environ['PATH']}",
+        "STEMSPLIT_MODELS": str(models),
+    }
+
+
+def _as_it_can_be_run(command: str) -> str:
+    """The tests' environment is not below the page's folder, and has one model's weights."""
+    return command.replace(".venv/bin/", "").replace("-m 4stems", "-m 2stems-16kHz")
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_the_commands_of_a_page(page: str, music: Path, real_models: Path, tmp_path: Path) -> None:
+    """One after the other, each ends well."""
+    home = tmp_path / "home"
+    shutil.copytree(music, home)
+    commands = [
+        line
+        for block in _blocks(page, "sh")
+        for line in block.splitlines()
+        if line.strip() and not line.startswith((INSTALLS, "#"))
+    ]
+    assert commands
+    commands[:0] = BEFORE.get(page, [])
+    if any(" jq " in f" {line}" for line in commands) and shutil.which("jq") is None:
+        pytest.skip("jq is not installed")
+    for command in commands:
+        ran = subprocess.run(
+            ["bash", "-c", f"set -o pipefail; {_as_it_can_be_run(command)}"],
+            cwd=home,
+            env=_environment(home, real_models),
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=300,
+        )
+        assert ran.returncode == 0, f"{command}\n{ran.stdout}\n{ran.stderr}"
+
+
+def test_the_programs_of_the_readme(music: Path, real_models: Path, tmp_path: Path) -> None:
+    """They run as they stand."""
+    home = tmp_path / "home"
+    shutil.copytree(music, home)
+    (program,) = _blocks("README.md", "python")
+    (home / "program.py").write_text(program)
+    ran = subprocess.run(
+        [sys.executable, "program.py"],
+        cwd=home,
+        env=_environment(home, real_models),
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=300,
+    )
+    assert ran.returncode == 0, ran.stderr
+    assert ran.stdout.count("frames=") >= 4
+
+
+def test_the_readme_and_the_quickstart_install_alike() -> None:
+    """By the one command that `.ci/run` takes out of the README and runs."""
+    lines = {
+        line
+        for page in PAGES
+        for block in _blocks(page, "sh")
+        for line in block.splitlines()
+        if line.startswith(INSTALLS)
+    }
+    readme = (ROOT / "README.md").read_text().splitlines()
+    assert lines <= set(readme)
+    assert sum(line.endswith("stemsplit demo") for line in lines) == 1
+    assert sum(line.endswith("pytest") for line in lines) == 1
