@@ -20,7 +20,7 @@ import msgspec
 from packaging.requirements import Requirement
 
 from stemsplit import __version__
-from stemsplit.errors import StemsplitError
+from stemsplit.errors import REINSTALL, StemsplitError
 from stemsplit.job import Limits, Reason, Settings
 from stemsplit.models import store
 from stemsplit.models.catalogue import MODELS, find
@@ -38,8 +38,6 @@ MODEL = "2stems"
 _SECONDS = 2.0
 _LITTLE_ROOM_BYTES = 2 * 2**30
 """A song of four minutes gives 120 MiB of stems; this is a dozen of them."""
-
-_FRESH = "Make a fresh virtual environment of Python 3.11, and install stemsplit into it."
 
 
 class State(StrEnum):
@@ -75,7 +73,7 @@ def examine() -> Iterator[Check]:
             yield Check(name=name, state=State.FAILED, found=error.message, remedy=error.remedy)
         except Exception as error:  # noqa: BLE001 - a broken installation raises all kinds
             found = f"It cannot be looked at ({type(error).__name__}: {error})."
-            yield Check(name=name, state=State.FAILED, found=printable(found), remedy=_FRESH)
+            yield Check(name=name, state=State.FAILED, found=printable(found), remedy=REINSTALL)
 
 
 def _python() -> Iterator[Check]:
@@ -87,7 +85,7 @@ def _python() -> Iterator[Check]:
             name="Python",
             state=State.FAILED,
             found=found,
-            remedy=f"Use {wanted.specifier}. {_FRESH}",
+            remedy=f"Use {wanted.specifier}. {REINSTALL}",
         )
     elif sys.prefix == sys.base_prefix:
         remedy = "Spleeter's pins are old: a virtual environment keeps them from other programs."
@@ -118,7 +116,7 @@ def _packages() -> Iterator[Check]:
             name="packages",
             state=State.FAILED,
             found=f"{wanted.name} {version or 'is missing'}; needed is {wanted.specifier or 'any'}",
-            remedy=f"Run `{_pip()} install --force-reinstall '{text}'`, or: {_FRESH}",
+            remedy=f"Run `{_pip()} install --force-reinstall '{text}'`, or: {REINSTALL}",
         )
     yield Check(name="packages", found=", ".join(found))
 
@@ -249,7 +247,7 @@ def _separation() -> Iterator[Check]:
             name="separation",
             state=State.FAILED,
             found=f"{outcome.reason}: {outcome.message}",
-            remedy=outcome.remedy or _FRESH,
+            remedy=outcome.remedy or REINSTALL,
         )
         return
     peak = "" if outcome.peak_pss_bytes is None else f", {mebibytes(outcome.peak_pss_bytes)}"

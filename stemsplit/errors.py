@@ -21,6 +21,10 @@ class ExitCode(IntEnum):
     TERMINATED = 143
 
 
+REINSTALL = "Reinstall stemsplit in a fresh virtual environment of Python 3.11."
+"""What to do about an installation that is not whole."""
+
+
 class StemsplitError(Exception):
     """An error with a remedy.
 

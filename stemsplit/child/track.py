@@ -33,7 +33,7 @@ from stemsplit.child.process import peak_rss_bytes
 from stemsplit.child.render import Residual, convert, render
 from stemsplit.child.separate import separate, separate_at_once
 from stemsplit.entry import resolve
-from stemsplit.errors import BadInputError, DiskFullError, EngineError
+from stemsplit.errors import REINSTALL, BadInputError, DiskFullError, EngineError
 from stemsplit.formats import LOSSY, MOST_FLAC_CHANNELS, frames_at, stem_depth, stem_rate
 from stemsplit.job import CONVERTED, RESIDUAL, pcm_bytes
 from stemsplit.messages import Finished, Progress, Ready, Separated, Started, Warned, send
@@ -223,7 +223,7 @@ def _separation(task: Task, stems: tuple[str, ...]) -> Separation:
     with _importing(ImportError):  # an engine may turn to another library than it was made with
         engine = load(settings.model, task.model_path, task.effort.threads, lean=task.effort.lean)
     if tuple(stem for stem in engine.stems if stem in stems) != stems:
-        raise EngineError(f"the engine separates {engine.stems}, not {stems}.")
+        raise EngineError(f"The engine separates {engine.stems}, not {stems}.", REINSTALL)
     return partial(
         separate,
         engine=engine,
@@ -247,7 +247,7 @@ def _importing(faults: type[Exception]) -> Iterator[None]:
     except faults as error:
         raise EngineError(
             f"The engine cannot be imported ({type(error).__name__}: {error}).",
-            "Reinstall stemsplit in a fresh virtual environment of Python 3.11.",
+            REINSTALL,
         ) from error
 
 

@@ -225,7 +225,9 @@ def _copy_known(files: Iterator[tuple[str, int, IO[bytes] | None]], folder: Path
         if name not in known or stream is None:
             continue
         if size > LARGEST_FILE_BYTES:
-            raise ModelError(f"{name} claims {size:,} bytes, which no model has.")
+            raise ModelError(
+                f"{name} claims {size:,} bytes, which no model has.", "Get the archive again."
+            )
         known.remove(name)
         with stream, (folder / name).open("wb") as copy:
             shutil.copyfileobj(stream, copy)

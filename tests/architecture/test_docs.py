@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
+import ast
 import importlib
+import pkgutil
 import re
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
+import stemsplit
 from stemsplit import __version__
-from stemsplit.errors import ExitCode
+from stemsplit.errors import ExitCode, StemsplitError
 from stemsplit.job import Reason
 from stemsplit.models.catalogue import MODELS
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
@@ -66,3 +73,36 @@ def test_generated_pages_are_what_the_program_says() -> None:
         sys.path.remove(str(DOCS))
     for name, text in pages.items():
         assert (DOCS / name).read_text(encoding="utf-8") == text, name
+
+
+def _errors() -> Iterator[type[StemsplitError]]:
+    for module in pkgutil.walk_packages(stemsplit.__path__, "stemsplit."):
+        if not module.name.startswith(("stemsplit.child", "stemsplit.__main__")):
+            importlib.import_module(module.name)
+    for error in StemsplitError.__subclasses__():
+        if error.__module__.startswith("stemsplit.") and not error.__name__.startswith("_"):
+            yield error
+
+
+def test_every_error_has_a_section_with_its_exit_code() -> None:
+    """Whoever meets one finds it in docs/errors.md, and no section is about none."""
+    text = (DOCS / "errors.md").read_text()
+    errors = {error.__name__: error for error in _errors()}
+    sections = dict(re.findall(r"### `([A-Z]\w+)`\n\n(.*?)(?:;|\.)", text))
+    assert set(sections) == set(errors)
+    for name, error in errors.items():
+        if name != "StoppedError":  # which no command ends with
+            assert sections[name] == f"Exit code {int(error.exit_code)}", name
+
+
+def test_every_error_says_what_to_do() -> None:
+    """Where it is raised, a remedy stands beside the message, unless the message says it."""
+    names = {error.__name__ for error in _errors()} - {"StoppedError", "TrackError"}
+    raised = 0
+    for path in sorted((ROOT / "stemsplit").rglob("*.py")):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if not isinstance(node, ast.Call) or getattr(node.func, "id", "") not in names:
+                continue
+            raised += 1
+            assert len(node.args) > 1 or "must be" in ast.unparse(node.args[0]), (path, node.lineno)
+    assert raised > 100

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from stemsplit.audio.stft import SEGMENT_FRAMES
 from stemsplit.child.engines.ratio_mask import EXPONENT
-from stemsplit.errors import EngineError
+from stemsplit.errors import REINSTALL, EngineError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -46,7 +46,9 @@ def read_configuration(model: str) -> dict[str, Any]:
     text = files("spleeter.resources").joinpath(f"{model}.json").read_text()
     configuration: dict[str, Any] = json.loads(text)
     if configuration["T"] != SEGMENT_FRAMES or configuration["separation_exponent"] != EXPONENT:
-        raise EngineError(f"the configuration of {model} is not one that stemsplit can stream.")
+        raise EngineError(
+            f"The configuration of {model} is not one that stemsplit can stream.", REINSTALL
+        )
     return configuration
 
 

@@ -33,7 +33,7 @@ from spleeter.utils.configuration import load_configuration
 
 from stemsplit.audio.stft import SEGMENT_FRAMES
 from stemsplit.child.engines.ratio_mask import ratio_masks, softmax_estimates
-from stemsplit.errors import EngineError
+from stemsplit.errors import REINSTALL, EngineError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -165,7 +165,9 @@ def _variables_of(instrument: int, variables: list[Any]) -> dict[str, Any]:
         layer, _, name = variable.op.name.rpartition("/")
         found = _LAYER.fullmatch(layer)
         if found is None:
-            raise EngineError(f"Spleeter's network has a variable of no layer: {layer}/{name}.")
+            raise EngineError(
+                f"Spleeter's network has a variable of no layer: {layer}/{name}.", REINSTALL
+            )
         number = int(found["number"] or 0)
         numbers[found["kind"]].add(number)
         places.append((variable, found["kind"], number, name))
