@@ -215,8 +215,8 @@
       return this.queue(() => this.start());
     }
 
-    async start() {
-      await this.moveTo(this.time >= this.duration - 0.05 ? 0 : this.time);
+    async start(from = this.time) {
+      await this.moveTo(from >= this.duration - 0.05 ? 0 : from);
       if (!this.playing) return;
       this.settling = { good: 0, looks: 0 };
       this.mix();
@@ -242,8 +242,7 @@
         for (const stem of this.stems) stem.audio.pause();
         const to = this.wanted;
         this.wanted = null;
-        await this.moveTo(to);
-        if (this.playing) await this.start();
+        await (this.playing ? this.start(to) : this.moveTo(to));
         this.draw();
       });
     }
