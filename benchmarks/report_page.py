@@ -109,20 +109,13 @@ def _add_track(
             str(log) if fails else None,
         ),
     )
-    if not fails:
-        database.executemany(
-            "INSERT INTO stems VALUES (?, ?, 1, 1, ?, ?, ?)",
-            (
-                (
-                    f"{album}/{name}/{stem}.wav".encode(),
-                    number + 1,
-                    stem,
-                    place,
-                    chance.randbytes(330),
-                )
-                for place, stem in enumerate(("vocals", "accompaniment"))
-            ),
-        )
+    if fails:
+        return
+    for place, stem in enumerate(("vocals", "accompaniment")):
+        path = f"{album}/{name}/{stem}.wav".encode()
+        values = (path, number + 1, stem, place)
+        database.execute("INSERT INTO stems VALUES (?, ?, 1, 1, ?, ?)", values)
+        database.execute("INSERT INTO outlines VALUES (?, ?)", (path, chance.randbytes(330)))
 
 
 def open_in_chromium(page: Path) -> dict[str, float] | None:

@@ -11,6 +11,7 @@ import shutil
 import sys
 import tempfile
 import time
+from dataclasses import dataclass, field
 from enum import StrEnum
 from importlib import metadata
 from pathlib import Path
@@ -31,9 +32,6 @@ from stemsplit.workshop import make_plan
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
-
-MODEL = "2stems"
-"""What the separation is tried with: the usual model, and the smallest download."""
 
 _SECONDS = 2.0
 _LITTLE_ROOM_BYTES = 2 * 2**30
@@ -64,19 +62,36 @@ class Check(msgspec.Struct, frozen=True, kw_only=True):
     remedy: str = ""
 
 
-def examine() -> Iterator[Check]:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plans:
+    """What is going to be done with this installation; the usual if nothing is said.
+
+    Attributes:
+        settings, limits, jobs: as `stemsplit.separate` takes them.
+        output: the folder for stems; None is the present one.
+    """
+
+    settings: Settings = field(default_factory=Settings)
+    limits: Limits = field(default_factory=Limits)
+    jobs: int | None = None
+    output: Path | None = None
+
+
+def examine(plans: Plans) -> Iterator[Check]:
     """Check one thing after the other; the separation, which takes some seconds, comes last."""
     for name, check in _CHECKS.items():
         try:
-            yield from check()
+            yield from check(plans)
         except StemsplitError as error:
             yield Check(name=name, state=State.FAILED, found=error.message, remedy=error.remedy)
+        except OSError as error:
+            yield Check(name=name, state=State.FAILED, found=printable(f"{error}."))
         except Exception as error:  # noqa: BLE001 - a broken installation raises all kinds
             found = f"It cannot be looked at ({type(error).__name__}: {error})."
             yield Check(name=name, state=State.FAILED, found=printable(found), remedy=REINSTALL)
 
 
-def _python() -> Iterator[Check]:
+def _python(_plans: Plans) -> Iterator[Check]:
     version = platform.python_version()
     found = f"Python {version}, {platform.machine()}, {platform.system()}; stemsplit {__version__}"
     wanted = Requirement(f"python{metadata.metadata('stemsplit')['Requires-Python']}")
@@ -99,7 +114,7 @@ def _python() -> Iterator[Check]:
         yield Check(name="Python", found=found)
 
 
-def _packages() -> Iterator[Check]:
+def _packages(_plans: Plans) -> Iterator[Check]:
     found = []
     for text in metadata.requires("stemsplit") or []:
         wanted = Requirement(text)
@@ -125,9 +140,10 @@ def _pip() -> str:
     return f"{printable(sys.executable)} -m pip"
 
 
-def _models() -> Iterator[Check]:
+def _models(plans: Plans) -> Iterator[Check]:
     folder = store.models_folder()
     by_weights = {model.weights.name: model.weights for model in MODELS.values()}
+    needed = find(plans.settings.model).weights.name
     absent = []
     for weights in by_weights.values():
         if not store.is_present(weights):
@@ -141,35 +157,36 @@ def _models() -> Iterator[Check]:
         unknown = store.unchecked(weights, folder / weights.name)
         found = "as it was when it came" if unknown else "as it was published"
         yield Check(name="models", found=f"{weights.name}: every file is {found}")
-    if MODEL in absent:
+    if needed in absent:
         yield Check(
             name="models",
             state=State.WARNING,
-            found=f"{MODEL} is not in {printable(folder)}",
-            remedy=f"It is fetched when it is first used; `stemsplit models fetch {MODEL}` does "
+            found=f"{needed} is not in {printable(folder)}",
+            remedy=f"It is fetched when it is first used; `stemsplit models fetch {needed}` does "
             "it now.",
         )
-    elif absent:
-        yield Check(
-            name="models", found=f"not on this machine, and not needed: {', '.join(absent)}"
-        )
+    if others := [name for name in absent if name != needed]:
+        found = f"not on this machine, fetched when first used: {', '.join(others)}"
+        yield Check(name="models", found=found)
 
 
-def _memory() -> Iterator[Check]:
+def _memory(plans: Plans) -> Iterator[Check]:
     memory = host.host_memory(host.limiting_groups())
-    plan = make_plan(Settings(), Limits(), jobs=None, tracks=None, preloaded=_preloaded())
+    plan = make_plan(
+        plans.settings, plans.limits, jobs=plans.jobs, tracks=None, preloaded=_preloaded()
+    )
     crew, budget = plan.crew, plan.budget
     yield Check(
         name="memory",
         found=f"{mebibytes(memory.available_bytes)} of {mebibytes(memory.total_bytes)} are free; "
-        f"by themselves all processes would take {mebibytes(budget.total_bytes)} at most, a child "
+        f"all processes would take {mebibytes(budget.total_bytes)} at most, a child "
         f"{mebibytes(plan.cap_bytes(crew.effort))}, and {mebibytes(budget.min_free_bytes)} would "
         "be left free",
     )
     lean = ", one instrument at a time" if crew.effort.lean else ""
     yield Check(
         name="processors",
-        found=f"{host.processors()}; by itself {crew.workers} at a time with "
+        found=f"{host.processors()}; {crew.workers} at a time with "
         f"{crew.effort.threads} thread{'' if crew.effort.threads == 1 else 's'} each{lean}",
     )
 
@@ -178,11 +195,12 @@ def _preloaded() -> bool:
     return default_start_method() == "forkserver"
 
 
-def _disk() -> Iterator[Check]:
-    for what, folder in (
-        ("this folder", Path.cwd()),
-        ("temporary files", Path(tempfile.gettempdir())),
-    ):
+def _disk(plans: Plans) -> Iterator[Check]:
+    output = plans.output or Path.cwd()
+    while not output.exists():  # it is made by the first run
+        output = output.parent
+    folders = {"stems": output, "temporary files": Path(tempfile.gettempdir())}
+    for what, folder in folders.items():
         free = shutil.disk_usage(folder).free
         found = f"{mebibytes(free)} free for {what}, in {printable(folder)}"
         if free < _LITTLE_ROOM_BYTES:
@@ -190,14 +208,14 @@ def _disk() -> Iterator[Check]:
                 name="disk",
                 state=State.WARNING,
                 found=found,
-                remedy="A song of four minutes takes 120 MiB in 24 bits; --format flac takes half "
-                "of that, mp3 a tenth.",
+                remedy="A song of four minutes gives 120 MiB of stems in 24 bits; --format flac "
+                "and mp3 take less (docs/libraries.md).",
             )
         else:
             yield Check(name="disk", found=found)
 
 
-def _start_method() -> Iterator[Check]:
+def _start_method(_plans: Plans) -> Iterator[Check]:
     found = {
         "forkserver": "fork server: children find the engine's libraries in memory",
         "spawn": "spawn: each child loads the engine's libraries itself",
@@ -205,7 +223,7 @@ def _start_method() -> Iterator[Check]:
     yield Check(name="start of children", found=found[default_start_method()])
 
 
-def _awake() -> Iterator[Check]:
+def _awake(_plans: Plans) -> Iterator[Check]:
     from wakepy import keep
 
     with keep.running(on_fail="pass") as mode:
@@ -220,13 +238,14 @@ def _awake() -> Iterator[Check]:
     )
 
 
-def _separation() -> Iterator[Check]:
-    if not store.is_present(find(MODEL).weights):
+def _separation(plans: Plans) -> Iterator[Check]:
+    weights = find(plans.settings.model).weights
+    if not store.is_present(weights):
         yield Check(
             name="separation",
             state=State.WARNING,
-            found=f"It was not tried, because {MODEL} is not on this machine.",
-            remedy=f"Run `stemsplit models fetch {MODEL}`, and this again.",
+            found=f"It was not tried, because {weights.name} is not on this machine.",
+            remedy=f"Run `stemsplit models fetch {weights.name}`, and this again.",
         )
         return
     import soundfile
@@ -238,10 +257,18 @@ def _separation() -> Iterator[Check]:
         song = Path(folder, "song.wav")
         soundfile.write(song, make_song(_SECONDS).mix, 44_100)
         began = time.monotonic()
-        (outcome,) = batch.separate(
-            [song], Path(folder, "stems"), Settings(model=MODEL), limits=Limits(retries=0)
-        ).outcomes
+        result = batch.separate(
+            [song],
+            Path(folder, "stems"),
+            plans.settings,
+            limits=msgspec.structs.replace(plans.limits, retries=0),
+        )
         seconds = time.monotonic() - began
+    if not result.outcomes:
+        problem = result.problems[0]
+        yield Check(name="separation", state=State.FAILED, found=problem.message)
+        return
+    outcome = result.outcomes[0]
     if outcome.reason is not Reason.DONE:
         yield Check(
             name="separation",
@@ -257,7 +284,7 @@ def _separation() -> Iterator[Check]:
     )
 
 
-_CHECKS: dict[str, Callable[[], Iterator[Check]]] = {
+_CHECKS: dict[str, Callable[[Plans], Iterator[Check]]] = {
     "Python": _python,
     "packages": _packages,
     "models": _models,

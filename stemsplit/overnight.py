@@ -100,19 +100,22 @@ class Power:
     """Lets nothing through while the machine runs on its battery.
 
     Args:
-        note: is told when that begins and ends.
+        pausing: is told when that begins.
+        going_on: is told when that ends.
         is_on_battery: asks the machine.
         clock: monotonic seconds.
     """
 
     def __init__(
         self,
-        note: Callable[[str], None],
+        pausing: Callable[[str], None],
+        going_on: Callable[[str], None],
         is_on_battery: Callable[[], bool] = on_battery,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """Ask nothing yet."""
-        self._note = note
+        self._tell_pausing = pausing
+        self._tell_going_on = going_on
         self._is_on_battery = is_on_battery
         self._clock = clock
         self._next = clock()
@@ -124,9 +127,9 @@ class Power:
             self._next = self._clock() + _POWER_SECONDS
             before, self._pausing = self._pausing, self._is_on_battery()
             if self._pausing and not before:
-                self._note("on battery: nothing is started until the power is back")
+                self._tell_pausing("on battery: nothing is started until the power is back")
             if before and not self._pausing:
-                self._note("the power is back: going on")
+                self._tell_going_on("the power is back: going on")
         return Answer.WAIT if self._pausing else Answer.GO
 
 

@@ -275,8 +275,13 @@ class _Run:
             durations,
             max_ram_bytes=plan.budget.total_bytes,
             predicted_seconds=predicted_seconds(placed, brief, plan),
+            run_seconds=journal.run_seconds,
         )
         board = Board(brief.state.status)
+
+        def going_on(text: str) -> None:
+            tally.pausing = ""
+            self.note(text)
 
         def show(*, at_once: bool = False) -> None:
             status = board.show(tally.status, at_once=at_once)
@@ -293,7 +298,7 @@ class _Run:
             plan,
             model_folder=model_folder,
             start_method=brief.start_method,
-            gate=self._gate(plan, durations, sizes, pausing),
+            gate=self._gate(plan, durations, sizes, pausing, going_on),
         )
         ledger = _Ledger(journal, preloaded=brief.preloaded, overwrite=brief.overwrite)
         pool = workshop.pool
@@ -331,6 +336,7 @@ class _Run:
         durations: Mapping[bytes, float],
         sizes: Mapping[bytes, int],
         pausing: Callable[[str], None],
+        going_on: Callable[[str], None],
     ) -> Gate:
         brief = self._brief
 
@@ -347,7 +353,7 @@ class _Run:
         if brief.deadline is not None:
             gates.append(Until(brief.deadline, predict))
         if brief.on_battery == "pause":
-            gates.append(Power(pausing))
+            gates.append(Power(pausing, going_on))
         gates.append(Room(brief.state.output, stems_size, written))
         return Gates(gates)
 
@@ -373,7 +379,7 @@ class _Run:
     def _end(self, outcome: Outcome) -> None:
         if self._journal is not None:
             self._journal.settled(outcome)
-        self._outcomes.append(outcome)
+        self._outcomes.append(_without_curves(outcome))
         if outcome.reason.stops_batch and self._is_everywhere(outcome):
             self._stopped = True
         self._tell(narrate.ended(outcome))
@@ -452,3 +458,12 @@ class _Run:
                 )
         self._tell(summary)
         return result
+
+
+def _without_curves(outcome: Outcome) -> Outcome:
+    """Leave out what only the journal keeps: there may be a hundred thousand of these."""
+    return msgspec.structs.replace(
+        outcome,
+        stems=tuple(msgspec.structs.replace(stem, outline=b"") for stem in outcome.stems),
+        attempts=tuple(msgspec.structs.replace(one, memory=None) for one in outcome.attempts),
+    )

@@ -10,15 +10,14 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from stemsplit.errors import UsageError
 from stemsplit.events import Failure
 from stemsplit.library import board
-from stemsplit.library.lock import holder_of, is_held
+from stemsplit.library.lock import holder_of, is_held, nothing_there
 from stemsplit.library.reader import JournalReader
 from stemsplit.library.records import JobState
 from stemsplit.library.state import State
 from stemsplit.progress import Status
-from stemsplit.text import printable, quoted
+from stemsplit.text import printable
 
 if TYPE_CHECKING:
     import os
@@ -73,14 +72,14 @@ def status(output: str | os.PathLike[str]) -> Report:
     running = is_held(state)
     opened = JournalReader.read(state.journal, state.output)
     if opened is None:
-        raise _nothing_there(state, running=running)
+        raise nothing_there(state)
     with opened as journal:
         run = journal.last_run()
         counts = journal.counts()
         failures = journal.failures()
         left_earlier = journal.left_earlier()
     if run is None:
-        raise _nothing_there(state, running=running)
+        raise nothing_there(state)
     done, done_seconds = counts.pop(JobState.DONE, (0, 0.0))
     counts.pop(JobState.FAILED, None)
     holder = holder_of(state) if running else None
@@ -105,15 +104,4 @@ def status(output: str | os.PathLike[str]) -> Report:
             for source, reason, message in failures
         ),
         now=now if now is not None and holder is not None and now.pid == holder.pid else None,
-    )
-
-
-def _nothing_there(state: State, *, running: bool) -> UsageError:
-    if running:
-        return UsageError(
-            f"A run into {quoted(state.output)} is just beginning.", "Ask again in a moment."
-        )
-    return UsageError(
-        f"Nothing was separated into {quoted(state.output)} so far.",
-        "Name the folder that was given to `stemsplit separate` with -o.",
     )

@@ -46,6 +46,7 @@ class Tally:
         audio_seconds: of each track to be done, by its source, guessed where it is not known.
         max_ram_bytes: the budget.
         predicted_seconds: of the whole batch, until something is separated.
+        run_seconds: how long ago the run began.
         clock: monotonic seconds.
     """
 
@@ -55,6 +56,7 @@ class Tally:
         *,
         max_ram_bytes: int,
         predicted_seconds: float,
+        run_seconds: float = 0.0,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """Begin now."""
@@ -63,6 +65,7 @@ class Tally:
         self._predicted_seconds = predicted_seconds
         self._clock = clock
         self._began = clock()
+        self._run_seconds = run_seconds
         self._first_launch: float | None = None
         self._running: dict[bytes, _Running] = {}
         self._done = 0
@@ -74,7 +77,7 @@ class Tally:
 
     @property
     def memory(self) -> Curve:
-        """Give the memory of all processes together, in bytes, by seconds since the beginning."""
+        """Give the memory of all processes together, in bytes, by seconds since the run began."""
         return self._memory.curve()
 
     def take_in(self, event: PoolEvent) -> None:
@@ -92,7 +95,7 @@ class Tally:
                 self._running.pop(work.job.source, None)
             case Looked(total_bytes=total, trees=trees):
                 self._memory_bytes = total
-                self._memory.add(self._clock() - self._began, total)
+                self._memory.add(self._run_seconds + self._clock() - self._began, total)
                 for source, size in trees.items():
                     if source in self._running:
                         self._running[source].memory_bytes = size

@@ -18,6 +18,7 @@ import pytest
 import soundfile
 from campaign import small_disk
 
+from stemsplit.cli.settings import NO_OPTIONS, PREFIX
 from stemsplit.demo.song import make_song
 from stemsplit.errors import ModelError
 from stemsplit.job import MODEL_SAMPLE_RATE
@@ -52,6 +53,9 @@ def _signals_are_not_ignored() -> None:
 def _no_settings_of_this_machine(tmp_path_factory: pytest.TempPathFactory) -> None:
     """What a person has set up for himself is no part of the tests."""
     os.environ["XDG_CONFIG_HOME"] = str(tmp_path_factory.mktemp("no-settings"))
+    for name in [*os.environ]:
+        if name.startswith(PREFIX) and name not in NO_OPTIONS:
+            del os.environ[name]
 
 
 @pytest.fixture(scope="session")

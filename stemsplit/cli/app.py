@@ -10,10 +10,9 @@ from typing import TYPE_CHECKING
 from cyclopts import App, CycloptsError, Parameter
 
 from stemsplit import __version__
-from stemsplit.cli import config, models, settings
+from stemsplit.cli import config, doctor, models, settings
 from stemsplit.cli.convert import convert
 from stemsplit.cli.demo import demo
-from stemsplit.cli.doctor import doctor
 from stemsplit.cli.help import HELP_ALL, HELP_FLAGS, Help
 from stemsplit.cli.inspect import inspect
 from stemsplit.cli.report import report
@@ -63,10 +62,9 @@ app.command(status, help_epilogue="")
 app.command(report, help_epilogue="")
 app.command(inspect, help_epilogue="")
 app.command(models.app)
-app.command(doctor, help_epilogue="")
+doctor.add_to(app)
 app.command(demo, help_epilogue="")
 config.add_to(app)
-app.config = settings.configurations()
 
 
 def run(arguments: Sequence[str] | None = None) -> int:
@@ -80,6 +78,8 @@ def run(arguments: Sequence[str] | None = None) -> int:
     """
     tokens = list(sys.argv[1:] if arguments is None else arguments)
     _prepare_process()
+    applied = settings.Applied()
+    app.config = (applied,)
     app.help_formatter = Help(everything=HELP_ALL in tokens)
     try:
         code = app(tokens, exit_on_error=False, print_error=False, result_action="return_value")
@@ -87,10 +87,13 @@ def run(arguments: Sequence[str] | None = None) -> int:
         sys.stderr.close()
         return ExitCode.ERROR
     except (Exception, KeyboardInterrupt, StoppedBySignalError) as error:  # noqa: BLE001 - a person gets a sentence
-        if not {"--verbose", "-v"}.isdisjoint(tokens) and isinstance(error, Exception):
+        verbose, _ = applied.values.get("verbose", (False, ""))
+        if isinstance(error, Exception) and (verbose or {"--verbose", "-v"} & set(tokens)):
             traceback.print_exc()
         message, remedy, failed = _account(error, tokens[:1])
-        print(printable(" ".join(f"stemsplit: {message} {remedy}".split())), file=sys.stderr)
+        also = applied.account() if failed == ExitCode.USAGE else ""
+        told = " ".join(f"stemsplit: {message} {remedy} {also}".split())
+        print(printable(told), file=sys.stderr)
         return failed
     return int(code or 0)
 

@@ -17,6 +17,13 @@ from stemsplit.text import printable
 if TYPE_CHECKING:
     from cyclopts import App
 
+_ALSO = {
+    # Where it knows nothing better, bash completes file names, as it did before.
+    "bash": "complete -o bashdefault -o default -F _stemsplit stemsplit",
+    # The script is made for a folder of `fpath`; `eval` needs it to be said.
+    "zsh": "compdef _cyclopts_stemsplit stemsplit",
+}
+
 SettingsOf = Literal["separate", "convert", "inspect"]
 Shell = Literal["bash", "zsh", "fish"]
 
@@ -37,6 +44,8 @@ def add_to(app: App) -> None:
         json:
             Print one JSON object.
         """
+        for other in settings.COMMANDS:  # a fault in any table is told
+            list(settings.settings(app, other))
         found = list(settings.settings(app, command))
         strangers = list(settings.strangers(app))
         if json:
@@ -55,9 +64,11 @@ def add_to(app: App) -> None:
     def completion(shell: Shell, /) -> int:
         """Print what makes a shell complete commands, options and models.
 
-        For bash, add to ~/.bashrc: eval "$(stemsplit completion bash)". For zsh, the same with zsh,
-        after compinit in ~/.zshrc. For fish: stemsplit completion fish >
-        ~/.config/fish/completions/stemsplit.fish
+        bash, in ~/.bashrc: eval "$(stemsplit completion bash)"
+
+        zsh, in ~/.zshrc after compinit: eval "$(stemsplit completion zsh)"
+
+        fish: stemsplit completion fish > ~/.config/fish/completions/stemsplit.fish
 
         Parameters
         ----------
@@ -65,6 +76,8 @@ def add_to(app: App) -> None:
             bash, zsh or fish.
         """
         print(app.generate_completion(shell=shell))
+        if also := _ALSO.get(shell):
+            print(also)
         return ExitCode.DONE
 
     app.command(config, help_epilogue="")
@@ -76,7 +89,7 @@ def _print(found: list[settings.Setting]) -> None:
     for name in ("setting", "value", "from"):
         table.add_column(name, overflow="fold")
     for one in found:
-        value = "" if one.value is None else printable(_written(one.value))
+        value = "" if one.value is None else printable(settings.written(one.value))
         style = "" if one.origin == "default" else "bold"
         table.add_row(one.option, Text(value, style=style), Text(one.origin, style=style))
     console = Console(highlight=False, soft_wrap=True)
@@ -84,7 +97,3 @@ def _print(found: list[settings.Setting]) -> None:
     for path in settings.files():
         there = "" if path.exists() else ", which is not there"
         console.print(Text(f"looked into {printable(path)}{there}"))
-
-
-def _written(value: settings.Value) -> str:
-    return str(value).lower() if isinstance(value, bool) else str(value)

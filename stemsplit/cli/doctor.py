@@ -2,52 +2,109 @@
 
 from __future__ import annotations
 
-import itertools
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import msgspec
 from rich.console import Console
 from rich.text import Text
 
+from stemsplit.cli import settings
 from stemsplit.cli.screen import can_draw
-from stemsplit.errors import ExitCode
+from stemsplit.errors import ExitCode, UsageError
+from stemsplit.job import Limits, Settings
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
-    from stemsplit.doctor import Check
+    from cyclopts import App
+
+    from stemsplit.doctor import Check, Plans
 
 _STYLES = {"ok": "green", "warning": "yellow", "failed": "bold red"}
 
 
-def doctor(*, json: bool = False) -> int:
-    """Check this installation and this machine, and say what to do where something is wrong.
+def add_to(app: App) -> None:
+    """Register the command, which asks the program's own settings."""
 
-    Looks at Python, packages, models with their checksums, memory and processors, disk, terminal,
-    the start of children, keeping awake, and separates two seconds for real.
+    def doctor(*, json: bool = False) -> int:
+        """Check this installation and this machine, and say what to do where something is wrong.
 
-    Parameters
-    ----------
-    json:
-        Print one JSON object.
-    """
-    from stemsplit.doctor import State, examine
+        Looks at settings, Python, packages, models with their checksums, memory and processors,
+        disk, terminal, the start of children, keeping awake, and separates two seconds for real.
 
-    console = Console(highlight=False, emoji=False)
-    checks: list[Check] = []
-    for check in itertools.chain(_terminal(), examine()):
-        checks.append(check)
-        if not json:
-            _print(console, check)
-    healthy = all(check.state is not State.FAILED for check in checks)
-    if json:
-        told = msgspec.json.encode({"healthy": healthy, "checks": checks})
-        sys.stdout.buffer.write(told + b"\n")
+        Parameters
+        ----------
+        json:
+            Print one JSON object.
+        """
+        from stemsplit.doctor import State
+
+        console = Console(highlight=False, emoji=False)
+        checks: list[Check] = []
+        for check in _checks(app):
+            checks.append(check)
+            if not json:
+                _print(console, check)
+        healthy = all(check.state is not State.FAILED for check in checks)
+        if json:
+            told = msgspec.json.encode({"version": 1, "healthy": healthy, "checks": checks})
+            sys.stdout.buffer.write(told + b"\n")
+        else:
+            console.print(_verdict(checks))
+        return ExitCode.DONE if healthy else ExitCode.ERROR
+
+    app.command(doctor, help_epilogue="")
+
+
+def _checks(app: App) -> Iterator[Check]:
+    from stemsplit.doctor import Check, Plans, State, examine
+
+    yield from _terminal()
+    plans = Plans()
+    try:
+        values = {one.option: one for one in settings.settings(app, "separate")}
+        plans = _plans({option: one.value for option, one in values.items()})
+    except UsageError as error:
+        yield Check(name="settings", state=State.FAILED, found=error.message, remedy=error.remedy)
     else:
-        warnings = sum(check.state is State.WARNING for check in checks)
-        console.print(_verdict(sum(check.state is State.FAILED for check in checks), warnings))
-    return ExitCode.DONE if healthy else ExitCode.ERROR
+        origins = {one.origin for one in values.values()} - {"default"}
+        yield Check(
+            name="settings", found=", ".join(sorted(origins)) or "nothing is set but by the program"
+        )
+    yield from examine(plans)
+
+
+def _plans(values: Mapping[str, settings.Value | None]) -> Plans:
+    """Read those settings that the checks depend on."""
+    from stemsplit.doctor import Plans
+    from stemsplit.workshop import checked
+
+    def text(option: str) -> str | None:
+        value = values[option]
+        return None if value is None else str(value)
+
+    def number(option: str) -> int | None:
+        value = text(option)
+        return None if value in {None, "auto"} else int(str(value))
+
+    try:
+        jobs, threads = number("jobs"), number("threads")
+    except ValueError as error:
+        raise UsageError("jobs and threads must be numbers or auto.") from error
+    limits = Limits.parse(
+        max_ram=text("max-ram"),
+        max_ram_per_file=text("max-ram-per-file"),
+        min_free=text("min-free"),
+    )
+    output = text("output")
+    return Plans(
+        settings=checked(Settings(model=str(values["model"]), threads=threads), jobs=jobs),
+        limits=limits,
+        jobs=jobs,
+        output=None if output is None else Path(output).absolute(),
+    )
 
 
 def _print(console: Console, check: Check) -> None:
@@ -57,11 +114,14 @@ def _print(console: Console, check: Check) -> None:
         console.print(Text(f"        {check.remedy}"), soft_wrap=True)
 
 
-def _verdict(failed: int, warnings: int) -> str:
+def _verdict(checks: list[Check]) -> str:
+    failed = sum(check.state == "failed" for check in checks)
     if failed:
         return f"{failed} of these must be mended first."
-    also = "" if not warnings else f" {warnings} of these may be worth a look."
-    return f"All that is needed is there.{also}"
+    tried = all(check.state == "ok" for check in checks if check.name == "separation")
+    whole = "All that is needed is there." if tried else "Nothing is wrong so far; see separation."
+    warnings = sum(check.state == "warning" for check in checks)
+    return f"{whole} {warnings} of these may be worth a look." if warnings else whole
 
 
 def _terminal() -> Iterator[Check]:

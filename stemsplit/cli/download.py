@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING
 
 from rich.console import Console
@@ -23,15 +24,15 @@ if TYPE_CHECKING:
 class DownloadBar:
     """A bar for one download, with the interface that `stemsplit.models.fetch` asks for."""
 
-    def __init__(self, name: str) -> None:
-        """Show an empty bar on standard error."""
+    def __init__(self, name: str, console: Console) -> None:
+        """Show an empty bar."""
         self._bars = Progress(
             TextColumn("{task.description}", markup=False),
             BarColumn(),
             DownloadColumn(),
             TransferSpeedColumn(),
             TimeRemainingColumn(),
-            console=Console(stderr=True),
+            console=console,
         )
         self._bar = self._bars.add_task(f"fetching {name}", total=None)
         self._total = 0
@@ -60,6 +61,7 @@ class DownloadBar:
         self._bars.stop()
 
 
-def download_display() -> Callable[[str], DownloadBar] | None:
+def download_display(console: Console | None = None) -> Callable[[str], DownloadBar] | None:
     """Give what makes a bar for a download, or None where there is no terminal for it."""
-    return DownloadBar if can_draw(Console(stderr=True)) else None
+    shown_on = console or Console(stderr=True)
+    return partial(DownloadBar, console=shown_on) if can_draw(shown_on) else None

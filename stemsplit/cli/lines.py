@@ -81,7 +81,7 @@ class TextDisplay:
 
     def download_progress(self) -> Callable[[str], DownloadBar] | None:
         """Give what shows a download in the place of the bars; None where nothing is drawn."""
-        bar = None if self._quiet else download_display()
+        bar = None if self._quiet else download_display(self._err)
         if bar is None:
             return None
 

@@ -12,11 +12,11 @@ if TYPE_CHECKING:
 
 
 def progress_of(status: Status) -> list[str]:
-    """Give tracks, audio, speed, what is left and memory, the more telling first."""
+    """Give tracks, audio, what is left, speed and memory, the more telling first."""
     ended = status.done + status.failed
     done, left = status.audio_seconds, status.audio_seconds_left
     return [
-        f"{ended} of {ended + status.left} tracks",
+        f"{ended:,} of {ended + status.left:,} tracks",
         f"{clock_time(done)} of {clock_time(done + left)}",
         *pace(status),
         f"memory {memory_of(status.memory_bytes, status.max_ram_bytes)}",
@@ -26,10 +26,11 @@ def progress_of(status: Status) -> list[str]:
 def pace(status: Status) -> list[str]:
     """Give speed, and what is left of the time; nothing where nothing is known."""
     words = []
+    if status.seconds_left is not None:
+        words.append(f"{clock_time(status.seconds_left)} to go")
     if status.speed is not None:
         words.append(f"{status.speed:.1f} times real time")
     if status.seconds_left is not None:
-        words.append(f"{clock_time(status.seconds_left)} to go")
         words.append(f"until about {moment(time.time() + status.seconds_left)}")
     return words
 

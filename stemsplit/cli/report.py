@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import sys
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
 from rich.console import Console
-from rich.table import Table
-from rich.text import Text
 
 from stemsplit import __version__
-from stemsplit.errors import ExitCode, UnwritableError
+from stemsplit.errors import ExitCode, OutputExistsError, UnwritableError
 from stemsplit.text import clock_time, counted, mebibytes, moment, printable, quoted
 
 if TYPE_CHECKING:
@@ -21,14 +21,19 @@ if TYPE_CHECKING:
 
     from stemsplit.library.history import History, PastRun, PastTrack
 
+_OURS = b'<meta name="generator" content="stemsplit">'
+"""Stands near the beginning of every page, and tells one from anybody's file."""
+
+_BEGINNING_BYTES = 2048
+
 
 def report(
     output: Path,
     /,
     *,
-    html: Annotated[Path | None, Parameter(name=["--html"])] = None,
+    html: Annotated[str | None, Parameter(metavar="FILE", allow_leading_hyphen=True)] = None,
 ) -> int:
-    """Tell what was done to a folder: every track, every failure, time and memory.
+    """Tell what was done to a folder: every track, every run, every failure.
 
     With --html, write a page to listen in: one file that needs no network, with a player for the
     stems of each track, waveforms, and the memory of every child over time. Its links to the stems
@@ -37,78 +42,95 @@ def report(
     Parameters
     ----------
     output:
-        The folder that was given to `stemsplit separate` with -o.
+        The folder that was given to -o.
     html:
-        Write this page, and print nothing else.
+        Write this page, and print nothing else. An earlier page of stemsplit is replaced; - is
+        standard output.
     """
     from stemsplit.library.history import read_history
+    from stemsplit.report.page import page
 
     history = read_history(output.absolute())
     if html is None:
         _print(history)
         return ExitCode.DONE
-    _write(history, html.absolute())
-    print(f"{printable(html)}: {counted(len(history.tracks), 'track')}")
+    path = Path(html).absolute()
+    folder = Path.cwd() if html == "-" else path.parent
+    text = page(history, folder, made=time.time(), version=__version__)
+    if html == "-":
+        sys.stdout.write(text)
+    else:
+        _write(text, path)
+        print(f"{printable(html)}: {counted(len(history.tracks), 'track')}")
     return ExitCode.DONE
 
 
-def _write(history: History, path: Path) -> None:
-    """Write the page in one step, so that no half of one is left."""
-    from stemsplit.report.page import page
-
-    text = page(history, path.parent, made=time.time(), version=__version__)
-    new = path.with_name(f".{path.name}.new")
+def _write(text: str, path: Path) -> None:
+    """Write the page in one step, so that no half of one is left and nobody's file is lost."""
+    path = path.resolve()
+    new = path.parent / f".{path.name}.new"
     try:
+        if path.is_dir():
+            raise UnwritableError(f"{quoted(path)} is a folder.", "Name a file with --html.")
+        if os.path.lexists(path) and not _is_a_page(path):
+            raise OutputExistsError(
+                f"{quoted(path)} is there and is no page of stemsplit's.",
+                "Name another file with --html, or remove it.",
+            )
+        path.parent.mkdir(parents=True, exist_ok=True)
         new.write_text(text, encoding="utf-8")
         new.replace(path)
     except OSError as error:
-        new.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            new.unlink(missing_ok=True)
         raise UnwritableError(
             f"The page {quoted(path)} cannot be written ({error.strerror}).",
             "Name another file with --html.",
         ) from error
 
 
+def _is_a_page(path: Path) -> bool:
+    if not path.is_file():  # a device, a pipe
+        return False
+    with path.open("rb") as file:
+        return _OURS in file.read(_BEGINNING_BYTES)
+
+
 def _print(history: History) -> None:
-    console = Console(highlight=False, emoji=False)
-    console.print(_tracks(history))
-    for run in history.runs:
-        console.print(Text(_run(run)))
-    for source, reason, message in _failures(history):
-        console.print(Text(f"failed: {source}: {message} ({reason})"), style="red", soft_wrap=True)
-
-
-def _tracks(history: History) -> Table:
-    table = Table(box=None, pad_edge=False)
-    table.add_column("track", overflow="fold")
-    table.add_column("state")
-    for name in ("audio", "time", "times real time", "memory", "cap"):
-        table.add_column(name, justify="right")
+    """Print a line for each track; not by way of rich, which takes seconds over thousands."""
+    print(_line("state", "audio", "time", "speed", "memory", "cap", "track"))
     for track in history.tracks:
-        table.add_row(*(Text(cell) for cell in _row(track)))
-    return table
+        print(_line(*_row(track)))
+    print()
+    for run in history.runs:
+        print(_run(run))
+    console = Console(highlight=False, emoji=False, markup=False, soft_wrap=True)
+    for source, reason, message in _failures(history):
+        console.print(f"failed: {source}: {message} ({reason})", style="red")
+
+
+def _line(state: str, audio: str, took: str, speed: str, memory: str, cap: str, track: str) -> str:
+    return f"{state:<18} {audio:>8} {took:>8} {speed:>6} {memory:>9} {cap:>9}  {track}"
 
 
 def _row(track: PastTrack) -> Iterator[str]:
-    yield printable(os.path.basename(track.source))  # noqa: PTH119 - bytes
-    yield track.reason or track.state if track.state == "failed" else track.state
-    yield "" if track.audio_seconds is None else clock_time(track.audio_seconds)
     last = track.attempts[-1] if track.attempts else None
-    if last is None or last.seconds is None:
-        return
-    yield clock_time(last.seconds)
-    if track.state == "done" and track.audio_seconds and last.seconds:
-        yield f"{track.audio_seconds / last.seconds:.1f}"
-    else:
-        yield ""
-    yield "" if last.peak_pss_bytes is None else mebibytes(last.peak_pss_bytes)
-    yield "" if last.ram_cap_bytes is None else mebibytes(last.ram_cap_bytes)
+    took = None if last is None else last.seconds
+    audio = track.audio_seconds
+    yield (track.reason or track.state) if track.state == "failed" else track.state
+    yield clock_time(audio) if audio else ""
+    yield "" if took is None else clock_time(took)
+    yield f"{audio / took:.1f}x" if track.state == "done" and audio and took else ""
+    peak, cap = (None, None) if last is None else (last.peak_pss_bytes, last.ram_cap_bytes)
+    yield "" if peak is None else mebibytes(peak)
+    yield "" if cap is None else mebibytes(cap)
+    yield printable(track.source)
 
 
 def _run(run: PastRun) -> str:
     words = [f"run {run.number} began {moment(run.began)}"]
     if run.seconds is None:
-        words.append("has no end")
+        words.append("has no end yet, or was killed")
     else:
         words.append(f"took {clock_time(run.seconds)}, exit code {run.exit_code}")
     if run.audio_seconds and run.seconds:
@@ -122,7 +144,6 @@ def _run(run: PastRun) -> str:
 
 
 def _failures(history: History) -> Iterator[tuple[str, str, str]]:
-    yield from history.runs[-1].refused
-    for track in history.tracks:
-        if track.state == "failed":
-            yield printable(track.source), track.reason or "", f"{track.message} {track.remedy}"
+    yield from history.refused
+    for track in history.failed:
+        yield printable(track.source), track.reason or "", f"{track.message} {track.remedy}"

@@ -138,7 +138,7 @@ class _Picture:
             yield _line(text, "red")
         for text in (self._status.pausing, DRAINING if self._shown.draining else ""):
             if text:  # whole, however many lines it takes
-                yield Text(printable(text), style="yellow")
+                yield Text(printable(text), style="yellow", no_wrap=False, overflow="fold")
 
     def _whole(self, width: int) -> Iterator[RenderableType]:
         done = self._status.audio_seconds

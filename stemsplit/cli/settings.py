@@ -21,7 +21,7 @@ from stemsplit.errors import UsageError
 from stemsplit.text import printable, quoted
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping
+    from collections.abc import Iterable, Iterator, Mapping
 
     from cyclopts import App
     from cyclopts.argument import ArgumentCollection
@@ -36,6 +36,8 @@ NO_OPTIONS = frozenset(
     f"{PREFIX}{name}" for name in ("MODELS", "RELEASE_URL", "HOUSEHOLD", "REQUIRE_REAL")
 )
 """Variables that set something else than an option."""
+
+_PATHS = frozenset({"output", "from-file"})
 
 Value = str | int | float | bool
 
@@ -57,7 +59,7 @@ class Setting:
 
 def user_file() -> Path:
     """Give the user's own file, whether it is there or not."""
-    return platformdirs.user_config_path("stemsplit") / FILE_NAME
+    return platformdirs.user_config_path("stemsplit", appauthor=False) / FILE_NAME
 
 
 def files() -> tuple[Path, ...]:
@@ -65,17 +67,43 @@ def files() -> tuple[Path, ...]:
     return (Path.cwd() / FILE_NAME, user_file())
 
 
-def configurations() -> tuple[Callable[[App, tuple[str, ...], ArgumentCollection], None], ...]:
-    """Give what cyclopts asks for values that the command line does not give."""
+class Applied:
+    """Gives cyclopts the values that the command line does not give, and remembers which.
 
-    def apply(app: App, commands: tuple[str, ...], arguments: ArgumentCollection) -> None:
+    Attributes:
+        values: of the options that were set, with their sources.
+    """
+
+    def __init__(self) -> None:
+        """Nothing is set yet."""
+        self.values: dict[str, tuple[Value, str]] = {}
+
+    def __call__(self, app: App, commands: tuple[str, ...], arguments: ArgumentCollection) -> None:
+        """Set what files and variables say of a command (a `config` of cyclopts)."""
         command = commands[0] if commands else ""
         if command not in COMMANDS:
             return
+        given = {one.name.removeprefix("--") for one in arguments if one.tokens}
         for source, values in _layers(command, _options(arguments)):
-            Dict({command: values}, source=source)(app, commands, arguments)
+            # As text, so that 2.7 is no number of files; cyclopts reads it as from a shell.
+            texts = {option: written(value) for option, value in values.items()}
+            Dict({command: texts}, source=source)(app, commands, arguments)
+            for option, value in values.items():
+                if option not in given:
+                    self.values.setdefault(option, (value, source))
 
-    return (apply,)
+    def account(self) -> str:
+        """Say where the settings of a command that could not be are from; empty without any."""
+        sources = dict.fromkeys(source for _, source in self.values.values())
+        if not sources:
+            return ""
+        options = ", ".join(self.values)
+        return f"Set elsewhere are {options} ({', '.join(sources)}): see `stemsplit config`."
+
+
+def written(value: Value) -> str:
+    """Give a value as on the command line."""
+    return str(value).lower() if isinstance(value, bool) else str(value)
 
 
 def settings(app: App, command: str) -> Iterator[Setting]:
@@ -123,8 +151,8 @@ def _layers(command: str, options: Iterable[str]) -> Iterator[tuple[str, dict[st
     """Give each source of settings with what it says, the stronger first."""
     for option in options:
         variable = _variable(option)
-        if variable in os.environ:
-            yield variable, {option: os.environ[variable]}
+        if os.environ.get(variable):  # an empty one is taken as not set, as most programs do
+            yield variable, {option: _expanded(option, os.environ[variable])}
     for path in files():
         table = _read(path).get(command, {})
         if table:
@@ -137,7 +165,7 @@ def _variable(option: str) -> str:
 
 def _read(path: Path) -> Mapping[str, Any]:
     try:
-        found = tomllib.loads(path.read_text(encoding="utf-8"))
+        found = tomllib.loads(path.read_text(encoding="utf-8-sig"))
     except (FileNotFoundError, NotADirectoryError):
         return {}
     except OSError as error:
@@ -154,7 +182,7 @@ def _read(path: Path) -> Mapping[str, Any]:
             raise UsageError(
                 f"{quoted(path)} says something of {quoted(name)}, which is no table of settings."
                 f"{_did_you_mean(name, COMMANDS)}",
-                f"The tables are {', '.join(f'[{command}]' for command in COMMANDS)}.",
+                f"Put options below {', '.join(f'[{command}]' for command in COMMANDS)}.",
             )
     return found
 
@@ -180,8 +208,20 @@ def _checked(
                 "nor true or false.",
                 'Write it as on the command line, in quotation marks: "4GiB".',
             )
-        values[option] = plain
+        if option in values:
+            raise UsageError(
+                f"{quoted(path)} sets {quoted(option)} twice.", "Leave one of them out."
+            )
+        if plain != "":
+            values[option] = _expanded(option, plain)
     return values
+
+
+def _expanded(option: str, value: Value) -> Value:
+    """Give `~` its meaning, as a shell does on the command line."""
+    if option in _PATHS and isinstance(value, str) and value != "-":
+        return os.path.expanduser(value)  # noqa: PTH111 - it stays text
+    return value
 
 
 def _did_you_mean(name: str, known: Iterable[str]) -> str:

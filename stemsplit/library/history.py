@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 from collections import defaultdict
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
 
 from stemsplit.envelope import Curve
 from stemsplit.errors import UsageError
 from stemsplit.library.database import Database
+from stemsplit.library.lock import nothing_there
 from stemsplit.library.records import JobState
 from stemsplit.library.schema import SCHEMA_VERSION
 from stemsplit.library.state import State
@@ -61,11 +61,11 @@ class PastRun:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PastStem:
-    """A file that is there, unless somebody has moved it.
+    """A file of the last that were published, there unless somebody has moved it.
 
     Attributes:
         path: below the output folder.
-        stem: its name; empty if it is not known.
+        stem: its name; that of its file if it is not known.
         outline: see `stemsplit.job.StemFile`; empty likewise.
     """
 
@@ -126,6 +126,16 @@ class History:
     runs: tuple[PastRun, ...]
     tracks: tuple[PastTrack, ...]
 
+    @property
+    def refused(self) -> tuple[tuple[str, str, str], ...]:
+        """Source, reason and message of each input of the last run that is no track."""
+        return self.runs[-1].refused
+
+    @property
+    def failed(self) -> tuple[PastTrack, ...]:
+        """The tracks that have failed, in whatever run that was."""
+        return tuple(track for track in self.tracks if track.state is JobState.FAILED)
+
 
 def read_history(output: Path) -> History:
     """Read all that is known of an output folder, also while a run writes to it.
@@ -137,10 +147,7 @@ def read_history(output: Path) -> History:
     state = State(output)
     opened = _Reader.read(state.journal, output)
     if opened is None:
-        raise UsageError(
-            f"Nothing was separated into {quoted(output)} so far.",
-            "Name the folder that was given to `stemsplit separate` with -o.",
-        )
+        raise nothing_there(state)
     with opened as reader:
         if reader.version < SCHEMA_VERSION:
             raise UsageError(
@@ -148,95 +155,113 @@ def read_history(output: Path) -> History:
                 "Run the same `stemsplit separate` again: it brings the journal up to date, and "
                 "does only what is left.",
             )
-        with reader.at_one_moment():
-            return History(output=output, runs=tuple(reader.runs()), tracks=tuple(reader.tracks()))
+        rows = reader.all_rows()
+    if not rows.runs:
+        raise nothing_there(state)
+    return History(output=output, runs=tuple(map(_run, rows.runs)), tracks=tuple(_tracks(rows)))
+
+
+class _Rows(NamedTuple):
+    """Rows as the queries below give them."""
+
+    runs: list[tuple[Any, ...]]
+    jobs: list[tuple[Any, ...]]
+    stems: list[tuple[Any, ...]]
+    attempts: list[tuple[Any, ...]]
+
+
+_RUNS = """
+    SELECT id, began, ended, version, settings, exit_code, seconds, audio_seconds,
+        peak_memory_bytes, max_ram_bytes, memory, refused
+    FROM runs ORDER BY id
+"""
+_JOBS = """
+    SELECT id, source, run, state, reason, message, remedy, warnings,
+        coalesce(audio_seconds, predicted_seconds)
+    FROM jobs ORDER BY source, id
+"""
+_STEMS = """
+    SELECT job, number, path, stem, outline FROM stems LEFT JOIN outlines USING (path)
+    ORDER BY job, number, path
+"""
+_ATTEMPTS = """
+    SELECT job, id, run, number, began, reason, message, seconds, peak_pss_bytes, ram_cap_bytes,
+        memory, log_file
+    FROM attempts ORDER BY id
+"""
 
 
 class _Reader(Database):
-    @contextlib.contextmanager
-    def at_one_moment(self) -> Iterator[None]:
-        """Within this, see one state of the journal, whatever a run writes meanwhile."""
+    def all_rows(self) -> _Rows:
+        """Give one state of the journal, whatever a run writes meanwhile.
+
+        That run waits as long as this takes, so nothing else is done in it.
+        """
         with self._told():
             self._db.execute("BEGIN")
             try:
-                yield
+                return _Rows(*(self._rows(query) for query in (_RUNS, _JOBS, _STEMS, _ATTEMPTS)))
             finally:
                 self._db.execute("ROLLBACK")
 
-    def runs(self) -> Iterator[PastRun]:
-        rows = self._rows(
-            """
-            SELECT id, began, ended, version, settings, exit_code, seconds, audio_seconds,
-                peak_memory_bytes, max_ram_bytes, memory, refused
-            FROM runs ORDER BY id
-            """
-        )
-        for *plain, memory, refused in rows:
-            number, began, ended, version, settings, code, seconds, audio, peak, budget = plain
-            yield PastRun(
-                number=number,
-                began=began,
-                ended=ended,
-                version=version,
-                settings=settings,
-                exit_code=code,
-                seconds=seconds,
-                audio_seconds=audio,
-                peak_memory_bytes=peak,
-                max_ram_bytes=budget,
-                memory=_read(memory),
-                refused=_refused.decode(refused),
-            )
 
-    def tracks(self) -> Iterator[PastTrack]:
-        stems, attempts = self._stems(), self._attempts()
-        rows = self._rows(
-            """
-            SELECT id, source, run, state, reason, message, remedy, warnings,
-                coalesce(audio_seconds, predicted_seconds)
-            FROM jobs ORDER BY source, id
-            """
-        )
-        for job, source, run, state, reason, message, remedy, warnings, seconds in rows:
-            yield PastTrack(
-                source=source,
-                run=run,
-                state=JobState(state),
-                reason=reason,
-                message=message,
-                remedy=remedy,
-                warnings=_warnings.decode(warnings),
-                audio_seconds=seconds,
-                stems=tuple(stems[job]),
-                attempts=tuple(attempts[job]),
-            )
+def _run(row: tuple[Any, ...]) -> PastRun:
+    number, began, ended, version, settings, code, seconds, audio, peak, budget, memory, no = row
+    return PastRun(
+        number=number,
+        began=began,
+        ended=ended,
+        version=version,
+        settings=settings,
+        exit_code=code,
+        seconds=seconds,
+        audio_seconds=audio,
+        peak_memory_bytes=peak,
+        max_ram_bytes=budget,
+        memory=_read(memory),
+        refused=_refused.decode(no),
+    )
 
-    def _stems(self) -> dict[int, list[PastStem]]:
-        found = defaultdict(list)
-        rows = self._rows("SELECT job, path, stem, outline FROM stems ORDER BY job, number, path")
-        for job, path, stem, outline in rows:
-            name = stem or os.fsdecode(os.path.splitext(os.path.basename(path))[0])
-            found[job].append(PastStem(path=path, stem=name, outline=outline or b""))
-        return found
 
-    def _attempts(self) -> dict[int, list[PastAttempt]]:
-        found = defaultdict(list)
-        rows = self._rows(
-            """
-            SELECT job, id, run, number, began, reason, message, seconds, peak_pss_bytes,
-                ram_cap_bytes, memory, log_file
-            FROM attempts ORDER BY id
-            """
+def _tracks(rows: _Rows) -> Iterator[PastTrack]:
+    stems, attempts = _stems(rows.stems), _attempts(rows.attempts)
+    for job, source, run, state, reason, message, remedy, warnings, seconds in rows.jobs:
+        yield PastTrack(
+            source=source,
+            run=run,
+            state=JobState(state),
+            reason=reason,
+            message=message,
+            remedy=remedy,
+            warnings=_warnings.decode(warnings),
+            audio_seconds=seconds,
+            stems=tuple(stems.get(job, ())),
+            attempts=tuple(attempts.get(job, ())),
         )
-        names = (
-            "id", "run", "number", "began", "reason", "message", "seconds", "peak_pss_bytes",
-            "ram_cap_bytes", "memory", "log_file",
-        )  # fmt: skip
-        for job, *values in rows:
-            known = dict(zip(names, values, strict=True))
-            known["memory"] = _read(known["memory"])
-            found[job].append(PastAttempt(**known))
-        return found
+
+
+def _stems(rows: list[tuple[Any, ...]]) -> dict[int, list[PastStem]]:
+    """Give the stems of each job that were published last; all, if that is not known of any."""
+    last: defaultdict[int, list[PastStem]] = defaultdict(list)
+    others: defaultdict[int, list[PastStem]] = defaultdict(list)
+    for job, number, path, stem, outline in rows:
+        name = stem or os.fsdecode(os.path.splitext(os.path.basename(path))[0])
+        found = others if number is None else last
+        found[job].append(PastStem(path=path, stem=name, outline=outline or b""))
+    return others | last
+
+
+def _attempts(rows: list[tuple[Any, ...]]) -> dict[int, list[PastAttempt]]:
+    found = defaultdict(list)
+    names = (
+        "id", "run", "number", "began", "reason", "message", "seconds", "peak_pss_bytes",
+        "ram_cap_bytes", "memory", "log_file",
+    )  # fmt: skip
+    for job, *values in rows:
+        known = dict(zip(names, values, strict=True))
+        known["memory"] = _read(known["memory"])
+        found[job].append(PastAttempt(**known))
+    return found
 
 
 def _read(curve: str | None) -> Curve | None:

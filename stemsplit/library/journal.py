@@ -29,7 +29,7 @@ from stemsplit.library.records import (
     same_mark,
     settings_key,
 )
-from stemsplit.text import quoted
+from stemsplit.text import printable, quoted
 
 if TYPE_CHECKING:
     import sqlite3
@@ -58,6 +58,12 @@ class Journal(JournalReader):
         """Open it, and bring an older schema up to date."""
         super().__init__(path, output, writable=True)
         self._run = 0
+        self._run_began = 0.0
+
+    @property
+    def run_seconds(self) -> float:
+        """How long ago the run began, by the clock on the wall."""
+        return max(time.time() - self._run_began, 0.0)
 
     def _below(self, path: bytes) -> bytes:
         return os.path.relpath(path, self._output)
@@ -136,6 +142,7 @@ class Journal(JournalReader):
             refused: source, reason and message of each input that is no job.
             overwrite: whether everything is done again.
         """
+        self._run_began = time.time()
         with self._transaction() as db:
             self._run = int(
                 db.execute(
@@ -145,7 +152,7 @@ class Journal(JournalReader):
                     VALUES (?, ?, ?, ?, ?, ?, ?, ?)
                     """,
                     (
-                        time.time(),
+                        self._run_began,
                         version,
                         socket.gethostname(),
                         os.getpid(),
@@ -334,12 +341,22 @@ class Journal(JournalReader):
         db.execute("UPDATE jobs SET coming = NULL WHERE id = ?", (job,))
 
     def _note_published(self, db: sqlite3.Connection, place: bytes) -> None:
-        """Note that the stems that were coming are all in place."""
+        """Note that the stems that were coming are all in place.
+
+        Older ones that stay beside them, of another model for one, lose their numbers.
+        """
         row = db.execute("SELECT id, coming FROM jobs WHERE place = ?", (place,)).fetchone()
         job, coming = row
+        db.execute("UPDATE stems SET number = NULL WHERE job = ?", (job,))
         db.executemany(
-            "INSERT OR REPLACE INTO stems (path, job, size_bytes, modified_ns) VALUES (?, ?, ?, ?)",
-            ((stem.path, job, *stem.mark) for stem in _stems.decode(coming)),
+            """
+            INSERT OR REPLACE INTO stems (path, job, size_bytes, modified_ns, stem, number)
+            VALUES (?, ?, ?, ?, ?, ?)
+            """,
+            (
+                (stem.path, job, *stem.mark, stem.work_name.rpartition(".")[0], number)
+                for number, stem in enumerate(_stems.decode(coming))
+            ),
         )
         db.execute(
             """
@@ -391,18 +408,14 @@ class Journal(JournalReader):
             )
             if done:
                 self._note_published(db, place)
-                self._note_stems(db, outcome)
-
-    def _note_stems(self, db: sqlite3.Connection, outcome: Outcome) -> None:
-        """Keep what is shown of the stems that are in place."""
-        paths = outcome.job.paths
-        db.executemany(
-            "UPDATE stems SET stem = ?, number = ?, outline = ? WHERE path = ?",
-            (
-                (stem.stem, number, stem.outline, self._below(os.fsencode(paths[stem.stem])))
-                for number, stem in enumerate(outcome.stems)
-            ),
-        )
+                paths = outcome.job.paths
+                db.executemany(
+                    "INSERT OR REPLACE INTO outlines VALUES (?, ?)",
+                    (
+                        (self._below(os.fsencode(paths[stem.stem])), stem.outline)
+                        for stem in outcome.stems
+                    ),
+                )
 
     def pool_starts(self, max_ram_bytes: int) -> None:
         """Note how much memory all processes of the run may take together."""
@@ -447,7 +460,7 @@ class Journal(JournalReader):
                 attempt.peak_pss_bytes,
                 attempt.private_bytes,
                 attempt.peak_rss_bytes,
-                attempt.log_file,
+                None if attempt.log_file is None else printable(os.path.basename(attempt.log_file)),
                 attempt.ram_cap_bytes,
                 _written(attempt.memory),
                 place,

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 import filelock
 import msgspec
 
-from stemsplit.errors import ExitCode, StemsplitError
+from stemsplit.errors import ExitCode, StemsplitError, UsageError
 from stemsplit.library.publish import refused
 from stemsplit.text import quoted
 
@@ -119,6 +119,18 @@ def is_held(state: State) -> bool:
         return True
     except (OSError, NotImplementedError):
         return holder_of(state) is not None
+
+
+def nothing_there(state: State) -> UsageError:
+    """Say that no run is known of an output folder, or that one is just beginning."""
+    if is_held(state):
+        return UsageError(
+            f"A run into {quoted(state.output)} is just beginning.", "Ask again in a moment."
+        )
+    return UsageError(
+        f"Nothing was separated into {quoted(state.output)} so far.",
+        "Name the folder that was given to `stemsplit separate` with -o.",
+    )
 
 
 def _holder_file(state: State) -> Path:

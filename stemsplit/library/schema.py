@@ -90,9 +90,12 @@ MIGRATIONS = (
     ALTER TABLE runs ADD COLUMN max_ram_bytes INTEGER;  -- the budget; null if no child was started
     ALTER TABLE runs ADD COLUMN memory TEXT;            -- of all processes: JSON of a Curve
     ALTER TABLE jobs ADD COLUMN warnings TEXT NOT NULL DEFAULT '[]';    -- JSON: sentences
-    ALTER TABLE stems ADD COLUMN stem TEXT;             -- its name; null if a dead run has made it
-    ALTER TABLE stems ADD COLUMN number INTEGER;        -- in the model's order
-    ALTER TABLE stems ADD COLUMN outline BLOB;          -- its levels, as `StemFile.outline`
+    ALTER TABLE stems ADD COLUMN stem TEXT;             -- its name; null if version 1 has made it
+    ALTER TABLE stems ADD COLUMN number INTEGER;        -- among those last published, else null
+    CREATE TABLE outlines (
+        path BLOB PRIMARY KEY,                          -- of the stem, below the output folder
+        outline BLOB NOT NULL                           -- its levels, as `StemFile.outline`
+    );
     ALTER TABLE attempts ADD COLUMN ram_cap_bytes INTEGER;
     ALTER TABLE attempts ADD COLUMN memory TEXT;        -- of its processes: JSON of a Curve
     """,

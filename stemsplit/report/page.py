@@ -86,6 +86,7 @@ def _data(history: History, folder: Path) -> dict[str, Any]:
     lanes = lanes_of(attempt for track in history.tracks for attempt in track.attempts)
     return {
         "output": printable(history.output),
+        "refused": history.refused,
         "runs": [_run(run) for run in history.runs],
         "tracks": [_track(track, number_of, lanes, places, logs) for track in history.tracks],
     }
@@ -106,7 +107,6 @@ def _run(run: PastRun) -> dict[str, Any]:
         "peak": _mib(run.peak_memory_bytes),
         "budget": _mib(run.max_ram_bytes),
         "memory": _memory(run.memory),
-        "refused": run.refused,
     }
 
 
@@ -191,17 +191,18 @@ class _Logs:
         if not names:
             return {}
         path = self._folder / names[-1]  # the folder may have been moved since
+        try:
+            text = self._end_of(path)
+        except OSError:  # somebody has tidied up
+            return {}
         below = os.fsencode(Path(".stemsplit", "logs", names[-1]))
-        return {"log": self._end_of(path), "log_link": self._places.link(below)}
+        return {"log": text, "log_link": self._places.link(below)}
 
     def _end_of(self, path: Path) -> str:
-        try:
-            with path.open("rb") as file:
-                size = file.seek(0, os.SEEK_END)
-                file.seek(max(0, size - min(_LOG_BYTES, self._left)))
-                text = file.read()
-        except OSError:
-            return ""
+        with path.open("rb") as file:
+            size = file.seek(0, os.SEEK_END)
+            file.seek(max(0, size - min(_LOG_BYTES, self._left)))
+            text = file.read()
         self._left -= len(text)
         return "\n".join(_lines(text))
 

@@ -36,6 +36,7 @@ def test_a_healthy_installation(stemsplit: Callable[..., Any]) -> None:
     checks = _checks(ran.out)
     assert list(checks) == [
         "terminal",
+        "settings",
         "Python",
         "packages",
         "models",
@@ -79,6 +80,21 @@ def test_no_model_is_no_fault(tmp_path: Path, stemsplit: Callable[..., Any]) -> 
     assert checks["models"][0]["state"] == "warning"
     assert checks["separation"][0]["found"].startswith("It was not tried")
     assert not (tmp_path / "none").exists()
+
+
+def test_it_looks_at_what_is_set(tmp_path: Path, stemsplit: Callable[..., Any]) -> None:
+    """Another model, a cap, and a file that cannot be."""
+    (tmp_path / "stemsplit.toml").write_text('[separate]\nmodel = "4stems"\nmax-ram = "1GiB"\n')
+    checks = _checks(stemsplit("doctor", "--json").out)
+    assert checks["settings"][0]["found"] == str(tmp_path / "stemsplit.toml")
+    assert "all processes would take 1,024 MiB at most" in checks["memory"][0]["found"]
+    assert any("4stems is not in" in one["found"] for one in checks["models"])
+    (tmp_path / "stemsplit.toml").write_text('[separate]\nmax-ram = "much"\n')
+    ran = stemsplit("doctor", "--json")
+    assert ran.code == 1
+    (settings,) = _checks(ran.out)["settings"]
+    assert settings["state"] == "failed"
+    assert "max-ram cannot be" in settings["found"]
 
 
 @pytest.mark.parametrize(

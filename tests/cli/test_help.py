@@ -111,6 +111,34 @@ def test_a_shell_completes(
     assert {one.split("\t")[0].strip() for one in ran.stdout.splitlines()} == expected
 
 
+def test_bash_completes_files_where_it_did() -> None:
+    """An input, a folder for -o: whatever the program itself knows nothing better of."""
+    script = f"""
+        PATH={COMMAND.parent}:$PATH
+        source <(stemsplit completion bash)
+        complete -p stemsplit
+    """
+    ran = subprocess.run(["bash", "-c", script], capture_output=True, text=True, check=True)
+    assert ran.stdout.split() == [
+        "complete", "-o", "bashdefault", "-o", "default", "-F", "_stemsplit", "stemsplit"
+    ]  # fmt: skip
+
+
+def test_zsh_completes_after_the_documented_line(tmp_path: Path) -> None:
+    """As it stands in ~/.zshrc, after compinit."""
+    zsh = shutil.which("zsh")
+    if zsh is None:
+        pytest.skip("zsh is not installed")
+    script = f"""
+        PATH={COMMAND.parent}:$PATH
+        autoload -Uz compinit && compinit -u -d {tmp_path}/dump
+        eval "$(stemsplit completion zsh)"
+        print $_comps[stemsplit]; whence -w $_comps[stemsplit]
+    """
+    ran = subprocess.run([zsh, "-fc", script], capture_output=True, text=True, check=True)
+    assert ran.stdout.split() == ["_cyclopts_stemsplit", "_cyclopts_stemsplit:", "function"]
+
+
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
 def test_a_shell_can_read_its_script(shell: str, stemsplit: Callable[..., Any]) -> None:
     """Without a fault of syntax."""

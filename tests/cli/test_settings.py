@@ -82,10 +82,12 @@ def test_settings_hold_and_the_command_line_wins(
         ("[separate]\nmax_rma = 1", "sets “max_rma”, which is no option of `stemsplit separate`."),
         ("[separate]\nmax_rma = 1", "Did you mean max-ram? `stemsplit config separate` lists all."),
         ("[sepaarte]\n", "“sepaarte”, which is no table of settings. Did you mean separate?"),
-        ("format = 'mp3'\n", "“format”, which is no table of settings. The tables are [sep"),
+        ("format = 'mp3'\n", "“format”, which is no table of settings. Put options below [sep"),
         ("[separate]\nformat = {a = 1}", "gives “format” a value that is neither text nor"),
         ("[separate\n", "are no TOML"),
         ("[separate]\nformat = 'mp5'\n", 'Invalid value "mp5"'),
+        ("[separate]\nmax-ram = 'much'\n", "max-ram cannot be “much”. Write a size such as"),
+        ("[separate]\nmax-ram = '1G'\nmax_ram = '2G'\n", "sets “max-ram” twice"),
         ("[separate]\nretries = 'many'\n", 'unable to convert "many" into int'),
     ],
 )
@@ -117,3 +119,17 @@ def test_a_variable_that_sets_nothing_is_told(stemsplit: Callable[..., Any]) -> 
     ran = stemsplit("config", STEMSPLIT_MAX_RM="2GiB", STEMSPLIT_MODELS="/models")
     assert ran.code == 0
     assert ran.err == "stemsplit: STEMSPLIT_MAX_RM sets nothing. Did you mean STEMSPLIT_MAX_RAM?\n"
+
+
+def test_what_is_empty_is_not_set_and_a_tilde_is_home(
+    song_file: Path, tmp_path: Path, stemsplit: Callable[..., Any]
+) -> None:
+    """A variable without a value, a file with a byte order mark, a folder of the user's."""
+    text = '[separate]\noutput = "~/stems"\nresidual = true\n'
+    (tmp_path / "stemsplit.toml").write_text(text, encoding="utf-8-sig")
+    environment = {"STEMSPLIT_MAX_RAM": "", "HOME": str(tmp_path / "home")}
+    ran = stemsplit("separate", song_file, "-n", "--json", "--residual=false", **environment)
+    assert ran.code == 0
+    planned = json.loads(ran.out.splitlines()[1])
+    assert planned["destination"] == str(tmp_path / "home/stems/song")
+    assert not any(path.endswith("residual.wav") for path in planned["paths"])

@@ -156,7 +156,7 @@ def test_hostile_names_and_tags_are_text(batch: Path, visit: Callable[..., Visit
     shown.until("window.stemsplit.player.duration > 0")
     assert page.evaluate("document.querySelectorAll('img, b, i, iframe').length") == 0
     assert page.evaluate("document.scripts.length") == 2
-    name = page.locator("#track-list strong", has_text="onerror").inner_text()
+    name = page.locator("#track-list h3", has_text="onerror").inner_text()
     assert name.startswith("<img src=x onerror=alert(1)> <script><script>alert(2)<!-- {{data}}")
     assert all(url.endswith(".wav") for url in shown.requests[1:])
     page.fill("#search", "<img src=x")
@@ -173,7 +173,7 @@ def test_stems_stay_in_step(
     shown = visit(_report(tmp_path))
     page = shown.page
     shown.listen("song.wav")
-    play = page.get_by_role("button", name="Play")
+    play = page.get_by_role("button", name="Play", exact=True)
     play.click()
     shown.until("window.stemsplit.player.time > 0.2")
     started = shown.difference(1500)
@@ -244,7 +244,7 @@ def test_waveforms_and_timeline_are_drawn(batch: Path, visit: Callable[..., Visi
     rows = page.locator("#attempt-rows tr").all_inner_texts()
     assert len(rows) >= 4
     assert any("first song.wav" in row and "done" in row and "MiB" in row for row in rows)
-    page.get_by_role("button", name="Nearer").click()
+    page.get_by_role("button", name="Zoom in").click()
     page.get_by_role("button", name="All of it").click()
     page.select_option("#run", "0")
     assert "1 child" in page.locator("#run-text").inner_text()
@@ -254,7 +254,7 @@ def test_search_filter_and_sort(batch: Path, visit: Callable[..., Visit]) -> Non
     """What is looked for is found, and the count is told to a screen reader too."""
     shown = visit(_report(batch))
     page = shown.page
-    names = page.locator("#track-list strong")
+    names = page.locator("#track-list h3")
     page.fill("#search", "SONG first")
     shown.until("document.getElementById('count').textContent.startsWith('1 of ')")
     assert names.all_inner_texts() == ["first song.wav"]
@@ -280,19 +280,64 @@ def test_the_folder_can_be_moved(batch: Path, tmp_path: Path, visit: Callable[..
         assert all("elsewhere" in url for url in shown.requests)
 
 
-def test_a_stem_that_is_gone_is_told(batch: Path, tmp_path: Path, browser: Browser) -> None:
-    """In a sentence, at the player."""
+def test_a_stem_that_is_gone_is_told_and_the_others_play(
+    batch: Path, tmp_path: Path, browser: Browser
+) -> None:
+    """In a sentence, at the player; if all are gone, there is nothing to press."""
     _report(batch)
     moved = tmp_path / "moved"
-    moved.mkdir()
-    shutil.copy(batch / "stems" / "report.html", moved)
-    page = browser.new_page()
+    shutil.copytree(batch / "stems", moved)
+    folder = moved / "Unknown artist" / "first song"
+    (folder / "first song vocals.wav").unlink()
+    shown = Visit(browser.new_page())
+    page = shown.page
     page.goto((moved / "report.html").as_uri())
+    shown.listen("first song.wav")
+    play = page.get_by_role("button", name="Play", exact=True)
+    play.click()
+    page.get_by_role("alert").wait_for()
+    assert page.get_by_role("alert").inner_text().startswith("vocals cannot be played")
+    shown.until("window.stemsplit.player.time > 0.3")
+    assert page.get_by_role("button", name="Pause", exact=True).is_visible()
+    assert page.get_by_role("button", name="Solo vocals").is_disabled()
     page.get_by_role("button", name="Listen to first song.wav").click()
-    alert = page.get_by_role("alert")
-    alert.wait_for()
-    assert "cannot be played" in alert.inner_text()
+    (folder / "first song accompaniment.wav").unlink()
+    page.reload()
+    shown.listen("first song.wav")
+    shown.until("document.querySelector('[role=alert]').textContent.startsWith('vocals, acc')")
+    assert play.is_disabled()
     page.close()
+
+
+def test_to_the_very_end_and_from_the_beginning_again(
+    batch: Path, visit: Callable[..., Visit]
+) -> None:
+    """The slider's end is not past the music; what has ended begins anew."""
+    shown = visit(_report(batch))
+    page = shown.page
+    shown.listen("first song.wav")
+    page.get_by_role("button", name="Play", exact=True).click()
+    page.get_by_label("Position in first song.wav").press("End")
+    shown.until("!window.stemsplit.player.playing")
+    assert page.get_by_role("button", name="Play", exact=True).is_visible()
+    page.get_by_role("button", name="Play", exact=True).click()
+    shown.until("window.stemsplit.player.time > 0.1 && window.stemsplit.player.time < 5")
+    page.get_by_label("Position in first song.wav").press("ArrowRight")
+    shown.until("window.stemsplit.player.time > 5 && window.stemsplit.player.time < 10")
+
+
+def test_stems_of_an_earlier_model_are_not_played_with_the_last(
+    song: NDArray[np.float32], tmp_path: Path, visit: Callable[..., Visit]
+) -> None:
+    """They stay on the disk, and would be heard twice."""
+    soundfile.write(tmp_path / "song.wav", song, 44_100)
+    assert _separate(tmp_path, "song.wav", "-o", "stems") == 0
+    assert _separate(tmp_path, "song.wav", "-o", "stems", "--stems", "vocals", "--residual") == 0
+    assert (tmp_path / "stems/song/accompaniment.wav").exists()
+    shown = visit(_report(tmp_path))
+    shown.listen("song.wav")
+    names = "window.stemsplit.player.stems.map((stem) => stem.name)"
+    assert shown.page.evaluate(names) == ["vocals", "residual"]
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
@@ -346,9 +391,12 @@ def test_five_thousand_tracks(tmp_path: Path, visit: Callable[..., Visit]) -> No
     page = shown.page
     assert page.locator("#track-list > li").count() == 50
     assert page.locator("#failure-list > li").count() == 20
-    assert page.locator("#track-pages").inner_text().split("\n")[1] == "1 to 50 of 5,000"
+    assert "1 to 50 of 5,000" in page.locator("#track-pages").inner_text()
     page.locator("#track-pages").get_by_role("button", name="Next").click()
     assert "51 to 100" in page.locator("#track-pages").inner_text()
+    assert page.evaluate("document.activeElement.id") == "track-list"
+    page.locator("#track-pages").get_by_role("button", name="Last").click()
+    assert "4,951 to 5,000" in page.locator("#track-pages").inner_text()
     page.fill("#search", "SONG 04999")
     shown.until("document.getElementById('count').textContent === '1 of 5,000 tracks'")
     assert page.locator("#track-pages").is_hidden()

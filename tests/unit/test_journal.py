@@ -393,5 +393,5 @@ def test_a_journal_of_an_older_stemsplit_is_brought_up_to_date(tmp_path: Path) -
     with Journal(tmp_path / "journal", tmp_path) as journal:
         assert journal.version == SCHEMA_VERSION
         assert journal.records()[b"a"].state is JobState.DONE
-        assert journal._rows("SELECT stem, outline FROM stems") == [(None, None)]
+        assert journal._rows("SELECT stem, number FROM stems") == [(None, None)]
         assert journal._rows("SELECT warnings FROM jobs") == [("[]",)]

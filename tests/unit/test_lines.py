@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 
 import pytest
 from rich.console import Console
@@ -59,7 +60,7 @@ def test_where_no_bars_can_be_drawn_a_line_a_minute_says_how_far_it_is(
     lines = capsys.readouterr().err.splitlines()
     assert len(lines) == 2
     assert lines[0].startswith(
-        "25 of 40 tracks, 1:02:10 of 1:40:00, 51.3 times real time, 0:44 to go, until about "
+        "25 of 40 tracks, 1:02:10 of 1:40:00, 0:44 to go, 51.3 times real time, until about "
     )
     assert lines[0].endswith(", memory 770 of 4,096 MiB")
 
@@ -76,12 +77,14 @@ def test_quiet_says_nothing_of_that(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def _drawn(shown: Shown, *, columns: int, rows: int = 24) -> list[str]:
-    console = Console(file=io.StringIO(), width=columns, height=rows, force_terminal=True)
-    picture = Screen(console, shown)._picture()
-    return [
-        "".join(part.text for part in line).rstrip()
-        for line in console.render_lines(picture, pad=False)
-    ]
+    """Draw on a console as the display has it."""
+    console = Console(
+        file=io.StringIO(), width=columns, height=rows, force_terminal=True, soft_wrap=True
+    )
+    with console.capture() as captured:
+        console.print(Screen(console, shown)._picture())
+    text = re.sub(r"\x1b\[[\d;]*m", "", captured.get())
+    return [line.rstrip() for line in text.splitlines()]
 
 
 @pytest.mark.parametrize("columns", [8, 20, 40, 44, 60, 72, 80, 132, 250])
@@ -92,7 +95,7 @@ def test_bars_are_never_as_wide_as_the_terminal(columns: int) -> None:
     assert len(lines) == 2 + 3
     assert max(len(line) for line in lines) <= max(columns - 4, 1)
     if columns >= 80:
-        assert lines[1].lstrip().startswith("62%  25 of 40 tracks, 1:02:10 of 1:40:00, 51.3 times")
+        assert lines[1].lstrip().startswith("62%  25 of 40 tracks, 1:02:10 of 1:40:00, 0:44 to go")
         assert lines[2].endswith("25% 310 of 520 MiB")
 
 
@@ -115,6 +118,13 @@ def test_what_must_not_scroll_away() -> None:
     assert lines[-3].strip() == r"2 failed, last a\x1b[31m.mp3: It is empty."
     assert lines[-2].strip() == "the laptop runs on its battery"
     assert lines[-1].strip().endswith("press Ctrl-C again to stop now")
+
+
+def test_a_narrow_window_has_the_whole_of_what_to_do() -> None:
+    """Over several lines, none of them as wide as the window."""
+    lines = _drawn(Shown(status=_status(), draining=True), columns=40)
+    assert " ".join("".join(lines[3:]).split()).endswith("press Ctrl-C again to stop now")
+    assert max(map(len, lines)) <= 36
 
 
 def test_a_track_that_has_ended_is_not_drawn_any_more() -> None:

@@ -85,7 +85,7 @@ def test_on_battery_nothing_is_started_until_the_power_is_back() -> None:
         asked.append(now[0])
         return not plugged[0]
 
-    gate = Power(told.append, is_on_battery, lambda: now[0])
+    gate = Power(told.append, told.append, is_on_battery, lambda: now[0])
     assert gate(_work(), Effort(), []) is Answer.GO
     plugged[0] = False
     assert gate(_work(), Effort(), []) is Answer.GO, "not asked again at once"

@@ -53,18 +53,25 @@
   function pager(list, holder, size, draw, onTurn = () => {}) {
     let items = [];
     let first = 0;
-    const previous = make("button", { type: "button", text: "Previous", onclick: () => turn(first - size) });
-    const next = make("button", { type: "button", text: "Next", onclick: () => turn(first + size) });
-    const where = make("span");
-    holder.append(previous, where, next);
+    const step = (text, to) => make("button", { type: "button", text, onclick: () => {
+      turn(to());
+      list.scrollIntoView({ block: "start" });
+      list.focus({ preventScroll: true });
+    } });
+    const start = () => Math.floor(Math.max(items.length - 1, 0) / size) * size;
+    const back = [step("First", () => 0), step("Previous", () => first - size)];
+    const on = [step("Next", () => first + size), step("Last", start)];
+    const where = make("span", { role: "status" });
+    list.tabIndex = -1;
+    holder.append(...back, where, ...on);
     function turn(to) {
-      first = Math.max(0, Math.min(to, Math.floor(Math.max(items.length - 1, 0) / size) * size));
+      first = Math.max(0, Math.min(to, start()));
       onTurn();
       list.replaceChildren(...items.slice(first, first + size).map(draw));
       holder.hidden = items.length <= size;
-      previous.disabled = first === 0;
-      next.disabled = first + size >= items.length;
-      where.textContent = `${(first + 1).toLocaleString("en")} to ` +
+      for (const button of back) button.disabled = first === 0;
+      for (const button of on) button.disabled = first + size >= items.length;
+      where.textContent = holder.hidden ? "" : `${(first + 1).toLocaleString("en")} to ` +
         `${Math.min(first + size, items.length).toLocaleString("en")} of ${items.length.toLocaleString("en")}`;
     }
     return { show(all) { items = all; turn(0); } };
@@ -78,13 +85,13 @@
 
   function summary() {
     const done = tracks.filter((one) => one.state === "done");
-    const failed = tracks.filter((one) => one.state === "failed").length;
+    const failed = tracks.filter((one) => one.state === "failed").length + data.refused.length;
     const left = tracks.filter(isLeft).length;
     const audio = done.reduce((sum, one) => sum + (one.audio || 0), 0);
     const last = data.runs[data.runs.length - 1];
     const worked = data.runs.reduce((sum, run) => sum + (run.audio ? run.seconds || 0 : 0), 0);
     const separated = data.runs.reduce((sum, run) => sum + (run.audio || 0), 0);
-    const cards = [card("done", done.length.toLocaleString("en")), card("failed", (failed + last.refused.length).toLocaleString("en")),
+    const cards = [card("done", done.length.toLocaleString("en")), card("failed", failed.toLocaleString("en")),
       card("left", left.toLocaleString("en")), card("audio done", clock(audio))];
     if (worked) cards.push(card("speed", `${(separated / worked).toFixed(1)} times real time`));
     const peak = Math.max(-1, ...data.runs.map((run) => run.peak ?? -1));
@@ -101,20 +108,19 @@
   function failure(one) {
     const item = make("li", {},
       make("div", { class: "head" },
-        make("div", { class: "name" }, make("strong", { text: one.name }), make("span", { class: "where", text: one.folder })),
+        make("div", { class: "name" }, make("h3", { text: one.name }), make("span", { class: "where", text: one.folder })),
         make("span", { class: "state-failed", text: one.reason })),
       make("p", { class: "message", text: `${one.message} ${one.remedy || ""}` }));
     if (one.log_link) {
       item.append(make("details", {}, make("summary", { text: "The end of its log" }),
-        make("pre", { tabindex: "0", text: one.log || "It is in the file alone:" }),
-        make("a", { href: one.log_link, text: "the whole log" })));
+        make("pre", { tabindex: "0", role: "region", "aria-label": `End of the log of ${one.name}`, text: one.log || "It is in the file alone:" }),
+        make("a", { href: one.log_link, text: "the whole log", "aria-label": `The whole log of ${one.name}` })));
     }
     return item;
   }
 
   function failures() {
-    const refused = data.runs[data.runs.length - 1].refused.map(([source, reason, message]) =>
-      ({ name: source, folder: "", reason, message }));
+    const refused = data.refused.map(([source, reason, message]) => ({ name: source, folder: "", reason, message }));
     const all = [...refused, ...tracks.filter((one) => one.state === "failed")];
     byId("failures").hidden = all.length === 0;
     byId("failures-title").textContent = counted(all.length, "failure");
@@ -123,6 +129,8 @@
 
   // Players: all stems of a track in step with each other
 
+  const AT_END = 0.1; // seconds; nearer to the end there is nothing to be played
+  const PATIENCE_MS = 5000; // for a file that neither comes nor fails
   const STEP_MS = 50;
   const WITHIN = 0.004; // seconds; closer than this nothing is done
   const JUMP = 0.15; // seconds; farther than this it is no matter of speed any more
@@ -141,7 +149,7 @@
         audio.preservesPitch = false; // a fraction of a percent for a moment, and no artefacts
         audio.src = link;
         const levels = Uint8Array.from(atob(wave), (one) => one.charCodeAt(0));
-        return { name, audio, levels, muted: false, solo: false, volume: 1 };
+        return { name, audio, levels, muted: false, solo: false, volume: 1, missing: false };
       });
       this.element = this.build();
       for (const stem of this.stems) {
@@ -153,18 +161,21 @@
       this.observer.observe(this.element);
     }
 
+    /* Those that can be played; the first of them leads. */
+    get there() { return this.stems.filter((stem) => !stem.missing); }
     get duration() {
-      const known = this.stems.map((stem) => stem.audio.duration).filter(isFinite);
+      const known = this.there.map((stem) => stem.audio.duration).filter(isFinite);
       return known.length ? Math.max(...known) : this.track.audio || 0;
     }
-    get time() { return this.stems[0].audio.currentTime; }
+    get time() { return this.there.length ? this.there[0].audio.currentTime : 0; }
 
     build() {
-      this.button = make("button", { type: "button", class: "play", text: "Play", "aria-pressed": "false",
+      this.button = make("button", { type: "button", class: "play", text: "Play",
         onclick: () => (this.playing ? this.pause() : this.play()) });
       this.seeker = make("input", { type: "range", min: "0", max: "1000", value: "0", "aria-label": `Position in ${this.track.name}`,
-        oninput: () => this.seek((this.seeker.value / 1000) * this.duration) });
-      this.clock = make("output", { text: "0:00" });
+        oninput: () => this.seek((this.seeker.value / 1000) * this.duration),
+        onkeydown: (event) => this.seekByKey(event) });
+      this.clock = make("span", { class: "clock", text: "0:00" });
       this.trouble = make("p", { class: "warning", role: "alert", hidden: true });
       return make("div", { class: "player", role: "group", "aria-label": `Player of ${this.track.name}` },
         make("div", { class: "transport" }, this.button, this.seeker, this.clock),
@@ -186,7 +197,8 @@
       const volume = make("input", { type: "range", min: "0", max: "100", value: "100", "aria-label": `Volume of ${stem.name}`,
         oninput: () => { stem.volume = volume.value / 100; this.mix(); } });
       return make("div", { class: "stem" },
-        make("a", { class: "label", href: stem.audio.getAttribute("src"), text: stem.name }),
+        make("a", { class: "label", href: stem.audio.getAttribute("src"), target: "_blank", rel: "noopener", text: stem.name,
+          "aria-label": `${stem.name}, open the file` }),
         make("span", { class: "buttons" }, press("Solo"), press("Mute"), volume), stem.canvas);
     }
 
@@ -216,11 +228,12 @@
     }
 
     async start(from = this.time) {
-      await this.moveTo(from >= this.duration - 0.05 ? 0 : from);
+      await this.moveTo(from >= this.duration - AT_END ? 0 : from);
       if (!this.playing) return;
+      if (!this.there.length) return this.setPlaying(false);
       this.settling = { good: 0, looks: 0 };
       this.mix();
-      await Promise.all(this.stems.map((stem) => stem.audio.play()));
+      await Promise.all(this.there.map((stem) => stem.audio.play().catch(() => this.complain(stem))));
       clearInterval(this.timer);
       this.timer = setInterval(() => this.keepInStep(), STEP_MS);
       this.animate();
@@ -236,7 +249,7 @@
     }
 
     seek(seconds) {
-      this.wanted = Math.max(0, Math.min(seconds, this.duration));
+      this.wanted = Math.max(0, Math.min(seconds, this.duration - AT_END));
       return this.queue(async () => {
         if (this.wanted === null) return; // a later one has been answered already
         for (const stem of this.stems) stem.audio.pause();
@@ -247,29 +260,45 @@
       });
     }
 
+    /* A key moves by seconds, a page key by half a minute. */
+    seekByKey(event) {
+      const by = { ArrowLeft: -5, ArrowDown: -5, ArrowRight: 5, ArrowUp: 5, PageDown: -30, PageUp: 30 }[event.key];
+      if (by === undefined) return;
+      event.preventDefault();
+      this.seek((this.wanted ?? this.time) + by);
+    }
+
+    /* Resolves when all can be played from there, or will never be able to. */
     moveTo(seconds) {
-      return Promise.all(this.stems.map(({ audio }) => new Promise((resolve, reject) => {
-        const ready = () => {
-          if (audio.seeking || audio.readyState < 3) return;
-          for (const name of ["seeked", "canplay"]) audio.removeEventListener(name, ready);
+      const EVENTS = ["seeked", "canplay", "error", "ended"];
+      return Promise.all(this.there.map((stem) => new Promise((resolve) => {
+        const { audio } = stem;
+        const done = () => {
+          for (const name of EVENTS) audio.removeEventListener(name, look);
+          clearTimeout(late);
           resolve();
         };
-        for (const name of ["seeked", "canplay"]) audio.addEventListener(name, ready);
-        audio.addEventListener("error", reject, { once: true });
-        if (audio.error) reject(audio.error);
+        const look = () => {
+          const near = audio.readyState >= 2 && audio.currentTime >= audio.duration - 2 * AT_END; // no more comes
+          if (stem.missing || (!audio.seeking && (audio.readyState >= 3 || near))) done();
+        };
+        const late = setTimeout(done, PATIENCE_MS);
+        for (const name of EVENTS) audio.addEventListener(name, look);
         audio.playbackRate = 1;
         audio.currentTime = seconds; // also where it is there: all begin from the same state
-        ready();
+        look();
       })));
     }
 
     /* Stems begin some milliseconds apart. They are silent until they have come together, which is
        after a tenth of a second as a rule. Later a stem that lags catches up by its speed. */
     keepInStep() {
-      const lead = this.time;
+      const [first, ...others] = this.there;
+      if (!first || first.audio.ended || first.audio.paused) return;
+      const lead = first.audio.currentTime;
       const most = this.settling ? SETTLED.faster : FASTER;
       let farthest = 0;
-      for (const { audio } of this.stems.slice(1)) {
+      for (const { audio } of others) {
         if (audio.ended || audio.paused) continue;
         const ahead = audio.currentTime - lead;
         farthest = Math.max(farthest, Math.abs(ahead));
@@ -284,25 +313,36 @@
     }
 
     atEnd() {
-      if (!this.stems.every(({ audio }) => audio.ended || audio.duration - audio.currentTime < 0.1)) return;
+      if (!this.there.every(({ audio }) => audio.ended || audio.duration - audio.currentTime < 0.1)) return;
       this.pause();
     }
 
     setPlaying(playing) {
       this.playing = playing;
       this.button.textContent = playing ? "Pause" : "Play";
-      this.button.setAttribute("aria-pressed", playing);
     }
 
+    /* Go on without a stem. */
     complain(stem) {
-      this.setPlaying(false);
+      if (this.closed || stem.missing) return;
+      stem.missing = true;
+      stem.solo = false;
+      stem.canvas.parentElement.classList.add("missing");
+      for (const control of stem.canvas.parentElement.querySelectorAll("button, input")) control.disabled = true;
+      const names = this.stems.filter((one) => one.missing).map((one) => one.name);
       this.trouble.hidden = false;
-      this.trouble.textContent = `${stem.name} cannot be played: its file was moved, or this browser does not know its format.`;
+      this.trouble.textContent = `${names.join(", ")} cannot be played: the file was moved, or this browser does not know its format.`;
+      this.mix();
+      if (!this.there.length) {
+        this.button.disabled = this.seeker.disabled = true;
+        this.pause();
+      }
     }
 
     animate() {
+      cancelAnimationFrame(this.frame);
       this.draw();
-      if (this.playing && this.element.isConnected) requestAnimationFrame(() => this.animate());
+      if (this.playing && this.element.isConnected) this.frame = requestAnimationFrame(() => this.animate());
     }
 
     draw() {
@@ -316,6 +356,7 @@
     }
 
     close() {
+      this.closed = true;
       this.pause();
       this.observer.disconnect();
       for (const { audio } of this.stems) { audio.removeAttribute("src"); audio.load(); }
@@ -379,7 +420,7 @@
       : null;
     const state = isLeft(track) ? "left" : track.state;
     item.append(make("div", { class: "head" },
-      make("div", { class: "name" }, make("strong", { text: track.name }), make("span", { class: "where", text: track.folder })),
+      make("div", { class: "name" }, make("h3", { text: track.name }), make("span", { class: "where", text: track.folder })),
       make("span", { class: "facts", text: facts.join(", ") }),
       make("span", { class: `state-${state}`, text: state === "failed" ? `failed: ${track.reason}` : state }), button));
     if (track.message) item.append(make("p", { class: "message", text: track.message }));
@@ -438,8 +479,10 @@
       }
     }
     attempts.sort((a, b) => a.from - b.from);
-    const ends = attempts.map((one) => one.to).filter(isFinite);
-    range = [0, Math.max(1, run.seconds || 0, ends.reduce((a, b) => Math.max(a, b), 0))];
+    const moments = attempts.flatMap((one) => [one.from + 1, one.to]).filter(isFinite);
+    const goesOn = index === data.runs.length - 1 && run.ended === null && attempts.some((one) => one.to === Infinity);
+    const until = goesOn ? data.made - run.began : (run.ended || run.began) - run.began;
+    range = [0, moments.reduce((a, b) => Math.max(a, b), Math.max(1, until))];
     run.range = range;
     const what = run.what === "conversion" ? "conversion" : `${run.model}, ${run.format}`;
     byId("run-text").textContent = `Began ${moment(run.began)}, ${run.seconds === null ? "has no end yet" : `took ${clock(run.seconds)}`}; ` +
@@ -534,6 +577,7 @@
       hooks: { ...common.hooks, draw: [(chart) => drawLanes(chart, colour)], setCursor: [(chart) => tellUnder(chart)] },
     }, [xs, xs.map(() => 0)], byId("lanes"));
     charts = [memory, bars];
+    byId("part").textContent = `From ${clock(range[0])} to ${clock(range[1])} of ${clock(run.range[1])}.`;
   }
 
   function drawLanes(chart, colour) {
