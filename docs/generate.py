@@ -11,7 +11,13 @@ from pathlib import Path
 from stemsplit import events
 from stemsplit.cli.app import app
 
-_NOTE = "<!-- Written by docs/generate.py. -->"
+_NOTE = """\
+<!-- Written by docs/generate.py. -->
+
+Every command has `--help`, which shows what is used every day, and `--help-all`, which shows all
+that follows. Options of `separate`, `convert` and `inspect` can be [set once and for
+all](settings.md). Exit codes and errors: [errors](errors.md). Examples:
+[quickstart](quickstart.md), and the how-to pages in the [index](index.md)."""
 
 HERE = Path(__file__).parent
 

@@ -344,6 +344,9 @@ Event = (
 def json_schema() -> dict[str, Any]:
     """Give the JSON Schema (draft 2020-12) of an event, as `docs/events.schema.json` has it."""
     schema = msgspec.json.schema(Event)
+    for definition in schema["$defs"].values():
+        if "properties" in definition:  # every field is always there, a default one as well
+            definition["required"] = [*definition["properties"]]
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "title": f"An event of stemsplit, version {SCHEMA_VERSION} of the vocabulary",

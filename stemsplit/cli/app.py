@@ -7,7 +7,13 @@ import sys
 import traceback
 from typing import TYPE_CHECKING
 
-from cyclopts import App, CycloptsError, Parameter
+from cyclopts import (
+    App,
+    CycloptsError,
+    MissingArgumentError,
+    Parameter,
+    UnusedCliTokensError,
+)
 
 from stemsplit import __version__
 from stemsplit.cli import config, doctor, models, settings
@@ -20,7 +26,7 @@ from stemsplit.cli.separate import separate
 from stemsplit.cli.status import status
 from stemsplit.cli.stop import StoppedBySignalError, stop_on_signals
 from stemsplit.errors import ExitCode, StemsplitError
-from stemsplit.text import printable
+from stemsplit.text import printable, quoted
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -110,8 +116,7 @@ def _account(error: BaseException, command: list[str]) -> tuple[str, str, int]:
     kept = "finished tracks are kept and nothing is half-written."
     match error:
         case CycloptsError():
-            name = f"{command[0]} " if set(command) & set(app) else ""
-            return str(error), f"Try `stemsplit {name}--help`.", ExitCode.USAGE
+            return (*_misunderstood(error, command), ExitCode.USAGE)
         case StemsplitError():
             return error.message, error.remedy, error.exit_code
         case KeyboardInterrupt():
@@ -123,3 +128,15 @@ def _account(error: BaseException, command: list[str]) -> tuple[str, str, int]:
         "Finished tracks are kept. Run it again with --verbose, and report this.",
         ExitCode.ERROR,
     )
+
+
+def _misunderstood(error: CycloptsError, command: list[str]) -> tuple[str, str]:
+    """Give what is wrong with a command line, and what to do."""
+    name = f"{command[0]} " if set(command) & set(app) else ""
+    see_help = f"Try `stemsplit {name}--help`."
+    match error:
+        case MissingArgumentError(argument=argument) if argument and argument.name == "--output":
+            return "No folder is named for what is made.", "Name one with --output or -o."
+        case UnusedCliTokensError(unused_tokens=tokens):
+            return f"{quoted(' '.join(tokens or ()))} is too much here.", see_help
+    return str(error), see_help

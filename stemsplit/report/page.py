@@ -123,7 +123,7 @@ def _track(
         "folder": printable(folder),
         "state": track.state,
         "run": number_of[track.run],
-        "audio": None if track.audio_seconds is None else round(track.audio_seconds, 1),
+        "audio": None if track.audio_seconds is None else round(track.audio_seconds, 2),
         "stems": [
             [printable(stem.stem), places.link(stem.path), base64.b64encode(stem.outline).decode()]
             for stem in track.stems

@@ -55,6 +55,11 @@ def test_help_all_has_every_option(command: str, stemsplit: Callable[..., Any]) 
         (("separate", "a.wav", "-o", "out", "--format", "flacc"), 'Did you mean "flac"?'),
         (("separate", "a.wav", "-o", "out", "--stems", "vocal"), "vocals"),
         (("models", "fetch", "5stem"), "Did you mean 5stems?"),
+        (
+            ("separate", "a.wav"),
+            "No folder is named for what is made. Name one with --output or -o.",
+        ),
+        (("doctor", "now"), "“now” is too much here. Try `stemsplit doctor --help`."),
         (("models", "fech"), 'Did you mean "fetch"?'),
         (("completion", "bsh"), 'Did you mean "bash"?'),
     ],

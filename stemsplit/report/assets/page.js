@@ -227,8 +227,9 @@
       return this.queue(() => this.start());
     }
 
-    async start(from = this.time) {
-      await this.moveTo(from >= this.duration - AT_END ? 0 : from);
+    async start(from = this.finished ? 0 : this.time) {
+      this.finished = false;
+      await this.moveTo(from);
       if (!this.playing) return;
       if (!this.there.length) return this.setPlaying(false);
       this.settling = { good: 0, looks: 0 };
@@ -249,6 +250,7 @@
     }
 
     seek(seconds) {
+      this.finished = false;
       this.wanted = Math.max(0, Math.min(seconds, this.duration - AT_END));
       return this.queue(async () => {
         if (this.wanted === null) return; // a later one has been answered already
@@ -313,7 +315,8 @@
     }
 
     atEnd() {
-      if (!this.there.every(({ audio }) => audio.ended || audio.duration - audio.currentTime < 0.1)) return;
+      if (!this.there.every(({ audio }) => audio.ended || audio.duration - audio.currentTime < AT_END)) return;
+      this.finished = true;
       this.pause();
     }
 
