@@ -7,6 +7,7 @@ a table for each command: `max-ram = "2GiB"` below `[separate]`.
 
 from __future__ import annotations
 
+import contextlib
 import difflib
 import os
 import tomllib
@@ -64,7 +65,9 @@ def user_file() -> Path:
 
 def files() -> tuple[Path, ...]:
     """Give the files that are looked into, the stronger first."""
-    return (Path.cwd() / FILE_NAME, user_file())
+    with contextlib.suppress(FileNotFoundError):  # the folder was removed meanwhile
+        return (Path.cwd() / FILE_NAME, user_file())
+    return (user_file(),)
 
 
 class Applied:

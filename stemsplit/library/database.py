@@ -95,7 +95,7 @@ class Database:
             raise UnwritableError(
                 f"{quoted(path)} cannot be read ({error.strerror}).", "Check the permissions."
             ) from error
-        journal = cls(path, output, writable=False)
+        journal = cls(path, output)
         if journal.version == 0:  # it is just being made, or that was interrupted
             journal.__exit__()
             return None

@@ -364,6 +364,23 @@ def test_no_serious_fault_of_accessibility(
     assert page.evaluate(wide) <= 0
 
 
+def test_light_and_dark_can_be_chosen_and_are_kept(
+    batch: Path, visit: Callable[..., Visit]
+) -> None:
+    """Against the system's choice, and after the page is opened again."""
+    page = visit(_report(batch), color_scheme="light").page
+    back = "getComputedStyle(document.body).backgroundColor"
+    light = page.evaluate(back)
+    button = page.locator("#theme")
+    button.click()
+    button.click()
+    assert button.inner_text() == "Theme: dark"
+    assert page.evaluate(back) != light
+    page.reload()
+    assert button.inner_text() == "Theme: dark"
+    assert page.evaluate(back) != light
+
+
 def test_everything_can_be_reached_by_keyboard(batch: Path, visit: Callable[..., Visit]) -> None:
     """From the skip link on, to the player of the first track."""
     shown = visit(_report(batch))

@@ -640,23 +640,30 @@
   // Light and dark
 
   function theme() {
-    const names = ["as the system", "light", "dark"];
-    let chosen = 0;
-    const redraw = () => { drawTimeline(); if (open) open.player.draw(); };
-    byId("theme").addEventListener("click", () => {
-      chosen = (chosen + 1) % names.length;
-      if (chosen) document.documentElement.dataset.theme = names[chosen];
+    const NAMES = ["as the system", "light", "dark"];
+    const KEY = "stemsplit-theme";
+    const remember = (deed) => { try { return deed(); } catch { return null; } }; // a browser may forbid it
+    const redraw = () => { if (run) drawTimeline(); if (open) open.player.draw(); };
+    let chosen = Math.max(0, NAMES.indexOf(remember(() => localStorage.getItem(KEY))));
+    const apply = () => {
+      if (chosen) document.documentElement.dataset.theme = NAMES[chosen];
       else delete document.documentElement.dataset.theme;
-      byId("theme").textContent = `Theme: ${names[chosen]}`;
+      byId("theme").textContent = `Theme: ${NAMES[chosen]}`;
+    };
+    byId("theme").addEventListener("click", () => {
+      chosen = (chosen + 1) % NAMES.length;
+      remember(() => localStorage.setItem(KEY, NAMES[chosen]));
+      apply();
       redraw();
     });
     matchMedia("(prefers-color-scheme: dark)").addEventListener("change", redraw);
+    apply();
   }
 
   summary();
   failures();
   trackList();
-  timeline();
   theme();
+  timeline();
   window.stemsplit = { get player() { return open && open.player; } }; // for whoever tests or extends the page
 })();
