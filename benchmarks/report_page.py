@@ -9,6 +9,7 @@ time, one failure in fifty with a log. The page is opened in Chromium, where tha
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import random
 import shutil
@@ -38,7 +39,7 @@ def make_journal(output: Path, tracks: int, *, jobs: int = 2) -> None:
     settings = json.dumps({"model": "2stems", "format": "wav", "bit_depth": "24", "tags": True})
     began, seconds = 1.8e9, tracks * 8.0 / jobs
     night = {"step": 32.0, "values": [chance.uniform(600, 800) * MIB for _ in range(1200)]}
-    with sqlite3.connect(state.journal) as database:
+    with contextlib.closing(sqlite3.connect(state.journal)) as database, database:
         database.execute(
             """
             INSERT INTO runs (began, ended, version, host, pid, settings, unrecorded, refused,

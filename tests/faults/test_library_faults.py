@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import datetime as dt
 import os
 import shutil
@@ -381,7 +382,9 @@ def test_children_give_way(library: Path, tmp_path: Path) -> None:
 
     def listen(event: events.Event) -> None:
         if isinstance(event, events.TrackProgress):
-            niceness.extend(one.nice() for one in psutil.Process().children(recursive=True))
+            for one in psutil.Process().children(recursive=True):
+                with contextlib.suppress(psutil.NoSuchProcess):  # the other one may just have ended
+                    niceness.append(one.nice())
 
     separate([library], tmp_path / "out", SLOW, jobs=2, limits=Limits(nice=7), on_event=listen)
     mine = os.getpriority(os.PRIO_PROCESS, 0)

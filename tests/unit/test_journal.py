@@ -376,7 +376,7 @@ def test_names_that_are_not_utf_8(world: World) -> None:
 
 def test_a_journal_of_an_older_stemsplit_is_brought_up_to_date(tmp_path: Path) -> None:
     """What was done by it is still done, and what came later is empty."""
-    with sqlite3.connect(tmp_path / "journal") as database:
+    with contextlib.closing(sqlite3.connect(tmp_path / "journal")) as database, database:
         database.executescript(MIGRATIONS[0])
         database.execute(f"PRAGMA application_id = {APPLICATION_ID}")
         database.execute("PRAGMA user_version = 1")
