@@ -18,6 +18,7 @@ import pytest
 import soundfile
 from campaign import small_disk
 
+from stemsplit.child.engines.configuration import prepare_environment
 from stemsplit.cli.settings import NO_OPTIONS, PREFIX
 from stemsplit.demo.song import make_song
 from stemsplit.errors import ModelError
@@ -31,6 +32,10 @@ if TYPE_CHECKING:
 
     import numpy as np
     from numpy.typing import NDArray
+
+# Before anything imports TensorFlow: Spleeter is to be held against with the kernels that children
+# ask for. Without AVX-512 VNNI TensorFlow would leave oneDNN out of it, and differ in its rounding.
+prepare_environment()
 
 pytest_plugins = ["browser_fixture", "fault_fixtures"]
 

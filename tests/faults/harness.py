@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
 import psutil
 
 from stemsplit.entry import HOUSEHOLD_MARK
@@ -162,6 +163,8 @@ def marked_processes() -> list[psutil.Process]:
 def belongings() -> dict[str, object]:
     """List what this process has that a pool may leave behind."""
     multiprocessing.resource_tracker.ensure_running()
+    # A process that has forked, as for a pseudo-terminal, starts its BLAS threads anew when needed.
+    np.ones((512, 512)) @ np.ones((512, 512))
     gc.collect()  # what earlier tests have left to be closed is not to be closed in this one
     me = psutil.Process()
     return {

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 pytestmark = [pytest.mark.real, pytest.mark.usefixtures("real_models")]
 
 RATE = 44_100
+WIENER = 1e-6
 FROM_SPLEETER = 3e-5
 """As in `test_equality`: TensorFlow's transform is up to half of that from exact."""
 
@@ -147,9 +148,7 @@ def test_the_wiener_filter_is_spleeter_s(
     assert ran.code == 0, ran.err
     theirs = references.spleeter_stems("2stems", real_models, music, mwf=True)
     for stem, samples in _stems(tmp_path / "out/song").items():
-        # Without AVX-512 VNNI TensorFlow by itself leaves oneDNN out, which stemsplit asks for, and
-        # the filter carries the difference on: 6e-6 on such a processor, below 1e-6 otherwise.
-        assert np.max(np.abs(samples - theirs[stem])) < 2e-5
+        assert np.max(np.abs(samples - theirs[stem])) < WIENER
     soundfile.write(tmp_path / "hour.flac", np.zeros((3600 * 8_000, 1), np.int16), 8_000)
     long = stemsplit("separate", "hour.flac", "-o", "out", "--mwf", "--max-ram", "4GiB", "--json")
     told = [json.loads(line) for line in long.out.splitlines()]
