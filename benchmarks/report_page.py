@@ -15,15 +15,15 @@ import random
 import shutil
 import sqlite3
 import subprocess
-import sys
 import tempfile
 import time
 from pathlib import Path
 
+from common import COMMAND
+
 from stemsplit.library.journal import Journal
 from stemsplit.library.state import State
 
-COMMAND = Path(sys.executable).with_name("stemsplit")
 MIB = 2**20
 ALBUM = 12
 FAILS_EVERY = 50
@@ -119,9 +119,15 @@ def _add_track(
         database.execute("INSERT INTO outlines VALUES (?, ?)", (path, chance.randbytes(330)))
 
 
+def chromium() -> str | None:
+    """Find the browser; None if there is none."""
+    names = ("chromium", "chromium-browser", "google-chrome")
+    return next(filter(None, map(shutil.which, names)), None)
+
+
 def open_in_chromium(page: Path) -> dict[str, float] | None:
     """Give seconds until the first tracks can be seen, and those of a search; None without it."""
-    program = shutil.which("chromium") or shutil.which("google-chrome")
+    program = chromium()
     if program is None:
         return None
     from playwright.sync_api import sync_playwright

@@ -27,7 +27,7 @@ from stemsplit.models import store
 from stemsplit.models.catalogue import MODELS, find
 from stemsplit.supervisor import host
 from stemsplit.supervisor.launch import default_start_method
-from stemsplit.text import mebibytes, printable
+from stemsplit.text import counted, mebibytes, printable
 from stemsplit.workshop import make_plan
 
 if TYPE_CHECKING:
@@ -187,7 +187,7 @@ def _memory(plans: Plans) -> Iterator[Check]:
     yield Check(
         name="processors",
         found=f"{host.processors()}; {crew.workers} at a time with "
-        f"{crew.effort.threads} thread{'' if crew.effort.threads == 1 else 's'} each{lean}",
+        f"{counted(crew.effort.threads, 'thread')} each{lean}",
     )
 
 

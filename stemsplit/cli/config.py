@@ -5,12 +5,12 @@ from __future__ import annotations
 import sys
 from typing import TYPE_CHECKING, Literal
 
-import msgspec
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
 from stemsplit.cli import settings
+from stemsplit.cli.show import print_json
 from stemsplit.errors import ExitCode
 from stemsplit.text import printable
 
@@ -24,14 +24,13 @@ _ALSO = {
     "zsh": "compdef _cyclopts_stemsplit stemsplit",
 }
 
-SettingsOf = Literal["separate", "convert", "inspect"]
 Shell = Literal["bash", "zsh", "fish"]
 
 
 def add_to(app: App) -> None:
     """Register the commands that look at the program's own commands."""
 
-    def config(command: SettingsOf = "separate", /, *, json: bool = False) -> int:
+    def config(command: settings.HasSettings = "separate", /, *, json: bool = False) -> int:
         """Show the value of every setting, and where it comes from.
 
         The command line wins; then variables such as STEMSPLIT_MAX_RAM; then stemsplit.toml in this
@@ -44,17 +43,12 @@ def add_to(app: App) -> None:
         json:
             Print one JSON object.
         """
-        for other in settings.COMMANDS:  # a fault in any table is told
-            list(settings.settings(app, other))
-        found = list(settings.settings(app, command))
+        # Of all commands, so that a fault in any table is told.
+        found = {one: list(settings.settings(app, one)) for one in settings.COMMANDS}[command]
         strangers = list(settings.strangers(app))
         if json:
-            told = {
-                "command": command,
-                "files": [printable(path) for path in settings.files()],
-                "settings": found,
-            }
-            sys.stdout.buffer.write(msgspec.json.encode(told) + b"\n")
+            files = [printable(path) for path in settings.files()]
+            print_json({"command": command, "files": files, "settings": found})
         else:
             _print(found)
         for text in strangers:

@@ -3,44 +3,58 @@
 from __future__ import annotations
 
 from functools import partial
-from typing import Annotated, Literal
+from typing import Annotated
 
 import msgspec
-from cyclopts import Parameter
 
 from stemsplit.cli.batches import conduct, read_inputs, written_as
-from stemsplit.cli.options import AGAIN, FILES, NIGHT, SHOWN, SOUND, SPEED, value
-from stemsplit.job import BitDepth, Clip, Order, StemFormat
+from stemsplit.cli.options import (
+    AGAIN,
+    SHOWN,
+    BitRate,
+    Bits,
+    Clipping,
+    DryRun,
+    Duration,
+    Format,
+    FromFile,
+    Inputs,
+    Jobs,
+    Name,
+    OrderOfWork,
+    Output,
+    Quiet,
+    SampleRate,
+    Start,
+    Tags,
+    Verbose,
+)
 from stemsplit.library.naming import DEFAULT_NAME_CONVERTED
 
 
 def convert(
-    inputs: Annotated[list[str] | None, Parameter(negative=())] = None,
+    inputs: Inputs = None,
     /,
     *,
-    output: Annotated[str, FILES, value("FOLDER", "--output", "-o")],
-    from_file: Annotated[
-        str | None, FILES, value("FILE"), Parameter(allow_leading_hyphen=True)
-    ] = None,
-    name: Annotated[str, FILES, value("TEMPLATE")] = DEFAULT_NAME_CONVERTED,
-    format: Annotated[StemFormat, SOUND, value("FORMAT", "--format", "-f")] = "wav",  # noqa: A002 - the option's name
-    bit_depth: Annotated[BitDepth | None, SOUND, value("BITS")] = None,
-    sample_rate: Annotated[str, SOUND, value("HZ")] = "source",
-    bitrate: Annotated[str | None, SOUND, value("RATE", "--bitrate", "-b")] = None,
-    clip: Annotated[Clip | None, SOUND, value("WAY")] = None,
-    tags: Annotated[bool, SOUND, Parameter(negative="--no-tags")] = True,
-    start: Annotated[str | None, SOUND, value("TIME", "--start", "-s")] = None,
-    duration: Annotated[str | None, SOUND, value("TIME", "--duration", "-d")] = None,
-    jobs: Annotated[
-        int | Literal["auto"], SPEED, value("N", "--jobs", "-j", show_choices=False)
-    ] = "auto",
-    order: Annotated[Order, NIGHT, value("ORDER")] = "given",
+    output: Output,
+    from_file: FromFile = None,
+    name: Name = DEFAULT_NAME_CONVERTED,
+    format: Format = "wav",  # noqa: A002 - the option's name
+    bit_depth: Bits = None,
+    sample_rate: SampleRate = "source",
+    bitrate: BitRate = None,
+    clip: Clipping = None,
+    tags: Tags = True,
+    start: Start = None,
+    duration: Duration = None,
+    jobs: Jobs = "auto",
+    order: OrderOfWork = "given",
     overwrite: Annotated[bool, AGAIN] = False,
     retry_failed: Annotated[bool, AGAIN] = False,
-    dry_run: Annotated[bool, AGAIN, Parameter(name=["--dry-run", "-n"])] = False,
+    dry_run: DryRun = False,
     json: Annotated[bool, SHOWN] = False,
-    quiet: Annotated[bool, SHOWN, Parameter(name=["--quiet", "-q"])] = False,
-    verbose: Annotated[bool, SHOWN, Parameter(name=["--verbose", "-v"])] = False,
+    quiet: Quiet = False,
+    verbose: Verbose = False,
 ) -> int:
     """Convert sample rate, bit depth and format; nothing is separated.
 

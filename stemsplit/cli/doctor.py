@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import msgspec
 from rich.console import Console
 from rich.text import Text
 
 from stemsplit.cli import settings
 from stemsplit.cli.screen import can_draw
+from stemsplit.cli.show import print_json
 from stemsplit.errors import ExitCode, UsageError
 from stemsplit.job import Limits, Settings
 
@@ -49,8 +48,7 @@ def add_to(app: App) -> None:
                 _print(console, check)
         healthy = all(check.state is not State.FAILED for check in checks)
         if json:
-            told = msgspec.json.encode({"version": 1, "healthy": healthy, "checks": checks})
-            sys.stdout.buffer.write(told + b"\n")
+            print_json({"version": 1, "healthy": healthy, "checks": checks})
         else:
             console.print(_verdict(checks))
         return ExitCode.DONE if healthy else ExitCode.ERROR

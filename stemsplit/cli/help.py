@@ -62,22 +62,20 @@ class Help:
     ) -> None:
         """Print what the command does."""
         del options
-        paragraphs = str(getattr(description, "primary_renderable", description)).split("\n\n")
-        for paragraph in paragraphs:
+        for paragraph in _text(description).split("\n\n"):
             if paragraph.strip():
-                console.print(Text(" ".join(paragraph.split())))
+                console.print(Text(_flowing(paragraph)))
         console.print()
 
     def _is_shown(self, entry: HelpEntry, panel: HelpPanel) -> bool:
         if HELP_ALL in entry.names:
             return False  # the page names it at its end
-        long = [name for name in entry.names if name.startswith("--")]
         if self._everything or panel.format == "command" or str(panel.title) not in GROUPS:
             return True
-        return not EVERYDAY.isdisjoint(long)
+        return not EVERYDAY.isdisjoint(entry.names)
 
     def _words(self, entry: HelpEntry) -> Iterator[str]:
-        text = _plain(entry.description)
+        text = _flowing(_text(entry.description))
         if not self._everything and (found := _FIRST_SENTENCE.match(text)):
             text = found[0][:-1] + "."
         yield f"{text} (required)" if entry.required else text
@@ -89,7 +87,10 @@ class Help:
             yield f"[{entry.default}]"
 
 
-def _plain(description: Any) -> str:  # noqa: ANN401 - text, or what rich can draw
-    if description is None:
-        return ""
-    return " ".join(str(getattr(description, "primary_renderable", description)).split())
+def _text(description: Any) -> str:  # noqa: ANN401 - nothing, text, or what cyclopts wraps it in
+    return str(getattr(description, "primary_renderable", description or ""))
+
+
+def _flowing(text: str) -> str:
+    """Give a text without the line breaks of its source."""
+    return " ".join(text.split())

@@ -5,13 +5,13 @@ from __future__ import annotations
 import sys
 from typing import TYPE_CHECKING, Annotated
 
-import msgspec
 from cyclopts import Parameter
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
 from stemsplit.cli.options import MODEL
+from stemsplit.cli.show import print_json
 from stemsplit.errors import ExitCode
 from stemsplit.text import clock_time, mebibytes
 
@@ -59,8 +59,7 @@ def inspect(
         if isinstance(one, NotInspected):
             code = ExitCode.SOME_FAILED
         if json:
-            sys.stdout.buffer.write(msgspec.json.encode(one) + b"\n")
-            sys.stdout.buffer.flush()
+            print_json(one)
         elif isinstance(one, NotInspected):
             print(f"{one.path}: {one.error} {one.remedy}".rstrip(), file=sys.stderr)
         else:

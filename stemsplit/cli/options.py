@@ -5,8 +5,11 @@ What is in `EVERYDAY` is all that `--help` shows of the long commands; `--help-a
 
 from __future__ import annotations
 
+from typing import Annotated, Literal
+
 from cyclopts import Group, Parameter
 
+from stemsplit.job import BitDepth, Clip, Order, StemFormat
 from stemsplit.models.catalogue import MODELS
 
 GROUPS = ("Files", "Model and sound", "Memory and speed", "Time", "What is done again", "Display")
@@ -51,3 +54,23 @@ MODEL = Parameter(name=["--model", "-m"], completer=_models, metavar="MODEL")
 def value(metavar: str, *names: str, show_choices: bool = True) -> Parameter:
     """Say what the value of an option is called, and its names where it has a short one."""
     return Parameter(metavar=metavar, name=names or None, show_choices=show_choices)
+
+
+Inputs = Annotated[list[str] | None, Parameter(negative=())]
+Output = Annotated[str, FILES, value("FOLDER", "--output", "-o")]
+FromFile = Annotated[str | None, FILES, value("FILE"), Parameter(allow_leading_hyphen=True)]
+Name = Annotated[str, FILES, value("TEMPLATE")]
+Format = Annotated[StemFormat, SOUND, value("FORMAT", "--format", "-f")]
+Bits = Annotated[BitDepth | None, SOUND, value("BITS")]
+SampleRate = Annotated[str, SOUND, value("HZ")]
+BitRate = Annotated[str | None, SOUND, value("RATE", "--bitrate", "-b")]
+Clipping = Annotated[Clip | None, SOUND, value("WAY")]
+Tags = Annotated[bool, SOUND, Parameter(negative="--no-tags")]
+Start = Annotated[str | None, SOUND, value("TIME", "--start", "-s")]
+Duration = Annotated[str | None, SOUND, value("TIME", "--duration", "-d")]
+Jobs = Annotated[int | Literal["auto"], SPEED, value("N", "--jobs", "-j", show_choices=False)]
+OrderOfWork = Annotated[Order, NIGHT, value("ORDER")]
+DryRun = Annotated[bool, AGAIN, Parameter(name=["--dry-run", "-n"])]
+Quiet = Annotated[bool, SHOWN, Parameter(name=["--quiet", "-q"])]
+Verbose = Annotated[bool, SHOWN, Parameter(name=["--verbose", "-v"])]
+"""What `separate` and `convert` have both; each says in its own words what it means."""

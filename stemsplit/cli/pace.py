@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING
 
-from stemsplit.text import clock_time, moment
+from stemsplit.text import clock_time, mebibytes, moment
 
 if TYPE_CHECKING:
     from stemsplit.progress import Status
@@ -38,4 +38,4 @@ def pace(status: Status) -> list[str]:
 def memory_of(used_bytes: int | None, cap_bytes: int) -> str:
     """Give `310 of 520 MiB`."""
     used = "?" if used_bytes is None else f"{used_bytes / 2**20:,.0f}"
-    return f"{used} of {cap_bytes / 2**20:,.0f} MiB"
+    return f"{used} of {mebibytes(cap_bytes)}"

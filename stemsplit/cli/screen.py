@@ -10,7 +10,7 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass, field
 from pathlib import PurePath
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 from rich.console import Group
 from rich.constrain import Constrain
@@ -155,64 +155,34 @@ class _Picture:
 
     def _children(self, width: int, height: int) -> Iterator[RenderableType]:
         running = [one for one in self._status.running if one.source not in self._shown.ended]
+        most = max(height - _OTHER_LINES, 1)
+        rows = [self._row(track, width) for track in running[:most]]
         table = Table.grid(padding=(0, 1), expand=True)
         table.add_column(ratio=1, no_wrap=True, overflow="ellipsis")
-        for _ in _cells(width):
+        for _ in rows[0][1:] if rows else ():
             table.add_column(no_wrap=True, justify="right")
-        most = max(height - _OTHER_LINES, 1)
-        for track in running[:most]:
-            table.add_row(*self._row(track, width))
+        for row in rows:
+            table.add_row(*row)
         yield table
         if len(running) > most:
             yield _line(f"and {len(running) - most} more", "dim")
 
-    def _row(self, track: RunningTrack, width: int) -> Iterator[RenderableType]:
-        name = printable(PurePath(track.source).name)
+    def _row(self, track: RunningTrack, width: int) -> list[RenderableType]:
+        """Give a child's cells: as many for each as there is room for."""
         again = f" (attempt {track.attempt})" if track.attempt > 1 else ""
-        yield Text(name + again)
-        separated = self._shown.separated.get(track.source, 0.0)
-        separated = max(separated, track.audio_seconds)
-        for cell in _cells(width):
-            yield cell(track, separated, width, self._shown.verb)
-
-
-class _Cell(Protocol):
-    def __call__(
-        self, track: RunningTrack, separated: float, width: int, verb: str, /
-    ) -> RenderableType: ...
-
-
-def _cells(width: int) -> list[_Cell]:
-    cells: list[_Cell] = [_step]
-    if width >= _VERY_NARROW:
-        cells.append(_bar)
-    cells.append(_percent)
-    if width >= _NARROW:
-        cells.append(_memory)
-    return cells
-
-
-def _step(track: RunningTrack, _separated: float, _width: int, verb: str) -> RenderableType:
-    return Text(_STEPS.get(track.step, verb), style="cyan")
-
-
-def _bar(track: RunningTrack, separated: float, width: int, _verb: str) -> RenderableType:
-    total = track.total_seconds
-    return ProgressBar(
-        total=total or 1.0,
-        completed=min(separated, total) if total else 0.0,
-        width=width // _BAR_SHARE,
-    )
-
-
-def _percent(track: RunningTrack, separated: float, _width: int, _verb: str) -> RenderableType:
-    if not track.total_seconds:
-        return Text(clock_time(separated))
-    return Text(f"{min(separated / track.total_seconds, 1):4.0%}")
-
-
-def _memory(track: RunningTrack, _separated: float, _width: int, _verb: str) -> RenderableType:
-    return Text(memory_of(track.memory_bytes, track.ram_cap_bytes), style="dim")
+        separated = max(self._shown.separated.get(track.source, 0.0), track.audio_seconds)
+        total = track.total_seconds
+        share = min(separated / total, 1) if total else 0.0
+        cells: list[RenderableType] = [
+            Text(printable(PurePath(track.source).name) + again),
+            Text(_STEPS.get(track.step, self._shown.verb), style="cyan"),
+        ]
+        if width >= _VERY_NARROW:
+            cells.append(ProgressBar(total=1.0, completed=share, width=width // _BAR_SHARE))
+        cells.append(Text(f"{share:4.0%}" if total else clock_time(separated)))
+        if width >= _NARROW:
+            cells.append(Text(memory_of(track.memory_bytes, track.ram_cap_bytes), style="dim"))
+        return cells
 
 
 def _line(text: str, style: str) -> Text:

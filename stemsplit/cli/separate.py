@@ -9,36 +9,57 @@ import msgspec
 from cyclopts import Parameter
 
 from stemsplit.cli.batches import conduct, read_inputs, written_as
-from stemsplit.cli.options import AGAIN, FILES, MODEL, NIGHT, SHOWN, SOUND, SPEED, value
-from stemsplit.job import BitDepth, Clip, HighBand, Limits, OnBattery, Order, StemFormat
+from stemsplit.cli.options import (
+    AGAIN,
+    MODEL,
+    NIGHT,
+    SHOWN,
+    SOUND,
+    SPEED,
+    BitRate,
+    Bits,
+    Clipping,
+    DryRun,
+    Duration,
+    Format,
+    FromFile,
+    Inputs,
+    Jobs,
+    Name,
+    OrderOfWork,
+    Output,
+    Quiet,
+    SampleRate,
+    Start,
+    Tags,
+    Verbose,
+    value,
+)
+from stemsplit.job import HighBand, Limits, OnBattery
 from stemsplit.library.naming import DEFAULT_NAME
 
 
 def separate(
-    inputs: Annotated[list[str] | None, Parameter(negative=())] = None,
+    inputs: Inputs = None,
     /,
     *,
-    output: Annotated[str, FILES, value("FOLDER", "--output", "-o")],
-    from_file: Annotated[
-        str | None, FILES, value("FILE"), Parameter(allow_leading_hyphen=True)
-    ] = None,
-    name: Annotated[str, FILES, value("TEMPLATE")] = DEFAULT_NAME,
+    output: Output,
+    from_file: FromFile = None,
+    name: Name = DEFAULT_NAME,
     model: Annotated[str, SOUND, MODEL] = "2stems",
     stems: Annotated[str | None, SOUND, value("NAMES")] = None,
     residual: Annotated[bool, SOUND] = False,
-    format: Annotated[StemFormat, SOUND, value("FORMAT", "--format", "-f")] = "wav",  # noqa: A002 - the option's name
-    bit_depth: Annotated[BitDepth | None, SOUND, value("BITS")] = None,
-    sample_rate: Annotated[str, SOUND, value("HZ")] = "44100",
-    bitrate: Annotated[str | None, SOUND, value("RATE", "--bitrate", "-b")] = None,
-    clip: Annotated[Clip | None, SOUND, value("WAY")] = None,
-    tags: Annotated[bool, SOUND, Parameter(negative="--no-tags")] = True,
-    start: Annotated[str | None, SOUND, value("TIME", "--start", "-s")] = None,
-    duration: Annotated[str | None, SOUND, value("TIME", "--duration", "-d")] = None,
+    format: Format = "wav",  # noqa: A002 - the option's name
+    bit_depth: Bits = None,
+    sample_rate: SampleRate = "44100",
+    bitrate: BitRate = None,
+    clip: Clipping = None,
+    tags: Tags = True,
+    start: Start = None,
+    duration: Duration = None,
     high_band: Annotated[HighBand, SOUND, value("WAY")] = "zeros",
     mwf: Annotated[bool, SOUND] = False,
-    jobs: Annotated[
-        int | Literal["auto"], SPEED, value("N", "--jobs", "-j", show_choices=False)
-    ] = "auto",
+    jobs: Jobs = "auto",
     threads: Annotated[int | Literal["auto"], SPEED, value("N", show_choices=False)] = "auto",
     max_ram: Annotated[str | None, SPEED, value("SIZE")] = None,
     max_ram_per_file: Annotated[str | None, SPEED, value("SIZE")] = None,
@@ -47,16 +68,16 @@ def separate(
     timeout: Annotated[str | None, NIGHT, value("TIME")] = None,
     stall_timeout: Annotated[str, NIGHT, value("TIME")] = "120s",
     retries: Annotated[int, NIGHT, value("N")] = 2,
-    order: Annotated[Order, NIGHT, value("ORDER")] = "given",
+    order: OrderOfWork = "given",
     until: Annotated[str | None, NIGHT, value("HH:MM")] = None,
     on_battery: Annotated[OnBattery, NIGHT, value("WAY")] = "run",
     keep_awake: Annotated[bool, NIGHT, Parameter(negative="--no-keep-awake")] = False,
     overwrite: Annotated[bool, AGAIN] = False,
     retry_failed: Annotated[bool, AGAIN] = False,
-    dry_run: Annotated[bool, AGAIN, Parameter(name=["--dry-run", "-n"])] = False,
+    dry_run: DryRun = False,
     json: Annotated[bool, SHOWN] = False,
-    quiet: Annotated[bool, SHOWN, Parameter(name=["--quiet", "-q"])] = False,
-    verbose: Annotated[bool, SHOWN, Parameter(name=["--verbose", "-v"])] = False,
+    quiet: Quiet = False,
+    verbose: Verbose = False,
 ) -> int:
     """Separate audio files into stems.
 

@@ -13,7 +13,7 @@ import os
 import tomllib
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import platformdirs
 from cyclopts.config import Dict
@@ -30,8 +30,8 @@ if TYPE_CHECKING:
 FILE_NAME = "stemsplit.toml"
 PREFIX = "STEMSPLIT_"
 
-COMMANDS = ("separate", "convert", "inspect")
-"""Those that have settings."""
+HasSettings = Literal["separate", "convert", "inspect"]
+COMMANDS: tuple[HasSettings, ...] = get_args(HasSettings)
 
 NO_OPTIONS = frozenset(
     f"{PREFIX}{name}" for name in ("MODELS", "RELEASE_URL", "HOUSEHOLD", "REQUIRE_REAL")

@@ -17,6 +17,12 @@ if TYPE_CHECKING:
     from stemsplit.events import Event
 
 
+def print_json(value: object) -> None:
+    """Print a value as one line of JSON, at once."""
+    sys.stdout.buffer.write(msgspec.json.encode(value) + b"\n")
+    sys.stdout.buffer.flush()
+
+
 class Display(Protocol):
     """Shows events; a context manager around the batch."""
 
@@ -55,8 +61,7 @@ class JsonDisplay:
         if self._says_draining:
             self._says_draining = False
             print(f"stemsplit: {DRAINING}.", file=sys.stderr, flush=True)
-        sys.stdout.buffer.write(msgspec.json.encode(event) + b"\n")
-        sys.stdout.buffer.flush()
+        print_json(event)
 
     def drains(self) -> None:
         """See `Display.drains`."""

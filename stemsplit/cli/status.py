@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 
 from stemsplit.cli.pace import memory_of, pace
+from stemsplit.cli.show import print_json
 from stemsplit.errors import ExitCode
 from stemsplit.text import clock_time, mebibytes, moment
 
@@ -31,13 +32,11 @@ def status(output: Path, /, *, json: bool = False) -> int:
     json:
         Print one JSON object.
     """
-    import msgspec
-
     from stemsplit import standing
 
     report = standing.status(output)
     if json:
-        print(msgspec.json.encode(report).decode())
+        print_json(report)
     else:
         console = Console(markup=False, highlight=False, soft_wrap=True, emoji=False)
         for line in _lines(report):

@@ -21,10 +21,11 @@ import msgspec
 
 from stemsplit.library.state import State
 from stemsplit.report.lanes import lanes_of
+from stemsplit.supervisor.logs import end_of
 from stemsplit.text import printable
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Sequence
 
     from stemsplit.envelope import Curve
     from stemsplit.library.history import History, PastAttempt, PastRun, PastTrack
@@ -97,7 +98,6 @@ def _run(run: PastRun) -> dict[str, Any]:
     return {
         "began": round(run.began, 3),
         "ended": run.ended,
-        "version": run.version,
         "what": settings.get("what", "separation"),
         "model": settings.get("model"),
         "format": settings.get("format"),
@@ -122,7 +122,6 @@ def _track(
         "name": printable(name),
         "folder": printable(folder),
         "state": track.state,
-        "run": number_of[track.run],
         "audio": None if track.audio_seconds is None else round(track.audio_seconds, 2),
         "stems": [
             [printable(stem.stem), places.link(stem.path), base64.b64encode(stem.outline).decode()]
@@ -192,20 +191,10 @@ class _Logs:
             return {}
         path = self._folder / names[-1]  # the folder may have been moved since
         try:
-            text = self._end_of(path)
+            text = end_of(path, min(_LOG_BYTES, self._left))
         except OSError:  # somebody has tidied up
             return {}
+        self._left -= len(text.encode())
         below = os.fsencode(Path(".stemsplit", "logs", names[-1]))
-        return {"log": text, "log_link": self._places.link(below)}
-
-    def _end_of(self, path: Path) -> str:
-        with path.open("rb") as file:
-            size = file.seek(0, os.SEEK_END)
-            file.seek(max(0, size - min(_LOG_BYTES, self._left)))
-            text = file.read()
-        self._left -= len(text)
-        return "\n".join(_lines(text))
-
-
-def _lines(text: bytes) -> Iterable[str]:
-    return (printable(line) for line in text.decode(errors="backslashreplace").splitlines())
+        lines = map(printable, text.splitlines())
+        return {"log": "\n".join(lines), "log_link": self._places.link(below)}

@@ -106,15 +106,20 @@ def tail(path: Path) -> str:
     Left out are empty lines, and the long list of modules that faulthandler ends its report with.
     """
     try:
-        with path.open("rb") as log:
-            log.seek(0, os.SEEK_END)
-            log.seek(max(0, log.tell() - TAIL_BYTES))
-            text = log.read().decode(errors="backslashreplace")
+        text = end_of(path, TAIL_BYTES)
     except OSError:
         return ""
     told = (line for line in text.splitlines() if line.strip())
     lines = [line for line in told if not line.startswith(("Extension modules:", ", "))]
     return "\n".join(lines[-TAIL_LINES:])
+
+
+def end_of(path: Path, most_bytes: int) -> str:
+    """Give the end of a log as it stands; raises `OSError`."""
+    with path.open("rb") as log:
+        size = log.seek(0, os.SEEK_END)
+        log.seek(max(0, size - most_bytes))
+        return log.read().decode(errors="backslashreplace")
 
 
 def append(path: Path, lines: Iterable[str]) -> None:

@@ -59,18 +59,26 @@ def music(song: NDArray[np.float32], tmp_path_factory: pytest.TempPathFactory) -
     write_libav(home / "voice.m4a", song, "aac")
     concert = np.zeros((8_000 * 60 * 13, 1), np.float32)
     write_libav(home / "concert.mkv", concert, "flac", rate=8_000, layout="mono")
-    (home / "stems.last").touch()
-    os.utime(home / "stems.last", (0, 0))
     return home
 
 
-def _environment(home: Path, models: Path) -> dict[str, str]:
+def _run(command: list[str], home: Path, models: Path) -> subprocess.CompletedProcess[str]:
+    """Run a command as somebody who lives there."""
     program = Path(sys.executable).parent
-    return os.environ | {
-        "HOME": str(home),
-        "PATH": f"{program}:{os.environ['PATH']}",
-        "STEMSPLIT_MODELS": str(models),
-    }
+    return subprocess.run(
+        command,
+        cwd=home,
+        env=os.environ
+        | {
+            "HOME": str(home),
+            "PATH": f"{program}:{os.environ['PATH']}",
+            "STEMSPLIT_MODELS": str(models),
+        },
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=300,
+    )
 
 
 def _as_it_can_be_run(command: str) -> str:
@@ -94,14 +102,8 @@ def test_the_commands_of_a_page(page: str, music: Path, real_models: Path, tmp_p
     if any(" jq " in f" {line}" for line in commands) and shutil.which("jq") is None:
         pytest.skip("jq is not installed")
     for command in commands:
-        ran = subprocess.run(
-            ["bash", "-c", f"set -o pipefail; {_as_it_can_be_run(command)}"],
-            cwd=home,
-            env=_environment(home, real_models),
-            capture_output=True,
-            text=True,
-            check=False,
-            timeout=300,
+        ran = _run(
+            ["bash", "-c", f"set -o pipefail; {_as_it_can_be_run(command)}"], home, real_models
         )
         assert ran.returncode == 0, f"{command}\n{ran.stdout}\n{ran.stderr}"
 
@@ -112,15 +114,7 @@ def test_the_programs_of_the_readme(music: Path, real_models: Path, tmp_path: Pa
     shutil.copytree(music, home)
     (program,) = _blocks("README.md", "python")
     (home / "program.py").write_text(program)
-    ran = subprocess.run(
-        [sys.executable, "program.py"],
-        cwd=home,
-        env=_environment(home, real_models),
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=300,
-    )
+    ran = _run([sys.executable, "program.py"], home, real_models)
     assert ran.returncode == 0, ran.stderr
     assert ran.stdout.count("frames=") >= 4
 

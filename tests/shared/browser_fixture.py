@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import shutil
 from typing import TYPE_CHECKING
 
 import pytest
+from report_page import chromium
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -16,15 +16,11 @@ if TYPE_CHECKING:
 @pytest.fixture(scope="session")
 def browser() -> Iterator[Browser]:
     """Chromium without a window; skips where there is none."""
-    program = (
-        shutil.which("chromium")
-        or shutil.which("chromium-browser")
-        or shutil.which("google-chrome")
-    )
+    program = chromium()
     if program is None:
         pytest.skip("there is no Chromium; `apt-get install chromium` brings one")
     playwright = pytest.importorskip("playwright.sync_api")
     with playwright.sync_playwright() as driver:
-        chromium = driver.chromium.launch(executable_path=program)
-        yield chromium
-        chromium.close()
+        browser = driver.chromium.launch(executable_path=program)
+        yield browser
+        browser.close()

@@ -35,7 +35,6 @@
 
   // An attempt is an array, to keep the page small.
   const [RUN, LANE, BEGAN, SECONDS, REASON, PEAK, CAP, MEMORY] = [0, 1, 2, 3, 4, 5, 6, 7];
-  const WAVE = 2;
 
   const tracks = data.tracks;
   const isLeft = (track) => track.state !== "done" && track.state !== "failed";
@@ -77,6 +76,8 @@
     return { show(all) { items = all; turn(0); } };
   }
 
+  const title = (one) => make("div", { class: "name" }, make("h3", { text: one.name }), make("span", { class: "where", text: one.folder }));
+
   // Summary
 
   function card(name, value) {
@@ -108,8 +109,7 @@
   function failure(one) {
     const item = make("li", {},
       make("div", { class: "head" },
-        make("div", { class: "name" }, make("h3", { text: one.name }), make("span", { class: "where", text: one.folder })),
-        make("span", { class: "state-failed", text: one.reason })),
+        title(one), make("span", { class: "state-failed", text: one.reason })),
       make("p", { class: "message", text: `${one.message} ${one.remedy || ""}` }));
     if (one.log_link) {
       item.append(make("details", {}, make("summary", { text: "The end of its log" }),
@@ -422,8 +422,7 @@
         onclick: () => toggle(track, item, button) })
       : null;
     const state = isLeft(track) ? "left" : track.state;
-    item.append(make("div", { class: "head" },
-      make("div", { class: "name" }, make("h3", { text: track.name }), make("span", { class: "where", text: track.folder })),
+    item.append(make("div", { class: "head" }, title(track),
       make("span", { class: "facts", text: facts.join(", ") }),
       make("span", { class: `state-${state}`, text: state === "failed" ? `failed: ${track.reason}` : state }), button));
     if (track.message) item.append(make("p", { class: "message", text: track.message }));
@@ -628,7 +627,7 @@
       whole: () => setRange(...run.range) })) byId(id).addEventListener("click", deed);
     byId("lanes").addEventListener("dblclick", () => setRange(...run.range));
     byId("memory").addEventListener("dblclick", () => setRange(...run.range));
-    let wide = 0;
+    let wide = byId("memory").clientWidth; // which it is drawn for below
     new ResizeObserver(() => {
       if (byId("memory").clientWidth === wide) return;
       wide = byId("memory").clientWidth;
