@@ -59,14 +59,17 @@ def test_one_instrument_at_a_time_gives_the_same_masks(
 def test_the_masks_are_those_of_spleeter_s_own_functions(
     real_models: Path, tmp_path: Path, model: str
 ) -> None:
-    """The network that is built here is Spleeter's, for every kind of model."""
+    """The network that is built here is Spleeter's, for every kind of model.
+
+    Random weights carry the rounding of a processor's kernels further than trained ones do.
+    """
     trained = model == "2stems"
     folder = real_models / model if trained else write_random_weights(model, tmp_path, seed=5)
     ours, theirs = load(model, folder, threads=2), spleeter.load(model, folder, threads=2)
     assert (ours.model, ours.stems, ours.bins) == (theirs.model, theirs.stems, theirs.bins)
     magnitudes = np.random.default_rng(7).exponential(1, (512, ours.bins, 2)).astype(np.float32)
     for one, other in zip(ours.masks(magnitudes), theirs.masks(magnitudes), strict=True):
-        np.testing.assert_allclose(one, other, atol=1e-5 if model == "5stems" else 3e-6)
+        np.testing.assert_allclose(one, other, atol=3e-6 if trained else 1e-5)
 
 
 @pytest.mark.parametrize("content", [None, b"no library"])
