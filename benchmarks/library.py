@@ -26,7 +26,7 @@ from stemsplit.job import Attempt, Effort, Limits, Outcome, Reason, Settings
 from stemsplit.library.journal import Journal
 from stemsplit.library.naming import DEFAULT_NAME, Template
 from stemsplit.library.plan import wanted_of
-from stemsplit.library.records import Entry, JobState
+from stemsplit.library.records import Entry, JobState, coming_stems
 from stemsplit.library.scan import scan
 from stemsplit.library.state import State
 from stemsplit.preparation import prepare
@@ -97,7 +97,8 @@ def enter_as_done(library: Path, output: Path) -> None:
             moves = {path.name: path for path in job.paths.values()}
             for path in moves.values():
                 path.write_bytes(b"stem")
-            journal.publishing(job, moves, work, overwrite=True)  # they lie there already
+            coming = coming_stems(work, moves, output)
+            journal.publishing(job, coming, overwrite=True)  # they lie there already
             journal.settled(Outcome(job=job, reason=Reason.DONE, attempts=(attempt,)))
 
 

@@ -84,6 +84,8 @@ def separate(  # noqa: PLR0913 - each is a setting that a person names
     keep_awake: bool = False,
     dry_run: bool = False,
     start_method: StartMethod | None = None,
+    cluster: str | None = None,
+    path_map: Iterable[str] = (),
     control: Control | None = None,
     on_event: Listener = lambda _event: None,
     download_progress: Callable[[str], DownloadProgress] | None = None,
@@ -110,6 +112,9 @@ def separate(  # noqa: PLR0913 - each is a setting that a person names
         keep_awake: keep the machine from falling asleep meanwhile.
         dry_run: only tell what would be done, as `track_planned` and `plan_made`.
         start_method: `forkserver` or `spawn`; the better one of this system if None.
+        cluster: do it on a cluster of Ray's: `local` starts one on this machine, `auto` takes the
+            one that this machine belongs to, `host:port` is an address (docs/cluster.md).
+        path_map: folders that its nodes see at another path, each as `HERE=THERE`.
         control: lets others ask the batch to end.
         on_event: is told what happens, in this thread.
         download_progress: shows a model's download; see `stemsplit.models.fetch`.
@@ -117,6 +122,7 @@ def separate(  # noqa: PLR0913 - each is a setting that a person names
     Raises:
         UsageError: if the settings contradict each other, or the program lacks the guard of its
             main module.
+        ClusterError: if there is no such cluster, or none of its nodes can do the work.
         LockedError: if another run is separating into the same folder.
         ModelError: if the model is missing and cannot be fetched, or is not whole.
         EngineError: if no child process can be started.
@@ -144,6 +150,8 @@ def separate(  # noqa: PLR0913 - each is a setting that a person names
         keep_awake=keep_awake,
         start_method=usable_start_method(start_method),
         version=__version__,
+        cluster=cluster,
+        path_map=tuple(path_map),
     )
     if dry_run:
         return preview(brief, on_event)

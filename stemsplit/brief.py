@@ -34,6 +34,8 @@ class Brief:
         on_battery, keep_awake: what becomes of a laptop.
         start_method: of children.
         version: of stemsplit.
+        cluster: where the batch is done on a cluster: `local`, `auto` or an address; None is here.
+        path_map: folders that its nodes see at another path, as `HERE=THERE`.
     """
 
     inputs: tuple[Path, ...]
@@ -51,6 +53,8 @@ class Brief:
     keep_awake: bool
     start_method: StartMethod
     version: str
+    cluster: str | None = None
+    path_map: tuple[str, ...] = ()
 
     @property
     def preloaded(self) -> bool:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from stemsplit.supervisor.pool import Pool
+    from stemsplit.supervisor.work import WorkerPool
 
 
 class Control:
@@ -23,7 +23,7 @@ class Control:
         """Ask nothing yet."""
         self.draining = False
         self.stopped_by: BaseException | None = None
-        self._pool: Pool | None = None
+        self._pool: WorkerPool | None = None
 
     @property
     def has_children(self) -> bool:
@@ -43,7 +43,7 @@ class Control:
             self._pool.stop()
 
     @contextlib.contextmanager
-    def over(self, pool: Pool) -> Iterator[None]:
+    def over(self, pool: WorkerPool) -> Iterator[None]:
         """Act on `pool` within this; for the batch itself."""
         self._pool = pool
         if self.draining:

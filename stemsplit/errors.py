@@ -80,6 +80,10 @@ class InsufficientMemoryError(StemsplitError):
     """Not even one track fits into the memory that there is, or that stemsplit may use."""
 
 
+class ClusterError(StemsplitError):
+    """The cluster cannot be reached, or none of its nodes can do the work."""
+
+
 class StoppedError(StemsplitError):
     """The work was asked to stop before it was done, so this track was not separated."""
 

@@ -86,6 +86,7 @@ class Reason(StrEnum):
     DISK_FULL = "disk_full"
     UNWRITABLE = "unwritable"
     ENGINE_UNAVAILABLE = "engine_unavailable"
+    NODE_LOST = "node_lost"
 
     @property
     def stops_batch(self) -> bool:
@@ -411,6 +412,7 @@ class Attempt(msgspec.Struct, frozen=True, kw_only=True):
         log_file: holds what it printed and logged; None where it is not kept.
         ram_cap_bytes: what it was allowed of memory; None where no child ran.
         memory: the largest sampled memory in each step of time since its start, in bytes.
+        node: of a cluster, on which it ran; empty for this machine.
     """
 
     number: int
@@ -429,6 +431,7 @@ class Attempt(msgspec.Struct, frozen=True, kw_only=True):
     log_file: str | None = None
     ram_cap_bytes: int | None = None
     memory: Curve | None = None
+    node: str = ""
 
 
 class Outcome(msgspec.Struct, frozen=True, kw_only=True):

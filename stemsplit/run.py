@@ -7,6 +7,7 @@ the journal before it is taken.
 from __future__ import annotations
 
 import contextlib
+import math
 import time
 from collections import Counter
 from typing import TYPE_CHECKING
@@ -29,10 +30,11 @@ from stemsplit.overnight import Gates, Power, Room, Until, awake
 from stemsplit.preparation import audio_seconds, find_tracks, prepare, stem_bytes, whole_seconds
 from stemsplit.preview import predicted_seconds
 from stemsplit.result import BatchResult
+from stemsplit.site import Here
 from stemsplit.supervisor.work import Heard, Noted, Retried, Settled
 from stemsplit.tally import Tally
 from stemsplit.text import counted, moment, printable
-from stemsplit.workshop import TrackWork, Workshop, make_plan, weights_of
+from stemsplit.workshop import TrackWork, weights_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -42,11 +44,14 @@ if TYPE_CHECKING:
     from stemsplit.control import Control
     from stemsplit.job import Effort, Job, Settings
     from stemsplit.library.place import Placed
+    from stemsplit.library.records import Stem
     from stemsplit.library.recovery import Recovery
     from stemsplit.library.scan import Problem
+    from stemsplit.messages import Finished
     from stemsplit.models.fetch import Progress as DownloadProgress
     from stemsplit.narrate import Listener
     from stemsplit.preparation import Planned, Prepared
+    from stemsplit.site import Site
     from stemsplit.supervisor.plan import Plan
     from stemsplit.supervisor.work import Gate, PoolEvent, Work
 
@@ -164,9 +169,10 @@ class _Ledger:
             job, settings, effort, number=number, work=work, preloaded=self._preloaded
         )
 
-    def publishing(self, job: Job, moves: Mapping[str, Path], work: Path) -> bool:
+    def publishing(self, job: Job, coming: Sequence[Stem], result: Finished) -> bool:
         """See `stemsplit.workshop.Ledger`; the next run completes it."""
-        self._journal.publishing(job, moves, work, overwrite=self._overwrite)
+        del result
+        self._journal.publishing(job, coming, overwrite=self._overwrite)
         return True
 
     def taken_back(self, job: Job) -> None:
@@ -257,15 +263,44 @@ class _Run:
         self._journal = journal
         check_writable(brief.state.output)
         model_folder = weights_of(brief.settings, progress=download_progress, note=self.note)
-        plan = make_plan(
-            brief.settings,
-            brief.limits,
-            jobs=brief.jobs,
-            tracks=len(placed),
-            preloaded=brief.preloaded,
-            past=journal.past(brief.settings, preloaded=brief.preloaded),
-        )
         durations = {one.job.source: audio_seconds(one.probe, brief.settings) for one in placed}
+        with self._site(placed, journal, model_folder, durations) as site:
+            self._work_through(placed, journal, site, durations)
+
+    def _site(
+        self,
+        placed: list[Placed],
+        journal: Journal,
+        model_folder: Path | None,
+        durations: Mapping[bytes, float],
+    ) -> Site:
+        brief = self._brief
+        if brief.cluster is None:
+            past = journal.past(brief.settings, preloaded=brief.preloaded)
+            return Here(brief, model_folder=model_folder, tracks=len(placed), past=past)
+        from stemsplit.cluster.site import ClusterSite
+
+        def lost(job: Job) -> bool:
+            return recover(journal, brief.state.output, overwrite=True, job=job).shown > 0
+
+        lengths = [whole_seconds(one.probe, brief.settings) for one in placed]
+        return ClusterSite(
+            brief,
+            model_folder=model_folder,
+            likely_seconds=durations,
+            longest_seconds=max((one for one in lengths if math.isfinite(one)), default=0.0),
+            lost=lost,
+            note=self.note,
+        )
+
+    def _work_through(
+        self,
+        placed: list[Placed],
+        journal: Journal,
+        site: Site,
+        durations: Mapping[bytes, float],
+    ) -> None:
+        brief, plan = self._brief, site.plan
         sizes = {  # a guess at a length is no reason to stop for want of room
             one.job.source: stem_bytes(one.probe, brief.settings, len(brief.stems))
             for one in placed
@@ -293,25 +328,19 @@ class _Run:
             show(at_once=True)
             self.note(text)
 
-        workshop = Workshop(
-            brief.settings,
-            plan,
-            model_folder=model_folder,
-            start_method=brief.start_method,
-            gate=self._gate(plan, durations, sizes, pausing, going_on),
-        )
+        hands = site.hands(self._gate(plan, durations, sizes, pausing, going_on))
         ledger = _Ledger(journal, preloaded=brief.preloaded, overwrite=brief.overwrite)
-        pool = workshop.pool
+        pool = hands.pool
         with (
             self._control.over(pool),
             awake(self.note) if brief.keep_awake else contextlib.nullcontext(),
-            workshop,
+            hands,
             contextlib.closing(pool.run()) as happenings,
             contextlib.closing(board),
         ):
             for one in placed:
                 seconds = whole_seconds(one.probe, brief.settings)
-                pool.add(workshop.work(one.job, brief.state.output, ledger, seconds))
+                pool.add(hands.work(one.job, brief.state.output, ledger, seconds))
             pool.close()
             self._tell(narrate.pool_started(plan))
             if brief.deadline is not None:

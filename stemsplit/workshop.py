@@ -27,9 +27,11 @@ from stemsplit.library.publish import (
     make_work_folder,
     name_work_folder,
     publish,
+    refused,
     require_one_disk,
     take_back,
 )
+from stemsplit.library.records import coming_stems
 from stemsplit.library.state import State
 from stemsplit.messages import Task
 from stemsplit.models.catalogue import find, written
@@ -45,10 +47,10 @@ from stemsplit.supervisor.work import Conclusion, always_open
 from stemsplit.text import quoted
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Callable, Iterable, Sequence
     from pathlib import Path
 
-    from stemsplit.library.records import Past
+    from stemsplit.library.records import Past, Stem
     from stemsplit.messages import Finished
     from stemsplit.models.fetch import Progress as DownloadProgress
     from stemsplit.supervisor.launch import StartMethod
@@ -130,8 +132,13 @@ class Ledger(Protocol):
     ) -> None:
         """A work folder will be made and a child started; raises `StemsplitError` to forbid it."""
 
-    def publishing(self, job: Job, moves: Mapping[str, Path], work: Path) -> bool:
+    def publishing(self, job: Job, coming: Sequence[Stem], result: Finished) -> bool:
         """The files of a work folder will be shown; raises `StemsplitError` to forbid it.
+
+        Args:
+            job: the track.
+            coming: the files, and where they will be.
+            result: what the child said of them.
 
         Returns:
             whether that will be completed if this process dies or fails in the midst of it.
@@ -153,10 +160,10 @@ class NoLedger:
     ) -> None:
         """Do nothing."""
 
-    def publishing(self, job: Job, moves: Mapping[str, Path], work: Path) -> bool:
+    def publishing(self, job: Job, coming: Sequence[Stem], result: Finished) -> bool:
         """Look whether anything is in the way."""
-        del job, work
-        for path in moves.values():
+        del coming, result
+        for path in job.paths.values():
             if path.exists() and not self._overwrite:
                 raise OutputExistsError(
                     f"{quoted(path)} was made by somebody while the track was separated.",
@@ -283,7 +290,11 @@ class TrackWork:
         paths = self._job.paths
         moves = {stem.file_name: paths[stem.stem] for stem in result.stems}
         replaced = {name for name, path in moves.items() if path.exists()}
-        will_be_completed = self._ledger.publishing(self._job, moves, work)
+        try:
+            coming = coming_stems(work, moves, self._output)
+        except OSError as error:
+            raise refused(work, error) from error
+        will_be_completed = self._ledger.publishing(self._job, coming, result)
         if will_be_completed:
             # From here on the next run completes it, and the warden must not.
             with contextlib.suppress(OSError):

@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 # ask for. Without AVX-512 VNNI TensorFlow would leave oneDNN out of it, and differ in its rounding.
 prepare_environment()
 
-pytest_plugins = ["browser_fixture", "fault_fixtures"]
+pytest_plugins = ["browser_fixture", "cluster_fixtures", "fault_fixtures"]
 
 REQUIRE_REAL = bool(os.environ.get("STEMSPLIT_REQUIRE_REAL"))
 """Set by CI: a test of the real engine that would be skipped fails instead."""

@@ -12,9 +12,17 @@ from cyclopts import Group, Parameter
 from stemsplit.job import BitDepth, Clip, Order, StemFormat
 from stemsplit.models.catalogue import MODELS
 
-GROUPS = ("Files", "Model and sound", "Memory and speed", "Time", "What is done again", "Display")
+GROUPS = (
+    "Files",
+    "Model and sound",
+    "Memory and speed",
+    "Time",
+    "More than one machine",
+    "What is done again",
+    "Display",
+)
 
-FILES, SOUND, SPEED, NIGHT, AGAIN, SHOWN = (
+FILES, SOUND, SPEED, NIGHT, CLUSTER, AGAIN, SHOWN = (
     Parameter(group=Group.create_ordered(name)) for name in GROUPS
 )
 
@@ -55,6 +63,9 @@ def value(metavar: str, *names: str, show_choices: bool = True) -> Parameter:
     """Say what the value of an option is called, and its names where it has a short one."""
     return Parameter(metavar=metavar, name=names or None, show_choices=show_choices)
 
+
+PATH_MAP = Parameter(metavar="HERE=THERE", negative=(), consume_multiple=False)
+"""The option, which may be repeated."""
 
 Inputs = Annotated[list[str] | None, Parameter(negative=())]
 Output = Annotated[str, FILES, value("FOLDER", "--output", "-o")]

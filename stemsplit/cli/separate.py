@@ -11,8 +11,10 @@ from cyclopts import Parameter
 from stemsplit.cli.batches import conduct, read_inputs, written_as
 from stemsplit.cli.options import (
     AGAIN,
+    CLUSTER,
     MODEL,
     NIGHT,
+    PATH_MAP,
     SHOWN,
     SOUND,
     SPEED,
@@ -72,6 +74,8 @@ def separate(
     until: Annotated[str | None, NIGHT, value("HH:MM")] = None,
     on_battery: Annotated[OnBattery, NIGHT, value("WAY")] = "run",
     keep_awake: Annotated[bool, NIGHT, Parameter(negative="--no-keep-awake")] = False,
+    cluster: Annotated[str | None, CLUSTER, value("ADDRESS")] = None,
+    path_map: Annotated[list[str] | None, CLUSTER, PATH_MAP] = None,
     overwrite: Annotated[bool, AGAIN] = False,
     retry_failed: Annotated[bool, AGAIN] = False,
     dry_run: DryRun = False,
@@ -155,6 +159,12 @@ def separate(
         Keep the machine from falling asleep meanwhile.
     nice:
         Give way to other programs, from 0 to 19.
+    cluster:
+        Do it on a cluster of Ray's: local starts one on this machine, auto takes the one that this
+        machine belongs to, HOST:PORT names one. --jobs, --threads and --max-ram then hold for each
+        shard of the batch.
+    path_map:
+        A folder that the nodes of the cluster see at another path, as HERE=THERE. May be repeated.
     overwrite:
         Separate again what is done, and replace it.
     retry_failed:
@@ -214,6 +224,8 @@ def separate(
         until=until,
         on_battery=on_battery,
         keep_awake=keep_awake,
+        cluster=cluster,
+        path_map=path_map or (),
         dry_run=dry_run,
     )
     return conduct(do, jobs=jobs, json=json, quiet=quiet, verbose=verbose)

@@ -68,14 +68,19 @@ class Journal(JournalReader):
     def _below(self, path: bytes) -> bytes:
         return os.path.relpath(path, self._output)
 
-    def unfinished(self) -> list[Unfinished]:
-        """List what a dead run has left; for whoever holds the lock, before a run begins."""
+    def unfinished(self, job: Job | None = None) -> list[Unfinished]:
+        """List what a dead run has left, or what a dead node has of one job.
+
+        For whoever holds the lock.
+        """
+        which, values = ("", ()) if job is None else ("AND place = ?", (self.place_of(job),))
         rows = self._rows(
-            """
+            f"""
             SELECT place, state, coming, work_folder
             FROM jobs JOIN attempts ON attempts.job = jobs.id
-            WHERE attempts.reason IS NULL ORDER BY attempts.id
-            """
+            WHERE attempts.reason IS NULL {which} ORDER BY attempts.id
+            """,  # noqa: S608 - one of the two texts above
+            *values,
         )
         found: dict[bytes, Unfinished] = {}
         for place, state, coming, work_folder in rows:
@@ -257,31 +262,25 @@ class Journal(JournalReader):
                 ),
             )
 
-    def publishing(
-        self, job: Job, moves: Mapping[str, Path], work: Path, *, overwrite: bool
-    ) -> None:
+    def publishing(self, job: Job, coming: Sequence[Stem], *, overwrite: bool) -> None:
         """Note that a track's stems are checked and on disk, and about to be shown.
 
         Args:
             job: the track.
-            moves: for each file in the work folder, the path to be shown as.
-            work: the work folder.
+            coming: its stems.
             overwrite: whether they may replace whatever is there.
 
         Raises:
             OutputExistsError: if they may not, and a file is there that is not this job's or was
                 changed since.
-            UnwritableError, DiskFullError: if a file is not there, or this cannot be noted.
+            UnwritableError, DiskFullError: if the places cannot be looked at, or this cannot be
+                noted.
         """
-        place, coming = self.place_of(job), []
+        place = self.place_of(job)
         try:
-            for name, path in moves.items():
-                status = (work / name).stat()
-                below = self._below(os.fsencode(path))
-                coming.append(Stem(name, below, status.st_size, status.st_mtime_ns))
             strange = None if overwrite else self._strange(place, coming, some_shown=False)
         except OSError as error:
-            raise refused(work, error) from error
+            raise refused(job.destination_path, error) from error
         if strange is not None:
             raise OutputExistsError(
                 f"{quoted(os.path.join(self._output, strange))} was made or changed by somebody "
@@ -347,6 +346,8 @@ class Journal(JournalReader):
         """
         row = db.execute("SELECT id, coming FROM jobs WHERE place = ?", (place,)).fetchone()
         job, coming = row
+        if coming is None:  # noted before, when what a dead node had left was brought in order
+            return
         db.execute("UPDATE stems SET number = NULL WHERE job = ?", (job,))
         db.executemany(
             """
@@ -448,7 +449,7 @@ class Journal(JournalReader):
             """
             UPDATE attempts SET reason = ?, message = ?, exit_code = ?, seconds = ?,
                 audio_seconds = ?, peak_pss_bytes = ?, private_bytes = ?, peak_rss_bytes = ?,
-                log_file = ?, ram_cap_bytes = ?, memory = ?
+                log_file = ?, ram_cap_bytes = ?, memory = ?, node = ?
             WHERE reason IS NULL AND job = (SELECT id FROM jobs WHERE place = ?)
             """,
             (
@@ -463,6 +464,7 @@ class Journal(JournalReader):
                 None if attempt.log_file is None else printable(os.path.basename(attempt.log_file)),
                 attempt.ram_cap_bytes,
                 _written(attempt.memory),
+                attempt.node,
                 place,
             ),
         )

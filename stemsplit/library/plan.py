@@ -27,6 +27,7 @@ STAYS_FAILED = frozenset(
     {
         Reason.BAD_INPUT,
         Reason.CRASHED,
+        Reason.NODE_LOST,
         Reason.NO_RESULT,
         Reason.OVER_RAM_CAP,
         Reason.STALLED,

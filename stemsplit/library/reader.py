@@ -90,7 +90,7 @@ class JournalReader(Database):
             SELECT lean, threads, private_bytes, attempts.audio_seconds, attempts.seconds
             FROM attempts JOIN runs ON runs.id = attempts.run
             WHERE reason = 'done' AND attempts.audio_seconds > 0 AND host = ? AND model = ?
-                AND engine = ? AND preloaded = ?
+                AND engine = ? AND preloaded = ? AND node = ''
             ORDER BY attempts.id DESC LIMIT ?
             """,
             socket.gethostname(),

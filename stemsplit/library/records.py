@@ -77,6 +77,25 @@ def mark_of(path: bytes) -> tuple[int, int] | None:
     return status.st_size, status.st_mtime_ns
 
 
+def coming_stems(work: Path, moves: Mapping[str, Path], output: Path) -> list[Stem]:
+    """Describe files of a work folder that are about to be shown.
+
+    Args:
+        work: the work folder.
+        moves: for each file in it, the path to be shown as.
+        output: the folder for all stems.
+
+    Raises:
+        OSError: if one is not there.
+    """
+    coming = []
+    for name, path in moves.items():
+        status = (work / name).stat()
+        below = os.path.relpath(os.fsencode(path), os.fsencode(output))
+        coming.append(Stem(name, below, status.st_size, status.st_mtime_ns))
+    return coming
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Owned:
     """A file that may be replaced: as it was published, or agreed to.

@@ -17,6 +17,7 @@ from stemsplit.library.records import JobState
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from stemsplit.job import Job
     from stemsplit.library.journal import Journal
     from stemsplit.library.records import Unfinished
 
@@ -36,19 +37,23 @@ class Recovery:
     stuck: int = 0
 
 
-def recover(journal: Journal, output: Path, *, overwrite: bool = False) -> Recovery:
+def recover(
+    journal: Journal, output: Path, *, overwrite: bool = False, job: Job | None = None
+) -> Recovery:
     """Bring an output folder and its journal in order.
 
     Args:
         journal: of the output folder.
         output: the folder for all stems.
         overwrite: whether everything is done again, so that nothing needs to be kept for later.
+        job: the one track to do that for, which nobody works on any more; None is all of them.
 
     Raises:
         UnwritableError, DiskFullError: if the journal cannot be written.
     """
     states = {
-        one.place: _ended(one, journal, output, keep=not overwrite) for one in journal.unfinished()
+        one.place: _ended(one, journal, output, keep=not overwrite)
+        for one in journal.unfinished(job)
     }
     ended = {place: state for place, state in states.items() if state is not JobState.PUBLISHING}
     if ended:

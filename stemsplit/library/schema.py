@@ -5,7 +5,7 @@ Each script leads from one version to the next. Once released, a script is never
 
 from __future__ import annotations
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 
 APPLICATION_ID = 0x73_74_65_6D  # b"stem"
 """Marks the file as ours (SQLite's `application_id`)."""
@@ -98,5 +98,9 @@ MIGRATIONS = (
     );
     ALTER TABLE attempts ADD COLUMN ram_cap_bytes INTEGER;
     ALTER TABLE attempts ADD COLUMN memory TEXT;        -- of its processes: JSON of a Curve
+    """,
+    # 2 -> 3: on which node of a cluster
+    """
+    ALTER TABLE attempts ADD COLUMN node TEXT NOT NULL DEFAULT '';      -- empty: the run's host
     """,
 )

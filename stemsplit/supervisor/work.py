@@ -7,7 +7,7 @@ from enum import Enum, auto
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Generator, Mapping, Sequence
     from pathlib import Path
 
     from stemsplit.job import Attempt, Effort, Job, Outcome
@@ -44,6 +44,35 @@ class Work(Protocol):
 
     def conclude(self, task: Task, verdict: Verdict, result: Finished | None) -> Conclusion:
         """Take over what an attempt has left: publish it, or remove it."""
+
+
+class WorkerPool(Protocol):
+    """Does the work, on this machine or on others (`stemsplit.supervisor.pool.Pool`)."""
+
+    @property
+    def peak_memory_bytes(self) -> int | None:
+        """The largest memory of all processes together so far, None if it was never read."""
+
+    def add(self, work: Work, /) -> None:
+        """Put a track at the end of the line."""
+
+    def close(self) -> None:
+        """Accept that nothing more is added."""
+
+    def drain(self) -> None:
+        """Start nothing more, and let what works finish."""
+
+    def stop(self) -> None:
+        """End every child now."""
+
+    def unstarted(self) -> list[Work]:
+        """List the tracks that are still in line, and those that the gate has turned away."""
+
+    def turned_away(self) -> list[Work]:
+        """List the tracks that the gate has turned away."""
+
+    def run(self) -> Generator[PoolEvent, None, None]:
+        """Do the work and yield what happens."""
 
 
 class Answer(Enum):

@@ -56,10 +56,10 @@ def run_batch(library: str, output: str, engine: str) -> int:
     try:
         result = stemsplit.separate([library], output, stemsplit.Settings(engine=engine), jobs=2)
     except stemsplit.StemsplitError as error:
-        print(error, file=sys.stderr)  # noqa: T201
+        print(error, file=sys.stderr)
         return int(error.exit_code)
     for outcome in result.failures:
-        print(outcome.message, file=sys.stderr)  # noqa: T201
+        print(outcome.message, file=sys.stderr)
     return int(result.exit_code)
 
 
@@ -406,7 +406,7 @@ def main() -> None:
             trouble=options.trouble,
             disk=disk,
         )
-    print(json.dumps(vars(tally) | {"seconds": round(time.monotonic() - began)}, indent=2))  # noqa: T201
+    print(json.dumps(vars(tally) | {"seconds": round(time.monotonic() - began)}, indent=2))
 
 
 if __name__ == "__main__":

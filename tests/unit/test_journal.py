@@ -19,7 +19,7 @@ from stemsplit.library.journal import Journal
 from stemsplit.library.probe import Probe, Tags
 from stemsplit.library.publish import WORK_PREFIX, publish
 from stemsplit.library.reader import JournalReader
-from stemsplit.library.records import Entry, JobState, Wanted
+from stemsplit.library.records import Entry, JobState, Wanted, coming_stems
 from stemsplit.library.recovery import Recovery, recover
 from stemsplit.library.schema import APPLICATION_ID, MIGRATIONS, SCHEMA_VERSION
 
@@ -74,7 +74,8 @@ class World:
         """Note that the stems will be shown, and where."""
         paths = self.job(name).paths
         moves = {f"{stem}.wav": paths[stem] for stem in STEMS}
-        self.journal.publishing(self.job(name), moves, work, overwrite=False)
+        coming = coming_stems(work, moves, self.output)
+        self.journal.publishing(self.job(name), coming, overwrite=False)
         return moves
 
     def state(self, name: str = "song") -> JobState:

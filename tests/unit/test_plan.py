@@ -26,7 +26,7 @@ from stemsplit.library.plan import (
 from stemsplit.library.probe import Probe
 from stemsplit.library.publish import publish
 from stemsplit.library.reader import JournalReader
-from stemsplit.library.records import Entry, JobState, places_below, settings_key
+from stemsplit.library.records import Entry, JobState, coming_stems, places_below, settings_key
 from stemsplit.library.scan import Track
 
 if TYPE_CHECKING:
@@ -167,7 +167,8 @@ class World:
             for stem in job.stems:
                 (work / f"{stem}.wav").write_text(text)
             moves = {f"{stem}.wav": path for stem, path in job.paths.items()}
-            self.journal.publishing(job, moves, work, overwrite=bool(enlist.get("overwrite")))
+            coming = coming_stems(work, moves, self.output)
+            self.journal.publishing(job, coming, overwrite=bool(enlist.get("overwrite")))
             publish(work, moves)
         attempt = Attempt(number=1, effort=Effort(), reason=reason, seconds=1)
         self.journal.settled(
@@ -381,7 +382,8 @@ def test_stems_that_could_not_all_be_shown_are_told(world: World) -> None:
     for stem in STEMS:
         (work / f"{stem}.wav").touch()
     moves = {f"{stem}.wav": path for stem, path in job.paths.items()}
-    world.journal.publishing(job, moves, work, overwrite=False)
+    coming = coming_stems(work, moves, world.output)
+    world.journal.publishing(job, coming, overwrite=False)
     assert "could not be put" in world.decide().why
     assert world.decide().action is Action.REFUSE
     assert world.decide(recovered=False).action is Action.LEAVE

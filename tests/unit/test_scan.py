@@ -14,7 +14,7 @@ from stemsplit.errors import UsageError
 from stemsplit.job import Job, Outcome, Reason, Settings
 from stemsplit.library.journal import Journal
 from stemsplit.library.lists import read_list
-from stemsplit.library.records import Entry, JobState, Wanted
+from stemsplit.library.records import Entry, JobState, Wanted, coming_stems
 from stemsplit.library.scan import Found, scan
 from stemsplit.library.state import State
 
@@ -105,7 +105,8 @@ def test_stems_of_another_batch_are_no_tracks(music: Path) -> None:
         wanted = Wanted(source_bytes=0, source_modified_ns=0, settings="{}")
         entry = Entry(job=job, wanted=wanted, predicted_seconds=0, state=JobState.WAITING)
         journal.begin_run(Settings(), [entry], version="1")
-        journal.publishing(job, {"vocals.wav": stem}, work, overwrite=True)
+        coming = coming_stems(work, {"vocals.wav": stem}, output)
+        journal.publishing(job, coming, overwrite=True)
         journal.settled(Outcome(job=job, reason=Reason.DONE))
     for found in (
         scan([music]),

@@ -1,0 +1,62 @@
+"""Runs in the supervisor. The paths of this machine as the nodes have them, and back. Pure."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from stemsplit.errors import UsageError
+from stemsplit.text import quoted
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from stemsplit.job import Job
+
+
+@dataclass(frozen=True, slots=True)
+class PathMap:
+    """Folders that nodes see at another path than this machine does.
+
+    Attributes:
+        pairs: the path here and the path there, the longest first.
+    """
+
+    pairs: tuple[tuple[bytes, bytes], ...] = ()
+
+    @classmethod
+    def parse(cls, texts: Iterable[str]) -> PathMap:
+        """Read `HERE=THERE` of each text.
+
+        Raises:
+            UsageError: if one is no such pair of absolute paths.
+        """
+        pairs = []
+        for text in texts:
+            here, _, there = text.rpartition("=")
+            if not (here.startswith("/") and there.startswith("/")):
+                raise UsageError(
+                    f"The path map {quoted(text)} is no pair of absolute paths.",
+                    "Give --path-map HERE=THERE, such as /home/me/music=/mnt/music.",
+                )
+            pairs.append(
+                (os.fsencode(os.path.normpath(here)), os.fsencode(os.path.normpath(there)))
+            )
+        return cls(tuple(sorted(pairs, key=lambda pair: len(pair[0]), reverse=True)))
+
+    def there(self, path: bytes) -> bytes:
+        """Give the path that nodes have for one of this machine."""
+        for here, there in self.pairs:
+            if path == here or path.startswith(here.rstrip(b"/") + b"/"):
+                return there + path[len(here) :]
+        return path
+
+    def job_there(self, job: Job) -> Job:
+        """Give a job as nodes have it."""
+        source = os.path.abspath(job.source)  # noqa: PTH100 - bytes
+        return msgspec.structs.replace(
+            job, source=self.there(source), destination=self.there(job.destination)
+        )

@@ -1,0 +1,623 @@
+"""Runs in the supervisor. The pool of a cluster: shards out, what happens in them back, in step.
+
+Takes the place of `stemsplit.supervisor.pool`, which runs on the nodes. What is kept of the batch
+is kept here: before a shard does what a crash must not make forgotten, it asks this pool, which
+asks the journal. A shard that is given up has no answer any more, so that nothing is done twice.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections import Counter, deque
+from dataclasses import dataclass, field
+from itertools import islice
+from typing import TYPE_CHECKING, Protocol
+
+import msgspec
+
+from stemsplit.cluster import words
+from stemsplit.cluster.fleet_words import Ended, Submission
+from stemsplit.cluster.shape import MOST_SECONDS, MOST_TRACKS, tracks_of_next, weight
+from stemsplit.errors import ClusterError, StemsplitError, StoppedError
+from stemsplit.job import Outcome, Reason
+from stemsplit.messages import Finished
+from stemsplit.supervisor.verdict import Verdict
+from stemsplit.supervisor.work import (
+    Answer,
+    Heard,
+    Launched,
+    Looked,
+    Noted,
+    Retried,
+    Settled,
+    Turned,
+    Withdrawn,
+    always_open,
+)
+from stemsplit.text import counted, mebibytes
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
+    from pathlib import Path
+
+    from stemsplit.cluster.shape import Machine, Shape
+    from stemsplit.job import Effort, Job
+    from stemsplit.messages import Task
+    from stemsplit.supervisor.work import Conclusion, Gate, PoolEvent, Work
+    from stemsplit.workshop import Ledger
+
+_TURN_SECONDS = 0.5
+
+_MOST_LOSSES = 3
+"""A track that was being separated on so many nodes when they were lost is not tried again."""
+
+_SILENCE_SECONDS = 300.0
+"""A shard that says nothing for so long, where it says something every few seconds, is given up."""
+
+_WAIT_SECONDS = 30.0
+"""After so long without a shard at work it is said that the batch waits for the cluster."""
+
+_PATIENCE_SECONDS = 1800.0
+"""So long a batch waits for a cluster without nodes."""
+
+_STOP_SECONDS = 15.0
+"""So long shards may take to end when they are told to."""
+
+_OF_THE_NODE = frozenset({Reason.ENGINE_UNAVAILABLE, Reason.NO_MEMORY})
+"""Failures that would meet every track on that node, and need meet none elsewhere."""
+
+
+class Fleet(Protocol):
+    """The nodes, as the pool sees them (`stemsplit.cluster.fleet.RayFleet`)."""
+
+    @property
+    def unusable(self) -> Mapping[str, str]:
+        """Nodes that are given nothing, and why."""
+
+    def machines(self) -> list[Machine]:
+        """List the nodes that can be used."""
+
+    def are_coming(self) -> bool:
+        """Tell whether a node has not answered yet."""
+
+    def rule_out(self, node: str, why: str, name: str) -> None:
+        """Give a node nothing any more."""
+
+    def submit(self, submission: Submission) -> None:
+        """Hand out a shard."""
+
+    def wait(self, seconds: float) -> Iterable[tuple[int, bytes | Ended]]:
+        """Give what shards have said and which have ended."""
+
+    def order(self, orders: list[tuple[int, bytes]]) -> None:
+        """Leave orders for shards."""
+
+    def end(self, number: int) -> None:
+        """End a shard by force."""
+
+
+class Packer(Protocol):
+    """Puts tracks into the words that a node gets, with its paths."""
+
+    def shard(self, works: list[RemoteWork], /) -> words.Shard:
+        """Put the first tracks of a shard into words."""
+
+    def tracks(self, works: list[RemoteWork], /) -> tuple[words.Assigned, ...]:
+        """Put more of them into words."""
+
+
+class LostTracks(Protocol):
+    """Brings in order what a node has left of a track when it was lost."""
+
+    def __call__(self, job: Job, /) -> bool:
+        """Do so.
+
+        Returns:
+            whether all stems of the track are in place.
+        """
+
+
+@dataclass(slots=True, kw_only=True, eq=False)
+class RemoteWork:
+    """A track that a node works on; see `stemsplit.supervisor.work.Work`.
+
+    Attributes:
+        job: what is wanted, with the paths of this machine.
+        audio_seconds: where memory depends on it.
+        likely_seconds: of audio, guessed where it is not known.
+        ledger: is asked before each step.
+        track: its number in the batch.
+    """
+
+    job: Job
+    audio_seconds: float
+    likely_seconds: float
+    ledger: Ledger
+    track: int = 0
+
+    def begin(self, number: int, effort: Effort) -> Task:
+        """Belongs to the node."""
+        raise NotImplementedError
+
+    def conclude(self, task: Task, verdict: Verdict, result: Finished | None) -> Conclusion:
+        """Belongs to the node."""
+        raise NotImplementedError
+
+
+@dataclass(slots=True, kw_only=True)
+class _Open:
+    """A shard that was handed out and has not ended.
+
+    Attributes:
+        left: its tracks that are not settled, by number.
+        wants: so many more tracks it could begin.
+        fed: whether it has been told what is to be done.
+        weight: of all tracks that it was given.
+        begun: those of them that a child was allowed for.
+        results: what the child has said of those that may be shown.
+        node, name: of the node that has it; empty if none has yet.
+        heard_at: when it last said something.
+        total_bytes: of all its processes.
+        trees: of each of its children, by its track's source.
+    """
+
+    left: dict[int, RemoteWork] = field(default_factory=dict)
+    wants: int = 0
+    fed: bool = False
+    weight: float = 0.0
+    begun: set[int] = field(default_factory=set)
+    results: dict[int, words.Publishing] = field(default_factory=dict)
+    node: str = ""
+    name: str = ""
+    heard_at: float = 0.0
+    total_bytes: int = 0
+    trees: dict[bytes, int] = field(default_factory=dict)
+
+    def look_at(self, total_bytes: int, trees: Mapping[int, int]) -> None:
+        """Take in what its processes use; the trees by number of track."""
+        self.total_bytes = total_bytes
+        sizes = {track: size for track, size in trees.items() if track in self.left}
+        self.trees = {self.left[track].job.source: size for track, size in sizes.items()}
+
+    def is_old(self, shape: Shape) -> bool:
+        """Tell whether it has done so much that a fresh one is to go on."""
+        return self.weight >= MOST_SECONDS * shape.jobs
+
+
+class ClusterPool:
+    """Hands tracks out in shards; a generator tells what happens.
+
+    Args:
+        fleet: the nodes.
+        shape: of a shard.
+        model_name: that nodes need; empty if none.
+        output: the folder for all stems.
+        packer: puts tracks into the words that a node gets.
+        lost: brings in order what a lost node has left.
+        gate: is asked before a track is handed out.
+        clock: monotonic seconds.
+    """
+
+    def __init__(
+        self,
+        fleet: Fleet,
+        shape: Shape,
+        *,
+        model_name: str,
+        output: Path,
+        packer: Packer,
+        lost: LostTracks,
+        gate: Gate = always_open,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """Hand nothing out yet."""
+        self._fleet = fleet
+        self._shape = shape
+        self._model_name = model_name
+        self._output = output
+        self._packer = packer
+        self._lost = lost
+        self._gate = gate
+        self._clock = clock
+        self._line: deque[RemoteWork] = deque()
+        self._weight = 0.0
+        self._late: list[RemoteWork] = []
+        self._shards: dict[int, _Open] = {}
+        self._orders: list[tuple[int, bytes]] = []
+        self._losses: Counter[int] = Counter()
+        self._tracks = 0
+        self._numbers = 0
+        self._peak_bytes: int | None = None
+        self._idle_since: float | None = None
+        self._has_said_wait = False
+        self._draining = False
+        self._has_drained = False
+        self._stopping = False
+
+    @property
+    def peak_memory_bytes(self) -> int | None:
+        """The largest memory of all shards together so far, None if it was never read."""
+        return self._peak_bytes
+
+    def add(self, work: Work) -> None:
+        """Put a track at the end of the line."""
+        assert isinstance(work, RemoteWork)  # noqa: S101 - made beside this pool
+        self._tracks += 1
+        work.track = self._tracks
+        self._line.append(work)
+        self._weight += weight(work.likely_seconds)
+
+    def close(self) -> None:
+        """Accept that nothing more is added."""
+
+    def drain(self) -> None:
+        """Hand nothing more out, and let what works finish. From any thread or signal handler."""
+        self._draining = True
+
+    def stop(self) -> None:
+        """End every shard now. From any thread or signal handler."""
+        self._stopping = True
+
+    def unstarted(self) -> list[Work]:
+        """List the tracks that are still in line, and those that the gate has turned away."""
+        return [*self._late, *self._line]
+
+    def turned_away(self) -> list[Work]:
+        """List the tracks that the gate has turned away."""
+        return [*self._late]
+
+    def run(self) -> Generator[PoolEvent, None, None]:
+        """Do the work and yield what happens, until there is none left or the pool is ended.
+
+        Raises:
+            ClusterError: if the cluster is lost, or none of its nodes can do the work.
+        """
+        try:
+            while not self._stopping:
+                self._pass_drain_on()
+                self._submit()
+                yield from self._feed()
+                if self._is_over():
+                    return
+                yield from self._wait_for_nodes()
+                for number, what in self._fleet.wait(_TURN_SECONDS):
+                    if isinstance(what, Ended):
+                        yield from self._ended(number, what)
+                    elif number in self._shards:
+                        yield from self._heard(number, words.decode_said(what))
+                yield from self._give_up_the_silent()
+                self._send_orders()
+                yield Turned()
+        finally:
+            self._end_all()
+
+    def _is_over(self) -> bool:
+        """Tell whether all is done; shards that no node has taken yet hold nothing."""
+        at_work = any(shard.node for shard in self._shards.values())
+        return not at_work and (self._draining or not self._line)
+
+    def _end_all(self) -> None:
+        """Let no shard go on; what it was allowed to show by then is shown, or not begun."""
+        at_work = {number for number, shard in self._shards.items() if shard.node}
+        self._orders = [(number, words.encode(words.Stop())) for number in at_work]
+        self._send_orders()
+        deadline = self._clock() + _STOP_SECONDS
+        while at_work and self._clock() < deadline:
+            for number, what in self._fleet.wait(_TURN_SECONDS):
+                if isinstance(what, Ended):
+                    at_work.discard(number)
+        for number in self._shards:
+            self._fleet.end(number)
+        self._shards.clear()
+
+    def _pass_drain_on(self) -> None:
+        if self._draining and not self._has_drained:
+            self._has_drained = True
+            for number, shard in self._shards.items():
+                # One that has been told nothing yet need not begin.
+                order = words.Drain() if shard.fed else words.Close()
+                self._orders.append((number, words.encode(order)))
+
+    def _send_orders(self) -> None:
+        if self._orders:
+            self._fleet.order(self._orders)
+            self._orders = []
+
+    def _submit(self) -> None:
+        """Keep as many shards in hand as the nodes have room for, and one more.
+
+        That one waits without tracks: it begins where a node comes or another shard ends, and tells
+        a cluster that grows with its demand that there is some.
+        """
+        coming = [number for number, shard in self._shards.items() if not shard.node]
+        if self._draining or not self._line:
+            for number in coming:
+                self._fleet.end(number)
+            return
+        slots = self._shape.slots(self._fleet.machines())
+        for _ in range(min(slots + 1 - len(self._shards), len(self._line) + 1 - len(coming))):
+            self._numbers += 1
+            self._shards[self._numbers] = _Open(heard_at=self._clock())
+            self._fleet.submit(
+                Submission(
+                    number=self._numbers,
+                    model_name=self._model_name,
+                    cpus=self._shape.cpus,
+                    memory_bytes=self._shape.memory_bytes,
+                    not_on=tuple(self._fleet.unusable),
+                )
+            )
+
+    def _first_tracks(self) -> int:
+        """Decide how many tracks a shard begins with."""
+        slots = self._shape.slots(self._fleet.machines())
+        return tracks_of_next(
+            [weight(one.likely_seconds) for one in islice(self._line, MOST_TRACKS)],
+            left=self._weight,
+            slots=slots,
+            jobs=self._shape.jobs,
+        )
+
+    def _feed(self) -> Iterator[PoolEvent]:
+        """Give tracks to the shards that ask for some, as far as the gate allows it."""
+        for number, shard in self._shards.items():
+            if not shard.wants or self._draining:
+                continue
+            taken: list[RemoteWork] = []
+            wanted = 0 if shard.is_old(self._shape) else shard.wants
+            while self._line and len(taken) < wanted:
+                answer = self._ask_gate(self._line[0], taken)
+                if answer is Answer.WAIT:
+                    break
+                work = self._take_first()
+                if answer is Answer.GO:
+                    taken.append(work)
+                elif answer is Answer.NEVER:
+                    self._late.append(work)
+                else:
+                    yield _settled(work, answer)
+            if not taken and self._line and not shard.is_old(self._shape):
+                continue
+            shard.left |= {work.track: work for work in taken}
+            shard.weight += sum(weight(work.likely_seconds) for work in taken)
+            shard.wants = 0
+            if not shard.fed and taken:
+                shard.fed = True
+                order: words.Order = self._packer.shard(taken)
+            elif taken:
+                order = words.More(tracks=self._packer.tracks(taken))
+            else:
+                order = words.Close()
+            self._orders.append((number, words.encode(order)))
+
+    def _ask_gate(self, work: RemoteWork, taken: list[RemoteWork]) -> Answer | Verdict:
+        running = [one for shard in self._shards.values() for one in shard.left.values()]
+        return self._gate(work, self._shape.effort, [*running, *taken])
+
+    def _take_first(self) -> RemoteWork:
+        work = self._line.popleft()
+        self._weight -= weight(work.likely_seconds)
+        return work
+
+    def _put_back(self, works: Iterable[RemoteWork]) -> None:
+        for work in reversed([*works]):
+            self._line.appendleft(work)
+            self._weight += weight(work.likely_seconds)
+
+    def _wait_for_nodes(self) -> Iterator[Noted]:
+        """Say so where nothing is at work, and do not wait for ever."""
+        if any(shard.node for shard in self._shards.values()):
+            self._idle_since, self._has_said_wait = None, False
+            return
+        now = self._clock()
+        self._idle_since = self._idle_since or now
+        machines = self._fleet.machines()
+        if not machines and not self._fleet.are_coming():
+            require_some(self._fleet.unusable)
+        if now - self._idle_since > _WAIT_SECONDS and not self._has_said_wait:
+            self._has_said_wait = True
+            yield Noted(
+                text=f"waiting for a node with {counted(self._shape.cpus, 'processor')} and "
+                f"{mebibytes(self._shape.memory_bytes)} of memory free"
+            )
+        if now - self._idle_since > _PATIENCE_SECONDS and not machines:
+            raise ClusterError(
+                "No node of the cluster is left.",
+                "Start some, and run the same command again: it does what is left.",
+            )
+
+    def _heard(self, number: int, said: words.Said) -> Iterator[PoolEvent]:
+        shard = self._shards[number]
+        shard.heard_at = self._clock()
+        match said:
+            case words.Begins() | words.Publishing() | words.TakenBack():
+                self._answer(number, shard, said)
+            case words.Looked(total_bytes=total, trees=trees):
+                shard.look_at(total, trees)
+                yield self._looked()
+            case words.Noted(text=text):
+                yield Noted(text=f"{shard.name}: {text}")
+            case (
+                words.Launched()
+                | words.Heard()
+                | words.Withdrawn()
+                | words.Retried()
+                | words.Settled()
+            ):
+                if said.track in shard.left:
+                    yield from self._heard_of_track(shard, shard.left[said.track], said)
+            case _:
+                self._heard_of_shard(shard, said)
+
+    def _heard_of_shard(
+        self,
+        shard: _Open,
+        said: words.Arrived | words.Refused | words.Hungry | words.Alive | words.Closed,
+    ) -> None:
+        match said:
+            case words.Arrived(node=node):
+                names = {one.node: one.name for one in self._fleet.machines()}
+                shard.node, shard.name = node, names.get(node, node[:8])
+                shard.wants = self._first_tracks()
+            case words.Hungry(tracks=tracks):
+                shard.wants = tracks
+            case words.Refused(message=message, remedy=remedy):
+                self._fleet.rule_out(shard.node, f"{message} {remedy}".rstrip(), shard.name)
+            case words.Closed(unstarted=unstarted, late=late):
+                self._late += [shard.left.pop(one) for one in late if one in shard.left]
+                self._put_back([shard.left.pop(one) for one in unstarted if one in shard.left])
+            case words.Alive():
+                pass
+
+    def _heard_of_track(
+        self,
+        shard: _Open,
+        work: RemoteWork,
+        said: words.Launched | words.Heard | words.Withdrawn | words.Retried | words.Settled,
+    ) -> Iterator[PoolEvent]:
+        match said:
+            case words.Launched(number=number, effort=effort, ram_cap_bytes=cap):
+                yield Launched(work=work, number=number, effort=effort, ram_cap_bytes=cap)
+            case words.Heard(message=message):
+                yield Heard(work=work, message=message)
+            case words.Withdrawn():
+                shard.begun.discard(work.track)
+                self._lost(work.job)
+                yield Withdrawn(work=work)
+            case words.Retried(attempt=attempt, effort=effort):
+                shard.begun.discard(work.track)
+                attempt = msgspec.structs.replace(attempt, node=shard.name)
+                yield Retried(work=work, attempt=attempt, effort=effort)
+            case words.Settled(outcome=outcome):
+                yield from self._settle(shard, work, outcome)
+
+    def _settle(self, shard: _Open, work: RemoteWork, outcome: Outcome) -> Iterator[PoolEvent]:
+        del shard.left[work.track]
+        shard.begun.discard(work.track)
+        shard.results.pop(work.track, None)
+        attempts = [msgspec.structs.replace(one, node=shard.name) for one in outcome.attempts]
+        outcome = msgspec.structs.replace(outcome, job=work.job, attempts=tuple(attempts))
+        others = [one for one in self._fleet.machines() if one.node != shard.node]
+        if outcome.reason in _OF_THE_NODE and others:
+            self._fleet.rule_out(
+                shard.node, f"{outcome.message} {outcome.remedy}".rstrip(), shard.name
+            )
+            if attempts:
+                effort = self._shape.effort
+                yield Retried(work=work, attempt=attempts[-1], effort=effort)
+            self._put_back([work])
+            return
+        yield Settled(work=work, outcome=outcome)
+
+    def _looked(self) -> Looked:
+        shards = self._shards.values()
+        total = sum(shard.total_bytes for shard in shards)
+        self._peak_bytes = max(self._peak_bytes or 0, total)
+        trees = {source: size for shard in shards for source, size in shard.trees.items()}
+        return Looked(total_bytes=total, trees=trees)
+
+    def _answer(
+        self,
+        number: int,
+        shard: _Open,
+        asked: words.Begins | words.Publishing | words.TakenBack,
+    ) -> None:
+        completed = False
+        try:
+            work = shard.left.get(asked.track)
+            if work is None:
+                raise StoppedError("The track was given to another node.")
+            match asked:
+                case words.Begins(settings=settings, effort=effort, number=attempt):
+                    folder = self._output / os.fsdecode(asked.work)
+                    work.ledger.attempt_begins(work.job, settings, effort, attempt, folder)
+                    shard.begun.add(work.track)
+                case words.Publishing(coming=coming, stems=stems, audio_seconds=seconds):
+                    shard.results[work.track] = asked
+                    result = Finished(stems=stems, audio_seconds=seconds)
+                    completed = work.ledger.publishing(work.job, coming, result)
+                case words.TakenBack():
+                    work.ledger.taken_back(work.job)
+        except StemsplitError as error:
+            answer = words.Answer(
+                question=asked.question,
+                error=type(error).__name__,
+                message=error.message,
+                remedy=error.remedy,
+            )
+        else:
+            answer = words.Answer(question=asked.question, completed=completed)
+        self._orders.append((number, words.encode(answer)))
+        self._send_orders()
+
+    def _give_up_the_silent(self) -> Iterator[PoolEvent]:
+        now = self._clock()
+        for number, shard in list(self._shards.items()):
+            if shard.node and now - shard.heard_at > _SILENCE_SECONDS:
+                self._fleet.end(number)
+                yield from self._ended(number, Ended(fault="it said nothing any more"))
+
+    def _ended(self, number: int, end: Ended) -> Iterator[PoolEvent]:
+        """Take leave of a shard; what it has not done is done elsewhere."""
+        shard = self._shards.pop(number, None)
+        if shard is None:
+            return
+        begun = [work for track, work in shard.left.items() if track in shard.begun]
+        again: list[RemoteWork] = []
+        for track, work in shard.left.items():
+            if track not in shard.begun:
+                again.append(work)
+                continue
+            yield Withdrawn(work=work)
+            if self._lost(work.job):
+                yield _shown(work, shard.results.get(track))
+                continue
+            self._losses[track] += bool(end.fault)
+            if self._losses[track] >= _MOST_LOSSES:
+                yield _settled(work, _given_up(self._losses[track]))
+            else:
+                again.append(work)
+        self._put_back(again)
+        if end.fault and shard.node and not self._stopping:
+            yield Noted(
+                text=f"a shard on {shard.name} broke off ({end.fault}): "
+                f"{counted(len(again), 'track')} of it to be done elsewhere, {len(begun)} of them "
+                "begun"
+            )
+
+
+def require_some(unusable: Mapping[str, str]) -> None:
+    """Refuse a cluster all of whose nodes are ruled out.
+
+    Raises:
+        ClusterError: with why the first of them is.
+    """
+    for why in unusable.values():
+        raise ClusterError(f"No node of the cluster can be used: {why}")
+
+
+def _settled(work: RemoteWork, verdict: Verdict) -> Settled:
+    outcome = Outcome(
+        job=work.job, reason=verdict.reason, message=verdict.message, remedy=verdict.remedy
+    )
+    return Settled(work=work, outcome=outcome)
+
+
+def _shown(work: RemoteWork, result: words.Publishing | None) -> Settled:
+    """Tell of a track whose node was lost when it had shown its stems, or nearly."""
+    outcome = Outcome(
+        job=work.job,
+        reason=Reason.DONE,
+        stems=() if result is None else result.stems,
+        audio_seconds=0.0 if result is None else result.audio_seconds,
+    )
+    return Settled(work=work, outcome=outcome)
+
+
+def _given_up(losses: int) -> Verdict:
+    return Verdict(
+        reason=Reason.NODE_LOST,
+        message=f"The node that separated it was lost, {losses} times in a row.",
+        remedy="Look why those nodes were lost; with --retry-failed it is tried again.",
+    )

@@ -1,0 +1,361 @@
+"""Runs in the supervisor. Of one shard, on a node: `python -m stemsplit.cluster.shard`.
+
+The same supervised pool as on one machine, in a process of its own, which knows nothing of Ray.
+What it is to do comes on standard input, and what happens goes to standard output
+(`stemsplit.cluster.words`). The end of its input means that whoever has started it is gone: every
+child is ended then, and nothing is published any more.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import os
+import queue
+import sys
+import threading
+import time
+from pathlib import Path
+from typing import IO, TYPE_CHECKING
+
+from stemsplit import errors
+from stemsplit.cluster import words
+from stemsplit.cluster.greeting import installed_version
+from stemsplit.errors import StemsplitError, StoppedError
+from stemsplit.job import Reason
+from stemsplit.messages import Hello, Progress, Ready, Separated, Started
+from stemsplit.overnight import Until
+from stemsplit.supervisor.launch import usable_start_method
+from stemsplit.supervisor.work import (
+    Heard,
+    Launched,
+    Looked,
+    Noted,
+    Retried,
+    Settled,
+    Turned,
+    Withdrawn,
+    always_open,
+)
+from stemsplit.text import quoted
+from stemsplit.workshop import Workshop, make_plan, weights_of
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
+    from stemsplit.job import Effort, Job, Settings
+    from stemsplit.library.records import Stem
+    from stemsplit.messages import Finished
+    from stemsplit.supervisor.plan import Plan
+    from stemsplit.supervisor.pool import Pool
+    from stemsplit.supervisor.work import Gate, PoolEvent, Work
+
+_WORD_SECONDS = 10.0
+"""So often a shard says that it is there."""
+
+_SIGHT_SECONDS = 10.0
+"""So long a network disk may take to show what another machine has just written."""
+
+
+class _Line:
+    """The line to whoever has started this process: says, asks, and hears orders on a thread."""
+
+    def __init__(self, source: IO[bytes], sink: IO[bytes]) -> None:
+        self._orders = map(words.decode_order, words.frames(source))
+        self._sink = sink
+        self._saying = threading.Lock()
+        self._questions = itertools.count(1)
+        self._answers: queue.SimpleQueue[words.Answer | None] = queue.SimpleQueue()
+        self._stopped = False
+
+    def shard(self) -> words.Shard | None:
+        """Take in what is to be done; None if nothing is."""
+        first = next(self._orders, None)
+        return first if isinstance(first, words.Shard) else None
+
+    def obey(self, pool: Pool, add: Callable[[words.Assigned], None]) -> None:
+        """Pass orders on to a pool from now on."""
+        threading.Thread(target=self._listen, args=(pool, add), name="orders", daemon=True).start()
+
+    def _listen(self, pool: Pool, add: Callable[[words.Assigned], None]) -> None:
+        for order in self._orders:
+            match order:
+                case words.More(tracks=tracks):
+                    for one in tracks:
+                        add(one)
+                case words.Close():
+                    pool.close()
+                case words.Drain():
+                    pool.drain()
+                case words.Answer():
+                    self._answers.put(order)
+                case _:
+                    break
+        self._stopped = True
+        pool.stop()
+        self._answers.put(None)
+
+    def say(self, said: words.Said) -> None:
+        """Say something; where nobody listens any more, the end of the input tells that as well."""
+        with self._saying, contextlib.suppress(OSError):
+            words.write_frame(self._sink, words.encode(said))
+
+    def number(self) -> int:
+        """Give a question its number."""
+        return next(self._questions)
+
+    def ask(self, question: words.Begins | words.Publishing | words.TakenBack) -> bool:
+        """Ask, and wait for the answer.
+
+        Returns:
+            see `stemsplit.workshop.Ledger.publishing`.
+
+        Raises:
+            StemsplitError: that forbids it.
+        """
+        if self._stopped:
+            raise StoppedError("The shard was ended.")
+        self.say(question)
+        while (answer := self._answers.get()) is not None:
+            if answer.question != question.question:
+                continue
+            if answer.error:
+                raise getattr(errors, answer.error, StemsplitError)(answer.message, answer.remedy)
+            return answer.completed
+        raise StoppedError("The shard was ended.")
+
+
+class _RemoteLedger:
+    """Asks the machine that holds the journal before each step (`stemsplit.workshop.Ledger`)."""
+
+    def __init__(self, line: _Line, track: int, output: bytes) -> None:
+        self._line = line
+        self._track = track
+        self._output = output
+
+    def attempt_begins(
+        self, job: Job, settings: Settings, effort: Effort, number: int, work: Path
+    ) -> None:
+        """See `stemsplit.workshop.Ledger`."""
+        del job
+        self._line.ask(
+            words.Begins(
+                question=self._line.number(),
+                track=self._track,
+                settings=settings,
+                effort=effort,
+                number=number,
+                work=os.path.relpath(os.fsencode(work), self._output),
+            )
+        )
+
+    def publishing(self, job: Job, coming: Sequence[Stem], result: Finished) -> bool:
+        """See `stemsplit.workshop.Ledger`."""
+        del job
+        return self._line.ask(
+            words.Publishing(
+                question=self._line.number(),
+                track=self._track,
+                coming=tuple(coming),
+                stems=result.stems,
+                audio_seconds=result.audio_seconds,
+            )
+        )
+
+    def taken_back(self, job: Job) -> None:
+        """See `stemsplit.workshop.Ledger`."""
+        del job
+        self._line.ask(words.TakenBack(question=self._line.number(), track=self._track))
+
+
+def run(source: IO[bytes], sink: IO[bytes]) -> None:
+    """Do a shard.
+
+    Args:
+        source: what it is, then orders.
+        sink: takes what happens.
+    """
+    line = _Line(source, sink)
+    shard = line.shard()
+    if shard is None:
+        return
+    try:
+        _require_same_version(shard)
+        _require_sight(shard)
+        plan = _plan(shard)
+        model_folder = weights_of(shard.settings)
+    except StemsplitError as error:
+        line.say(words.Refused(message=error.message, remedy=error.remedy))
+        return
+    told = _Told(shard)
+    workshop = Workshop(
+        shard.settings,
+        plan,
+        model_folder=model_folder,
+        start_method=usable_start_method(),
+        gate=_gate(shard, plan, told),
+    )
+    pool, output = workshop.pool, Path(os.fsdecode(shard.output))
+
+    def add(one: words.Assigned) -> None:
+        told.expect(one)
+        ledger = _RemoteLedger(line, one.track, shard.output)
+        pool.add(workshop.work(one.job, output, ledger, one.audio_seconds))
+
+    try:
+        with workshop, contextlib.closing(pool.run()) as happenings:
+            for one in shard.tracks:
+                add(one)
+            line.obey(pool, add)
+            for happening in happenings:
+                for said in told.of(happening):
+                    line.say(said)
+                if isinstance(happening, Settled) and happening.outcome.reason.stops_batch:
+                    pool.drain()  # whoever listens decides what that means for the others
+    except StemsplitError as error:
+        line.say(words.Refused(message=error.message, remedy=error.remedy))
+        return
+    late = {told.track(work) for work in pool.turned_away()}
+    unstarted = [told.track(work) for work in pool.unstarted()]
+    line.say(
+        words.Closed(
+            unstarted=tuple(track for track in unstarted if track not in late),
+            late=tuple(sorted(late)),
+            peak_memory_bytes=pool.peak_memory_bytes,
+        )
+    )
+
+
+def _require_same_version(shard: words.Shard) -> None:
+    if shard.version != installed_version():
+        raise StemsplitError(
+            f"It has stemsplit {installed_version()}, and the batch was started by "
+            f"{shard.version}.",
+            "Install the same version on every node.",
+        )
+
+
+def _require_sight(shard: words.Shard) -> None:
+    """Refuse where the folder of the tracks is not seen, rather than fail every one of them."""
+    deadline = time.monotonic() + _SIGHT_SECONDS
+    while shard.tracks and not any(os.path.exists(one.job.source) for one in shard.tracks):  # noqa: PTH110 - bytes
+        if time.monotonic() > deadline:
+            raise StemsplitError(
+                f"It does not see {quoted(shard.tracks[0].job.source)}.",
+                "Mount the same folder there, or say where it is by --path-map.",
+            )
+        time.sleep(0.2)
+
+
+def _plan(shard: words.Shard) -> Plan:
+    return make_plan(
+        shard.settings,
+        shard.limits,
+        jobs=shard.jobs,
+        tracks=None,
+        preloaded=usable_start_method() == "forkserver",
+    )
+
+
+class _Told:
+    """Puts what happens in the pool into words; how far the work is only so often."""
+
+    def __init__(self, shard: words.Shard) -> None:
+        self._pause = shard.pause
+        self._jobs = shard.jobs
+        self._assigned: dict[bytes, words.Assigned] = {}
+        self._busy: set[int] = set()
+        self._hungry = False
+        self._next: dict[object, float] = {}
+
+    def expect(self, one: words.Assigned) -> None:
+        """Take in a track; from any thread."""
+        self._assigned[one.job.source] = one
+        self._busy.add(one.track)
+        self._hungry = False
+
+    def track(self, work: Work) -> int:
+        """Give the number of a track."""
+        return self._assigned[work.job.source].track
+
+    def likely_seconds(self, work: Work) -> float:
+        """Give how much audio it is."""
+        return self._assigned[work.job.source].likely_seconds
+
+    def _is_time(self, what: object, pause: float) -> bool:
+        now = time.monotonic()
+        if now < self._next.get(what, 0.0):
+            return False
+        self._next[what] = now + pause
+        return True
+
+    def of(self, happening: PoolEvent) -> Iterator[words.Said]:
+        """Give what is to be said of it."""
+        match happening:
+            case Turned():
+                yield from self._wishes()
+            case Looked(total_bytes=total, trees=trees):
+                if self._is_time(Looked, self._pause):
+                    by_track = {self._assigned[one].track: trees[one] for one in trees}
+                    yield words.Looked(total_bytes=total, trees=by_track)
+            case Noted(text=text):
+                yield words.Noted(text=text)
+            case _:
+                yield from self._of_track(happening, self.track(happening.work))
+
+    def _wishes(self) -> Iterator[words.Said]:
+        room = self._jobs - len(self._busy)
+        if room > 0 and not self._hungry:
+            self._hungry = True
+            yield words.Hungry(tracks=room)
+        if self._is_time(words.Alive, _WORD_SECONDS):
+            yield words.Alive()
+
+    def _of_track(
+        self, happening: Launched | Heard | Retried | Settled | Withdrawn, track: int
+    ) -> Iterator[words.Said]:
+        match happening:
+            case Launched(number=number, effort=effort, ram_cap_bytes=cap):
+                yield words.Launched(track=track, number=number, effort=effort, ram_cap_bytes=cap)
+            case Heard(message=Progress() as message):
+                if self._is_time(track, self._pause):
+                    yield words.Heard(track=track, message=message)
+            case Heard(message=Hello() | Started() | Ready() | Separated() as message):
+                if isinstance(message, Separated):
+                    self._busy.discard(track)  # the next one may begin while its files are closed
+                yield words.Heard(track=track, message=message)
+            case Retried(attempt=attempt, effort=effort):
+                self._busy.add(track)
+                yield words.Retried(track=track, attempt=attempt, effort=effort)
+            case Settled(outcome=outcome):
+                self._busy.discard(track)
+                self._next.pop(track, None)
+                if outcome.reason is not Reason.CANCELLED:
+                    yield words.Settled(track=track, outcome=outcome)
+            case Withdrawn():
+                yield words.Withdrawn(track=track)
+
+
+def _gate(shard: words.Shard, plan: Plan, told: _Told) -> Gate:
+    if shard.deadline is None:
+        return always_open
+
+    def predict(work: Work, effort: Effort) -> float:
+        return plan.forecast.seconds(told.likely_seconds(work), effort)
+
+    return Until(shard.deadline, predict)
+
+
+def main() -> None:
+    """Talk on standard input and output, and let nothing else be printed there."""
+    # Without a buffer: a thread may be waiting for input when the program ends.
+    source = os.fdopen(os.dup(0), "rb", buffering=0)
+    sink = os.fdopen(os.dup(1), "wb")
+    os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
+    os.dup2(2, 1)
+    sys.stdout = sys.stderr
+    run(source, sink)
+
+
+if __name__ == "__main__":
+    main()

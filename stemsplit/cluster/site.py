@@ -1,0 +1,253 @@
+"""Runs in the supervisor. A cluster as the place where a batch is done."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import time
+import uuid
+from functools import partial
+from typing import TYPE_CHECKING, Self
+
+import msgspec
+
+from stemsplit.cluster import words
+from stemsplit.cluster.greeting import installed_version
+from stemsplit.cluster.places import PathMap
+from stemsplit.cluster.pool import ClusterPool, RemoteWork, require_some
+from stemsplit.cluster.privacy import be_private
+from stemsplit.cluster.shape import Shape, choose_shape
+from stemsplit.errors import ClusterError
+from stemsplit.library.publish import refused
+from stemsplit.supervisor import host
+from stemsplit.supervisor.budget import Budget, Crew
+from stemsplit.supervisor.plan import Plan
+from stemsplit.supervisor.prediction import Forecast
+from stemsplit.text import counted, mebibytes
+from stemsplit.units import Amount
+from stemsplit.workshop import way_of
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping
+    from pathlib import Path
+
+    from stemsplit.brief import Brief
+    from stemsplit.cluster.pool import LostTracks
+    from stemsplit.cluster.shape import Machine
+    from stemsplit.job import Job
+    from stemsplit.supervisor.work import Gate
+    from stemsplit.workshop import Ledger
+
+_ANSWER_SECONDS = 60.0
+"""So long the nodes may take to answer before the batch begins without those that have not."""
+
+_LEAST_PAUSE_SECONDS = 0.5
+_WORDS_A_SECOND = 2000
+"""So many words on how far they are all nodes together may say, whatever their number."""
+
+
+class ClusterSite:
+    """The nodes of a cluster. A context manager around the batch.
+
+    Args:
+        brief: of the batch.
+        model_folder: the verified weights; None where nothing is separated.
+        likely_seconds: of audio of each track, by its source.
+        longest_seconds: of audio, where memory depends on it.
+        lost: brings in order what a lost node has left of a track.
+        note: is told which nodes are not used, and why.
+
+    Attributes:
+        plan: for all nodes together.
+
+    Raises:
+        ClusterError: if there is no such cluster, or no node that a shard fits into.
+        UnwritableError, DiskFullError: if the output folder cannot be written.
+    """
+
+    plan: Plan
+
+    def __init__(
+        self,
+        brief: Brief,
+        *,
+        model_folder: Path | None,
+        likely_seconds: Mapping[bytes, float],
+        longest_seconds: float,
+        lost: LostTracks,
+        note: Callable[[str], None],
+    ) -> None:
+        """Connect to nothing yet."""
+        assert brief.cluster is not None  # noqa: S101 - why this is made
+        self._brief = brief
+        self._likely_seconds = likely_seconds
+        self._lost = lost
+        self._note = note
+        self._map = PathMap.parse(brief.path_map)
+        if brief.cluster == "local":
+            be_private()
+        from stemsplit.cluster.fleet import RayFleet  # here alone, and not before that
+
+        self._sign = brief.state.folder / f"cluster-{uuid.uuid4().hex}"
+        self._fleet = RayFleet(
+            brief.cluster,
+            cpus=host.processors(),
+            model_folder=model_folder,
+            version=installed_version(),
+            sign=self._map.there(os.fsencode(self._sign)),
+            note=note,
+        )
+        self._longest_seconds = longest_seconds
+        self._stack = contextlib.ExitStack()
+
+    def __enter__(self) -> Self:
+        """Join the cluster, and weigh its nodes."""
+        with contextlib.ExitStack() as stack:
+            stack.enter_context(_shown(self._sign))
+            stack.enter_context(self._fleet)
+            self._weigh()
+            self._stack = stack.pop_all()
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        """Leave it."""
+        self._stack.close()
+
+    def _weigh(self) -> None:
+        brief, settings = self._brief, self._brief.settings
+        machines = self._machines()
+        # Which start method a node has matters little to what is asked of Ray.
+        forecast = Forecast(way_of(settings), preloaded=True)
+        need = partial(forecast.footprint, audio_seconds=self._longest_seconds)
+        jobs = 1 if settings.mwf else brief.jobs
+        limit = brief.limits.max_ram
+        choose = partial(choose_shape, need=need, jobs=jobs, threads=settings.threads)
+        shape = choose(machines, max_ram=None if limit is None else limit.of)
+        if shape is None:
+            raise _no_room(choose([], max_ram=None))
+        self._shape = shape
+        slots = max(1, shape.slots(machines))
+        self._pause = max(_LEAST_PAUSE_SECONDS, len(machines) * shape.jobs / _WORDS_A_SECOND)
+        per_file = brief.limits.max_ram_per_file
+        self.plan = Plan(
+            crew=Crew(workers=slots * shape.jobs, effort=shape.effort),
+            budget=Budget(
+                total_bytes=slots * shape.memory_bytes,
+                per_file_bytes=None if per_file is None else per_file.of(shape.memory_bytes),
+                min_free_bytes=0,
+            ),
+            limits=brief.limits,
+            forecast=forecast,
+        )
+        self._note(
+            f"{counted(len(machines), 'node')} of a cluster with room for "
+            f"{counted(slots, 'shard')} at a time, {counted(shape.jobs, 'file')} at once in each"
+        )
+
+    def _machines(self) -> list[Machine]:
+        """Wait for what the nodes answer, those that are slow apart."""
+        deadline = time.monotonic() + _ANSWER_SECONDS
+        machines = self._fleet.machines()
+        while self._fleet.are_coming() and time.monotonic() < deadline:
+            machines = self._fleet.machines()
+        if not machines:
+            require_some(self._fleet.unusable)
+        return machines
+
+    def hands(self, gate: Gate) -> ClusterHands:
+        """Give what works there."""
+        return ClusterHands(self._pool(gate), self._likely_seconds)
+
+    def _pool(self, gate: Gate) -> ClusterPool:
+        settings = self._brief.settings
+        return ClusterPool(
+            self._fleet,
+            self._shape,
+            model_name=settings.model if settings.separates else "",
+            output=self._brief.state.output,
+            packer=self,
+            lost=self._lost,
+            gate=gate,
+        )
+
+    def shard(self, works: list[RemoteWork]) -> words.Shard:
+        """See `stemsplit.cluster.pool.Packer`."""
+        brief, there = self._brief, self._map
+        memory = Amount(size_bytes=self._shape.memory_bytes)
+        threads = self._shape.effort.threads
+        return words.Shard(
+            version=installed_version(),
+            settings=msgspec.structs.replace(brief.settings, threads=threads),
+            limits=msgspec.structs.replace(brief.limits, max_ram=memory),
+            jobs=self._shape.jobs,
+            output=there.there(os.fsencode(brief.state.output)),
+            deadline=brief.deadline,
+            pause=self._pause,
+            tracks=self.tracks(works),
+        )
+
+    def tracks(self, works: list[RemoteWork]) -> tuple[words.Assigned, ...]:
+        """See `stemsplit.cluster.pool.Packer`."""
+        return tuple(
+            words.Assigned(
+                track=one.track,
+                job=self._map.job_there(one.job),
+                audio_seconds=one.audio_seconds,
+                likely_seconds=one.likely_seconds,
+            )
+            for one in works
+        )
+
+
+class ClusterHands:
+    """A pool on a cluster, and what it works on; see `stemsplit.site.Hands`."""
+
+    def __init__(self, pool: ClusterPool, likely_seconds: Mapping[bytes, float]) -> None:
+        """Hand nothing out yet."""
+        self.pool = pool
+        self._likely_seconds = likely_seconds
+
+    def __enter__(self) -> Self:
+        """Start nothing: the site has."""
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        """End nothing: the pool's generator does."""
+
+    def work(
+        self, job: Job, output: Path, ledger: Ledger, audio_seconds: float = 0.0
+    ) -> RemoteWork:
+        """Make the work for a track."""
+        del output  # the pool has it
+        return RemoteWork(
+            job=job,
+            audio_seconds=audio_seconds,
+            likely_seconds=self._likely_seconds[job.source],
+            ledger=ledger,
+        )
+
+
+@contextlib.contextmanager
+def _shown(sign: Path) -> Iterator[None]:
+    """Put up a file by which nodes recognise the output folder."""
+    try:
+        sign.touch()
+    except OSError as error:
+        raise refused(sign.parent, error) from error
+    try:
+        yield
+    finally:
+        with contextlib.suppress(OSError):
+            sign.unlink()
+
+
+def _no_room(least: Shape | None) -> ClusterError:
+    what = (
+        ""
+        if least is None
+        else (f" It takes {counted(least.cpus, 'processor')} and {mebibytes(least.memory_bytes)}.")
+    )
+    return ClusterError(
+        f"No node of the cluster has room for a shard.{what}",
+        "Use fewer --jobs or allow more --max-ram; `ray status` shows what the nodes have.",
+    )

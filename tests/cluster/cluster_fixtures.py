@@ -1,0 +1,30 @@
+"""A cluster of real nodes, shared by the tests of a session; and a small library."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+from cluster_nodes import Nodes
+from node_kills import make_library
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+
+@pytest.fixture(scope="session")
+def nodes() -> Iterator[Nodes]:
+    """Two nodes of one processor each, and a head without one, with a token."""
+    with Nodes(environment={"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": "a" * 64}) as started:
+        for _ in range(2):
+            started.add()
+        yield started
+
+
+@pytest.fixture(scope="session")
+def library(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Eight songs of 5 to 20 seconds."""
+    folder = tmp_path_factory.mktemp("music") / "library"
+    make_library(folder, tracks=8, seconds=20.0)
+    return folder

@@ -1,0 +1,129 @@
+"""Real nodes of Ray's on this machine, by `ray start`, which can be killed one by one."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Self
+
+import psutil
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+RAY = Path(sys.executable).with_name("ray")
+
+_START_SECONDS = 60.0
+
+
+@dataclass
+class Node:
+    """A node: the `ray start --block` that holds it, and all that this has started."""
+
+    process: subprocess.Popen[bytes]
+    log: Path
+
+    def kill(self) -> int:
+        """Send SIGKILL to everything of the node, at one moment; give how many there were."""
+        family = [psutil.Process(self.process.pid)]
+        family += family[0].children(recursive=True)
+        for one in family:  # stopped first, so that none can act on the death of another
+            with contextlib.suppress(psutil.Error):
+                one.suspend()
+        with contextlib.suppress(psutil.Error):
+            family = list({*family, *family[0].children(recursive=True)})
+        for one in family:
+            with contextlib.suppress(psutil.Error):
+                one.kill()
+        self.process.wait()
+        return len(family)
+
+
+@dataclass
+class Nodes:
+    """A cluster of nodes on this machine; a context manager.
+
+    Attributes:
+        environment: of every node, beside what is inherited.
+        address: of the head, which has no processors.
+        nodes: that have some.
+    """
+
+    environment: Mapping[str, str] = field(default_factory=dict)
+    address: str = ""
+    head: Node | None = None
+    nodes: list[Node] = field(default_factory=list)
+    folder: Path = Path()
+
+    def __enter__(self) -> Self:
+        """Start the head."""
+        # Ray puts sockets there, whose paths must be short.
+        self.folder = Path(tempfile.mkdtemp(prefix="ray-"))
+        self.head = self._start("--head", "--port=0", "--num-cpus=0", "--include-dashboard=false")
+        found = self._wait_for(self.head, rb"--address='([^']+)'")
+        self.address = found.group(1).decode()
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        """Kill all nodes."""
+        for node in [*self.nodes, *([self.head] if self.head else [])]:
+            if node.process.poll() is None:
+                node.kill()
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+    def add(
+        self,
+        *,
+        cpus: int = 1,
+        memory: int = 2 * 2**30,
+        environment: Mapping[str, str] | None = None,
+    ) -> Node:
+        """Start a node, and wait until it has joined."""
+        node = self._start(
+            f"--address={self.address}",
+            f"--num-cpus={cpus}",
+            f"--memory={memory}",
+            environment=environment or {},
+        )
+        self._wait_for(node, rb"Ray runtime started")
+        self.nodes.append(node)
+        return node
+
+    def _start(self, *arguments: str, environment: Mapping[str, str] | None = None) -> Node:
+        log = self.folder / f"log-{time.monotonic_ns()}"
+        command: list[str | Path] = [RAY, "start", *arguments, "--block"]
+        command += ["--object-store-memory=100000000", "--disable-usage-stats"]
+        command += ["--log-color=false"]
+        if "--head" in arguments:
+            command += [f"--temp-dir={self.folder / 's'}"]
+        with log.open("wb") as stream:
+            process = subprocess.Popen(
+                command,
+                stdout=stream,
+                stderr=subprocess.STDOUT,
+                stdin=subprocess.DEVNULL,
+                env={**os.environ, **self.environment, **(environment or {})},
+                start_new_session=True,
+            )
+        return Node(process=process, log=log)
+
+    @staticmethod
+    def _wait_for(node: Node, pattern: bytes) -> re.Match[bytes]:
+        deadline = time.monotonic() + _START_SECONDS
+        while time.monotonic() < deadline:
+            text = node.log.read_bytes()
+            found = re.search(pattern, text)
+            if found is not None:
+                return found
+            if node.process.poll() is not None:
+                break
+            time.sleep(0.05)
+        raise AssertionError(node.log.read_text())
