@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import datetime as dt
 import os
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from stemsplit import __version__
@@ -16,6 +15,7 @@ from stemsplit.library.state import State
 from stemsplit.overnight import next_time
 from stemsplit.preparation import paths_of, template_of
 from stemsplit.preview import preview
+from stemsplit.remote import path_of
 from stemsplit.result import BatchResult
 from stemsplit.run import run
 from stemsplit.supervisor.household import refuse_inside_a_child
@@ -137,7 +137,7 @@ def separate(  # noqa: PLR0913 - each is a setting that a person names
     brief = Brief(
         inputs=tuple(paths_of(inputs)),
         listed=tuple(paths_of(listed)),
-        state=State(Path(output).absolute()),
+        state=State(path_of(output).absolute()),
         template=template_of(settings, name),
         settings=settings,
         limits=limits or Limits(),

@@ -80,6 +80,10 @@ class InsufficientMemoryError(StemsplitError):
     """Not even one track fits into the memory that there is, or that stemsplit may use."""
 
 
+class UnreachableError(StemsplitError):
+    """A file on remote storage cannot be reached, although it was tried again and again."""
+
+
 class ClusterError(StemsplitError):
     """The cluster cannot be reached, or none of its nodes can do the work."""
 

@@ -21,6 +21,7 @@ from stemsplit.errors import (
     OutputExistsError,
     StemsplitError,
     StoppedError,
+    UnreachableError,
     UnwritableError,
     UsageError,
 )
@@ -87,6 +88,7 @@ class Reason(StrEnum):
     UNWRITABLE = "unwritable"
     ENGINE_UNAVAILABLE = "engine_unavailable"
     NODE_LOST = "node_lost"
+    UNREACHABLE = "unreachable"
 
     @property
     def stops_batch(self) -> bool:
@@ -109,6 +111,7 @@ class Reason(StrEnum):
             EngineError: cls.ENGINE_UNAVAILABLE,
             InsufficientMemoryError: cls.NO_MEMORY,
             StoppedError: cls.CANCELLED,
+            UnreachableError: cls.UNREACHABLE,
         }.get(type(error), cls.CRASHED)
 
 

@@ -27,6 +27,7 @@ class Task(msgspec.Struct, frozen=True, kw_only=True):
         model_folder: the verified folder of the model's weights; empty where none are needed.
         work_folder: an empty folder beside the destination; the child writes only there.
         log_file: takes what the child and its libraries print.
+        staging: where the child sends its finished files, for an output that is remote; else empty.
         nice: how much the child gives way to other programs, 0 to 19.
     """
 
@@ -36,7 +37,13 @@ class Task(msgspec.Struct, frozen=True, kw_only=True):
     model_folder: bytes
     work_folder: bytes
     log_file: bytes
+    staging: bytes = b""
     nice: int = 0
+
+    @property
+    def shown_from(self) -> Path:
+        """The folder whose files are published."""
+        return Path(os.fsdecode(self.staging or self.work_folder))
 
     @property
     def model_path(self) -> Path:
@@ -85,6 +92,10 @@ class Progress(msgspec.Struct, frozen=True, kw_only=True, tag=True):
     audio_seconds: float
 
 
+class Transferring(msgspec.Struct, frozen=True, kw_only=True, tag=True):
+    """A remote file is on its way, to this machine or from it."""
+
+
 class Separated(msgspec.Struct, frozen=True, kw_only=True, tag=True):
     """All is computed; what is left is to close the files, flush them to disk and check them."""
 
@@ -130,7 +141,7 @@ class Failed(msgspec.Struct, frozen=True, kw_only=True, tag=True):
 STOP = b"stop"
 """The one thing that a supervisor says to a child after its task: end soon, of your own accord."""
 
-Message = Hello | Started | Ready | Progress | Separated | Warned | Finished | Failed
+Message = Hello | Transferring | Started | Ready | Progress | Separated | Warned | Finished | Failed
 
 _decoder: msgspec.msgpack.Decoder[Message] = msgspec.msgpack.Decoder(Message)
 

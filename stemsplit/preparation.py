@@ -11,7 +11,6 @@ import errno
 import math
 import os
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from stemsplit.errors import UsageError
@@ -19,14 +18,16 @@ from stemsplit.formats import LOSSY, stem_rate
 from stemsplit.job import CONVERTED, MODEL_SAMPLE_RATE, RESIDUAL, STEREO, pcm_bytes
 from stemsplit.library.naming import DEFAULT_NAME, DEFAULT_NAME_CONVERTED, Template
 from stemsplit.library.place import Namer, place
-from stemsplit.library.plan import Action, decide, known, see
-from stemsplit.library.probe import probe
+from stemsplit.library.plan import Action, decide, known, see, see_remote
+from stemsplit.library.probe import probe, probe_remote
 from stemsplit.library.scan import Problem, scan, unreadable
 from stemsplit.models.catalogue import MODELS, find, written
+from stemsplit.remote import is_remote, listing, path_of
 from stemsplit.text import quoted
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
+    from pathlib import Path
 
     from stemsplit.brief import Brief
     from stemsplit.job import Order, PcmDepth, Settings
@@ -123,9 +124,10 @@ def prepare(
     wish = dataclasses.replace(brief.wish, recovered=recovered)
     tracks = []
     sources = _Sources(track.path for track, _ in looked)
+    shown = listing(output) if is_remote(output) else None
     placed_tracks = place(looked, namer, *_not_taken(brief, journal, owned))
     for placed in _ordered(placed_tracks, brief.order):
-        seen = see(placed.job, sources)
+        seen = see(placed.job, sources) if shown is None else see_remote(placed.job, shown)
         what = known(placed, seen, records, owned, output)
         decision = decide(placed, seen, what, wish)
         tracks.append(Planned(placed=placed, seen=seen, known=what, decision=decision))
@@ -195,6 +197,8 @@ class _Looks:
 
     def at(self, track: Track) -> Probe | Problem:
         """Look into a track's file."""
+        if track.there is not None:
+            return probe_remote(track.path, track.there)
         try:
             status = track.path.stat()
             if not os.access(track.path, os.R_OK):
@@ -267,4 +271,4 @@ def paths_of(inputs: Iterable[str | os.PathLike[str]]) -> Iterator[Path]:
             raise UsageError(
                 "One of the inputs is an empty name.", "Is a variable of your shell not set?"
             )
-        yield Path(one)
+        yield path_of(one)

@@ -15,6 +15,7 @@ from stemsplit.library.plan import Action, Decision
 from stemsplit.library.publish import refused
 from stemsplit.library.reader import JournalReader
 from stemsplit.preparation import audio_seconds, find_tracks, prepare, stem_bytes, whole_seconds
+from stemsplit.remote import is_remote
 from stemsplit.result import BatchResult
 from stemsplit.supervisor.host import host_memory, limiting_groups
 from stemsplit.supervisor.prediction import SUPERVISOR_BYTES
@@ -176,6 +177,8 @@ def _free_bytes(output: Path) -> int:
     Raises:
         UnwritableError: if not.
     """
+    if is_remote(output):
+        return 0
     there = next(folder for folder in (output, *output.parents) if folder.exists())
     if not there.is_dir():
         raise refused(output, NotADirectoryError())

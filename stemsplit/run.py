@@ -29,12 +29,13 @@ from stemsplit.messages import Hello, Progress, Started
 from stemsplit.overnight import Gates, Power, Room, Until, awake
 from stemsplit.preparation import audio_seconds, find_tracks, prepare, stem_bytes, whole_seconds
 from stemsplit.preview import predicted_seconds
+from stemsplit.remote import is_remote
 from stemsplit.result import BatchResult
 from stemsplit.site import Here
 from stemsplit.supervisor.work import Heard, Noted, Retried, Settled
 from stemsplit.tally import Tally
 from stemsplit.text import counted, moment, printable
-from stemsplit.workshop import TrackWork, weights_of
+from stemsplit.workshop import TrackWork, storage_of, weights_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -277,7 +278,13 @@ class _Run:
         brief = self._brief
         if brief.cluster is None:
             past = journal.past(brief.settings, preloaded=brief.preloaded)
-            return Here(brief, model_folder=model_folder, tracks=len(placed), past=past)
+            return Here(
+                brief,
+                model_folder=model_folder,
+                storage=storage_of([brief.state.output, *(one.job.source for one in placed)]),
+                tracks=len(placed),
+                past=past,
+            )
         from stemsplit.cluster.site import ClusterSite
 
         def lost(job: Job) -> bool:
@@ -383,7 +390,8 @@ class _Run:
             gates.append(Until(brief.deadline, predict))
         if brief.on_battery == "pause":
             gates.append(Power(pausing, going_on))
-        gates.append(Room(brief.state.output, stems_size, written))
+        if not is_remote(brief.state.output):
+            gates.append(Room(brief.state.output, stems_size, written))
         return Gates(gates)
 
     def _take_in(self, happening: PoolEvent) -> None:

@@ -62,6 +62,7 @@ class Here:
     Args:
         brief: of the batch.
         model_folder: the verified weights; None where nothing is separated.
+        storage: modules that remote files need.
         tracks: how many there are to do.
         past: finished attempts of earlier runs, to learn from.
 
@@ -70,11 +71,18 @@ class Here:
     """
 
     def __init__(
-        self, brief: Brief, *, model_folder: Path | None, tracks: int, past: Iterable[Past]
+        self,
+        brief: Brief,
+        *,
+        model_folder: Path | None,
+        storage: frozenset[str],
+        tracks: int,
+        past: Iterable[Past],
     ) -> None:
         """Make the plan; start nothing."""
         self._brief = brief
         self._model_folder = model_folder
+        self._storage = storage
         self.plan = make_plan(
             brief.settings,
             brief.limits,
@@ -99,4 +107,5 @@ class Here:
             model_folder=self._model_folder,
             start_method=self._brief.start_method,
             gate=gate,
+            storage=self._storage,
         )

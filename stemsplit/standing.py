@@ -5,7 +5,6 @@ Reads what a run has written, also while it runs, and after its end. Writes noth
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -17,6 +16,7 @@ from stemsplit.library.reader import JournalReader
 from stemsplit.library.records import JobState
 from stemsplit.library.state import State
 from stemsplit.progress import Status
+from stemsplit.remote import path_of
 from stemsplit.text import printable
 
 if TYPE_CHECKING:
@@ -68,7 +68,7 @@ def status(output: str | os.PathLike[str]) -> Report:
         UsageError: if there is none.
         StemsplitError: if its journal cannot be read.
     """
-    state = State(Path(output).absolute())
+    state = State(path_of(output).absolute())
     running = is_held(state)
     opened = JournalReader.read(state.journal, state.output)
     if opened is None:

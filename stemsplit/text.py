@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import os
+import re
 import time
+
+_REMOTE = re.compile(rb"\A/([a-z][a-z0-9+.-]+):/")
 
 
 def printable(text: str | bytes | os.PathLike[str]) -> str:
     r"""Give a text or path in characters that can be shown and sent anywhere.
 
     Control characters, which could steer a terminal, and bytes that are not UTF-8 become `\x1b`
-    and the like.
+    and the like. A path that stands for an address is shown as that (`stemsplit.remote`).
     """
     path = os.fspath(text)
     # Not os.fsencode: the file system's encoding need not have typographic quotation marks.
     raw = path.encode("utf-8", "surrogateescape") if isinstance(path, str) else path
+    raw = _REMOTE.sub(rb"\1://", raw)
     return "".join(
         one if one.isprintable() else one.encode("unicode_escape").decode()
         for one in raw.decode(errors="backslashreplace")

@@ -23,6 +23,7 @@ from stemsplit.formats import require_possible
 from stemsplit.job import Effort, Job, Limits, Reason, Settings
 from stemsplit.library.publish import (
     discard,
+    is_there,
     left_behind,
     make_work_folder,
     name_work_folder,
@@ -36,6 +37,7 @@ from stemsplit.library.state import State
 from stemsplit.messages import Task
 from stemsplit.models.catalogue import find, written
 from stemsplit.models.fetch import ensure
+from stemsplit.remote import is_remote, module_of
 from stemsplit.supervisor import host
 from stemsplit.supervisor.budget import budget_of, choose_crew
 from stemsplit.supervisor.launch import Launcher
@@ -164,7 +166,7 @@ class NoLedger:
         """Look whether anything is in the way."""
         del coming, result
         for path in job.paths.values():
-            if path.exists() and not self._overwrite:
+            if is_there(path) and not self._overwrite:
                 raise OutputExistsError(
                     f"{quoted(path)} was made by somebody while the track was separated.",
                     "Move it away, or allow to overwrite it.",
@@ -241,15 +243,18 @@ class TrackWork:
 
     def begin(self, number: int, effort: Effort) -> Task:
         """Make an empty work folder; raises `UnwritableError`, `DiskFullError`."""
-        work = name_work_folder(self._job.destination_path, self._output)
-        self._ledger.attempt_begins(self._job, self._settings, effort, number, work)
+        shown_from = name_work_folder(self._job.destination_path, self._output)
+        elsewhere = is_remote(shown_from)
+        work = self._scratch / shown_from.name if elsewhere else shown_from
+        self._ledger.attempt_begins(self._job, self._settings, effort, number, shown_from)
         with contextlib.suppress(OSError):  # a full or missing temporary folder is no reason
             # For the warden, who removes it if this process cannot.
             self._note(work).write_bytes(os.fsencode(work))
         make_work_folder(work)
         self._work_folder = work
         try:
-            require_one_disk(work, self._job.paths.values())
+            if not elsewhere:
+                require_one_disk(work, self._job.paths.values())
         except (StemsplitError, OSError):
             discard(work)
             raise
@@ -260,6 +265,7 @@ class TrackWork:
             nice=self._nice,
             model_folder=b"" if self._model_folder is None else os.fsencode(self._model_folder),
             work_folder=os.fsencode(work),
+            staging=os.fsencode(shown_from) if elsewhere else b"",
             log_file=os.fsencode(self._scratch / f"{work.name}.{number}.log"),
         )
 
@@ -268,37 +274,38 @@ class TrackWork:
         keep = False
         if result is not None:
             try:
-                self._publish(task.work_path, result)
+                self._publish(task, result)
             except _HalfShownError as error:
                 keep, verdict = True, Verdict.of(error.cause)
             except StemsplitError as error:
                 verdict = Verdict.of(error)
         if not keep:
-            discard(task.work_path)
+            for folder in {task.work_path, task.shown_from}:
+                discard(folder)
         with contextlib.suppress(OSError):
             self._note(task.work_path).unlink(missing_ok=True)
         self._work_folder = None
         return Conclusion(verdict=verdict, log_file=self._keep_log(task, verdict))
 
-    def _publish(self, work: Path, result: Finished) -> None:
+    def _publish(self, task: Task, result: Finished) -> None:
         """Show the stems, all of them; if that fails, none of them.
 
         Raises:
             StemsplitError: if none is shown.
             _HalfShownError: if some had to replace older ones before others failed.
         """
-        paths = self._job.paths
+        work, paths = task.shown_from, self._job.paths
         moves = {stem.file_name: paths[stem.stem] for stem in result.stems}
-        replaced = {name for name, path in moves.items() if path.exists()}
+        replaced = {name for name, path in moves.items() if is_there(path)}
         try:
-            coming = coming_stems(work, moves, self._output)
+            coming = coming_stems(task.work_path, moves, self._output)
         except OSError as error:
             raise refused(work, error) from error
         will_be_completed = self._ledger.publishing(self._job, coming, result)
         if will_be_completed:
             # From here on the next run completes it, and the warden must not.
             with contextlib.suppress(OSError):
-                self._note(work).unlink(missing_ok=True)
+                self._note(task.work_path).unlink(missing_ok=True)
         try:
             publish(work, moves)
         except StemsplitError as error:
@@ -389,6 +396,16 @@ def weights_of(
     return ensure(find(settings.model).weights, progress=progress, note=note)
 
 
+def storage_of(paths: Iterable[str | bytes | os.PathLike[str]]) -> frozenset[str]:
+    """Give the modules that the remote ones of some paths need.
+
+    Raises:
+        UsageError: if one is not installed.
+    """
+    kinds = {os.fsencode(one).split(b"/")[1]: one for one in paths if is_remote(one)}
+    return frozenset(map(module_of, kinds.values()))
+
+
 def way_of(settings: Settings) -> Way:
     """Give what a child's memory and time depend on."""
     if not settings.separates:
@@ -409,6 +426,7 @@ class Workshop:
         model_folder: the verified weights; None where nothing is separated.
         start_method: how children are started; the one that the plan was made for.
         gate: is asked before each start.
+        storage: modules that remote files need, for the fork server to import.
 
     Raises:
         UsageError: in a child, where the program lacks the guard of its main module.
@@ -422,11 +440,12 @@ class Workshop:
         model_folder: Path | None,
         start_method: StartMethod,
         gate: Gate = always_open,
+        storage: Iterable[str] = (),
     ) -> None:
         """Start nothing yet."""
         self._model_folder = model_folder
         engine_module = settings.loader.partition(":")[0]
-        preload = ("stemsplit.child.main", *((engine_module,) if engine_module else ()))
+        preload = ("stemsplit.child.main", *((engine_module,) if engine_module else ()), *storage)
         self._launcher = Launcher(preload, start_method=start_method)
         self.plan = plan
         self._settings = msgspec.structs.replace(settings, threads=plan.crew.effort.threads)

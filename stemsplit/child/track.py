@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import contextlib
 import math
+import os
+import shutil
 import sys
 import threading
 import time
@@ -16,6 +18,7 @@ from typing import TYPE_CHECKING, cast
 
 import msgspec
 
+from stemsplit import remote
 from stemsplit.audio.bits import uses_more_bits
 from stemsplit.audio.channels import STEREO_PLACES
 from stemsplit.audio.decode import Decoder
@@ -36,7 +39,17 @@ from stemsplit.entry import resolve
 from stemsplit.errors import REINSTALL, BadInputError, DiskFullError, EngineError
 from stemsplit.formats import LOSSY, MOST_FLAC_CHANNELS, frames_at, stem_depth, stem_rate
 from stemsplit.job import CONVERTED, RESIDUAL, pcm_bytes
-from stemsplit.messages import Finished, Progress, Ready, Separated, Started, Warned, send
+from stemsplit.messages import (
+    Finished,
+    Progress,
+    Ready,
+    Separated,
+    Started,
+    Transferring,
+    Warned,
+    send,
+)
+from stemsplit.remote import is_remote
 from stemsplit.text import mebibytes, quoted
 
 if TYPE_CHECKING:
@@ -76,8 +89,46 @@ def work_on(pipe: Connection, watch: Watch, task: Task) -> Finished:
     Raises:
         StemsplitError: if it cannot be done.
     """
+    alive = _Alive(pipe, watch)
+    with _brought_here(task, alive) as here:
+        finished = _work_on(here, alive)
+        for stem in finished.stems if task.staging else ():
+            target = task.shown_from / stem.file_name
+            remote.send(task.work_path / stem.file_name, target, alive.transfer)
+    return finished
+
+
+@contextlib.contextmanager
+def _brought_here(task: Task, alive: _Alive) -> Iterator[Task]:
+    """Have a source that is remote on this machine within this.
+
+    Raises:
+        BadInputError: if it is not there any more, or may not be read.
+        UnreachableError: if it cannot be fetched.
+    """
+    source = task.job.source_path
+    if not is_remote(source):
+        yield task
+        return
+    folder = task.work_path / "source"
+    folder.mkdir()
+    copy = folder / source.name
+    try:
+        try:
+            remote.fetch(source, copy, alive.transfer)
+        except (FileNotFoundError, PermissionError) as error:
+            raise BadInputError(
+                f"{quoted(source)} cannot be read ({error}).", "Check the address and its rights."
+            ) from error
+        job = msgspec.structs.replace(task.job, source=os.fsencode(copy))
+        yield msgspec.structs.replace(task, job=job)
+    finally:
+        # Before the work folder is shown, which may be by one rename of all that is in it.
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _work_on(task: Task, alive: _Alive) -> Finished:
     with _opened(task) as source:
-        alive = _Alive(pipe, watch)
         alive.say(Started(info=_stretch(source)))
         form = _form(task, source, alive)
         _require_channels(form, len(_channels(task, source)), source)
@@ -322,6 +373,13 @@ class _Alive:
         """Tell how far it is."""
         self._told_at = time.monotonic()
         self.say(Progress(audio_seconds=self._seconds))
+
+    def transfer(self) -> None:
+        """Tell now and then that a file is on its way."""
+        self._watch.check()
+        if time.monotonic() - self._told_at >= _TICK_SECONDS:
+            self._told_at = time.monotonic()
+            self.say(Transferring())
 
     def say(self, message: Message) -> None:
         """Say something else."""

@@ -28,7 +28,7 @@ _BEGINNING_BYTES = 2048
 
 
 def report(
-    output: Path,
+    output: str,
     /,
     *,
     html: Annotated[str | None, Parameter(metavar="FILE", allow_leading_hyphen=True)] = None,
@@ -48,9 +48,10 @@ def report(
         standard output.
     """
     from stemsplit.library.history import read_history
+    from stemsplit.remote import path_of
     from stemsplit.report.page import page
 
-    history = read_history(output.absolute())
+    history = read_history(path_of(output).absolute())
     if html is None:
         _print(history)
         return ExitCode.DONE

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rich.console import Console
@@ -22,7 +21,7 @@ if TYPE_CHECKING:
 _MOST_FAILURES = 20
 
 
-def status(output: Path, /, *, json: bool = False) -> int:
+def status(output: str, /, *, json: bool = False) -> int:
     """Tell how far a batch is, from another terminal, or how the last one ended.
 
     Parameters

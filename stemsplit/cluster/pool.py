@@ -593,8 +593,10 @@ def require_some(unusable: Mapping[str, str]) -> None:
     Raises:
         ClusterError: with why the first of them is.
     """
-    for why in unusable.values():
-        raise ClusterError(f"No node of the cluster can be used: {why}")
+    if unusable:
+        why = next(iter(unusable.values()))
+        message, _, remedy = why.partition(". ")
+        raise ClusterError(f"No node of the cluster can be used: {message}.", remedy)
 
 
 def _settled(work: RemoteWork, verdict: Verdict) -> Settled:

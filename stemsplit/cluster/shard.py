@@ -25,6 +25,7 @@ from stemsplit.errors import StemsplitError, StoppedError
 from stemsplit.job import Reason
 from stemsplit.messages import Hello, Progress, Ready, Separated, Started
 from stemsplit.overnight import Until
+from stemsplit.remote import is_remote
 from stemsplit.supervisor.launch import usable_start_method
 from stemsplit.supervisor.work import (
     Heard,
@@ -38,7 +39,7 @@ from stemsplit.supervisor.work import (
     always_open,
 )
 from stemsplit.text import quoted
-from stemsplit.workshop import Workshop, make_plan, weights_of
+from stemsplit.workshop import Workshop, make_plan, storage_of, weights_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -194,6 +195,7 @@ def run(source: IO[bytes], sink: IO[bytes]) -> None:
         model_folder=model_folder,
         start_method=usable_start_method(),
         gate=_gate(shard, plan, told),
+        storage=storage_of([os.fsdecode(shard.output), *(one.job.source for one in shard.tracks)]),
     )
     pool, output = workshop.pool, Path(os.fsdecode(shard.output))
 
@@ -238,10 +240,11 @@ def _require_same_version(shard: words.Shard) -> None:
 def _require_sight(shard: words.Shard) -> None:
     """Refuse where the folder of the tracks is not seen, rather than fail every one of them."""
     deadline = time.monotonic() + _SIGHT_SECONDS
-    while shard.tracks and not any(os.path.exists(one.job.source) for one in shard.tracks):  # noqa: PTH110 - bytes
+    sources = [one.job.source for one in shard.tracks if not is_remote(one.job.source)]
+    while sources and not any(map(os.path.exists, sources)):
         if time.monotonic() > deadline:
             raise StemsplitError(
-                f"It does not see {quoted(shard.tracks[0].job.source)}.",
+                f"It does not see {quoted(sources[0])}.",
                 "Mount the same folder there, or say where it is by --path-map.",
             )
         time.sleep(0.2)

@@ -19,6 +19,7 @@ from stemsplit.cluster.privacy import be_private
 from stemsplit.cluster.shape import Shape, choose_shape
 from stemsplit.errors import ClusterError
 from stemsplit.library.publish import refused
+from stemsplit.remote import is_remote
 from stemsplit.supervisor import host
 from stemsplit.supervisor.budget import Budget, Crew
 from stemsplit.supervisor.plan import Plan
@@ -88,13 +89,14 @@ class ClusterSite:
             be_private()
         from stemsplit.cluster.fleet import RayFleet  # here alone, and not before that
 
-        self._sign = brief.state.folder / f"cluster-{uuid.uuid4().hex}"
+        is_shared = not is_remote(brief.state.output)
+        self._sign = brief.state.folder / f"cluster-{uuid.uuid4().hex}" if is_shared else None
         self._fleet = RayFleet(
             brief.cluster,
             cpus=host.processors(),
             model_folder=model_folder,
             version=installed_version(),
-            sign=self._map.there(os.fsencode(self._sign)),
+            sign=b"" if self._sign is None else self._map.there(os.fsencode(self._sign)),
             note=note,
         )
         self._longest_seconds = longest_seconds
@@ -103,7 +105,8 @@ class ClusterSite:
     def __enter__(self) -> Self:
         """Join the cluster, and weigh its nodes."""
         with contextlib.ExitStack() as stack:
-            stack.enter_context(_shown(self._sign))
+            if self._sign is not None:
+                stack.enter_context(_shown(self._sign))
             stack.enter_context(self._fleet)
             self._weigh()
             self._stack = stack.pop_all()

@@ -16,6 +16,9 @@ _OTHER = (
     ".py .rar .rtf .sfv .sh .sqlite3 .tif .tiff .tmp .toml .torrent .txt .url .webp .xml "
     ".xspf .yaml .yml .zip"
 )
+LOSSY_SUFFIXES = frozenset({".aac", ".m4a", ".mp3", ".oga", ".ogg", ".opus", ".wma"})
+"""What is compressed with losses, as far as a name tells."""
+
 FILM_SUFFIXES = frozenset({".mkv", ".mov", ".mp4", ".webm"})
 """What is more picture than sound, as far as its size tells."""
 

@@ -14,7 +14,6 @@ from stemsplit.errors import UsageError
 from stemsplit.library.database import Database
 from stemsplit.library.lock import nothing_there
 from stemsplit.library.records import JobState
-from stemsplit.library.schema import SCHEMA_VERSION
 from stemsplit.library.state import State
 from stemsplit.text import quoted
 
@@ -149,7 +148,7 @@ def read_history(output: Path) -> History:
     if opened is None:
         raise nothing_there(state)
     with opened as reader:
-        if reader.version < SCHEMA_VERSION:
+        if reader.version < _LEAST_VERSION:
             raise UsageError(
                 f"The journal in {quoted(output)} is of an older stemsplit.",
                 "Run the same `stemsplit separate` again: it brings the journal up to date, and "
@@ -159,6 +158,10 @@ def read_history(output: Path) -> History:
     if not rows.runs:
         raise nothing_there(state)
     return History(output=output, runs=tuple(map(_run, rows.runs)), tracks=tuple(_tracks(rows)))
+
+
+_LEAST_VERSION = 2
+"""Of the journal: the first that has all that is read here."""
 
 
 class _Rows(NamedTuple):

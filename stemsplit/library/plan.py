@@ -12,7 +12,15 @@ from enum import Enum, auto
 from typing import TYPE_CHECKING
 
 from stemsplit.job import Reason
-from stemsplit.library.records import JobState, Owned, Wanted, place_of, places_below, same_mark
+from stemsplit.library.records import (
+    JobState,
+    Owned,
+    Wanted,
+    place_of,
+    places_below,
+    remote_mark,
+    same_mark,
+)
 from stemsplit.text import quoted
 
 if TYPE_CHECKING:
@@ -22,6 +30,7 @@ if TYPE_CHECKING:
     from stemsplit.job import Job
     from stemsplit.library.place import Clash, Placed
     from stemsplit.library.records import Record
+    from stemsplit.remote import Status
 
 STAYS_FAILED = frozenset(
     {
@@ -124,6 +133,21 @@ def see(job: Job, sources: Container[tuple[int, int]] = ()) -> Seen:
         marks[stem] = (status.st_size, status.st_mtime_ns)
         covers_source = covers_source or (status.st_dev, status.st_ino) in sources
     return Seen(marks=marks, covers_source=covers_source)
+
+
+def see_remote(job: Job, shown: Mapping[Path, Status]) -> Seen:
+    """Look at the places of a job's stems on remote storage.
+
+    Args:
+        job: the track.
+        shown: all that lies in the output folder.
+    """
+    at = {stem: shown.get(path) for stem, path in job.paths.items()}
+    sources = job.source_path
+    return Seen(
+        marks={stem: remote_mark(there) for stem, there in at.items() if there is not None},
+        covers_source=sources in job.paths.values(),
+    )
 
 
 def _file_above(path: Path) -> Path | None:

@@ -14,16 +14,20 @@ import mediafile
 import msgspec
 
 from stemsplit.job import MODEL_SAMPLE_RATE, MOST_FRAMES_A_BYTE
-from stemsplit.library.endings import FILM_SUFFIXES
+from stemsplit.library.endings import FILM_SUFFIXES, LOSSY_SUFFIXES
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from stemsplit.remote import Status
 
 _logger = logging.getLogger(__name__)
 
 _HEAD_BYTES = 8192
 _BYTES_A_SECOND = 44_100 * 4
 """Of uncompressed music on a CD: a guess at the length of a file that does not say."""
+_LOSSY_BYTES_A_SECOND = 192_000 / 8
+"""Of what is compressed, at 192 kbit/s, likewise."""
 _FILM_BYTES_A_SECOND = 500_000
 """Of a film at 4 Mbit/s, likewise."""
 
@@ -51,6 +55,7 @@ class Probe(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         sample_rate: in Hz; None likewise.
         tags: what the file is called.
         is_film: whether its name says that it is mostly picture.
+        is_lossy: whether its name says that it is compressed, where nothing else tells its length.
         is_other: what it is instead, if its content is surely no sound: `image/jpeg`, ...
     """
 
@@ -60,6 +65,7 @@ class Probe(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     sample_rate: int | None = None
     tags: Tags = Tags()
     is_film: bool = False
+    is_lossy: bool = False
     is_other: str = ""
 
     @property
@@ -67,7 +73,8 @@ class Probe(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         """The duration, or a guess from the size."""
         if self.seconds is not None:
             return self.seconds
-        return self.size_bytes / (_FILM_BYTES_A_SECOND if self.is_film else _BYTES_A_SECOND)
+        lossy = _LOSSY_BYTES_A_SECOND if self.is_lossy else _BYTES_A_SECOND
+        return self.size_bytes / (_FILM_BYTES_A_SECOND if self.is_film else lossy)
 
 
 def probe(path: Path, status: os.stat_result) -> Probe:
@@ -90,6 +97,16 @@ def probe(path: Path, status: os.stat_result) -> Probe:
     except Exception:
         _logger.debug("no tags in %s", path, exc_info=True)
         return look
+
+
+def probe_remote(path: Path, there: Status) -> Probe:
+    """Describe a remote file by what is known without fetching it."""
+    return Probe(
+        size_bytes=there.size_bytes,
+        modified_ns=there.modified_ns,
+        is_film=path.suffix.lower() in FILM_SUFFIXES,
+        is_lossy=path.suffix.lower() in LOSSY_SUFFIXES,
+    )
 
 
 def _plausible_seconds(media: mediafile.MediaFile, size_bytes: int) -> float | None:

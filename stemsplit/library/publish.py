@@ -9,7 +9,10 @@ import shutil
 import uuid
 from typing import TYPE_CHECKING
 
-from stemsplit.errors import DiskFullError, UnwritableError, says_disk_is_full
+from stemsplit import remote
+from stemsplit.errors import DiskFullError, UnreachableError, UnwritableError, says_disk_is_full
+from stemsplit.library import remote_publish
+from stemsplit.remote import is_remote
 from stemsplit.text import quoted
 
 if TYPE_CHECKING:
@@ -28,6 +31,10 @@ def check_writable(output: Path) -> None:
         DiskFullError: if it fails for want of room.
     """
     work = name_work_folder(output, output)
+    if is_remote(work):
+        with _said(output):
+            remote_publish.check_writable(work)
+        return
     make_work_folder(work)
     work.rmdir()
 
@@ -73,6 +80,10 @@ def publish(work: Path, moves: Mapping[str, Path]) -> None:
     """
     folders = {path.parent for path in moves.values()}
     destination = next(iter(folders))
+    if is_remote(work):
+        with _said(destination):
+            remote_publish.publish(work, moves)
+        return
     together = len(folders) == 1 and len({path.name for path in moves.values()}) == len(moves)
     try:
         if together:
@@ -102,6 +113,11 @@ def take_back(work: Path, moves: Mapping[str, Path], replaced: Collection[str]) 
     Returns:
         whether nothing is shown any more.
     """
+    if is_remote(work):
+        try:
+            return remote_publish.take_back(work, moves, replaced)
+        except (OSError, UnreachableError):
+            return False
     complete = True
     for name, path in moves.items():
         if (work / name).exists() or (work / path.name).exists():
@@ -118,6 +134,11 @@ def take_back(work: Path, moves: Mapping[str, Path], replaced: Collection[str]) 
 
 def left_behind(work: Path, moves: Mapping[str, Path]) -> bool:
     """Tell whether any file is still in the work folder."""
+    if is_remote(work):
+        try:
+            return remote_publish.left_behind(work, moves)
+        except (OSError, UnreachableError):
+            return True  # nobody can tell
     return any(
         (work / name).exists() or (work / path.name).exists() for name, path in moves.items()
     )
@@ -139,6 +160,25 @@ def require_one_disk(work: Path, paths: Iterable[Path]) -> None:
                 "Name an output folder that is on one disk, or choose --name so that all stems of "
                 "a track are.",
             )
+
+
+def is_there(path: Path) -> bool:
+    """Tell whether a file or a folder exists; what cannot be looked at counts as there."""
+    if not is_remote(path):
+        return path.exists()
+    try:
+        return remote.status(path) is not None
+    except (OSError, UnreachableError):
+        return True
+
+
+@contextlib.contextmanager
+def _said(folder: Path) -> Iterator[None]:
+    """Say in a sentence why remote storage could not be written."""
+    try:
+        yield
+    except OSError as error:
+        raise refused(folder, error) from error
 
 
 def _up_to(top: Path, folder: Path) -> Iterator[Path]:
@@ -181,6 +221,9 @@ def _is_free(folder: Path) -> bool:
 
 def discard(work: Path) -> None:
     """Remove a work folder with whatever a child left in it; never raises."""
+    if is_remote(work):
+        remote.remove(work)
+        return
     shutil.rmtree(work, ignore_errors=True)
 
 

@@ -22,6 +22,9 @@ from stemsplit.text import printable
 if TYPE_CHECKING:
     from stemsplit.job import Job, Settings
 
+_KNOWS_NODES = 3
+"""The first version of the journal that says on which node of a cluster an attempt was made."""
+
 _probe = msgspec.msgpack.Decoder(Probe)
 
 
@@ -85,14 +88,15 @@ class JournalReader(Database):
 
     def past(self, settings: Settings, *, preloaded: bool, limit: int = 50) -> list[Past]:
         """Give the last finished attempts of this machine with the same model, oldest first."""
+        here = "AND node = ''" if self.version >= _KNOWS_NODES else ""
         rows = self._rows(
-            """
+            f"""
             SELECT lean, threads, private_bytes, attempts.audio_seconds, attempts.seconds
             FROM attempts JOIN runs ON runs.id = attempts.run
             WHERE reason = 'done' AND attempts.audio_seconds > 0 AND host = ? AND model = ?
-                AND engine = ? AND preloaded = ? AND node = ''
+                AND engine = ? AND preloaded = ? {here}
             ORDER BY attempts.id DESC LIMIT ?
-            """,
+            """,  # noqa: S608 - one of the two texts above
             socket.gethostname(),
             settings.model,
             settings.loader,

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Protocol
 
 import msgspec
 
+from stemsplit import remote
 from stemsplit.job import Settings
 
 if TYPE_CHECKING:
@@ -70,11 +71,19 @@ def same_mark(one: tuple[int, int], other: tuple[int, int]) -> bool:
 
 def mark_of(path: bytes) -> tuple[int, int] | None:
     """Give a file's size and time of change, by which it is known; None if there is none."""
+    if remote.is_remote(path):
+        there = remote.status(path)
+        return None if there is None else remote_mark(there)
     try:
         status = os.stat(path)
     except FileNotFoundError:
         return None
     return status.st_size, status.st_mtime_ns
+
+
+def remote_mark(there: remote.Status) -> tuple[int, int]:
+    """Give what a remote file is known by: its size alone, since a copy has a time of its own."""
+    return there.size_bytes, 0
 
 
 def coming_stems(work: Path, moves: Mapping[str, Path], output: Path) -> list[Stem]:
@@ -92,7 +101,8 @@ def coming_stems(work: Path, moves: Mapping[str, Path], output: Path) -> list[St
     for name, path in moves.items():
         status = (work / name).stat()
         below = os.path.relpath(os.fsencode(path), os.fsencode(output))
-        coming.append(Stem(name, below, status.st_size, status.st_mtime_ns))
+        modified_ns = 0 if remote.is_remote(path) else status.st_mtime_ns
+        coming.append(Stem(name, below, status.st_size, modified_ns))
     return coming
 
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from stemsplit.errors import StemsplitError
-from stemsplit.library.publish import WORK_PREFIX, discard, publish
+from stemsplit.library.publish import WORK_PREFIX, discard, is_there, publish
 from stemsplit.library.records import JobState
 
 if TYPE_CHECKING:
@@ -79,7 +79,7 @@ def _ended(one: Unfinished, journal: Journal, output: Path, *, keep: bool) -> Jo
 
 def _show(one: Unfinished, journal: Journal, output: Path) -> JobState:
     work, folder = one.work_folders[-1], os.fsencode(output)
-    if work.is_dir() and journal.may_show(one.place, one.coming):
+    if is_there(work) and journal.may_show(one.place, one.coming):
         moves = {stem.work_name: output / os.fsdecode(stem.path) for stem in one.coming}
         with contextlib.suppress(StemsplitError):
             publish(work, moves)
@@ -87,4 +87,4 @@ def _show(one: Unfinished, journal: Journal, output: Path) -> JobState:
     if all(in_place):
         return JobState.DONE
     # Where some are shown, those that are not must not be thrown away with their folder.
-    return JobState.PUBLISHING if any(in_place) and work.is_dir() else JobState.WAITING
+    return JobState.PUBLISHING if any(in_place) and is_there(work) else JobState.WAITING

@@ -9,22 +9,25 @@ from __future__ import annotations
 import fnmatch
 import glob
 import os
-import re
 import stat
 from collections import deque
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from stemsplit import remote
 from stemsplit.errors import StemsplitError
 from stemsplit.library.endings import AUDIO_SUFFIXES, OTHER_SUFFIXES
 from stemsplit.library.probe import sounds
 from stemsplit.library.reader import JournalReader
 from stemsplit.library.state import State
+from stemsplit.remote import is_remote
 from stemsplit.text import quoted
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
+
+    from stemsplit.remote import Status
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,10 +37,12 @@ class Track:
     Attributes:
         path: the file.
         folder: its folder below the input that it was found in; `.` for a file named itself.
+        there: what is known of a remote file; None for one of this machine.
     """
 
     path: Path
     folder: Path
+    there: Status | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,9 +73,6 @@ class Found:
     tracks: list[Track] = field(default_factory=list)
     problems: list[Problem] = field(default_factory=list)
     duplicates: int = 0
-
-
-_ADDRESS = re.compile(r"[a-z][a-z0-9+.-]+:/{1,2}[^/]", re.IGNORECASE)
 
 
 def scan(
@@ -156,6 +158,9 @@ def _named(
     path: Path, folder: Path, output: Path | None, stems: _Stems
 ) -> Iterator[Track | Problem]:
     """Follow one input."""
+    if is_remote(path):
+        yield from _remote(path, folder)
+        return
     try:
         mode = path.stat().st_mode
     except FileNotFoundError:
@@ -179,11 +184,8 @@ def _matching(path: Path, output: Path | None, stems: _Stems) -> Iterator[Track 
     """Follow a pattern, which the shell has not expanded."""
     pattern = os.fspath(path)
     if not glob.has_magic(pattern):
-        address = _ADDRESS.match(pattern) is not None
         yield Problem(
-            path=path,
-            message=f"{quoted(path)} {'is an address' if address else 'does not exist'}.",
-            remedy="Fetch the file first." if address else "Check the path.",
+            path=path, message=f"{quoted(path)} does not exist.", remedy="Check the path."
         )
         return
     base = Path(*_until_magic(path.parts))
@@ -194,6 +196,38 @@ def _matching(path: Path, output: Path | None, stems: _Stems) -> Iterator[Track 
     if empty:
         yield Problem(
             path=path, message=f"Nothing matches {quoted(path)}.", remedy="Check the pattern."
+        )
+
+
+def _remote(path: Path, folder: Path) -> Iterator[Track | Problem]:
+    """Follow one input that is an address: of a file, of what is below it, or of a pattern."""
+    base = Path(*_until_magic(path.parts))
+    try:
+        there = remote.status(path) if base == path else None
+        if there is not None and not remote.is_folder(path):
+            yield Track(path=path, folder=folder, there=there)
+            return
+        files = remote.listing(base)
+    except (OSError, StemsplitError) as error:
+        yield unreadable(path, error)
+        return
+    parts, empty = path.relative_to(base).parts, True
+    for file, status in files.items():
+        below = file.relative_to(base)
+        hidden = any(part.startswith(".") for part in below.parts)
+        if (
+            hidden
+            or _suffix(file) not in AUDIO_SUFFIXES
+            or not (not parts or _fits(below.parts, parts))
+        ):
+            continue
+        empty = False
+        yield Track(path=file, folder=below.parent, there=status)
+    if empty:
+        yield Problem(
+            path=path,
+            message=f"There are no audio files at {quoted(path)}.",
+            remedy="Check the address, and that it may be listed.",
         )
 
 
@@ -367,8 +401,10 @@ def _is_audio(path: Path) -> bool:
     return suffix in AUDIO_SUFFIXES or (suffix not in OTHER_SUFFIXES and sounds(path))
 
 
-def unreadable(path: Path, error: OSError | ValueError) -> Problem:
+def unreadable(path: Path, error: OSError | ValueError | StemsplitError) -> Problem:
     """Say that an input cannot be read, and why."""
+    if isinstance(error, StemsplitError):
+        return Problem(path=path, message=error.message, remedy=error.remedy)
     return Problem(
         path=path,
         message=f"{quoted(path)} cannot be read ({getattr(error, 'strerror', None) or error}).",

@@ -2,8 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
+import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
+
+import platformdirs
+
+from stemsplit.remote import is_remote
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -20,7 +26,10 @@ class State:
 
     @property
     def folder(self) -> Path:
-        """All of it."""
+        """All of it; for an output that is remote, on this machine."""
+        if is_remote(self.output):
+            name = hashlib.sha256(os.fsencode(self.output)).hexdigest()[:16]
+            return platformdirs.user_state_path("stemsplit", appauthor=False) / "outputs" / name
         return self.output / STATE_FOLDER
 
     @property

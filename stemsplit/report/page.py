@@ -20,6 +20,7 @@ from urllib.parse import quote
 import msgspec
 
 from stemsplit.library.state import State
+from stemsplit.remote import address_of, is_remote
 from stemsplit.report.lanes import lanes_of
 from stemsplit.supervisor.logs import end_of
 from stemsplit.text import printable
@@ -170,6 +171,8 @@ class _Places:
 
     def link(self, path: bytes) -> str:
         """Give the address of a file, relative to the page if there is a way from it."""
+        if is_remote(self._output):
+            return address_of(self._output / os.fsdecode(path))
         if self._way is None:
             return (self._output / os.fsdecode(path)).as_uri()
         separator = os.fsencode(os.sep)

@@ -179,6 +179,7 @@ class State:
     Attributes:
         phase: where it is.
         launched_at: when the child was started.
+        starts_at: since when its start counts; a file that is on its way holds it up.
         progress_at: when it last came forward.
         alive_at: when it was last seen to use the processor or the disk.
         cpu_seconds, io_bytes: what it had used by then.
@@ -200,6 +201,7 @@ class State:
 
     phase: Phase = Phase.STARTING
     launched_at: float
+    starts_at: float
     progress_at: float
     alive_at: float
     cpu_seconds: float = 0.0

@@ -20,6 +20,7 @@ from stemsplit.messages import (
     Ready,
     Separated,
     Started,
+    Transferring,
     Warned,
 )
 from stemsplit.supervisor.life import (
@@ -56,6 +57,7 @@ def launched(now: float, rules: Rules, what: str) -> State:
     """Begin a life; `what` goes into the story."""
     state = State(
         launched_at=now,
+        starts_at=now,
         progress_at=now,
         alive_at=now,
         timeout_seconds=None if rules.timeout is None else rules.timeout.of(None),
@@ -105,7 +107,9 @@ def _hear(state: State, event: Heard, rules: Rules) -> State:
         case Started() as started:
             return _opened(state, now, started, rules)
         case Ready():
-            return _tell(_at_work(state), now, "the engine is loaded")
+            state, line = _at_work(state), "the engine is loaded"
+        case Transferring():
+            return replace(state, starts_at=now)
         case Progress(audio_seconds=seconds):
             if state.separated_seconds == 0.0 < seconds:
                 state = _tell(state, now, "the first segment is separated")
@@ -192,7 +196,7 @@ def _too_slow(state: State, now: float, rules: Rules) -> Verdict | None:
             message=f"The child was not done after {state.timeout_seconds:.0f} s, its time limit.",
             remedy="Raise --timeout.",
         )
-    if state.phase is Phase.STARTING and now - state.launched_at > rules.timings.start:
+    if state.phase is Phase.STARTING and now - state.starts_at > rules.timings.start:
         what = f"did not start to work within {rules.timings.start:.0f} s"
     elif now - state.alive_at > idle_seconds:
         what = f"used neither processor nor disk for {now - state.alive_at:.1f} s"
@@ -251,6 +255,7 @@ def _set_forward(state: State, event: Away) -> State:
     state = replace(
         state,
         launched_at=state.launched_at + away,
+        starts_at=min(state.starts_at + away, event.now),
         progress_at=min(state.progress_at + away, event.now),
         alive_at=min(state.alive_at + away, event.now),
         step_at=state.step_at + away,
