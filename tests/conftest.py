@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import hypothesis
 import pytest
 import soundfile
 from campaign import small_disk
@@ -36,6 +37,10 @@ if TYPE_CHECKING:
 # Before anything imports TensorFlow: Spleeter is to be held against with the kernels that children
 # ask for. Without AVX-512 VNNI TensorFlow would leave oneDNN out of it, and differ in its rounding.
 prepare_environment()
+
+# How long an example takes depends on the machine and on what else it does.
+hypothesis.settings.register_profile("unhurried", deadline=None)
+hypothesis.settings.load_profile("unhurried")
 
 pytest_plugins = ["browser_fixture", "cluster_fixtures", "fault_fixtures"]
 

@@ -42,15 +42,13 @@ class PathMap:
                     f"The path map {quoted(text)} is no pair of absolute paths.",
                     "Give --path-map HERE=THERE, such as /home/me/music=/mnt/music.",
                 )
-            pairs.append(
-                (os.fsencode(os.path.normpath(here)), os.fsencode(os.path.normpath(there)))
-            )
+            pairs.append((_folder(here), _folder(there)))
         return cls(tuple(sorted(pairs, key=lambda pair: len(pair[0]), reverse=True)))
 
     def there(self, path: bytes) -> bytes:
         """Give the path that nodes have for one of this machine."""
         for here, there in self.pairs:
-            if path == here or path.startswith(here.rstrip(b"/") + b"/"):
+            if path == here or path.startswith(here + b"/"):
                 return there + path[len(here) :]
         return path
 
@@ -60,3 +58,8 @@ class PathMap:
         return msgspec.structs.replace(
             job, source=self.there(source), destination=self.there(job.destination)
         )
+
+
+def _folder(path: str) -> bytes:
+    """Give a folder's path without a slash at its end; that of the root is empty."""
+    return os.fsencode(os.path.normpath(path)).rstrip(b"/")

@@ -150,6 +150,7 @@ class _Open:
     """A shard that was handed out and has not ended.
 
     Attributes:
+        not_on: nodes that it must not go to.
         left: its tracks that are not settled, by number.
         wants: so many more tracks it could begin.
         fed: whether it has been told what is to be done.
@@ -162,6 +163,7 @@ class _Open:
         trees: of each of its children, by its track's source.
     """
 
+    not_on: tuple[str, ...] = ()
     left: dict[int, RemoteWork] = field(default_factory=dict)
     wants: int = 0
     fed: bool = False
@@ -330,22 +332,27 @@ class ClusterPool:
         That one waits without tracks: it begins where a node comes or another shard ends, and tells
         a cluster that grows with its demand that there is some.
         """
-        coming = [number for number, shard in self._shards.items() if not shard.node]
-        if self._draining or not self._line:
-            for number in coming:
+        not_on = tuple(self._fleet.unusable)
+        needed = bool(self._line) and not self._draining
+        for number, shard in list(self._shards.items()):
+            # One that nobody needs any more, or that may come to a node ruled out since.
+            if not shard.node and (not needed or shard.not_on != not_on):
                 self._fleet.end(number)
+                del self._shards[number]
+        if not needed:
             return
+        coming = [number for number, shard in self._shards.items() if not shard.node]
         slots = self._shape.slots(self._fleet.machines())
         for _ in range(min(slots + 1 - len(self._shards), len(self._line) + 1 - len(coming))):
             self._numbers += 1
-            self._shards[self._numbers] = _Open(heard_at=self._clock())
+            self._shards[self._numbers] = _Open(heard_at=self._clock(), not_on=not_on)
             self._fleet.submit(
                 Submission(
                     number=self._numbers,
                     model_name=self._model_name,
                     cpus=self._shape.cpus,
                     memory_bytes=self._shape.memory_bytes,
-                    not_on=tuple(self._fleet.unusable),
+                    not_on=not_on,
                 )
             )
 

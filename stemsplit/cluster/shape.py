@@ -116,7 +116,7 @@ def choose_shape(
             if not machines:
                 return shape
             rank = shape.slots(machines) * count, count
-            if rank > best:
+            if rank[0] and rank > best:
                 best, chosen = rank, shape
     return chosen
 

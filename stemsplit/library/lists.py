@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import codecs
 import os
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from stemsplit.errors import UsageError
+from stemsplit.remote import path_of
 
 if TYPE_CHECKING:
+    from pathlib import Path
     from typing import BinaryIO
 
 _LEAST_BYTES_A_PATH = 3
@@ -32,7 +33,7 @@ def read_list(stream: BinaryIO, what: str) -> list[Path]:
     lines = (
         text.split(b"\0") if b"\0" in text else [line.rstrip(b"\r") for line in text.split(b"\n")]
     )
-    paths = [Path(os.fsdecode(line)) for line in lines if line]
+    paths = [path_of(os.fsdecode(line)) for line in lines if line]
     if not paths:
         raise UsageError(f"{what} names no files.", "Write one path a line.")
     return paths

@@ -17,6 +17,7 @@ from stemsplit.library.lists import read_list
 from stemsplit.library.records import Entry, JobState, Wanted, coming_stems
 from stemsplit.library.scan import Found, scan
 from stemsplit.library.state import State
+from stemsplit.remote import path_of
 
 
 @pytest.fixture
@@ -184,9 +185,10 @@ def test_patterns_do_not_go_in_circles(music: Path) -> None:
     assert _pairs(scan([music / "**" / "*.wav"])) == [("a", "one.wav")]
 
 
-def test_an_address_is_told_from_a_path() -> None:
-    """Nothing is fetched."""
-    assert "is an address" in _messages(scan([Path("https://example.org/song.mp3")]))[0]
+def test_an_address_of_a_kind_that_nobody_knows() -> None:
+    """It is shown as it was written, and is no path of this machine."""
+    message = _messages(scan([path_of("gopher://example.org/song.mp3")]))[0]
+    assert message.startswith("Addresses that begin with gopher:// cannot be used")
 
 
 def test_a_name_that_looks_like_a_pattern_is_a_name_first(tmp_path: Path) -> None:
