@@ -20,7 +20,7 @@ from stemsplit.supervisor.work import Answer
 from stemsplit.text import mebibytes, quoted
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Collection, Iterator, Sequence
     from pathlib import Path
 
     from stemsplit.job import Effort
@@ -53,7 +53,7 @@ class Gates:
         """Ask `gates` in this order."""
         self._gates = gates
 
-    def __call__(self, work: Work, effort: Effort, running: Sequence[Work]) -> Answer | Verdict:
+    def __call__(self, work: Work, effort: Effort, running: Collection[Work]) -> Answer | Verdict:
         """See `stemsplit.supervisor.work.Gate`."""
         for gate in self._gates:
             answer = gate(work, effort, running)
@@ -82,7 +82,7 @@ class Until:
         self._predict = predict
         self._clock = clock
 
-    def __call__(self, work: Work, effort: Effort, _running: Sequence[Work]) -> Answer:
+    def __call__(self, work: Work, effort: Effort, _running: Collection[Work]) -> Answer:
         """See `stemsplit.supervisor.work.Gate`."""
         fits = self._clock() + self._predict(work, effort) <= self._deadline
         return Answer.GO if fits else Answer.NEVER
@@ -121,7 +121,7 @@ class Power:
         self._next = clock()
         self._pausing = False
 
-    def __call__(self, _work: Work, _effort: Effort, _running: Sequence[Work]) -> Answer:
+    def __call__(self, _work: Work, _effort: Effort, _running: Collection[Work]) -> Answer:
         """See `stemsplit.supervisor.work.Gate`."""
         if self._clock() >= self._next:
             self._next = self._clock() + _POWER_SECONDS
@@ -159,7 +159,7 @@ class Room:
         self._written = written
         self._usage = usage or _usage
 
-    def __call__(self, work: Work, _effort: Effort, running: Sequence[Work]) -> Answer | Verdict:
+    def __call__(self, work: Work, _effort: Effort, running: Collection[Work]) -> Answer | Verdict:
         """See `stemsplit.supervisor.work.Gate`."""
         try:
             total, free = self._usage(self._output)

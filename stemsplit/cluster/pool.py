@@ -49,8 +49,11 @@ if TYPE_CHECKING:
 
 _TURN_SECONDS = 0.5
 
-_MOST_LOSSES = 3
+_MOST_LOSSES = 5
 """A track that was being separated on so many nodes when they were lost is not tried again."""
+
+_CHANCE_LOSSES = 1
+"""So many are taken for chance: the track is then the next one. After more it is the last."""
 
 _SILENCE_SECONDS = 300.0
 """A shard that says nothing for so long, where it says something every few seconds, is given up."""
@@ -226,6 +229,7 @@ class ClusterPool:
         self._weight = 0.0
         self._late: list[RemoteWork] = []
         self._shards: dict[int, _Open] = {}
+        self._given: dict[int, RemoteWork] = {}
         self._orders: list[tuple[int, bytes]] = []
         self._losses: Counter[int] = Counter()
         self._tracks = 0
@@ -247,8 +251,7 @@ class ClusterPool:
         assert isinstance(work, RemoteWork)  # noqa: S101 - made beside this pool
         self._tracks += 1
         work.track = self._tracks
-        self._line.append(work)
-        self._weight += weight(work.likely_seconds)
+        self._append([work])
 
     def close(self) -> None:
         """Accept that nothing more is added."""
@@ -374,11 +377,12 @@ class ClusterPool:
             taken: list[RemoteWork] = []
             wanted = 0 if shard.is_old(self._shape) else shard.wants
             while self._line and len(taken) < wanted:
-                answer = self._ask_gate(self._line[0], taken)
+                answer = self._ask_gate(self._line[0])
                 if answer is Answer.WAIT:
                     break
                 work = self._take_first()
                 if answer is Answer.GO:
+                    self._given[work.track] = work
                     taken.append(work)
                 elif answer is Answer.NEVER:
                     self._late.append(work)
@@ -398,14 +402,18 @@ class ClusterPool:
                 order = words.Close()
             self._orders.append((number, words.encode(order)))
 
-    def _ask_gate(self, work: RemoteWork, taken: list[RemoteWork]) -> Answer | Verdict:
-        running = [one for shard in self._shards.values() for one in shard.left.values()]
-        return self._gate(work, self._shape.effort, [*running, *taken])
+    def _ask_gate(self, work: RemoteWork) -> Answer | Verdict:
+        return self._gate(work, self._shape.effort, self._given.values())
 
     def _take_first(self) -> RemoteWork:
         work = self._line.popleft()
         self._weight -= weight(work.likely_seconds)
         return work
+
+    def _append(self, works: Iterable[RemoteWork]) -> None:
+        for work in works:
+            self._line.append(work)
+            self._weight += weight(work.likely_seconds)
 
     def _put_back(self, works: Iterable[RemoteWork]) -> None:
         for work in reversed([*works]):
@@ -472,10 +480,16 @@ class ClusterPool:
             case words.Refused(message=message, remedy=remedy):
                 self._fleet.rule_out(shard.node, f"{message} {remedy}".rstrip(), shard.name)
             case words.Closed(unstarted=unstarted, late=late):
-                self._late += [shard.left.pop(one) for one in late if one in shard.left]
-                self._put_back([shard.left.pop(one) for one in unstarted if one in shard.left])
+                self._late += self._taken_from(shard, late)
+                self._put_back(self._taken_from(shard, unstarted))
             case words.Alive():
                 pass
+
+    def _taken_from(self, shard: _Open, tracks: Iterable[int]) -> list[RemoteWork]:
+        taken = [shard.left.pop(track) for track in tracks if track in shard.left]
+        for work in taken:
+            del self._given[work.track]
+        return taken
 
     def _heard_of_track(
         self,
@@ -500,7 +514,7 @@ class ClusterPool:
                 yield from self._settle(shard, work, outcome)
 
     def _settle(self, shard: _Open, work: RemoteWork, outcome: Outcome) -> Iterator[PoolEvent]:
-        del shard.left[work.track]
+        del shard.left[work.track], self._given[work.track]
         shard.begun.discard(work.track)
         shard.results.pop(work.track, None)
         attempts = [msgspec.structs.replace(one, node=shard.name) for one in outcome.attempts]
@@ -570,8 +584,11 @@ class ClusterPool:
         shard = self._shards.pop(number, None)
         if shard is None:
             return
+        for track in shard.left:
+            del self._given[track]
         begun = [work for track, work in shard.left.items() if track in shard.begun]
         again: list[RemoteWork] = []
+        later: list[RemoteWork] = []
         for track, work in shard.left.items():
             if track not in shard.begun:
                 again.append(work)
@@ -584,13 +601,14 @@ class ClusterPool:
             if self._losses[track] >= _MOST_LOSSES:
                 yield _settled(work, _given_up(self._losses[track]))
             else:
-                again.append(work)
+                (again if self._losses[track] <= _CHANCE_LOSSES else later).append(work)
         self._put_back(again)
+        self._append(later)
         if end.fault and shard.node and not self._stopping:
+            count = counted(len(again) + len(later), "track")
             yield Noted(
-                text=f"a shard on {shard.name} broke off ({end.fault}): "
-                f"{counted(len(again), 'track')} of it to be done elsewhere, {len(begun)} of them "
-                "begun"
+                text=f"a shard on {shard.name} broke off ({end.fault}): {count} of it to be done "
+                f"elsewhere, {len(begun)} of them begun"
             )
 
 
@@ -627,6 +645,6 @@ def _shown(work: RemoteWork, result: words.Publishing | None) -> Settled:
 def _given_up(losses: int) -> Verdict:
     return Verdict(
         reason=Reason.NODE_LOST,
-        message=f"The node that separated it was lost, {losses} times in a row.",
+        message=f"The node that separated it was lost, {losses} times.",
         remedy="Look why those nodes were lost; with --retry-failed it is tried again.",
     )

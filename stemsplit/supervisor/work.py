@@ -7,7 +7,7 @@ from enum import Enum, auto
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
-    from collections.abc import Generator, Mapping, Sequence
+    from collections.abc import Collection, Generator, Mapping
     from pathlib import Path
 
     from stemsplit.job import Attempt, Effort, Job, Outcome
@@ -89,7 +89,9 @@ class Answer(Enum):
 class Gate(Protocol):
     """Is asked before each start."""
 
-    def __call__(self, work: Work, effort: Effort, running: Sequence[Work], /) -> Answer | Verdict:
+    def __call__(
+        self, work: Work, effort: Effort, running: Collection[Work], /
+    ) -> Answer | Verdict:
         """Decide about a track; a verdict settles it without a start.
 
         Args:
@@ -99,7 +101,7 @@ class Gate(Protocol):
         """
 
 
-def always_open(_work: Work, _effort: Effort, _running: Sequence[Work]) -> Answer:
+def always_open(_work: Work, _effort: Effort, _running: Collection[Work]) -> Answer:
     """Let every track start."""
     return Answer.GO
 

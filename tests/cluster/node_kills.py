@@ -28,7 +28,7 @@ from typing import TYPE_CHECKING
 
 import soundfile
 
-sys.path.insert(0, str(Path(__file__).parents[1] / "shared"))
+sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks"))
 
 from cluster_nodes import Nodes
 
