@@ -10,6 +10,7 @@ without Ray. docs/cluster.md reckons with these figures.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import tempfile
 import time
@@ -22,7 +23,7 @@ from common import environment, tell
 from stemsplit.cluster import words
 from stemsplit.cluster.fleet_words import Ended, Submission
 from stemsplit.cluster.pool import ClusterPool, RemoteWork
-from stemsplit.cluster.privacy import be_private
+from stemsplit.cluster.privacy import private
 from stemsplit.cluster.shape import Machine, Shape
 from stemsplit.job import Attempt, Effort, Job, Limits, Outcome, Reason, Settings
 from stemsplit.library.journal import Journal
@@ -71,7 +72,8 @@ def journal() -> float:
 
 def desk(askers: int) -> float:
     """Give the questions a second that so many tasks have answered."""
-    be_private()
+    stack = contextlib.ExitStack()
+    stack.enter_context(private())
     import ray
 
     from stemsplit.cluster.desk import Desk
@@ -97,6 +99,7 @@ def desk(askers: int) -> float:
         return answered / (time.monotonic() - began)
     finally:
         ray.shutdown()
+        stack.close()
 
 
 class _MadeUp:

@@ -25,6 +25,7 @@ from stemsplit.errors import REINSTALL, StemsplitError
 from stemsplit.job import Limits, Reason, Settings
 from stemsplit.models import store
 from stemsplit.models.catalogue import MODELS, find
+from stemsplit.remote import is_remote
 from stemsplit.supervisor import host
 from stemsplit.supervisor.launch import default_start_method
 from stemsplit.text import counted, mebibytes, printable
@@ -197,6 +198,8 @@ def _preloaded() -> bool:
 
 def _disk(plans: Plans) -> Iterator[Check]:
     output = plans.output or Path.cwd()
+    if is_remote(output):  # that disk is somebody else's; this machine's takes what is on its way
+        output = Path(tempfile.gettempdir())
     while not output.exists():  # it is made by the first run
         output = output.parent
     folders = {"stems": output, "temporary files": Path(tempfile.gettempdir())}

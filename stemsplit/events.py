@@ -104,7 +104,7 @@ class PlanMade(_Event, frozen=True, kw_only=True, tag="plan_made"):
         audio_seconds: to be separated, guessed where a file does not say.
         predicted_seconds: of the batch.
         predicted_bytes: of all stems to be written.
-        free_bytes: on the disk of the output folder.
+        free_bytes: on the disk of the output folder; null where the output is remote.
         predicted_memory_bytes: of all processes together.
         max_ram_bytes: the budget.
         jobs: how many children would work at once.
@@ -122,7 +122,7 @@ class PlanMade(_Event, frozen=True, kw_only=True, tag="plan_made"):
     audio_seconds: float
     predicted_seconds: float
     predicted_bytes: int
-    free_bytes: int
+    free_bytes: int | None
     predicted_memory_bytes: int
     max_ram_bytes: int
     jobs: int

@@ -24,6 +24,7 @@ from stemsplit.library.naming import same_place
 from stemsplit.library.probe import Tags, probe
 from stemsplit.library.scan import Track
 from stemsplit.preparation import namer_of, template_of, whole_seconds
+from stemsplit.remote import local_path
 from stemsplit.supervisor.household import refuse_inside_a_child
 from stemsplit.supervisor.launch import usable_start_method
 from stemsplit.supervisor.work import Heard, Launched, Settled
@@ -200,7 +201,8 @@ class StemPool:
             UsageError: if its stems are there already, or another track's would be.
             RuntimeError: if the pool was shut down.
         """
-        path, folder = Path(source), Path(output).absolute()
+        path = local_path(source, "StemPool")
+        folder = local_path(output, "StemPool").absolute()
         namer = namer_of(folder, self._template, self._settings)
         job = namer.job(Track(path=path, folder=Path()), Tags())
         if not self._overwrite and any(file.exists() for file in job.paths.values()):

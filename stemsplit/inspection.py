@@ -19,6 +19,7 @@ from stemsplit.job import Limits, Settings
 from stemsplit.library.scan import Problem, scan
 from stemsplit.measurement import Measurement, NotMeasured
 from stemsplit.preparation import paths_of
+from stemsplit.remote import local_path
 from stemsplit.supervisor.launch import usable_start_method
 from stemsplit.text import printable, quoted
 from stemsplit.workshop import checked, make_plan
@@ -131,7 +132,8 @@ def inspect(
         plan = make_plan(settings, Limits(), jobs=1, tracks=1, preloaded=preloaded)
     except InsufficientMemoryError:
         plan = None
-    found = scan(paths_of(inputs), with_stems=True)
+    paths = [local_path(path, "inspect") for path in paths_of(inputs)]
+    found = scan(paths, with_stems=True)
     for problem in found.problems:
         yield _failed(problem)
     for track in found.tracks:

@@ -125,9 +125,13 @@ def prepare(
     tracks = []
     sources = _Sources(track.path for track, _ in looked)
     shown = listing(output) if is_remote(output) else None
+    remote_sources = frozenset(track.path for track, _ in looked)
     placed_tracks = place(looked, namer, *_not_taken(brief, journal, owned))
     for placed in _ordered(placed_tracks, brief.order):
-        seen = see(placed.job, sources) if shown is None else see_remote(placed.job, shown)
+        if shown is None:
+            seen = see(placed.job, sources)
+        else:
+            seen = see_remote(placed.job, shown, remote_sources)
         what = known(placed, seen, records, owned, output)
         decision = decide(placed, seen, what, wish)
         tracks.append(Planned(placed=placed, seen=seen, known=what, decision=decision))

@@ -171,14 +171,14 @@ def _ends_in_time(to_do: list[Placed], plan: Plan, brief: Brief) -> int | None:
     return count
 
 
-def _free_bytes(output: Path) -> int:
+def _free_bytes(output: Path) -> int | None:
     """Ask the disk, and find out whether the folder could be made and written.
 
     Raises:
         UnwritableError: if not.
     """
     if is_remote(output):
-        return 0
+        return None
     there = next(folder for folder in (output, *output.parents) if folder.exists())
     if not there.is_dir():
         raise refused(output, NotADirectoryError())

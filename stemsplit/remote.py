@@ -15,37 +15,57 @@ import os
 import posixpath
 import re
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from stemsplit.errors import StemsplitError, UnreachableError, UsageError
+from stemsplit.errors import (
+    DiskFullError,
+    StemsplitError,
+    UnreachableError,
+    UsageError,
+    says_disk_is_full,
+)
 from stemsplit.text import quoted
 
 if TYPE_CHECKING:
     import datetime as dt
-    from collections.abc import Callable, Mapping
+    from collections.abc import Mapping
 
 _ADDRESS = re.compile(
     r"(?P<scheme>[a-z][a-z0-9+.-]+)://(?P<rest>[^/].*)", re.IGNORECASE | re.DOTALL
 )
-_PATH = re.compile(rb"/(?P<scheme>[a-z][a-z0-9+.-]+):/(?P<rest>.*)", re.DOTALL)
+_PATH = re.compile(rb"/(?P<scheme>[a-z][a-z0-9+.-]+):/(?P<host>[^/]+)(?P<rest>.*)", re.DOTALL)
 
-_EXTRAS = {"s3": "s3", "s3a": "s3", "sftp": "sftp", "ssh": "sftp"}
+_FILE = "file://"
+_SSH = frozenset({"sftp", "ssh"})
+_S3 = frozenset({"s3", "s3a"})
+_EXTRAS = {**dict.fromkeys(_S3, "s3"), **dict.fromkeys(_SSH, "sftp")}
+
+_OPTIONS: dict[str, dict[str, Any]] = {
+    # Without this sshfs takes any host for the right one; so asyncssh asks ~/.ssh/known_hosts.
+    "sftp": {"known_hosts": ()},
+    "ssh": {"known_hosts": ()},
+    # A network that drops everything is to be noticed before a child counts as stalled.
+    "s3": {"config_kwargs": {"connect_timeout": 10, "read_timeout": 30}},
+    "s3a": {"config_kwargs": {"connect_timeout": 10, "read_timeout": 30}},
+}
 
 _PAUSES_SECONDS = (0.5, 1.0, 2.0, 4.0, 8.0)
 """Between attempts at one file, beside those that a library of its own makes."""
 
 _Result = TypeVar("_Result")
+Tick = Callable[[], None]
 
 
 @dataclass(frozen=True, slots=True)
 class Status:
-    """What is known of a remote file: its size, and when it was last written, where that is told.
+    """What is known of a remote file.
 
     Attributes:
         size_bytes: of the file.
-        modified_ns: in nanoseconds since 1970; 0 if unknown.
+        modified_ns: when it was last written, in nanoseconds since 1970; 0 if unknown.
     """
 
     size_bytes: int
@@ -56,35 +76,60 @@ def path_of(name: str | os.PathLike[str]) -> Path:
     """Give a path for what a person writes: a path as it is, an address in the form kept here.
 
     Raises:
-        UsageError: if the address has a password in it, which would be shown and written down.
+        UsageError: if the address has a password in it, which would be shown and written down, or
+            cannot be kept in this form.
     """
     text = os.fspath(name)
+    if text.lower().startswith(_FILE + "/"):
+        return Path(text[len(_FILE) :])
     found = _ADDRESS.fullmatch(text)
     if found is None:
         return Path(text)
-    scheme, rest = found["scheme"].lower(), found["rest"]
-    if scheme == "file":
-        return Path("/", rest)
+    scheme, rest = found["scheme"].lower(), found["rest"].rstrip("/")
     host = rest.partition("/")[0]
     if ":" in host.rpartition("@")[0]:
         raise UsageError(
             f"The address at {quoted(host.rpartition('@')[2])} has a password in it.",
             "Leave it out, and give it to the SSH agent or to the environment.",
         )
+    if "//" in rest or {".", ".."} & set(rest.split("/")):
+        raise UsageError(
+            f"The address {quoted(text)} has a part without a name.", "Write its parts out."
+        )
     return Path(f"/{scheme}:/{rest}")
+
+
+def local_path(name: str | os.PathLike[str], what: str) -> Path:
+    """Give a path of this machine.
+
+    Raises:
+        UsageError: if it is an address, which `what` does not take.
+    """
+    path = path_of(name)
+    if is_remote(path):
+        raise UsageError(
+            f"{what} takes no addresses, as {quoted(path)} is one.",
+            "Copy the files to a folder first; `stemsplit separate` and `convert` do that.",
+        )
+    return path
 
 
 def is_remote(path: str | bytes | os.PathLike[str]) -> bool:
     """Tell whether a path stands for an address."""
-    return _PATH.fullmatch(os.fsencode(path)) is not None
+    return _parts(path) is not None
+
+
+def _parts(path: str | bytes | os.PathLike[str]) -> re.Match[bytes] | None:
+    raw = os.fsencode(path)
+    return _PATH.fullmatch(raw.replace(b"\\", b"/") if os.name == "nt" else raw)
 
 
 def address_of(path: str | bytes | os.PathLike[str]) -> str:
     """Give the address that a path stands for."""
-    found = _PATH.fullmatch(os.fsencode(path))
+    found = _parts(path)
     if found is None:
         raise ValueError(f"{path!r} stands for no address")
-    return f"{found['scheme'].decode()}://{os.fsdecode(found['rest'])}"
+    return f"{found['scheme'].decode()}://{os.fsdecode(found['host'] + found['rest'])}"
 
 
 def module_of(path: str | bytes | os.PathLike[str]) -> str:
@@ -111,35 +156,61 @@ def _class_of(scheme: str) -> Any:  # noqa: ANN401 - fsspec has no types
 
 
 def _opened(path: Path | bytes | str) -> tuple[Any, str]:
-    """Give the file system of an address, and the name that the address has in it."""
+    """Give the file system of an address, and the name that the address has in it.
+
+    The name is made here: fsspec would take a part of `What?.mp3` or `12::34.wav` for something
+    else.
+    """
     import fsspec
 
-    address = address_of(path)
-    _class_of(address.partition(":")[0])
-    system, name = fsspec.core.url_to_fs(address)
+    found = _parts(path)
+    if found is None:
+        raise ValueError(f"{path!r} stands for no address")
+    scheme, host = found["scheme"].decode(), os.fsdecode(found["host"])
+    rest = os.fsdecode(found["rest"])
+    _class_of(scheme)
+    system, _ = fsspec.core.url_to_fs(f"{scheme}://{host}", **_OPTIONS.get(scheme, {}))
     system.invalidate_cache()  # what others have written since is not to be missed
-    return system, str(name)
+    if scheme in _SSH:  # whose host is no part of a name
+        return system, rest or "/"
+    return system, str(system._strip_protocol(f"{scheme}://{host}")) + rest  # noqa: SLF001
 
 
-def _patiently(action: Callable[[], _Result], what: str, path: Path | bytes) -> _Result:
+def _nothing() -> None:
+    """Do nothing."""
+
+
+def _patiently(
+    action: Callable[[], _Result], what: str, path: Path | bytes, tick: Tick = _nothing
+) -> _Result:
     """Do something with a remote file, again where that may help.
 
     Raises:
-        FileNotFoundError, PermissionError: at once.
-        UnreachableError: if all attempts fail.
+        FileNotFoundError: at once.
+        DiskFullError: at once, if it is the disk of this machine that is full.
+        UnreachableError: if it is forbidden, or all attempts fail.
     """
     for pause in (*_PAUSES_SECONDS, None):
         try:
             return action()
-        except (FileNotFoundError, PermissionError, StemsplitError):
+        except (FileNotFoundError, StemsplitError):
             raise
         except Exception as error:  # the libraries below raise all kinds
-            if pause is None:
+            if says_disk_is_full(error):
+                raise DiskFullError(
+                    f"The disk for temporary files is full ({error}).",
+                    "Make room there, or set TMPDIR to another folder.",
+                ) from error
+            if pause is None or isinstance(error, PermissionError):
                 raise UnreachableError(
                     f"{quoted(path)} cannot be {what} ({type(error).__name__}: {error}).",
-                    "Look after the network and the storage, and run the same command again.",
+                    "Look after the network, the rights and the storage, and run the same command "
+                    "again.",
                 ) from error
-            time.sleep(pause)
+            until = time.monotonic() + pause
+            while time.monotonic() < until:
+                tick()
+                time.sleep(0.1)
     raise AssertionError("unreachable")
 
 
@@ -147,24 +218,29 @@ def status(path: Path | bytes) -> Status | None:
     """Look at a remote file; None if there is none.
 
     Raises:
-        PermissionError, UnreachableError: if that cannot be told.
+        UnreachableError: if that cannot be told.
     """
 
     def look() -> Status | None:
-        try:
-            system, name = _opened(path)
-            return _status(system.info(name))
-        except FileNotFoundError:
-            return None
+        system, name = _opened(path)
+        return _status_at(system, name)
 
     return _patiently(look, "looked at", path)
+
+
+def _status_at(system: Any, name: str) -> Status | None:  # noqa: ANN401 - fsspec has no types
+    try:
+        info = system.info(name)
+    except FileNotFoundError:
+        return None
+    return None if info.get("type") == "directory" else _status(info)
 
 
 def is_folder(path: Path) -> bool:
     """Tell whether there is anything below a path.
 
     Raises:
-        PermissionError, UnreachableError: if that cannot be told.
+        UnreachableError: if that cannot be told.
     """
 
     def look() -> bool:
@@ -178,7 +254,7 @@ def listing(path: Path) -> dict[Path, Status]:
     """List the files below a path, hidden ones included, by name.
 
     Raises:
-        PermissionError, UnreachableError: if that cannot be done.
+        UnreachableError: if that cannot be done.
     """
 
     def look() -> dict[Path, Status]:
@@ -204,7 +280,7 @@ def _status(info: Mapping[str, Any]) -> Status:
     return Status(size_bytes=int(info.get("size") or 0), modified_ns=round(seconds * 1e9))
 
 
-def fetch(path: Path, target: Path, tick: Callable[[], None]) -> None:
+def fetch(path: Path, target: Path, tick: Tick) -> None:
     """Copy a remote file to this machine, whole.
 
     Args:
@@ -213,7 +289,7 @@ def fetch(path: Path, target: Path, tick: Callable[[], None]) -> None:
         tick: is called now and then meanwhile, and may raise.
 
     Raises:
-        FileNotFoundError, PermissionError, UnreachableError: if that cannot be done.
+        FileNotFoundError, UnreachableError: if that cannot be done.
     """
 
     def copy() -> None:
@@ -223,10 +299,10 @@ def fetch(path: Path, target: Path, tick: Callable[[], None]) -> None:
         if size and target.stat().st_size != size:
             raise OSError(f"{target.stat().st_size:,} of {size:,} bytes came")
 
-    _patiently(copy, "fetched", path)
+    _patiently(copy, "fetched", path, tick)
 
 
-def send(source: Path, path: Path, tick: Callable[[], None]) -> None:
+def send(source: Path, path: Path, tick: Tick) -> None:
     """Copy a file of this machine to a remote place, whole.
 
     Args:
@@ -235,7 +311,7 @@ def send(source: Path, path: Path, tick: Callable[[], None]) -> None:
         tick: is called now and then meanwhile, and may raise.
 
     Raises:
-        PermissionError, UnreachableError: if that cannot be done.
+        UnreachableError: if that cannot be done.
     """
 
     def copy() -> None:
@@ -247,7 +323,7 @@ def send(source: Path, path: Path, tick: Callable[[], None]) -> None:
         if there != here:
             raise OSError(f"{there:,} of {here:,} bytes arrived")
 
-    _patiently(copy, "written", path)
+    _patiently(copy, "written", path, tick)
 
 
 def move(source: Path, target: Path) -> None:
@@ -257,37 +333,54 @@ def move(source: Path, target: Path) -> None:
     If the source is gone and the target is there, it was done before.
 
     Raises:
-        FileNotFoundError, PermissionError, UnreachableError: if that cannot be done.
+        FileNotFoundError, UnreachableError: if that cannot be done.
     """
 
     def rename() -> None:
         system, old = _opened(source)
-        new = str(system._strip_protocol(address_of(target)))  # noqa: SLF001 - as fsspec's own tools
-        if not system.exists(old):
-            if system.exists(new):
+        _, new = _opened(target)
+        here = _status_at(system, old)
+        if here is None:
+            if _status_at(system, new) is not None:
                 return
             raise FileNotFoundError(address_of(source))
         _make_above(system, new)
-        system.mv(old, new)
+        # Not `mv` where it is fsspec's own: that takes brackets in names for a pattern.
+        renames = type(system).__name__ == "SSHFileSystem"
+        if renames:
+            system.mv(old, new)
+        else:
+            system.cp_file(old, new)
+        system.invalidate_cache()
+        there = _status_at(system, new)
+        if there is None or there.size_bytes != here.size_bytes:
+            raise OSError("it did not arrive whole")
+        if not renames:
+            system.rm_file(old)
 
     _patiently(rename, "put in place", target)
 
 
 def remove(path: Path) -> None:
-    """Remove a remote file, or a folder with all that is in it; never raises."""
+    """Remove a remote file, or a folder with the files that are in it; never raises."""
     with contextlib.suppress(Exception):
         system, name = _opened(path)
-        if system.exists(name):
-            system.rm(name, recursive=True)
+        for file in system.find(name):
+            system.rm_file(file)
+        if _has_folders(system):
+            system.rmdir(name)
 
 
-def _make_above(system: Any, name: str) -> None:  # noqa: ANN401 - fsspec has no types
-    """Make the folders above a file where the storage has some."""
-    if not hasattr(system, "bucket_exists") and not type(system).__name__.startswith("S3"):
+def _has_folders(system: Any) -> bool:  # noqa: ANN401 - fsspec has no types
+    return not type(system).__name__.startswith("S3")
+
+
+def _make_above(system: Any, name: str) -> None:  # noqa: ANN401 - likewise
+    if _has_folders(system):
         system.makedirs(posixpath.dirname(name), exist_ok=True)
 
 
-def _ticking(tick: Callable[[], None]) -> Any:  # noqa: ANN401 - likewise
+def _ticking(tick: Tick) -> Any:  # noqa: ANN401 - likewise
     from fsspec.callbacks import Callback
 
     class Ticking(Callback):  # type: ignore[misc]

@@ -265,8 +265,13 @@ class _Run:
         check_writable(brief.state.output)
         model_folder = weights_of(brief.settings, progress=download_progress, note=self.note)
         durations = {one.job.source: audio_seconds(one.probe, brief.settings) for one in placed}
-        with self._site(placed, journal, model_folder, durations) as site:
-            self._work_through(placed, journal, site, durations)
+        sizes = {  # a guess at a length is no reason to stop for want of room
+            one.job.source: stem_bytes(one.probe, brief.settings, len(brief.stems))
+            for one in placed
+            if one.probe.seconds is not None
+        }
+        with self._site(placed, journal, model_folder, durations, sizes) as site:
+            self._work_through(placed, journal, site, durations, sizes)
 
     def _site(
         self,
@@ -274,6 +279,7 @@ class _Run:
         journal: Journal,
         model_folder: Path | None,
         durations: Mapping[bytes, float],
+        sizes: Mapping[bytes, int],
     ) -> Site:
         brief = self._brief
         if brief.cluster is None:
@@ -295,6 +301,7 @@ class _Run:
             brief,
             model_folder=model_folder,
             likely_seconds=durations,
+            stem_bytes=sizes,
             longest_seconds=max((one for one in lengths if math.isfinite(one)), default=0.0),
             lost=lost,
             note=self.note,
@@ -306,13 +313,9 @@ class _Run:
         journal: Journal,
         site: Site,
         durations: Mapping[bytes, float],
+        sizes: Mapping[bytes, int],
     ) -> None:
         brief, plan = self._brief, site.plan
-        sizes = {  # a guess at a length is no reason to stop for want of room
-            one.job.source: stem_bytes(one.probe, brief.settings, len(brief.stems))
-            for one in placed
-            if one.probe.seconds is not None
-        }
         self._tally = tally = Tally(
             durations,
             max_ram_bytes=plan.budget.total_bytes,
@@ -390,7 +393,7 @@ class _Run:
             gates.append(Until(brief.deadline, predict))
         if brief.on_battery == "pause":
             gates.append(Power(pausing, going_on))
-        if not is_remote(brief.state.output):
+        if brief.cluster is None and not is_remote(brief.state.output):  # nodes ask for themselves
             gates.append(Room(brief.state.output, stems_size, written))
         return Gates(gates)
 

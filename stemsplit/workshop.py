@@ -309,7 +309,10 @@ class TrackWork:
         try:
             publish(work, moves)
         except StemsplitError as error:
-            if not left_behind(work, moves):
+            left = left_behind(work, moves)
+            if left is None and will_be_completed:
+                raise _HalfShownError(error) from error
+            if not left:
                 return  # it failed when all was done
             if not take_back(work, moves, replaced) and will_be_completed:
                 raise _HalfShownError(error) from error

@@ -103,7 +103,7 @@ def _brought_here(task: Task, alive: _Alive) -> Iterator[Task]:
     """Have a source that is remote on this machine within this.
 
     Raises:
-        BadInputError: if it is not there any more, or may not be read.
+        BadInputError: if it is not there any more.
         UnreachableError: if it cannot be fetched.
     """
     source = task.job.source_path
@@ -116,9 +116,9 @@ def _brought_here(task: Task, alive: _Alive) -> Iterator[Task]:
     try:
         try:
             remote.fetch(source, copy, alive.transfer)
-        except (FileNotFoundError, PermissionError) as error:
+        except FileNotFoundError as error:
             raise BadInputError(
-                f"{quoted(source)} cannot be read ({error}).", "Check the address and its rights."
+                f"{quoted(source)} is not there any more.", "Check the address."
             ) from error
         job = msgspec.structs.replace(task.job, source=os.fsencode(copy))
         yield msgspec.structs.replace(task, job=job)

@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import sys
-from pathlib import Path
 from typing import Annotated
 
 from cyclopts import Parameter
 
 from stemsplit.cli.show import choose_display
 from stemsplit.errors import ExitCode
+from stemsplit.remote import local_path
 from stemsplit.text import printable
 
 
 def demo(
     *,
-    output: Annotated[Path, Parameter(name=["--output", "-o"])] = Path("stemsplit-demo"),
+    output: Annotated[str, Parameter(name=["--output", "-o"])] = "stemsplit-demo",
     quiet: Annotated[bool, Parameter(name=["--quiet", "-q"])] = False,
     verbose: Annotated[bool, Parameter(name=["--verbose", "-v"])] = False,
 ) -> int:
@@ -37,7 +37,7 @@ def demo(
 
     with choose_display(json=False, quiet=quiet, verbose=verbose) as display:
         result = run_demo(
-            output,
+            local_path(output, "demo"),
             on_event=display.show,
             download_progress=display.download_progress(),
         )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rich.console import Console
@@ -13,6 +12,7 @@ from stemsplit.cli.screen import can_draw
 from stemsplit.cli.show import print_json
 from stemsplit.errors import ExitCode, UsageError
 from stemsplit.job import Limits, Settings
+from stemsplit.remote import path_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -101,7 +101,7 @@ def _plans(values: Mapping[str, settings.Value | None]) -> Plans:
         settings=checked(Settings(model=str(values["model"]), threads=threads), jobs=jobs),
         limits=limits,
         jobs=jobs,
-        output=None if output is None else Path(output).absolute(),
+        output=None if output is None else path_of(output).absolute(),
     )
 
 

@@ -280,13 +280,16 @@ def _plan_lines(event: events.PlanMade, verb: str) -> Iterator[str]:
         f"memory about {mebibytes(event.predicted_memory_bytes)} of "
         f"{mebibytes(event.max_ram_bytes)}"
     )
-    short = "" if event.predicted_bytes <= event.free_bytes else ": not enough"
-    yield (
-        f"disk about {mebibytes(event.predicted_bytes)} of {mebibytes(event.free_bytes)} that are "
-        f"free{short}"
-    )
+    yield f"disk about {mebibytes(event.predicted_bytes)}{_of_free(event)}"
     if event.until is not None:
         yield f"{event.ends_in_time} of {event.separate} until {moment(event.until)}"
+
+
+def _of_free(event: events.PlanMade) -> str:
+    if event.free_bytes is None:
+        return ""
+    short = "" if event.predicted_bytes <= event.free_bytes else ": not enough"
+    return f" of {mebibytes(event.free_bytes)} that are free{short}"
 
 
 def _last_lines(log: str) -> str:

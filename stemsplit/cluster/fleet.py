@@ -8,6 +8,7 @@ import signal
 import socket
 import threading
 import time
+from collections import Counter
 from typing import TYPE_CHECKING, Any, Self
 
 from stemsplit.cluster.shape import Machine
@@ -40,8 +41,8 @@ _LOOPBACK = "127.0.0.1"
 _SIGHT_SECONDS = 10.0
 """So long a network disk may take to show a node what this machine has written."""
 
-_GREETING_SECONDS = 0.5
-"""So long new nodes are waited for, each time that the cluster is asked for its nodes."""
+_BAN_SECONDS = 300.0
+"""So long a node is given nothing that could not do its part, at first."""
 
 _CONNECT_SECONDS = 10.0
 
@@ -89,11 +90,19 @@ class RayFleet:
         self._greetings: dict[str, Any] = {}
         self._greeted: set[str] = set()
         self._machines: list[Machine] = []
-        self.unusable: dict[str, str] = {}
+        self._unusable: dict[str, str] = {}
+        self._until: dict[str, float] = {}
+        self._bans: Counter[str] = Counter()
+        self._given_up: set[int] = set()
         self._next_look = 0.0
 
     def __enter__(self) -> Self:
         """Connect, and set up the desk on this machine."""
+        if ray.is_initialized():
+            raise UsageError(
+                "This program has joined a cluster of Ray's already.",
+                "Call ray.shutdown() before, or run the batch in a program of its own.",
+            )
         with _signals_kept():
             _connect(self._address, self._cpus)
         _print_nothing()
@@ -119,10 +128,26 @@ class RayFleet:
         with _signals_kept():
             ray.shutdown()
 
-    def machines(self) -> list[Machine]:
-        """List the nodes that are alive, have processors and have answered as they should."""
+    @property
+    def unusable(self) -> dict[str, str]:
+        """Nodes that are given nothing, and why; those that are ruled out for a while included."""
         now = time.monotonic()
-        if now >= self._next_look or self._greetings:
+        for node in [node for node, until in self._until.items() if until <= now]:
+            del self._until[node], self._unusable[node]
+        return self._unusable
+
+    def machines(self, patience: float = 0.0) -> list[Machine]:
+        """List the nodes that are alive, have processors and have answered as they should.
+
+        Args:
+            patience: so long the answers of new ones are waited for.
+        """
+        with self._lost_is_an_error():
+            return self._look_for_machines(patience)
+
+    def _look_for_machines(self, patience: float) -> list[Machine]:
+        now = time.monotonic()
+        if now >= self._next_look or patience:
             self._next_look = now + _NODES_SECONDS
             there = [
                 _machine(node)
@@ -130,25 +155,35 @@ class RayFleet:
                 if node["Alive"]
             ]
             there = [one for one in there if one.cpus]
-            self._greet(there)
+            self._greet(there, patience)
             self._machines = [one for one in there if one.node in self._greeted]
-        return [one for one in self._machines if one.node not in self.unusable]
+        unusable = self.unusable
+        return [one for one in self._machines if one.node not in unusable]
 
     def are_coming(self) -> bool:
         """Tell whether a node has not answered yet."""
         return bool(self._greetings)
 
     def rule_out(self, node: str, why: str, name: str) -> None:
-        """Give a node nothing any more."""
-        if node not in self.unusable:
-            self.unusable[node] = why
-            self._note(f"the node {name} is not used: {why}")
+        """Give a node nothing for a while; each time for longer."""
+        if node in self.unusable:
+            return
+        self._bans[node] += 1
+        seconds = _BAN_SECONDS * 2 ** (self._bans[node] - 1)
+        self._unusable[node] = why
+        self._until[node] = time.monotonic() + seconds
+        self._note(f"the node {name} is not used for {seconds / 60:.0f} min: {why}")
 
-    def _greet(self, machines: list[Machine]) -> None:
+    def _exclude(self, node: str, why: str, name: str) -> None:
+        """Give a node nothing any more."""
+        self._unusable[node] = why
+        self._note(f"the node {name} is not used: {why}")
+
+    def _greet(self, machines: list[Machine], patience: float) -> None:
         """Ask new nodes who they are, and take in what others have answered."""
         for one in machines:
             known = one.node in self._greetings or one.node in self._greeted
-            if not known and one.node not in self.unusable:
+            if not known and one.node not in self._unusable:
                 there = NodeAffinitySchedulingStrategy(one.node, soft=False)
                 asking = self._greeting.options(
                     num_cpus=0, max_retries=0, scheduling_strategy=there
@@ -157,7 +192,7 @@ class RayFleet:
         if not self._greetings:
             return
         asked = {asking: node for node, asking in self._greetings.items()}
-        ready, _ = ray.wait([*asked], num_returns=len(asked), timeout=_GREETING_SECONDS)
+        ready, _ = ray.wait([*asked], num_returns=len(asked), timeout=patience)
         names = {one.node: one.name for one in machines}
         for answer in ready:
             node = asked[answer]
@@ -167,7 +202,7 @@ class RayFleet:
             except ray.exceptions.RayError:
                 continue  # it is asked again, if it is still there
             if why:
-                self.rule_out(node, why, names.get(node, node))
+                self._exclude(node, why, names.get(node, node))
             else:
                 self._greeted.add(node)
 
@@ -189,6 +224,10 @@ class RayFleet:
 
     def submit(self, submission: Submission) -> None:
         """Hand a shard to Ray, which finds a node for it."""
+        with self._lost_is_an_error():
+            self._submit(submission, model=None)
+
+    def _submit(self, submission: Submission, model: Any) -> None:  # noqa: ANN401 - Ray's
         selector = {"ray.io/node-id": f"!in({','.join(submission.not_on)})"}
         task = self._task.options(
             num_cpus=submission.cpus,
@@ -201,7 +240,7 @@ class RayFleet:
             self._desk,
             submission.number,
             submission.model_name,
-            self._model,
+            model,
         )
         self._tasks[task] = submission
 
@@ -242,20 +281,26 @@ class RayFleet:
             result = ray.get(task)
         except ray.exceptions.RayError as error:
             return Ended(fault=_fault(error))
-        if result == NEEDS_MODEL and self._model_folder is not None:
+        if (
+            result == NEEDS_MODEL
+            and self._model_folder is not None
+            and submission.number not in self._given_up
+        ):
+            # To this shard alone: others may come to nodes that have it.
             if self._model is None:
                 self._model = ray.put(packed(self._model_folder))
-            self.submit(submission)
+            self._submit(submission, self._model)
             return None
         return Ended()
 
     def order(self, orders: list[tuple[int, bytes]]) -> None:
         """Leave orders for shards."""
         with self._lost_is_an_error():
-            self._desk.order.remote(orders)
+            ray.get(self._desk.order.remote(orders))  # an actor like it keeps no order of its own
 
     def end(self, number: int) -> None:
         """End a shard's task, by force."""
+        self._given_up.add(number)
         for task, submission in self._tasks.items():
             if submission.number == number:
                 with contextlib.suppress(ray.exceptions.RayError):

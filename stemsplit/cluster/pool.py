@@ -21,7 +21,10 @@ from stemsplit.cluster.fleet_words import Ended, Submission
 from stemsplit.cluster.shape import MOST_SECONDS, MOST_TRACKS, tracks_of_next, weight
 from stemsplit.errors import ClusterError, StemsplitError, StoppedError
 from stemsplit.job import Outcome, Reason
+from stemsplit.library.publish import WORK_PREFIX
+from stemsplit.library.records import places_below
 from stemsplit.messages import Finished
+from stemsplit.remote import is_remote
 from stemsplit.supervisor.verdict import Verdict
 from stemsplit.supervisor.work import (
     Answer,
@@ -35,7 +38,7 @@ from stemsplit.supervisor.work import (
     Withdrawn,
     always_open,
 )
-from stemsplit.text import counted, mebibytes
+from stemsplit.text import counted, mebibytes, quoted
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
@@ -43,6 +46,7 @@ if TYPE_CHECKING:
 
     from stemsplit.cluster.shape import Machine, Shape
     from stemsplit.job import Effort, Job
+    from stemsplit.library.records import Stem
     from stemsplit.messages import Task
     from stemsplit.supervisor.work import Conclusion, Gate, PoolEvent, Work
     from stemsplit.workshop import Ledger
@@ -67,8 +71,28 @@ _PATIENCE_SECONDS = 1800.0
 _STOP_SECONDS = 15.0
 """So long shards may take to end when they are told to."""
 
-_OF_THE_NODE = frozenset({Reason.ENGINE_UNAVAILABLE, Reason.NO_MEMORY})
-"""Failures that would meet every track on that node, and need meet none elsewhere."""
+_OF_THE_NODE = frozenset(
+    {
+        Reason.DISK_FULL,
+        Reason.ENGINE_UNAVAILABLE,
+        Reason.NO_MEMORY,
+        Reason.UNREACHABLE,
+        Reason.UNWRITABLE,
+    }
+)
+"""Failures that may meet every track on one node, and none on another."""
+
+_MOST_MOVES = 2
+"""A track that has failed in such a way on so many nodes does not go to another one."""
+
+_MOST_FAULTS = 3
+"""So many shards of a node, one after the other, that broke off and had done nothing, rule it out;
+so many that no node had taken end the batch."""
+
+_AWAY_SECONDS = 5.0
+"""A turn that took longer than this is no silence of the shards'."""
+
+_LOOK_SECONDS = 0.5
 
 
 class Fleet(Protocol):
@@ -232,6 +256,11 @@ class ClusterPool:
         self._given: dict[int, RemoteWork] = {}
         self._orders: list[tuple[int, bytes]] = []
         self._losses: Counter[int] = Counter()
+        self._moves: Counter[int] = Counter()
+        self._faults: Counter[str] = Counter()
+        self._total_bytes = 0
+        self._next_look = 0.0
+        self._last_turn = clock()
         self._tracks = 0
         self._numbers = 0
         self._peak_bytes: int | None = None
@@ -290,9 +319,10 @@ class ClusterPool:
                     if isinstance(what, Ended):
                         yield from self._ended(number, what)
                     elif number in self._shards:
-                        yield from self._heard(number, words.decode_said(what))
-                yield from self._give_up_the_silent()
+                        yield from self._take_in(number, what)
                 self._send_orders()
+                yield from self._look()
+                yield from self._give_up_the_silent()
                 yield Turned()
         finally:
             self._end_all()
@@ -301,6 +331,24 @@ class ClusterPool:
         """Tell whether all is done; shards that no node has taken yet hold nothing."""
         at_work = any(shard.node for shard in self._shards.values())
         return not at_work and (self._draining or not self._line)
+
+    def _take_in(self, number: int, what: bytes) -> Iterator[PoolEvent]:
+        try:
+            said = words.decode_said(what)
+        except msgspec.DecodeError:
+            # Nobody knows what else it may say; what it had begun is done elsewhere.
+            self._fleet.end(number)
+            yield from self._ended(number, Ended(fault="it said what nobody understands"))
+        else:
+            yield from self._heard(number, said)
+
+    def _look(self) -> Iterator[Looked]:
+        if self._total_bytes and self._clock() >= self._next_look:
+            self._next_look = self._clock() + _LOOK_SECONDS
+            self._peak_bytes = max(self._peak_bytes or 0, self._total_bytes)
+            shards = self._shards.values()
+            trees = {source: size for shard in shards for source, size in shard.trees.items()}
+            yield Looked(total_bytes=self._total_bytes, trees=trees)
 
     def _end_all(self) -> None:
         """Let no shard go on; what it was allowed to show by then is shown, or not begun."""
@@ -370,9 +418,13 @@ class ClusterPool:
         )
 
     def _feed(self) -> Iterator[PoolEvent]:
-        """Give tracks to the shards that ask for some, as far as the gate allows it."""
+        """Give tracks to the shards that ask for some, as far as the gate allows it.
+
+        A node that has joined just now is given some when it has answered as it should.
+        """
+        usable = {one.node for one in self._fleet.machines()}
         for number, shard in self._shards.items():
-            if not shard.wants or self._draining:
+            if not shard.wants or self._draining or shard.node not in usable:
                 continue
             taken: list[RemoteWork] = []
             wanted = 0 if shard.is_old(self._shape) else shard.wants
@@ -449,8 +501,8 @@ class ClusterPool:
             case words.Begins() | words.Publishing() | words.TakenBack():
                 self._answer(number, shard, said)
             case words.Looked(total_bytes=total, trees=trees):
+                self._total_bytes += total - shard.total_bytes
                 shard.look_at(total, trees)
-                yield self._looked()
             case words.Noted(text=text):
                 yield Noted(text=f"{shard.name}: {text}")
             case (
@@ -478,12 +530,20 @@ class ClusterPool:
             case words.Hungry(tracks=tracks):
                 shard.wants = tracks
             case words.Refused(message=message, remedy=remedy):
-                self._fleet.rule_out(shard.node, f"{message} {remedy}".rstrip(), shard.name)
+                self._rule_out(shard, f"{message} {remedy}".rstrip())
             case words.Closed(unstarted=unstarted, late=late):
                 self._late += self._taken_from(shard, late)
                 self._put_back(self._taken_from(shard, unstarted))
             case words.Alive():
                 pass
+
+    def _rule_out(self, shard: _Open, why: str) -> None:
+        """Give a node nothing more for a while, and let what it has begun finish."""
+        self._fleet.rule_out(shard.node, why, shard.name)
+        for number, other in self._shards.items():
+            if other.node == shard.node:
+                order = words.Drain() if other.fed else words.Close()
+                self._orders.append((number, words.encode(order)))
 
     def _taken_from(self, shard: _Open, tracks: Iterable[int]) -> list[RemoteWork]:
         taken = [shard.left.pop(track) for track in tracks if track in shard.left]
@@ -510,20 +570,22 @@ class ClusterPool:
                 shard.begun.discard(work.track)
                 attempt = msgspec.structs.replace(attempt, node=shard.name)
                 yield Retried(work=work, attempt=attempt, effort=effort)
-            case words.Settled(outcome=outcome):
-                yield from self._settle(shard, work, outcome)
+            case words.Settled(outcome=outcome, unseen=unseen):
+                yield from self._settle(shard, work, outcome, unseen=unseen)
 
-    def _settle(self, shard: _Open, work: RemoteWork, outcome: Outcome) -> Iterator[PoolEvent]:
+    def _settle(
+        self, shard: _Open, work: RemoteWork, outcome: Outcome, *, unseen: bool
+    ) -> Iterator[PoolEvent]:
         del shard.left[work.track], self._given[work.track]
         shard.begun.discard(work.track)
         shard.results.pop(work.track, None)
         attempts = [msgspec.structs.replace(one, node=shard.name) for one in outcome.attempts]
         outcome = msgspec.structs.replace(outcome, job=work.job, attempts=tuple(attempts))
-        others = [one for one in self._fleet.machines() if one.node != shard.node]
-        if outcome.reason in _OF_THE_NODE and others:
-            self._fleet.rule_out(
-                shard.node, f"{outcome.message} {outcome.remedy}".rstrip(), shard.name
-            )
+        if outcome.reason is Reason.DONE:
+            self._faults.pop(shard.node, None)
+        if self._is_of_the_node(shard, work, outcome, unseen=unseen):
+            self._moves[work.track] += 1
+            self._rule_out(shard, f"{outcome.message} {outcome.remedy}".rstrip())
             if attempts:
                 effort = self._shape.effort
                 yield Retried(work=work, attempt=attempts[-1], effort=effort)
@@ -531,12 +593,18 @@ class ClusterPool:
             return
         yield Settled(work=work, outcome=outcome)
 
-    def _looked(self) -> Looked:
-        shards = self._shards.values()
-        total = sum(shard.total_bytes for shard in shards)
-        self._peak_bytes = max(self._peak_bytes or 0, total)
-        trees = {source: size for shard in shards for source, size in shard.trees.items()}
-        return Looked(total_bytes=total, trees=trees)
+    def _is_of_the_node(
+        self, shard: _Open, work: RemoteWork, outcome: Outcome, *, unseen: bool
+    ) -> bool:
+        """Tell whether a track may fare better on another node, there being one."""
+        if self._draining or self._moves[work.track] >= _MOST_MOVES:
+            return False
+        may = outcome.reason in _OF_THE_NODE
+        if outcome.reason is Reason.DISK_FULL and not is_remote(self._output):
+            may = False  # it is the one disk that all of them write to
+        if unseen:
+            may = work.job.source_path.exists()
+        return may and any(one.node != shard.node for one in self._fleet.machines())
 
     def _answer(
         self,
@@ -551,10 +619,11 @@ class ClusterPool:
                 raise StoppedError("The track was given to another node.")
             match asked:
                 case words.Begins(settings=settings, effort=effort, number=attempt):
-                    folder = self._output / os.fsdecode(asked.work)
+                    folder = self._output / os.fsdecode(_checked_work(asked.work))
                     work.ledger.attempt_begins(work.job, settings, effort, attempt, folder)
                     shard.begun.add(work.track)
                 case words.Publishing(coming=coming, stems=stems, audio_seconds=seconds):
+                    _check_places(coming, work.job, self._output)
                     shard.results[work.track] = asked
                     result = Finished(stems=stems, audio_seconds=seconds)
                     completed = work.ledger.publishing(work.job, coming, result)
@@ -570,11 +639,14 @@ class ClusterPool:
         else:
             answer = words.Answer(question=asked.question, completed=completed)
         self._orders.append((number, words.encode(answer)))
-        self._send_orders()
 
     def _give_up_the_silent(self) -> Iterator[PoolEvent]:
         now = self._clock()
+        away = now - self._last_turn - _TURN_SECONDS
+        self._last_turn = now
         for number, shard in list(self._shards.items()):
+            if away > _AWAY_SECONDS:  # this process itself did not run, or was busy
+                shard.heard_at += away
             if shard.node and now - shard.heard_at > _SILENCE_SECONDS:
                 self._fleet.end(number)
                 yield from self._ended(number, Ended(fault="it said nothing any more"))
@@ -584,6 +656,8 @@ class ClusterPool:
         shard = self._shards.pop(number, None)
         if shard is None:
             return
+        self._total_bytes -= shard.total_bytes
+        self._count_fault(shard, end)
         for track in shard.left:
             del self._given[track]
         begun = [work for track, work in shard.left.items() if track in shard.begun]
@@ -611,6 +685,44 @@ class ClusterPool:
                 f"elsewhere, {len(begun)} of them begun"
             )
 
+    def _count_fault(self, shard: _Open, end: Ended) -> None:
+        """Count shards that break off and have done nothing, so that they do not for ever.
+
+        Raises:
+            ClusterError: if no node could take one, again and again.
+        """
+        if not end.fault or self._stopping:
+            return
+        self._faults[shard.node] += 1
+        if self._faults[shard.node] < _MOST_FAULTS:
+            return
+        if not shard.node:
+            raise ClusterError(
+                f"No node could begin a shard ({end.fault}).", "Look into Ray's logs on the nodes."
+            )
+        self._faults[shard.node] = 0
+        self._fleet.rule_out(shard.node, f"its shards break off ({end.fault}).", shard.name)
+
+
+def _checked_work(work: bytes) -> bytes:
+    """Give a work folder below the output folder, if it is one."""
+    clean = os.path.normpath(work)
+    if (
+        os.path.isabs(work)  # noqa: PTH117 - bytes
+        or clean.startswith(b"..")
+        or not os.path.basename(clean).startswith(os.fsencode(WORK_PREFIX))  # noqa: PTH119 - bytes
+    ):
+        raise StoppedError(f"{quoted(work)} is no work folder.")
+    return clean
+
+
+def _check_places(coming: Iterable[Stem], job: Job, output: Path) -> None:
+    """Refuse stems for other places than the job's own."""
+    places = set(places_below(job, output).values())
+    for stem in coming:
+        if os.path.normpath(stem.path) not in places or "/" in stem.work_name:
+            raise StoppedError(f"{quoted(stem.path)} is no place of this track's.")
+
 
 def require_some(unusable: Mapping[str, str]) -> None:
     """Refuse a cluster all of whose nodes are ruled out.
@@ -621,7 +733,7 @@ def require_some(unusable: Mapping[str, str]) -> None:
     if unusable:
         why = next(iter(unusable.values()))
         message, _, remedy = why.partition(". ")
-        raise ClusterError(f"No node of the cluster can be used: {message}.", remedy)
+        raise ClusterError(f"No node of the cluster can be used: {message.rstrip('.')}.", remedy)
 
 
 def _settled(work: RemoteWork, verdict: Verdict) -> Settled:

@@ -48,6 +48,8 @@ def carry(
     Returns:
         `NEEDS_MODEL`, or an empty text when all was said.
     """
+    node = ray.get_runtime_context().get_node_id()
+    ray.get(desk.post.remote(number, words.encode(words.Arrived(node=node))))
     if model_name and not store.is_present(find(model_name).weights):
         if model is None:
             return NEEDS_MODEL
@@ -62,11 +64,9 @@ def carry(
         assert process.stdout is not None  # noqa: S101 - likewise
         try:
             _pass_orders_on(desk, number, process.stdin)
-            node = ray.get_runtime_context().get_node_id()
-            posted = desk.post.remote(number, words.encode(words.Arrived(node=node)))
             for frame in words.frames(process.stdout):
-                posted = desk.post.remote(number, frame)
-            ray.get(posted)  # they keep their order, so that all have arrived
+                # One after the other: an actor with async methods keeps no order of its own.
+                ray.get(desk.post.remote(number, frame))
         finally:
             with contextlib.suppress(OSError):
                 process.stdin.close()

@@ -24,7 +24,7 @@ from stemsplit.cluster.greeting import installed_version
 from stemsplit.errors import StemsplitError, StoppedError
 from stemsplit.job import Reason
 from stemsplit.messages import Hello, Progress, Ready, Separated, Started
-from stemsplit.overnight import Until
+from stemsplit.overnight import Gates, Room, Until
 from stemsplit.remote import is_remote
 from stemsplit.supervisor.launch import usable_start_method
 from stemsplit.supervisor.work import (
@@ -36,10 +36,9 @@ from stemsplit.supervisor.work import (
     Settled,
     Turned,
     Withdrawn,
-    always_open,
 )
 from stemsplit.text import quoted
-from stemsplit.workshop import Workshop, make_plan, storage_of, weights_of
+from stemsplit.workshop import TrackWork, Workshop, make_plan, storage_of, weights_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -53,6 +52,9 @@ if TYPE_CHECKING:
 
 _WORD_SECONDS = 10.0
 """So often a shard says that it is there."""
+
+_STUCK_SECONDS = 1800.0
+"""A pool that has not gone round for so long is not spoken for any more."""
 
 _SIGHT_SECONDS = 10.0
 """So long a network disk may take to show what another machine has just written."""
@@ -79,22 +81,24 @@ class _Line:
         threading.Thread(target=self._listen, args=(pool, add), name="orders", daemon=True).start()
 
     def _listen(self, pool: Pool, add: Callable[[words.Assigned], None]) -> None:
-        for order in self._orders:
-            match order:
-                case words.More(tracks=tracks):
-                    for one in tracks:
-                        add(one)
-                case words.Close():
-                    pool.close()
-                case words.Drain():
-                    pool.drain()
-                case words.Answer():
-                    self._answers.put(order)
-                case _:
-                    break
-        self._stopped = True
-        pool.stop()
-        self._answers.put(None)
+        try:
+            for order in self._orders:
+                match order:
+                    case words.More(tracks=tracks):
+                        for one in tracks:
+                            add(one)
+                    case words.Close():
+                        pool.close()
+                    case words.Drain():
+                        pool.drain()
+                    case words.Answer():
+                        self._answers.put(order)
+                    case _:
+                        break
+        finally:
+            self._stopped = True
+            pool.stop()
+            self._answers.put(None)
 
     def say(self, said: words.Said) -> None:
         """Say something; where nobody listens any more, the end of the input tells that as well."""
@@ -177,43 +181,12 @@ def run(source: IO[bytes], sink: IO[bytes]) -> None:
         sink: takes what happens.
     """
     line = _Line(source, sink)
+    heart = _Heart(line)
     shard = line.shard()
     if shard is None:
         return
     try:
-        _require_same_version(shard)
-        _require_sight(shard)
-        plan = _plan(shard)
-        model_folder = weights_of(shard.settings)
-    except StemsplitError as error:
-        line.say(words.Refused(message=error.message, remedy=error.remedy))
-        return
-    told = _Told(shard)
-    workshop = Workshop(
-        shard.settings,
-        plan,
-        model_folder=model_folder,
-        start_method=usable_start_method(),
-        gate=_gate(shard, plan, told),
-        storage=storage_of([os.fsdecode(shard.output), *(one.job.source for one in shard.tracks)]),
-    )
-    pool, output = workshop.pool, Path(os.fsdecode(shard.output))
-
-    def add(one: words.Assigned) -> None:
-        told.expect(one)
-        ledger = _RemoteLedger(line, one.track, shard.output)
-        pool.add(workshop.work(one.job, output, ledger, one.audio_seconds))
-
-    try:
-        with workshop, contextlib.closing(pool.run()) as happenings:
-            for one in shard.tracks:
-                add(one)
-            line.obey(pool, add)
-            for happening in happenings:
-                for said in told.of(happening):
-                    line.say(said)
-                if isinstance(happening, Settled) and happening.outcome.reason.stops_batch:
-                    pool.drain()  # whoever listens decides what that means for the others
+        pool, told = _do(shard, line, heart)
     except StemsplitError as error:
         line.say(words.Refused(message=error.message, remedy=error.remedy))
         return
@@ -226,6 +199,65 @@ def run(source: IO[bytes], sink: IO[bytes]) -> None:
             peak_memory_bytes=pool.peak_memory_bytes,
         )
     )
+
+
+def _do(shard: words.Shard, line: _Line, heart: _Heart) -> tuple[Pool, _Told]:
+    """Do what is to be done; gives the pool, which has ended.
+
+    Raises:
+        StemsplitError: if this node cannot do its part.
+    """
+    _require_same_version(shard)
+    _require_sight(shard)
+    plan, told = _plan(shard), _Told(shard)
+    output = Path(os.fsdecode(shard.output))
+    workshop = Workshop(
+        shard.settings,
+        plan,
+        model_folder=weights_of(shard.settings),
+        start_method=usable_start_method(),
+        gate=_gate(shard, plan, told),
+        storage=storage_of([output, *(one.job.source for one in shard.tracks)]),
+    )
+    pool = workshop.pool
+
+    def add(one: words.Assigned) -> None:
+        told.expect(one)
+        ledger = _RemoteLedger(line, one.track, shard.output)
+        pool.add(workshop.work(one.job, output, ledger, one.audio_seconds))
+
+    with workshop, contextlib.closing(pool.run()) as happenings:
+        for one in shard.tracks:
+            add(one)
+        line.obey(pool, add)
+        for happening in happenings:
+            heart.beat()
+            for said in told.of(happening):
+                line.say(said)
+            if isinstance(happening, Settled) and happening.outcome.reason.stops_batch:
+                pool.drain()  # whoever listens decides what that means for the others
+    return pool, told
+
+
+class _Heart:
+    """Says now and then that the shard is there, as long as its pool goes round.
+
+    On a thread, because the pool may be busy for long with files on slow storage.
+    """
+
+    def __init__(self, line: _Line) -> None:
+        self._line = line
+        self._beat_at = time.monotonic()
+        threading.Thread(target=self._say, name="heart", daemon=True).start()
+
+    def beat(self) -> None:
+        """Take note that the pool goes round."""
+        self._beat_at = time.monotonic()
+
+    def _say(self) -> None:
+        while time.monotonic() - self._beat_at < _STUCK_SECONDS:
+            time.sleep(_WORD_SECONDS)
+            self._line.say(words.Alive())
 
 
 def _require_same_version(shard: words.Shard) -> None:
@@ -279,11 +311,11 @@ class _Told:
 
     def track(self, work: Work) -> int:
         """Give the number of a track."""
-        return self._assigned[work.job.source].track
+        return self.assigned(work).track
 
-    def likely_seconds(self, work: Work) -> float:
-        """Give how much audio it is."""
-        return self._assigned[work.job.source].likely_seconds
+    def assigned(self, work: Work) -> words.Assigned:
+        """Give what is known of a track."""
+        return self._assigned[work.job.source]
 
     def _is_time(self, what: object, pause: float) -> bool:
         now = time.monotonic()
@@ -311,8 +343,8 @@ class _Told:
         if room > 0 and not self._hungry:
             self._hungry = True
             yield words.Hungry(tracks=room)
-        if self._is_time(words.Alive, _WORD_SECONDS):
-            yield words.Alive()
+        elif room > 0 and self._is_time(words.Hungry, _WORD_SECONDS):
+            yield words.Hungry(tracks=room)  # once more: the first word may have been lost
 
     def _of_track(
         self, happening: Launched | Heard | Retried | Settled | Withdrawn, track: int
@@ -334,19 +366,32 @@ class _Told:
                 self._busy.discard(track)
                 self._next.pop(track, None)
                 if outcome.reason is not Reason.CANCELLED:
-                    yield words.Settled(track=track, outcome=outcome)
+                    unseen = outcome.reason is Reason.BAD_INPUT and not _is_seen(outcome.job)
+                    yield words.Settled(track=track, outcome=outcome, unseen=unseen)
             case Withdrawn():
                 yield words.Withdrawn(track=track)
 
 
+def _is_seen(job: Job) -> bool:
+    return is_remote(job.source) or os.path.exists(job.source)  # noqa: PTH110 - bytes
+
+
 def _gate(shard: words.Shard, plan: Plan, told: _Told) -> Gate:
-    if shard.deadline is None:
-        return always_open
-
     def predict(work: Work, effort: Effort) -> float:
-        return plan.forecast.seconds(told.likely_seconds(work), effort)
+        return plan.forecast.seconds(told.assigned(work).likely_seconds, effort)
 
-    return Until(shard.deadline, predict)
+    def stem_bytes(work: Work) -> int:
+        return told.assigned(work).stem_bytes
+
+    def written(work: Work) -> int:
+        return work.written_bytes() if isinstance(work, TrackWork) else 0
+
+    gates: list[Gate] = []
+    if shard.deadline is not None:
+        gates.append(Until(shard.deadline, predict))
+    if not is_remote(shard.output):
+        gates.append(Room(Path(os.fsdecode(shard.output)), stem_bytes, written))
+    return Gates(gates)
 
 
 def main() -> None:

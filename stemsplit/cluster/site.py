@@ -15,7 +15,7 @@ from stemsplit.cluster import words
 from stemsplit.cluster.greeting import installed_version
 from stemsplit.cluster.places import PathMap
 from stemsplit.cluster.pool import ClusterPool, RemoteWork, require_some
-from stemsplit.cluster.privacy import be_private
+from stemsplit.cluster.privacy import private
 from stemsplit.cluster.shape import Shape, choose_shape
 from stemsplit.errors import ClusterError
 from stemsplit.library.publish import refused
@@ -39,6 +39,8 @@ if TYPE_CHECKING:
     from stemsplit.supervisor.work import Gate
     from stemsplit.workshop import Ledger
 
+_LOOK_SECONDS = 0.5
+
 _ANSWER_SECONDS = 60.0
 """So long the nodes may take to answer before the batch begins without those that have not."""
 
@@ -54,6 +56,7 @@ class ClusterSite:
         brief: of the batch.
         model_folder: the verified weights; None where nothing is separated.
         likely_seconds: of audio of each track, by its source.
+        stem_bytes: that the stems of each will take, likewise.
         longest_seconds: of audio, where memory depends on it.
         lost: brings in order what a lost node has left of a track.
         note: is told which nodes are not used, and why.
@@ -74,6 +77,7 @@ class ClusterSite:
         *,
         model_folder: Path | None,
         likely_seconds: Mapping[bytes, float],
+        stem_bytes: Mapping[bytes, int],
         longest_seconds: float,
         lost: LostTracks,
         note: Callable[[str], None],
@@ -82,11 +86,13 @@ class ClusterSite:
         assert brief.cluster is not None  # noqa: S101 - why this is made
         self._brief = brief
         self._likely_seconds = likely_seconds
+        self._stem_bytes = stem_bytes
         self._lost = lost
         self._note = note
         self._map = PathMap.parse(brief.path_map)
+        self._stack = contextlib.ExitStack()
         if brief.cluster == "local":
-            be_private()
+            self._stack.enter_context(private())
         from stemsplit.cluster.fleet import RayFleet  # here alone, and not before that
 
         is_shared = not is_remote(brief.state.output)
@@ -100,11 +106,10 @@ class ClusterSite:
             note=note,
         )
         self._longest_seconds = longest_seconds
-        self._stack = contextlib.ExitStack()
 
     def __enter__(self) -> Self:
         """Join the cluster, and weigh its nodes."""
-        with contextlib.ExitStack() as stack:
+        with self._stack as stack:
             if self._sign is not None:
                 stack.enter_context(_shown(self._sign))
             stack.enter_context(self._fleet)
@@ -130,7 +135,7 @@ class ClusterSite:
             raise _no_room(choose([], max_ram=None))
         self._shape = shape
         slots = max(1, shape.slots(machines))
-        self._pause = max(_LEAST_PAUSE_SECONDS, len(machines) * shape.jobs / _WORDS_A_SECOND)
+        self._pause = max(_LEAST_PAUSE_SECONDS, slots * shape.jobs / _WORDS_A_SECOND)
         per_file = brief.limits.max_ram_per_file
         self.plan = Plan(
             crew=Crew(workers=slots * shape.jobs, effort=shape.effort),
@@ -150,9 +155,9 @@ class ClusterSite:
     def _machines(self) -> list[Machine]:
         """Wait for what the nodes answer, those that are slow apart."""
         deadline = time.monotonic() + _ANSWER_SECONDS
-        machines = self._fleet.machines()
+        machines = self._fleet.machines(_LOOK_SECONDS)
         while self._fleet.are_coming() and time.monotonic() < deadline:
-            machines = self._fleet.machines()
+            machines = self._fleet.machines(_LOOK_SECONDS)
         if not machines:
             require_some(self._fleet.unusable)
         return machines
@@ -197,6 +202,7 @@ class ClusterSite:
                 job=self._map.job_there(one.job),
                 audio_seconds=one.audio_seconds,
                 likely_seconds=one.likely_seconds,
+                stem_bytes=self._stem_bytes.get(one.job.source, 0),
             )
             for one in works
         )

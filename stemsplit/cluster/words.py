@@ -1,7 +1,7 @@
 """Runs in the supervisor. What this machine and a shard on a node say to one another.
 
-Travels as MessagePack in frames: four bytes of length, big-endian, and so many of a message. A node
-can so never run code on this machine by what it says.
+Travels as MessagePack in frames: four bytes of length, big-endian, and so many of a message. What a
+shard says is so never unpickled by stemsplit; what Ray's own processes tell one another is.
 """
 
 from __future__ import annotations
@@ -29,12 +29,14 @@ class Assigned(msgspec.Struct, frozen=True, kw_only=True):
         job: with the paths that the node has.
         audio_seconds: where memory depends on it; see `stemsplit.supervisor.work.Work`.
         likely_seconds: of audio, guessed where it is not known.
+        stem_bytes: that its stems will take; 0 where nobody knows.
     """
 
     track: int
     job: Job
     audio_seconds: float
     likely_seconds: float
+    stem_bytes: int = 0
 
 
 class Shard(msgspec.Struct, frozen=True, kw_only=True, tag=True):
@@ -107,10 +109,17 @@ class Retried(msgspec.Struct, frozen=True, kw_only=True, tag=True):
 
 
 class Settled(msgspec.Struct, frozen=True, kw_only=True, tag=True):
-    """See `stemsplit.supervisor.work`."""
+    """See `stemsplit.supervisor.work`.
+
+    Attributes:
+        track: its number.
+        outcome: of it.
+        unseen: whether the node did not see its source at the end.
+    """
 
     track: int
     outcome: Outcome
+    unseen: bool = False
 
 
 class Withdrawn(msgspec.Struct, frozen=True, kw_only=True, tag=True):

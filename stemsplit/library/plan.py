@@ -135,18 +135,18 @@ def see(job: Job, sources: Container[tuple[int, int]] = ()) -> Seen:
     return Seen(marks=marks, covers_source=covers_source)
 
 
-def see_remote(job: Job, shown: Mapping[Path, Status]) -> Seen:
+def see_remote(job: Job, shown: Mapping[Path, Status], sources: Container[Path]) -> Seen:
     """Look at the places of a job's stems on remote storage.
 
     Args:
         job: the track.
         shown: all that lies in the output folder.
+        sources: of the batch, which nothing may be written over.
     """
     at = {stem: shown.get(path) for stem, path in job.paths.items()}
-    sources = job.source_path
     return Seen(
         marks={stem: remote_mark(there) for stem, there in at.items() if there is not None},
-        covers_source=sources in job.paths.values(),
+        covers_source=any(path in sources for path in job.paths.values()),
     )
 
 

@@ -132,13 +132,13 @@ def take_back(work: Path, moves: Mapping[str, Path], replaced: Collection[str]) 
     return complete
 
 
-def left_behind(work: Path, moves: Mapping[str, Path]) -> bool:
-    """Tell whether any file is still in the work folder."""
+def left_behind(work: Path, moves: Mapping[str, Path]) -> bool | None:
+    """Tell whether any file is still in the work folder; None where nobody can tell now."""
     if is_remote(work):
         try:
             return remote_publish.left_behind(work, moves)
         except (OSError, UnreachableError):
-            return True  # nobody can tell
+            return None
     return any(
         (work / name).exists() or (work / path.name).exists() for name, path in moves.items()
     )

@@ -5,6 +5,7 @@ Holds no state. A file is known by its *mark*, its size and the time it was last
 
 from __future__ import annotations
 
+import errno
 import os
 from dataclasses import dataclass
 from enum import StrEnum
@@ -13,6 +14,7 @@ from typing import TYPE_CHECKING, Protocol
 import msgspec
 
 from stemsplit import remote
+from stemsplit.errors import UnreachableError
 from stemsplit.job import Settings
 
 if TYPE_CHECKING:
@@ -72,7 +74,10 @@ def same_mark(one: tuple[int, int], other: tuple[int, int]) -> bool:
 def mark_of(path: bytes) -> tuple[int, int] | None:
     """Give a file's size and time of change, by which it is known; None if there is none."""
     if remote.is_remote(path):
-        there = remote.status(path)
+        try:
+            there = remote.status(path)
+        except UnreachableError as error:
+            raise OSError(errno.EIO, error.message) from error
         return None if there is None else remote_mark(there)
     try:
         status = os.stat(path)

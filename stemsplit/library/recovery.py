@@ -13,13 +13,14 @@ from typing import TYPE_CHECKING
 from stemsplit.errors import StemsplitError
 from stemsplit.library.publish import WORK_PREFIX, discard, is_there, publish
 from stemsplit.library.records import JobState
+from stemsplit.remote import is_remote
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from stemsplit.job import Job
     from stemsplit.library.journal import Journal
-    from stemsplit.library.records import Unfinished
+    from stemsplit.library.records import Stem, Unfinished
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -83,8 +84,16 @@ def _show(one: Unfinished, journal: Journal, output: Path) -> JobState:
         moves = {stem.work_name: output / os.fsdecode(stem.path) for stem in one.coming}
         with contextlib.suppress(StemsplitError):
             publish(work, moves)
-    in_place = [stem.is_at(folder) for stem in one.coming]
+    in_place = [stem.is_at(folder) and not _is_held(work, stem) for stem in one.coming]
     if all(in_place):
         return JobState.DONE
     # Where some are shown, those that are not must not be thrown away with their folder.
     return JobState.PUBLISHING if any(in_place) and is_there(work) else JobState.WAITING
+
+
+def _is_held(work: Path, stem: Stem) -> bool:
+    """Tell whether a stem waits to be shown on remote storage, where one like it may be in place.
+
+    What tells one from the other there is its size alone.
+    """
+    return is_remote(work) and is_there(work / stem.work_name)

@@ -159,7 +159,7 @@ def _named(
 ) -> Iterator[Track | Problem]:
     """Follow one input."""
     if is_remote(path):
-        yield from _remote(path, folder)
+        yield from _remote(path, folder, stems)
         return
     try:
         mode = path.stat().st_mode
@@ -199,15 +199,18 @@ def _matching(path: Path, output: Path | None, stems: _Stems) -> Iterator[Track 
         )
 
 
-def _remote(path: Path, folder: Path) -> Iterator[Track | Problem]:
+def _remote(path: Path, folder: Path, stems: _Stems) -> Iterator[Track | Problem]:
     """Follow one input that is an address: of a file, of what is below it, or of a pattern."""
-    base = Path(*_until_magic(path.parts))
+    base = path
     try:
-        there = remote.status(path) if base == path else None
-        if there is not None and not remote.is_folder(path):
+        there = remote.status(path)
+        if there is not None:
             yield Track(path=path, folder=folder, there=there)
             return
-        files = remote.listing(base)
+        files = remote.listing(path)
+        if not files and glob.has_magic(os.fspath(path)):
+            base = Path(*_until_magic(path.parts))
+            files = remote.listing(base) if is_remote(base) else {}
     except (OSError, StemsplitError) as error:
         yield unreadable(path, error)
         return
@@ -222,7 +225,8 @@ def _remote(path: Path, folder: Path) -> Iterator[Track | Problem]:
         ):
             continue
         empty = False
-        yield Track(path=file, folder=below.parent, there=status)
+        if not stems.hold(file):
+            yield Track(path=file, folder=below.parent, there=status)
     if empty:
         yield Problem(
             path=path,

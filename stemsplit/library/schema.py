@@ -102,5 +102,6 @@ MIGRATIONS = (
     # 2 -> 3: on which node of a cluster
     """
     ALTER TABLE attempts ADD COLUMN node TEXT NOT NULL DEFAULT '';      -- empty: the run's host
+    CREATE INDEX unfinished_attempts_of_job ON attempts (job) WHERE reason IS NULL;
     """,
 )

@@ -180,6 +180,7 @@ class State:
         phase: where it is.
         launched_at: when the child was started.
         starts_at: since when its start counts; a file that is on its way holds it up.
+        transferring: whether a remote file was on its way when it last said something.
         progress_at: when it last came forward.
         alive_at: when it was last seen to use the processor or the disk.
         cpu_seconds, io_bytes: what it had used by then.
@@ -202,6 +203,7 @@ class State:
     phase: Phase = Phase.STARTING
     launched_at: float
     starts_at: float
+    transferring: bool = False
     progress_at: float
     alive_at: float
     cpu_seconds: float = 0.0

@@ -98,7 +98,8 @@ def _tell(state: State, now: float, line: str) -> State:
 
 def _hear(state: State, event: Heard, rules: Rules) -> State:
     now = event.now
-    state = replace(state, progress_at=now, alive_at=now)
+    transferring = isinstance(event.message, Transferring)
+    state = replace(state, progress_at=now, alive_at=now, transferring=transferring)
     match event.message:
         case Hello(preloaded=preloaded):
             where = "were in memory already" if preloaded else "are loaded by the child"
@@ -204,6 +205,12 @@ def _too_slow(state: State, now: float, rules: Rules) -> Verdict | None:
         what = f"made no progress for {now - state.progress_at:.1f} s"
     else:
         return None
+    if state.transferring:
+        return Verdict(
+            reason=Reason.UNREACHABLE,
+            message=f"A file was on its way from or to remote storage, and the child {what}.",
+            remedy="Look after the network and the storage, and run the same command again.",
+        )
     return Verdict(
         reason=Reason.STALLED,
         message=f"The child {what}.",

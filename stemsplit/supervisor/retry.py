@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 MEMORY = frozenset({Reason.OVER_RAM_CAP, Reason.KILLED_BY_KERNEL})
 FALLS = frozenset({Reason.CRASHED, Reason.NO_RESULT})
+NETWORK = frozenset({Reason.UNREACHABLE})
 HANGS = frozenset({Reason.STALLED, Reason.TIMED_OUT})
 
 EVICTIONS_BEFORE_LEAN = 5
@@ -43,7 +44,7 @@ def next_effort(
     """
     if reason is Reason.EVICTED:
         return _after_eviction(effort, sum(one is Reason.EVICTED for one in earlier))
-    for kind in (MEMORY, FALLS, HANGS):
+    for kind in (MEMORY, FALLS, HANGS, NETWORK):
         if reason in kind:
             count = sum(one in kind for one in earlier)
             return _changed(effort, reason, count) if count < retries else None
@@ -64,6 +65,8 @@ def _changed(effort: Effort, reason: Reason, count: int) -> Effort | None:
         if effort == leanest:
             return None  # it would take as much again
         return leaner if count == 0 and leaner != effort else leanest
+    if reason in NETWORK:
+        return effort  # time has gone by, which is what may help
     if reason is Reason.STALLED:
         return Effort(threads=1, lean=effort.lean, alone=True)
     threads = effort.threads if count == 0 else 1

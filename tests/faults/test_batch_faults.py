@@ -213,7 +213,7 @@ def test_the_demo_fails_when_nothing_was_separated(
 ) -> None:
     """A separation that gains nothing is no success: the exit code says so."""
     monkeypatch.setattr(demo_run, "Settings", lambda **_: Settings(engine="fake_engines:half"))
-    assert demo(output=tmp_path) == ExitCode.ERROR
+    assert demo(output=str(tmp_path)) == ExitCode.ERROR
     assert "the demo failed" in capsys.readouterr().err
 
 

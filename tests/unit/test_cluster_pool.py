@@ -322,11 +322,11 @@ def test_what_a_lost_node_had_shown_is_done(world: World) -> None:
 
 def test_a_track_that_takes_node_after_node_with_it_is_given_up() -> None:
     """After five of them; the others go on."""
-    world = World(songs=1)
+    world = World(songs=1, slots=5)
     for number in range(1, 6):
         world.turn()
-        shard = world.submitted[-1].number if number > 1 else 1
-        world.say(shard, words.Arrived(node="n0"))
+        shard = world.submitted[-1].number
+        world.say(shard, words.Arrived(node=f"n{number - 1}"))
         world.turn(2)
         world.begin(shard, 1)
         world.coming.append((shard, Ended(fault="gone")))
@@ -396,12 +396,14 @@ def test_a_shard_that_says_nothing_any_more_is_given_up(world: World) -> None:
     world.turn(2)
     world.begin(1, 1)
     world.turn()
-    world.now += 290
+    world.turn(500)
     world.say(1, words.Alive())
     world.turn(2)
     assert 1 not in world.ended
-    world.now += 400
+    world.now += 400  # as by a laptop that slept: no silence of the shard's
     world.turn(2)
+    assert 1 not in world.ended
+    world.turn(700)
     assert 1 in world.ended
     assert world.lost == [_source(1)]
 
@@ -447,3 +449,72 @@ def test_a_cluster_without_nodes_is_waited_for_but_not_for_ever() -> None:
     world.now += 2000
     with pytest.raises(ClusterError, match="No node of the cluster is left"):
         world.turn(3)
+
+
+def test_a_node_whose_shards_break_off_is_not_asked_for_ever() -> None:
+    """One that dies before it can say what is wrong; after three it is ruled out."""
+    world = World(slots=2)
+    for _ in range(3):
+        world.turn()
+        shard = world.submitted[-1].number
+        world.say(shard, words.Arrived(node="n0"))
+        world.turn(2)
+        assert "n0" not in world.unusable
+        world.coming.append((shard, Ended(fault="exit code 1")))
+        world.turn()
+    assert "break off (exit code 1)" in world.unusable["n0"]
+    world.loop.close()
+
+
+def test_shards_that_no_node_can_begin_end_the_batch(world: World) -> None:
+    """As where stemsplit cannot be imported there."""
+    for number in (1, 2, 3):
+        world.turn(2)
+        world.coming.append((number, Ended(fault="no module")))
+    with pytest.raises(ClusterError, match="No node could begin a shard"):
+        world.turn()
+
+
+def test_a_node_that_has_not_answered_is_given_nothing(world: World) -> None:
+    """It may not see the output folder; a shard may come to it all the same."""
+    world.turn()
+    world.say(1, words.Arrived(node="new"))
+    world.turn(2)
+    assert not world.given(1)
+    world.nodes.append(Machine(node="new", name="new", cpus=1, memory_bytes=2**30))
+    world.turn()
+    assert world.given(1)
+
+
+def test_what_nobody_understands_ends_a_shard(world: World) -> None:
+    """And not the batch."""
+    world.turn()
+    world.say(1, words.Arrived(node="n0"))
+    world.turn(2)
+    world.begin(1, 1)
+    world.coming.append((1, b"\xc1"))
+    told = world.turn(2)
+    assert 1 in world.ended
+    assert any("nobody understands" in one.text for one in told if isinstance(one, Noted))
+
+
+@pytest.mark.parametrize(
+    "work", [b"../.stemsplit-x", b"/tmp/.stemsplit-x", b"music", b"a/.stemsplit-x/.."]
+)
+def test_a_node_cannot_name_other_folders(world: World, work: bytes) -> None:
+    """What it says becomes paths of this machine."""
+    world.turn()
+    world.say(1, words.Arrived(node="n0"))
+    world.turn(2)
+    begins = words.Begins(
+        question=1, track=1, settings=Settings(), effort=Effort(), number=1, work=work
+    )
+    world.say(1, begins)
+    stem = Stem("vocals.wav", b"../../home/me/.ssh/authorized_keys", 1, 1)
+    world.say(
+        1,
+        words.Publishing(question=2, track=1, coming=(stem,), stems=(), audio_seconds=1.0),
+    )
+    world.turn()
+    assert [one.error for one in world.answers(1)] == ["StoppedError", "StoppedError"]
+    assert not world.ledger.told
