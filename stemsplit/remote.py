@@ -55,6 +55,9 @@ _OPTIONS: dict[str, dict[str, Any]] = {
 _PAUSES_SECONDS = (0.5, 1.0, 2.0, 4.0, 8.0)
 """Between attempts at one file, beside those that a library of its own makes."""
 
+_FORBIDDEN = frozenset({"HostKeyNotVerifiable", "NoCredentialsError", "PermissionDenied"})
+"""What asyncssh and botocore raise where another attempt would meet the same."""
+
 _Result = TypeVar("_Result")
 Tick = Callable[[], None]
 
@@ -201,7 +204,7 @@ def _patiently(
                     f"The disk for temporary files is full ({error}).",
                     "Make room there, or set TMPDIR to another folder.",
                 ) from error
-            if pause is None or isinstance(error, PermissionError):
+            if pause is None or isinstance(error, PermissionError) or _is_forbidden(error):
                 raise UnreachableError(
                     f"{quoted(path)} cannot be {what} ({type(error).__name__}: {error}).",
                     "Look after the network, the rights and the storage, and run the same command "
@@ -212,6 +215,10 @@ def _patiently(
                 tick()
                 time.sleep(0.1)
     raise AssertionError("unreachable")
+
+
+def _is_forbidden(error: Exception) -> bool:
+    return bool(_FORBIDDEN & {kind.__name__ for kind in type(error).__mro__})
 
 
 def status(path: Path | bytes) -> Status | None:
