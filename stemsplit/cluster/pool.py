@@ -7,6 +7,7 @@ asks the journal. A shard that is given up has no answer any more, so that nothi
 
 from __future__ import annotations
 
+import contextlib
 import os
 import time
 from collections import Counter, deque
@@ -352,6 +353,11 @@ class ClusterPool:
 
     def _end_all(self) -> None:
         """Let no shard go on; what it was allowed to show by then is shown, or not begun."""
+        with contextlib.suppress(ClusterError):  # then nothing can be said to anybody
+            self._stop_all()
+        self._shards.clear()
+
+    def _stop_all(self) -> None:
         at_work = {number for number, shard in self._shards.items() if shard.node}
         self._orders = [(number, words.encode(words.Stop())) for number in at_work]
         self._send_orders()
@@ -362,7 +368,6 @@ class ClusterPool:
                     at_work.discard(number)
         for number in self._shards:
             self._fleet.end(number)
-        self._shards.clear()
 
     def _pass_drain_on(self) -> None:
         if self._draining and not self._has_drained:
