@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import datetime as dt
+import importlib.util
 import os
 from typing import TYPE_CHECKING
 
 from stemsplit import __version__
 from stemsplit.brief import Brief
+from stemsplit.cluster.places import PathMap
 from stemsplit.control import Control
 from stemsplit.errors import UsageError
 from stemsplit.job import Limits, Settings
@@ -134,6 +136,8 @@ def separate(  # noqa: PLR0913 - each is a setting that a person names
     settings = checked(settings or Settings(), jobs=jobs)
     if not os.fspath(output):
         raise UsageError("The output folder has no name.", "Is a variable of your shell not set?")
+    path_map = tuple(path_map)
+    _require_cluster(cluster, path_map)
     brief = Brief(
         inputs=tuple(paths_of(inputs)),
         listed=tuple(paths_of(listed)),
@@ -151,11 +155,32 @@ def separate(  # noqa: PLR0913 - each is a setting that a person names
         start_method=usable_start_method(start_method),
         version=__version__,
         cluster=cluster,
-        path_map=tuple(path_map),
+        path_map=path_map,
     )
     if dry_run:
         return preview(brief, on_event)
     return run(brief, control or Control(), on_event, download_progress)
+
+
+def _require_cluster(cluster: str | None, path_map: tuple[str, ...]) -> None:
+    """Find out what cannot be before anything is made."""
+    PathMap.parse(path_map)
+    if cluster is None and path_map:
+        raise UsageError(
+            "--path-map says where the nodes of a cluster see a folder.", "Give --cluster as well."
+        )
+    if cluster is None:
+        return
+    if importlib.util.find_spec("ray") is None:
+        raise UsageError(
+            "--cluster needs Ray, which is not installed.",
+            "Run `pip install '.[ray]'` in a clone of stemsplit, here and on every node.",
+        )
+    if "://" in cluster:
+        raise UsageError(
+            f"The cluster cannot be reached by a client, as {cluster} asks for.",
+            "Run stemsplit on a node of the cluster, with --cluster auto.",
+        )
 
 
 def _deadline(until: str) -> float:

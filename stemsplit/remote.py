@@ -93,7 +93,7 @@ def path_of(name: str | os.PathLike[str]) -> Path:
     if ":" in host.rpartition("@")[0]:
         raise UsageError(
             f"The address at {quoted(host.rpartition('@')[2])} has a password in it.",
-            "Leave it out, and give it to the SSH agent or to the environment.",
+            "Leave it out; use an SSH key, or variables such as AWS_SECRET_ACCESS_KEY.",
         )
     if "//" in rest or {".", ".."} & set(rest.split("/")):
         raise UsageError(
@@ -146,7 +146,6 @@ def module_of(path: str | bytes | os.PathLike[str]) -> str:
 
 def _class_of(scheme: str) -> Any:  # noqa: ANN401 - fsspec has no types
     extra = _EXTRAS.get(scheme)
-    what = f"stemsplit[{extra}]" if extra else "fsspec with what it needs for them"
     try:
         import fsspec
 
@@ -154,7 +153,9 @@ def _class_of(scheme: str) -> Any:  # noqa: ANN401 - fsspec has no types
     except (ImportError, ValueError) as error:
         raise UsageError(
             f"Addresses that begin with {scheme}:// cannot be used ({error}).",
-            f"Run `pip install '{what}'`." if extra else "Copy the files to a folder first.",
+            f"Run `pip install '.[{extra}]'` in a clone of stemsplit."
+            if extra
+            else "Install what fsspec needs for them, or copy the files to a folder first.",
         ) from error
 
 
@@ -207,8 +208,7 @@ def _patiently(
             if pause is None or isinstance(error, PermissionError) or _is_forbidden(error):
                 raise UnreachableError(
                     f"{quoted(path)} cannot be {what} ({type(error).__name__}: {error}).",
-                    "Look after the network, the rights and the storage, and run the same command "
-                    "again.",
+                    "Check network, rights and storage, and run the same command again.",
                 ) from error
             until = time.monotonic() + pause
             while time.monotonic() < until:

@@ -11,23 +11,16 @@ import time
 from collections import Counter
 from typing import TYPE_CHECKING, Any, Self
 
-from stemsplit.cluster.shape import Machine
-from stemsplit.errors import ClusterError, UsageError
-from stemsplit.text import quoted
-
-try:
-    import ray
-    from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
-except ImportError as missing:
-    raise UsageError(
-        f"--cluster needs Ray, which is not installed ({missing}).",
-        "Run `pip install 'stemsplit[ray]'` on this machine and on every node.",
-    ) from missing
+import ray
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from stemsplit.cluster import greeting
 from stemsplit.cluster.desk import Desk
 from stemsplit.cluster.fleet_words import Ended, Submission
 from stemsplit.cluster.porter import NEEDS_MODEL, carry, packed
+from stemsplit.cluster.shape import Machine
+from stemsplit.errors import ClusterError, UsageError
+from stemsplit.text import quoted
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -215,7 +208,7 @@ class RayFleet:
                 "version on every node."
             )
         if not sees:
-            folder = os.path.dirname(os.path.dirname(self._sign))  # noqa: PTH120 - bytes
+            folder = os.path.dirname(self._sign)  # noqa: PTH120 - bytes
             return (
                 f"it does not see the folder {quoted(folder)} as this machine does. Mount it "
                 "there, or say where it is by --path-map."
@@ -313,7 +306,7 @@ class RayFleet:
         except ray.exceptions.RayError as error:
             raise ClusterError(
                 f"The connection to the cluster was lost ({_fault(error)}).",
-                "Look after the cluster, and run the same command again: it does what is left.",
+                "Check the cluster, and run the same command again: it does what is left.",
             ) from error
 
 
@@ -345,11 +338,6 @@ def _fault(error: Exception) -> str:
 
 
 def _connect(address: str, cpus: int) -> None:
-    if "://" in address:
-        raise UsageError(
-            f"The cluster cannot be reached by a client, as {address} asks for.",
-            "Run stemsplit on a node of the cluster, with --cluster auto.",
-        )
     common: dict[str, Any] = {
         "log_to_driver": False,
         "logging_level": "ERROR",
@@ -370,10 +358,30 @@ def _connect(address: str, cpus: int) -> None:
             _require_answer(address)
             ray.init(address=address, **common)
     except (OSError, RuntimeError, ValueError, ray.exceptions.RayError) as error:
-        raise ClusterError(
-            f"No cluster of Ray answers at {address} ({_fault(error)}).",
-            "Start one with `ray start`, or use --cluster local.",
-        ) from error
+        raise _refusal(address, str(error), _fault(error)) from error
+
+
+def _refusal(address: str, text: str, fault: str) -> ClusterError:
+    """Say why a cluster cannot be joined."""
+    if "AuthenticationError" in text or "Unauthenticated" in text:
+        return ClusterError(
+            f"The Ray cluster at {address} does not let this machine in ({fault}).",
+            "Set RAY_AUTH_MODE and RAY_AUTH_TOKEN as they are on its nodes.",
+        )
+    if address == "auto":
+        return ClusterError(
+            f"This machine belongs to no Ray cluster ({fault}).",
+            "Start one with `ray start`, name its address, or use --cluster local.",
+        )
+    if "node info" in text:
+        return ClusterError(
+            f"This machine is no node of the Ray cluster at {address} ({fault}).",
+            f"Run `ray start --address={address}` here first; with --num-cpus=0 it does no work.",
+        )
+    return ClusterError(
+        f"No Ray cluster answers at {address} ({fault}).",
+        "Start one with `ray start`, or use --cluster local.",
+    )
 
 
 @contextlib.contextmanager

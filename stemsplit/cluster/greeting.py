@@ -5,6 +5,7 @@ but the standard library is imported.
 """
 
 import importlib.metadata
+import importlib.util
 import os
 import time
 
@@ -12,9 +13,11 @@ import time
 def installed_version() -> str:
     """Give the version of the stemsplit that is installed, empty if none is."""
     try:
-        return importlib.metadata.version("stemsplit")
+        if importlib.util.find_spec("stemsplit") and importlib.util.find_spec("stemsplit.cluster"):
+            return importlib.metadata.version("stemsplit")
     except importlib.metadata.PackageNotFoundError:
-        return ""
+        pass
+    return ""
 
 
 def greet(sign: bytes, sight_seconds: float) -> tuple[str, bool]:

@@ -12,7 +12,7 @@ from stemsplit.errors import UsageError
 from stemsplit.text import quoted
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Iterator
 
     from stemsplit.job import Job
 
@@ -29,15 +29,15 @@ class PathMap:
 
     @classmethod
     def parse(cls, texts: Iterable[str]) -> PathMap:
-        """Read `HERE=THERE` of each text.
+        """Read `HERE=THERE` of each text, or several of them with commas between.
 
         Raises:
             UsageError: if one is no such pair of absolute paths.
         """
         pairs = []
-        for text in texts:
+        for text in _each(texts):
             here, _, there = text.rpartition("=")
-            if not (here.startswith("/") and there.startswith("/")):
+            if not _is_pair(text):
                 raise UsageError(
                     f"The path map {quoted(text)} is no pair of absolute paths.",
                     "Give --path-map HERE=THERE, such as /home/me/music=/mnt/music.",
@@ -58,6 +58,17 @@ class PathMap:
         return msgspec.structs.replace(
             job, source=self.there(source), destination=self.there(job.destination)
         )
+
+
+def _is_pair(text: str) -> bool:
+    here, _, there = text.rpartition("=")
+    return here.startswith("/") and there.startswith("/")
+
+
+def _each(texts: Iterable[str]) -> Iterator[str]:
+    for text in texts:
+        parts = text.split(",")
+        yield from parts if all(map(_is_pair, parts)) else [text]
 
 
 def _folder(path: str) -> bytes:

@@ -77,7 +77,6 @@ _OF_THE_NODE = frozenset(
         Reason.DISK_FULL,
         Reason.ENGINE_UNAVAILABLE,
         Reason.NO_MEMORY,
-        Reason.UNREACHABLE,
         Reason.UNWRITABLE,
     }
 )
@@ -590,13 +589,24 @@ class ClusterPool:
             self._faults.pop(shard.node, None)
         if self._is_of_the_node(shard, work, outcome, unseen=unseen):
             self._moves[work.track] += 1
-            self._rule_out(shard, f"{outcome.message} {outcome.remedy}".rstrip())
+            why = f"{outcome.message} {outcome.remedy}".rstrip()
+            if outcome.reason is Reason.UNREACHABLE:
+                self._count_unreachable(shard, why)
+            else:
+                self._rule_out(shard, why)
             if attempts:
                 effort = self._shape.effort
                 yield Retried(work=work, attempt=attempts[-1], effort=effort)
-            self._put_back([work])
+            self._append([work])
             return
         yield Settled(work=work, outcome=outcome)
+
+    def _count_unreachable(self, shard: _Open, why: str) -> None:
+        """Rule a node out that reaches no storage, but not for one file that nobody may read."""
+        self._faults[shard.node] += 1
+        if self._faults[shard.node] >= _MOST_FAULTS:
+            self._faults[shard.node] = 0
+            self._rule_out(shard, why)
 
     def _is_of_the_node(
         self, shard: _Open, work: RemoteWork, outcome: Outcome, *, unseen: bool
@@ -604,7 +614,7 @@ class ClusterPool:
         """Tell whether a track may fare better on another node, there being one."""
         if self._draining or self._moves[work.track] >= _MOST_MOVES:
             return False
-        may = outcome.reason in _OF_THE_NODE
+        may = outcome.reason in _OF_THE_NODE or outcome.reason is Reason.UNREACHABLE
         if outcome.reason is Reason.DISK_FULL and not is_remote(self._output):
             may = False  # it is the one disk that all of them write to
         if unseen:
@@ -703,7 +713,8 @@ class ClusterPool:
             return
         if not shard.node:
             raise ClusterError(
-                f"No node could begin a shard ({end.fault}).", "Look into Ray's logs on the nodes."
+                f"No node could begin a shard ({end.fault}).",
+                "Look into Ray's logs on the nodes, in /tmp/ray/session_latest/logs.",
             )
         self._faults[shard.node] = 0
         self._fleet.rule_out(shard.node, f"its shards break off ({end.fault}).", shard.name)
@@ -762,6 +773,6 @@ def _shown(work: RemoteWork, result: words.Publishing | None) -> Settled:
 def _given_up(losses: int) -> Verdict:
     return Verdict(
         reason=Reason.NODE_LOST,
-        message=f"The node that separated it was lost, {losses} times.",
+        message=f"{losses} nodes were lost while they separated it.",
         remedy="Look why those nodes were lost; with --retry-failed it is tried again.",
     )

@@ -101,7 +101,8 @@ def choose_shape(
         None if no shard fits into any machine.
     """
     smallest = min((one.memory_bytes for one in machines), default=0)
-    allowed = None if max_ram is None or not machines else max_ram(smallest)
+    # A share of what nobody knows yet is nothing.
+    allowed = None if max_ram is None else max_ram(smallest) or None
     best: tuple[int, int] = (0, 0)
     chosen: Shape | None = None
     for lean in (False, True):

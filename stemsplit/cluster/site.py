@@ -41,6 +41,8 @@ if TYPE_CHECKING:
 
 _LOOK_SECONDS = 0.5
 
+_SIGN = ".stemsplit-sign-"
+
 _ANSWER_SECONDS = 60.0
 """So long the nodes may take to answer before the batch begins without those that have not."""
 
@@ -96,7 +98,7 @@ class ClusterSite:
         from stemsplit.cluster.fleet import RayFleet  # here alone, and not before that
 
         is_shared = not is_remote(brief.state.output)
-        self._sign = brief.state.folder / f"cluster-{uuid.uuid4().hex}" if is_shared else None
+        self._sign = brief.state.output / f"{_SIGN}{uuid.uuid4().hex}" if is_shared else None
         self._fleet = RayFleet(
             brief.cluster,
             cpus=host.processors(),
@@ -147,6 +149,8 @@ class ClusterSite:
             limits=brief.limits,
             forecast=forecast,
         )
+        if not machines:
+            return  # it may be growing; the pool says if it waits
         self._note(
             f"{counted(len(machines), 'node')} of a cluster with room for "
             f"{counted(slots, 'shard')} at a time, {counted(shape.jobs, 'file')} at once in each"
@@ -238,8 +242,13 @@ class ClusterHands:
 
 @contextlib.contextmanager
 def _shown(sign: Path) -> Iterator[None]:
-    """Put up a file by which nodes recognise the output folder."""
+    """Put up a file by which nodes recognise the output folder.
+
+    In it, and not where its state is, which may be on a disk of this machine's own.
+    """
     try:
+        for old in sign.parent.glob(f"{_SIGN}*"):  # of a run that was killed
+            old.unlink(missing_ok=True)
         sign.touch()
     except OSError as error:
         raise refused(sign.parent, error) from error
@@ -258,5 +267,6 @@ def _no_room(least: Shape | None) -> ClusterError:
     )
     return ClusterError(
         f"No node of the cluster has room for a shard.{what}",
-        "Use fewer --jobs or allow more --max-ram; `ray status` shows what the nodes have.",
+        "Use fewer --jobs, or give nodes more by `ray start --memory`; `ray status` shows what "
+        "they have.",
     )

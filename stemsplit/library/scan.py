@@ -159,7 +159,7 @@ def _named(
 ) -> Iterator[Track | Problem]:
     """Follow one input."""
     if is_remote(path):
-        yield from _remote(path, folder, stems)
+        yield from _remote(path, folder, output, stems)
         return
     try:
         mode = path.stat().st_mode
@@ -199,7 +199,9 @@ def _matching(path: Path, output: Path | None, stems: _Stems) -> Iterator[Track 
         )
 
 
-def _remote(path: Path, folder: Path, stems: _Stems) -> Iterator[Track | Problem]:
+def _remote(
+    path: Path, folder: Path, output: Path | None, stems: _Stems
+) -> Iterator[Track | Problem]:
     """Follow one input that is an address: of a file, of what is below it, or of a pattern."""
     base = path
     try:
@@ -217,6 +219,8 @@ def _remote(path: Path, folder: Path, stems: _Stems) -> Iterator[Track | Problem
     parts, empty = path.relative_to(base).parts, True
     for file, status in files.items():
         below = file.relative_to(base)
+        if output is not None and output != base and file.is_relative_to(output):
+            continue
         hidden = any(part.startswith(".") for part in below.parts)
         if (
             hidden

@@ -209,7 +209,7 @@ def _too_slow(state: State, now: float, rules: Rules) -> Verdict | None:
         return Verdict(
             reason=Reason.UNREACHABLE,
             message=f"A file was on its way from or to remote storage, and the child {what}.",
-            remedy="Look after the network and the storage, and run the same command again.",
+            remedy="Check the network and the storage, and run the same command again.",
         )
     return Verdict(
         reason=Reason.STALLED,

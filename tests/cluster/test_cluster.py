@@ -64,7 +64,7 @@ def test_two_nodes_make_what_one_machine_makes(
     assert events[-1]["done"] == 8
     assert events[-1]["peak_memory_bytes"]
     assert sum(count for _, count in _finished(tmp_path / "out")) == 8
-    assert not any((tmp_path / "out" / ".stemsplit").glob("cluster-*"))
+    assert not any((tmp_path / "out").glob(".stemsplit-*"))
 
     (tmp_path / "out" / "song 1" / "vocals.wav").unlink()
     again = _events(stemsplit(*arguments, **nodes.environment))
@@ -78,8 +78,8 @@ def test_without_the_token_nobody_comes_in(
     """Nothing is done, and one sentence says why."""
     ran = stemsplit("separate", library, "-o", "out", "--cluster", nodes.address)
     assert ran.code == 1
-    assert f"stemsplit: No cluster of Ray answers at {nodes.address}" in ran.err
-    assert "Authentication" in ran.err
+    assert f"stemsplit: The Ray cluster at {nodes.address} does not let this machine in" in ran.err
+    assert "RAY_AUTH_TOKEN" in ran.err
 
 
 def test_a_killed_node_costs_what_was_in_flight(
@@ -246,10 +246,13 @@ def test_what_cannot_be_reached_is_said_in_a_sentence(
     """No cluster here, a client's address, and a path map that is none."""
     ran = stemsplit("separate", library, "-o", "out", "--cluster", "127.0.0.1:1")
     assert ran.code == 1
-    assert ran.err.startswith("stemsplit: No cluster of Ray answers at 127.0.0.1:1")
+    assert ran.err.startswith("stemsplit: No Ray cluster answers at 127.0.0.1:1")
     ran = stemsplit("separate", library, "-o", "out", "--cluster", "ray://head:10001")
     assert ran.code == 2
     assert "Run stemsplit on a node of the cluster" in ran.err
     ran = stemsplit("separate", library, "-o", "out", "--cluster", "local", "--path-map", "music")
     assert ran.code == 2
     assert "no pair of absolute paths" in ran.err
+    ran = stemsplit("separate", library, "-o", "out", "--path-map", "/music=/mnt")
+    assert ran.code == 2
+    assert "Give --cluster as well" in ran.err

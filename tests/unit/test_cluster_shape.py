@@ -120,6 +120,8 @@ def test_paths_are_mapped_by_whole_folders_the_longest_first() -> None:
     there = paths.job_there(job)
     assert there.source == b"/data/in/a.mp3"
     assert there.paths["vocals"] == Path("/mnt/out/a/vocals.wav")
+    assert PathMap.parse(["/a=/b,/c=/d"]).there(b"/c/x") == b"/d/x", "as a settings file gives it"
+    assert PathMap.parse(["/a, b=/c"]).there(b"/a, b/x") == b"/c/x"
     assert PathMap.parse(["/=/mnt"]).there(b"/a") == b"/mnt/a"
 
 
