@@ -92,9 +92,10 @@ def separate(
     Parameters
     ----------
     inputs:
-        Audio files, folders to search for them, and patterns such as 'live/**/*.flac'.
+        Audio files, folders to search for them, patterns such as 'live/**/*.flac', and addresses
+        (s3://, sftp://).
     output:
-        Folder for the stems; made if need be.
+        Folder or address for the stems; made if need be.
     from_file:
         Read more inputs from a file. - is standard input; one a line, or ended by NUL as
         `find -print0` gives them.
