@@ -167,7 +167,7 @@ def is_there(path: Path) -> bool:
     if not is_remote(path):
         return path.exists()
     try:
-        return remote.status(path) is not None
+        return remote.status(path) is not None or remote.is_folder(path)
     except (OSError, UnreachableError):
         return True
 

@@ -11,7 +11,11 @@ import pytest
 
 from stemsplit import remote
 from stemsplit.errors import DiskFullError, UnreachableError, UsageError
+from stemsplit.job import Effort, Job, Settings
+from stemsplit.library.journal import Journal
 from stemsplit.library.publish import discard, left_behind, publish, take_back
+from stemsplit.library.records import Entry, JobState, Wanted, coming_stems
+from stemsplit.library.recovery import recover
 from stemsplit.library.scan import scan
 from stemsplit.text import printable
 
@@ -115,6 +119,35 @@ def test_publishing_again_completes_what_was_begun(place: Path) -> None:
     assert take_back(work, moves, replaced=["drums.wav"]) is False
     assert _get(work / "vocals.wav") == b"new"
     discard(work)
+    assert remote.listing(work) == {}
+
+
+@pytest.mark.parametrize("shown", [0, 1, 2])
+def test_after_a_death_while_publishing(place: Path, tmp_path: Path, shown: int) -> None:
+    """The next run completes it, also over older stems of the same size."""
+    job = Job.of(tmp_path / "a.wav", {s: place / "a" / f"{s}.wav" for s in ("vocals", "drums")})
+    work, local = place / ".stemsplit-x", tmp_path / "local"
+    local.mkdir()
+    moves = {f"{stem}.wav": path for stem, path in job.paths.items()}
+    for path in moves.values():
+        _put(path, b"old")
+    for name in moves:
+        (local / name).write_bytes(b"new")
+        remote.send(local / name, work / name, lambda: None)
+    wanted = Wanted(source_bytes=1, source_modified_ns=1, settings="{}")
+    entry = Entry(job=job, wanted=wanted, predicted_seconds=1, state=JobState.WAITING)
+    with Journal(tmp_path / "journal", place) as journal:
+        journal.begin_run(Settings(), [entry], version="1")
+        journal.attempt_begins(job, Settings(), Effort(), number=1, work=work, preloaded=True)
+        journal.publishing(job, coming_stems(local, moves, place), overwrite=True)
+        for name, path in list(moves.items())[:shown]:
+            remote.move(work / name, path)
+        if shown == 0:  # what is in the way was not agreed to be replaced
+            for path in moves.values():
+                remote.remove(path.parent)
+        recovery = recover(journal, place)
+    assert recovery.shown == 1
+    assert [_get(path) for path in moves.values()] == [b"new", b"new"]
     assert remote.listing(work) == {}
 
 
