@@ -1,4 +1,4 @@
-"""A cluster of real nodes, shared by the tests of a session; and a small library."""
+"""A cluster of real nodes, shared by the tests of a module; and a small library."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def nodes() -> Iterator[Nodes]:
     """Two nodes of one processor each, and a head without one, with a token."""
     with Nodes(environment={"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": "a" * 64}) as started:

@@ -82,11 +82,8 @@ def test_without_the_token_nobody_comes_in(
     assert "RAY_AUTH_TOKEN" in ran.err
 
 
-def test_a_killed_node_costs_what_was_in_flight(
-    library: Path, tmp_path: Path, nodes: Nodes
-) -> None:
+def test_a_killed_node_costs_what_was_in_flight(library: Path, tmp_path: Path) -> None:
     """Two nodes of a cluster, one after the other; see node_kills.py for more of them."""
-    del nodes  # its head must not be taken for this one's
     tally = campaign(library, tmp_path, kills=2, seed=3, delay=(1.0, 4.0))
     assert not tally.faults
     assert tally.kills == 2

@@ -10,6 +10,7 @@ import subprocess
 from typing import TYPE_CHECKING
 
 import pytest
+from cluster_nodes import Nodes
 from node_kills import COMMAND, content
 from storage_servers import SftpStorage, Storage, moto_server
 
@@ -21,7 +22,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
-    from cluster_nodes import Nodes
     from conftest import Ran
 
 REQUIRE_REAL = bool(os.environ.get("STEMSPLIT_REQUIRE_REAL"))
@@ -207,17 +207,13 @@ def test_nodes_take_from_a_bucket_and_bring_to_it(
     storage: Storage,
     bucket: Bucket,
     reference: dict[str, str],
-    nodes: Nodes,
     tmp_path: Path,
     stemsplit: Callable[..., Ran],
 ) -> None:
     """On a cluster without any shared folder, with faults; no audio goes by way of Ray."""
-    from cluster_nodes import Nodes as Cluster
-
-    del nodes
     storage.faults = 5.0
     try:
-        with Cluster(environment=storage.environment) as cluster:
+        with Nodes(environment=storage.environment) as cluster:
             cluster.add()
             cluster.add()
             ran = stemsplit(
