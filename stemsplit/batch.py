@@ -114,7 +114,7 @@ def separate(  # noqa: PLR0913 - each is a setting that a person names
         keep_awake: keep the machine from falling asleep meanwhile.
         dry_run: only tell what would be done, as `track_planned` and `plan_made`.
         start_method: `forkserver` or `spawn`; the better one of this system if None.
-        cluster: do it on a cluster of Ray's: `local` starts one on this machine, `auto` takes the
+        cluster: do it on a Ray cluster: `local` starts one on this machine, `auto` takes the
             one that this machine belongs to, `host:port` is an address (docs/cluster.md).
         path_map: folders that its nodes see at another path, each as `HERE=THERE`.
         control: lets others ask the batch to end.

@@ -65,9 +65,10 @@ def convert(
     Parameters
     ----------
     inputs:
-        Audio files, folders to search for them, and patterns such as 'live/**/*.flac'.
+        Audio files, folders to search for them, patterns such as 'live/**/*.flac', and addresses
+        (s3://, sftp://).
     output:
-        Folder for the converted files; made if need be.
+        Folder or address for the converted files; made if need be.
     from_file:
         Read more inputs from a file. - is standard input.
     name:

@@ -42,7 +42,7 @@ def report(
     Parameters
     ----------
     output:
-        The folder that was given to -o.
+        The folder or address that was given to -o.
     html:
         Write this page, and print nothing else. An earlier page of stemsplit is replaced; - is
         standard output.

@@ -161,7 +161,7 @@ def separate(
     nice:
         Give way to other programs, from 0 to 19.
     cluster:
-        Do it on a cluster of Ray's: local starts one on this machine, auto takes the one that this
+        Do it on a Ray cluster: local starts one on this machine, auto takes the one that this
         machine belongs to, HOST:PORT names one. --jobs, --threads and --max-ram then hold for each
         shard of the batch.
     path_map:

@@ -27,7 +27,7 @@ def status(output: str, /, *, json: bool = False) -> int:
     Parameters
     ----------
     output:
-        The folder that was given to `stemsplit separate` with -o.
+        The folder or address that was given to `stemsplit separate` with -o.
     json:
         Print one JSON object.
     """
