@@ -99,7 +99,7 @@ class Pool:
             workers=plan.crew.workers, most=plan.crew.workers, changed_at=clock()
         )
         self._tickets = 0
-        self._last_turn = clock()
+        self._last_seen = clock()
         self._held_since: float | None = None
         self._deaths_in_a_row = 0
         self._draining = False
@@ -330,22 +330,22 @@ class Pool:
         if self._wake_reader in wait([self._wake_reader, *pipes, *sentinels], timeout=pause):
             self._wake_reader.recv_bytes()
             self._woken = False
-        self._notice_absence(pause)
+        self._now(pause)
         events: list[PoolEvent] = []
         for one in list(self._running):
             events += self._heard(one)
         events += self._look()
         for one in list(self._running):
-            one.feed(life.Ticked(now=self._clock()))
+            one.feed(life.Ticked(now=self._now()))
             if not one.child.process.is_alive():
                 events += self._part(one)
-        self._last_turn = self._clock()
+        self._now()
         # Told at the end: however long somebody takes over them, that lies between two turns.
         yield from events
         yield Turned()
 
     def _heard(self, one: RunningAttempt) -> list[PoolEvent]:
-        messages = one.listen(self._clock())
+        messages = one.listen(self._now())
         return [Heard(work=one.request.work, message=message) for message in messages]
 
     def _pause(self) -> float:
@@ -356,18 +356,28 @@ class Pool:
             pause = min(pause, self._plan.timings.poll_fastest)
         return pause
 
-    def _notice_absence(self, pause: float) -> None:
-        """Do not blame children for the time that this process itself did not run."""
-        away = self._clock() - self._last_turn - pause
+    def _now(self, pause: float = 0.0) -> float:
+        """Give the time, within a turn.
+
+        Children are not blamed for the time that this process itself did not run, wherever in a
+        turn it was suspended.
+
+        Args:
+            pause: so long it may have waited since the last time that this was asked.
+        """
+        now = self._clock()
+        away = now - self._last_seen - pause
+        self._last_seen = now
         if away > self._plan.timings.away:
             for one in self._running:
-                one.feed(life.Away(now=self._clock(), seconds=away))
+                one.feed(life.Away(now=now, seconds=away))
+        return now
 
     def _caps(self) -> dict[int, int]:
         return {one.child.pid: one.rules.ram_cap_bytes for one in self._running}
 
     def _look(self) -> list[PoolEvent]:
-        now = self._clock()
+        now = self._now()
         if not self._running or self._watch.seconds_left(now) > 0:
             return []
         look = self._watch.look(now, self._caps())
