@@ -363,10 +363,11 @@ def _connect(address: str, cpus: int) -> None:
 
 def _refusal(address: str, text: str, fault: str) -> ClusterError:
     """Say why a cluster cannot be joined."""
-    if "AuthenticationError" in text or "Unauthenticated" in text:
+    # Ray says why on standard error alone; that somebody listens there was found out before.
+    if "Failed to connect to Ray" in text or "AuthenticationError" in text:
         return ClusterError(
             f"The Ray cluster at {address} does not let this machine in ({fault}).",
-            "Set RAY_AUTH_MODE and RAY_AUTH_TOKEN as they are on its nodes.",
+            "Set RAY_AUTH_MODE and RAY_AUTH_TOKEN as they are on its nodes, and use their Ray.",
         )
     if address == "auto":
         return ClusterError(
