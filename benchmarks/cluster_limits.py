@@ -10,7 +10,6 @@ without Ray. docs/cluster.md reckons with these figures.
 
 from __future__ import annotations
 
-import contextlib
 import os
 import tempfile
 import time
@@ -23,7 +22,7 @@ from common import environment, tell
 from stemsplit.cluster import words
 from stemsplit.cluster.fleet_words import Ended, Submission
 from stemsplit.cluster.pool import ClusterPool, RemoteWork
-from stemsplit.cluster.privacy import private
+from stemsplit.cluster.privacy import be_private
 from stemsplit.cluster.shape import Machine, Shape
 from stemsplit.job import Attempt, Effort, Job, Limits, Outcome, Reason, Settings
 from stemsplit.library.journal import Journal
@@ -72,8 +71,7 @@ def journal() -> float:
 
 def desk(askers: int) -> float:
     """Give the questions a second that so many tasks have answered."""
-    stack = contextlib.ExitStack()
-    stack.enter_context(private())
+    be_private()
     import ray
 
     from stemsplit.cluster.desk import Desk
@@ -99,7 +97,6 @@ def desk(askers: int) -> float:
         return answered / (time.monotonic() - began)
     finally:
         ray.shutdown()
-        stack.close()
 
 
 class _MadeUp:

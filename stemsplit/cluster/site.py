@@ -15,7 +15,7 @@ from stemsplit.cluster import words
 from stemsplit.cluster.greeting import installed_version
 from stemsplit.cluster.places import PathMap
 from stemsplit.cluster.pool import ClusterPool, RemoteWork, require_some
-from stemsplit.cluster.privacy import private
+from stemsplit.cluster.privacy import be_private
 from stemsplit.cluster.shape import Shape, choose_shape
 from stemsplit.errors import ClusterError
 from stemsplit.library.publish import refused
@@ -92,9 +92,8 @@ class ClusterSite:
         self._lost = lost
         self._note = note
         self._map = PathMap.parse(brief.path_map)
-        self._stack = contextlib.ExitStack()
         if brief.cluster == "local":
-            self._stack.enter_context(private())
+            be_private()
         from stemsplit.cluster.fleet import RayFleet  # here alone, and not before that
 
         is_shared = not is_remote(brief.state.output)
@@ -108,10 +107,11 @@ class ClusterSite:
             note=note,
         )
         self._longest_seconds = longest_seconds
+        self._stack = contextlib.ExitStack()
 
     def __enter__(self) -> Self:
         """Join the cluster, and weigh its nodes."""
-        with self._stack as stack:
+        with contextlib.ExitStack() as stack:
             if self._sign is not None:
                 stack.enter_context(_shown(self._sign))
             stack.enter_context(self._fleet)
