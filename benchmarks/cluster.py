@@ -12,7 +12,6 @@ before. The stems of all must be the same to the last bit. A table in Markdown g
 from __future__ import annotations
 
 import argparse
-import hashlib
 import shutil
 import statistics
 import tempfile
@@ -25,6 +24,7 @@ from common import (
     COMMAND,
     Measured,
     audio_files,
+    content,
     environment,
     measure,
     seconds_of,
@@ -41,13 +41,6 @@ LENGTHS = (40, 60, 80, 100, 120, 130, 140, 160, 180, 190) * 2
 
 _SETTLE_SECONDS = 20.0
 """A node goes on starting Ray's agents, some seconds of a processor each, when it has joined."""
-
-
-def _content(output: Path) -> dict[str, str]:
-    return {
-        str(file.relative_to(output)): hashlib.sha256(file.read_bytes()).hexdigest()
-        for file in output.rglob("*.wav")
-    }
 
 
 def main() -> None:
@@ -120,7 +113,7 @@ def _compare(library: Path, output: Path, rounds: int) -> None:
             if number and "cluster_utils" in name:
                 continue
             walls[name].append(run().wall_seconds)
-            found = _content(output)
+            found = content(output)
             expected = expected or found
             same[name] = same[name] and found == expected
     tell("| | wall, s | of the pool's | least to most | stems |")

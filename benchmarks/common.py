@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import platform
 import subprocess
@@ -109,6 +110,15 @@ def write_library(folder: Path, lengths: Sequence[float]) -> list[Path]:
     for number, (path, seconds) in enumerate(zip(paths, lengths, strict=True)):
         write_song(path, seconds, first_seed=number)
     return paths
+
+
+def content(output: Path) -> dict[str, str]:
+    """Give the SHA-256 of each stem in an output folder: of all but the journal and its company."""
+    return {
+        str(file.relative_to(output)): hashlib.sha256(file.read_bytes()).hexdigest()
+        for file in output.rglob("*")
+        if file.is_file() and ".stemsplit" not in file.relative_to(output).parts
+    }
 
 
 def audio_files(folder: Path) -> list[Path]:

@@ -129,10 +129,16 @@ def _parts(path: str | bytes | os.PathLike[str]) -> re.Match[bytes] | None:
 
 def address_of(path: str | bytes | os.PathLike[str]) -> str:
     """Give the address that a path stands for."""
+    scheme, host, rest = _split(path)
+    return f"{scheme}://{host}{rest}"
+
+
+def _split(path: str | bytes | os.PathLike[str]) -> tuple[str, str, str]:
+    """Give the kind of an address, its host or bucket, and the rest, with a slash before it."""
     found = _parts(path)
     if found is None:
         raise ValueError(f"{path!r} stands for no address")
-    return f"{found['scheme'].decode()}://{os.fsdecode(found['host'] + found['rest'])}"
+    return found["scheme"].decode(), os.fsdecode(found["host"]), os.fsdecode(found["rest"])
 
 
 def module_of(path: str | bytes | os.PathLike[str]) -> str:
@@ -141,7 +147,7 @@ def module_of(path: str | bytes | os.PathLike[str]) -> str:
     Raises:
         UsageError: if it is not installed, or nobody knows that kind.
     """
-    return str(_class_of(address_of(path).partition(":")[0]).__module__)
+    return str(_class_of(_split(path)[0]).__module__)
 
 
 def _class_of(scheme: str) -> Any:  # noqa: ANN401 - fsspec has no types
@@ -167,11 +173,7 @@ def _opened(path: Path | bytes | str) -> tuple[Any, str]:
     """
     import fsspec
 
-    found = _parts(path)
-    if found is None:
-        raise ValueError(f"{path!r} stands for no address")
-    scheme, host = found["scheme"].decode(), os.fsdecode(found["host"])
-    rest = os.fsdecode(found["rest"])
+    scheme, host, rest = _split(path)
     _class_of(scheme)
     system, _ = fsspec.core.url_to_fs(f"{scheme}://{host}", **_OPTIONS.get(scheme, {}))
     system.invalidate_cache()  # what others have written since is not to be missed
@@ -353,7 +355,7 @@ def move(source: Path, target: Path) -> None:
             raise FileNotFoundError(address_of(source))
         _make_above(system, new)
         # Not `mv` where it is fsspec's own: that takes brackets in names for a pattern.
-        renames = type(system).__name__ == "SSHFileSystem"
+        renames = _is_one_of(system, _SSH)
         if renames:
             system.mv(old, new)
         else:
@@ -379,7 +381,12 @@ def remove(path: Path) -> None:
 
 
 def _has_folders(system: Any) -> bool:  # noqa: ANN401 - fsspec has no types
-    return not type(system).__name__.startswith("S3")
+    return not _is_one_of(system, _S3)
+
+
+def _is_one_of(system: Any, schemes: frozenset[str]) -> bool:  # noqa: ANN401 - likewise
+    known = system.protocol  # one, or several
+    return not schemes.isdisjoint({known} if isinstance(known, str) else known)
 
 
 def _make_above(system: Any, name: str) -> None:  # noqa: ANN401 - likewise

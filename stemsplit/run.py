@@ -35,7 +35,7 @@ from stemsplit.site import Here
 from stemsplit.supervisor.work import Heard, Noted, Retried, Settled
 from stemsplit.tally import Tally
 from stemsplit.text import counted, moment, printable
-from stemsplit.workshop import TrackWork, storage_of, weights_of
+from stemsplit.workshop import storage_of, weights_of, written_by
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -385,16 +385,13 @@ class _Run:
         def predict(work: Work, effort: Effort) -> float:
             return plan.forecast.seconds(durations[work.job.source], effort)
 
-        def written(work: Work) -> int:
-            return work.written_bytes() if isinstance(work, TrackWork) else 0
-
         gates: list[Gate] = []
         if brief.deadline is not None:
             gates.append(Until(brief.deadline, predict))
         if brief.on_battery == "pause":
             gates.append(Power(pausing, going_on))
         if brief.cluster is None and not is_remote(brief.state.output):  # nodes ask for themselves
-            gates.append(Room(brief.state.output, stems_size, written))
+            gates.append(Room(brief.state.output, stems_size, written_by))
         return Gates(gates)
 
     def _take_in(self, happening: PoolEvent) -> None:

@@ -56,7 +56,7 @@ if TYPE_CHECKING:
     from stemsplit.messages import Finished
     from stemsplit.models.fetch import Progress as DownloadProgress
     from stemsplit.supervisor.launch import StartMethod
-    from stemsplit.supervisor.work import Gate
+    from stemsplit.supervisor.work import Gate, Work
 
 _TELLING = frozenset(Reason) - {
     Reason.DONE,
@@ -337,6 +337,11 @@ class TrackWork:
         except OSError:
             return None  # what it says goes with the outcome all the same
         return kept
+
+
+def written_by(work: Work) -> int:
+    """Count what the present child of a track has written so far, where that is known."""
+    return work.written_bytes() if isinstance(work, TrackWork) else 0
 
 
 def make_plan(

@@ -214,17 +214,19 @@ def _require_room(task: Task, form: Form, source: Decoder) -> None:
     if form.clip == "rescale":  # until it is known by how much
         needed += pcm_bytes(frames, channels, "32f") * len(task.job.stems)
     free = free_bytes(task.work_path)
-    if needed > free and task.staging:
-        raise DiskFullError(
-            f"The disk for temporary files has {mebibytes(free)} left, and what is made of "
-            f"{quoted(task.job.source_path.name)} takes {mebibytes(needed)}.",
-            "Make room there, or set TMPDIR to another folder.",
-        )
     if needed > free:
+        disk, remedy = (
+            ("for temporary files", "Make room there, or set TMPDIR to another folder.")
+            if task.staging
+            else (
+                "of the output folder",
+                "Make room, or name another folder with -o, and run the same command again.",
+            )
+        )
         raise DiskFullError(
-            f"The disk of the output folder has {mebibytes(free)} left, and what is made of "
+            f"The disk {disk} has {mebibytes(free)} left, and what is made of "
             f"{quoted(task.job.source_path.name)} takes {mebibytes(needed)}.",
-            "Make room, or name another folder with -o, and run the same command again.",
+            remedy,
         )
 
 

@@ -31,9 +31,6 @@ _MOST_CALLS = 100_000
 
 _LOOPBACK = "127.0.0.1"
 
-_SIGHT_SECONDS = 10.0
-"""So long a network disk may take to show a node what this machine has written."""
-
 _BAN_SECONDS = 300.0
 """So long a node is given nothing that could not do its part, at first."""
 
@@ -181,7 +178,7 @@ class RayFleet:
                 asking = self._greeting.options(
                     num_cpus=0, max_retries=0, scheduling_strategy=there
                 )
-                self._greetings[one.node] = asking.remote(self._sign, _SIGHT_SECONDS)
+                self._greetings[one.node] = asking.remote(self._sign)
         if not self._greetings:
             return
         asked = {asking: node for node, asking in self._greetings.items()}
@@ -344,7 +341,6 @@ def _connect(address: str, cpus: int) -> None:
         "configure_logging": False,
         "namespace": "stemsplit",
     }
-    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
     try:
         if address == "local":
             ray.init(

@@ -9,6 +9,9 @@ import importlib.util
 import os
 import time
 
+SIGHT_SECONDS = 10.0
+"""So long a network disk may take to show what another machine has just written."""
+
 
 def installed_version() -> str:
     """Give the version of the stemsplit that is installed, empty if none is."""
@@ -20,20 +23,23 @@ def installed_version() -> str:
     return ""
 
 
-def greet(sign: bytes, sight_seconds: float) -> tuple[str, bool]:
+def greet(sign: bytes) -> tuple[str, bool]:
     """Tell which stemsplit is installed, and whether a file is seen.
 
     Args:
         sign: the file; empty if none need be seen.
-        sight_seconds: how long a network disk may take to show it.
 
     Returns:
         the version, empty if it is not installed; and whether the file is seen.
     """
-    version = installed_version()
-    deadline = time.monotonic() + sight_seconds
-    while sign and not os.path.exists(sign):  # noqa: PTH110 - bytes
+    return installed_version(), not sign or is_seen_in_time([sign])
+
+
+def is_seen_in_time(paths: list[bytes]) -> bool:
+    """Tell whether any of these files is seen, or comes to be in a moment."""
+    deadline = time.monotonic() + SIGHT_SECONDS
+    while not any(map(os.path.exists, paths)):
         if time.monotonic() > deadline:
-            return version, False
+            return False
         time.sleep(0.2)
-    return version, True
+    return True

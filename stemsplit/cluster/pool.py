@@ -180,7 +180,6 @@ class _Open:
         not_on: nodes that it must not go to.
         left: its tracks that are not settled, by number.
         wants: so many more tracks it could begin.
-        fed: whether it has been told what is to be done.
         weight: of all tracks that it was given.
         begun: those of them that a child was allowed for.
         results: what the child has said of those that may be shown.
@@ -193,7 +192,6 @@ class _Open:
     not_on: tuple[str, ...] = ()
     left: dict[int, RemoteWork] = field(default_factory=dict)
     wants: int = 0
-    fed: bool = False
     weight: float = 0.0
     begun: set[int] = field(default_factory=set)
     results: dict[int, words.Publishing] = field(default_factory=dict)
@@ -202,6 +200,11 @@ class _Open:
     heard_at: float = 0.0
     total_bytes: int = 0
     trees: dict[bytes, int] = field(default_factory=dict)
+
+    @property
+    def fed(self) -> bool:
+        """Whether it has been told what is to be done."""
+        return self.weight > 0
 
     def look_at(self, total_bytes: int, trees: Mapping[int, int]) -> None:
         """Take in what its processes use; the trees by number of track."""
@@ -372,9 +375,12 @@ class ClusterPool:
         if self._draining and not self._has_drained:
             self._has_drained = True
             for number, shard in self._shards.items():
-                # One that has been told nothing yet need not begin.
-                order = words.Drain() if shard.fed else words.Close()
-                self._orders.append((number, words.encode(order)))
+                self._let_finish(number, shard)
+
+    def _let_finish(self, number: int, shard: _Open) -> None:
+        """Let a shard begin nothing more; one that has been told nothing yet need not begin."""
+        order = words.Drain() if shard.fed else words.Close()
+        self._orders.append((number, words.encode(order)))
 
     def _send_orders(self) -> None:
         if self._orders:
@@ -446,16 +452,15 @@ class ClusterPool:
                     yield _settled(work, answer)
             if not taken and self._line and not shard.is_old(self._shape):
                 continue
+            if not taken:
+                order: words.Order = words.Close()
+            elif shard.fed:
+                order = words.More(tracks=self._packer.tracks(taken))
+            else:
+                order = self._packer.shard(taken)
             shard.left |= {work.track: work for work in taken}
             shard.weight += sum(weight(work.likely_seconds) for work in taken)
             shard.wants = 0
-            if not shard.fed and taken:
-                shard.fed = True
-                order: words.Order = self._packer.shard(taken)
-            elif taken:
-                order = words.More(tracks=self._packer.tracks(taken))
-            else:
-                order = words.Close()
             self._orders.append((number, words.encode(order)))
 
     def _ask_gate(self, work: RemoteWork) -> Answer | Verdict:
@@ -546,8 +551,7 @@ class ClusterPool:
         self._fleet.rule_out(shard.node, why, shard.name)
         for number, other in self._shards.items():
             if other.node == shard.node:
-                order = words.Drain() if other.fed else words.Close()
-                self._orders.append((number, words.encode(order)))
+                self._let_finish(number, other)
 
     def _taken_from(self, shard: _Open, tracks: Iterable[int]) -> list[RemoteWork]:
         taken = [shard.left.pop(track) for track in tracks if track in shard.left]

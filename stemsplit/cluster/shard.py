@@ -20,7 +20,7 @@ from typing import IO, TYPE_CHECKING
 
 from stemsplit import errors
 from stemsplit.cluster import words
-from stemsplit.cluster.greeting import installed_version
+from stemsplit.cluster.greeting import installed_version, is_seen_in_time
 from stemsplit.errors import StemsplitError, StoppedError
 from stemsplit.job import Reason
 from stemsplit.messages import Hello, Progress, Ready, Separated, Started
@@ -38,7 +38,7 @@ from stemsplit.supervisor.work import (
     Withdrawn,
 )
 from stemsplit.text import quoted
-from stemsplit.workshop import TrackWork, Workshop, make_plan, storage_of, weights_of
+from stemsplit.workshop import Workshop, make_plan, storage_of, weights_of, written_by
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -55,9 +55,6 @@ _WORD_SECONDS = 10.0
 
 _STUCK_SECONDS = 1800.0
 """A pool that has not gone round for so long is not spoken for any more."""
-
-_SIGHT_SECONDS = 10.0
-"""So long a network disk may take to show what another machine has just written."""
 
 
 class _Line:
@@ -196,7 +193,6 @@ def run(source: IO[bytes], sink: IO[bytes]) -> None:
         words.Closed(
             unstarted=tuple(track for track in unstarted if track not in late),
             late=tuple(sorted(late)),
-            peak_memory_bytes=pool.peak_memory_bytes,
         )
     )
 
@@ -261,25 +257,23 @@ class _Heart:
 
 
 def _require_same_version(shard: words.Shard) -> None:
-    if shard.version != installed_version():
+    """Refuse what was put in another one's place since the node was greeted."""
+    version = installed_version()
+    if shard.version != version:
         raise StemsplitError(
-            f"It has stemsplit {installed_version()}, and the batch was started by "
-            f"{shard.version}.",
+            f"It has stemsplit {version}, and the batch was started by {shard.version}.",
             "Install the same version on every node.",
         )
 
 
 def _require_sight(shard: words.Shard) -> None:
     """Refuse where the folder of the tracks is not seen, rather than fail every one of them."""
-    deadline = time.monotonic() + _SIGHT_SECONDS
     sources = [one.job.source for one in shard.tracks if not is_remote(one.job.source)]
-    while sources and not any(map(os.path.exists, sources)):
-        if time.monotonic() > deadline:
-            raise StemsplitError(
-                f"It does not see {quoted(sources[0])}.",
-                "Mount the same folder there, or say where it is by --path-map.",
-            )
-        time.sleep(0.2)
+    if sources and not is_seen_in_time(sources):
+        raise StemsplitError(
+            f"It does not see {quoted(sources[0])}.",
+            "Mount the same folder there, or say where it is by --path-map.",
+        )
 
 
 def _plan(shard: words.Shard) -> Plan:
@@ -300,14 +294,13 @@ class _Told:
         self._jobs = shard.jobs
         self._assigned: dict[bytes, words.Assigned] = {}
         self._busy: set[int] = set()
-        self._hungry = False
         self._next: dict[object, float] = {}
 
     def expect(self, one: words.Assigned) -> None:
         """Take in a track; from any thread."""
         self._assigned[one.job.source] = one
         self._busy.add(one.track)
-        self._hungry = False
+        self._next.pop(words.Hungry, None)
 
     def track(self, work: Work) -> int:
         """Give the number of a track."""
@@ -340,11 +333,9 @@ class _Told:
 
     def _wishes(self) -> Iterator[words.Said]:
         room = self._jobs - len(self._busy)
-        if room > 0 and not self._hungry:
-            self._hungry = True
+        # Said again where nothing comes: the first word may have been lost.
+        if room > 0 and self._is_time(words.Hungry, _WORD_SECONDS):
             yield words.Hungry(tracks=room)
-        elif room > 0 and self._is_time(words.Hungry, _WORD_SECONDS):
-            yield words.Hungry(tracks=room)  # once more: the first word may have been lost
 
     def _of_track(
         self, happening: Launched | Heard | Retried | Settled | Withdrawn, track: int
@@ -383,14 +374,11 @@ def _gate(shard: words.Shard, plan: Plan, told: _Told) -> Gate:
     def stem_bytes(work: Work) -> int:
         return told.assigned(work).stem_bytes
 
-    def written(work: Work) -> int:
-        return work.written_bytes() if isinstance(work, TrackWork) else 0
-
     gates: list[Gate] = []
     if shard.deadline is not None:
         gates.append(Until(shard.deadline, predict))
     if not is_remote(shard.output):
-        gates.append(Room(Path(os.fsdecode(shard.output)), stem_bytes, written))
+        gates.append(Room(Path(os.fsdecode(shard.output)), stem_bytes, written_by))
     return Gates(gates)
 
 

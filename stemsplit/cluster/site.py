@@ -96,13 +96,14 @@ class ClusterSite:
             be_private()
         from stemsplit.cluster.fleet import RayFleet  # here alone, and not before that
 
+        self._version = installed_version()
         is_shared = not is_remote(brief.state.output)
         self._sign = brief.state.output / f"{_SIGN}{uuid.uuid4().hex}" if is_shared else None
         self._fleet = RayFleet(
             brief.cluster,
             cpus=host.processors(),
             model_folder=model_folder,
-            version=installed_version(),
+            version=self._version,
             sign=b"" if self._sign is None else self._map.there(os.fsencode(self._sign)),
             note=note,
         )
@@ -168,11 +169,8 @@ class ClusterSite:
 
     def hands(self, gate: Gate) -> ClusterHands:
         """Give what works there."""
-        return ClusterHands(self._pool(gate), self._likely_seconds)
-
-    def _pool(self, gate: Gate) -> ClusterPool:
         settings = self._brief.settings
-        return ClusterPool(
+        pool = ClusterPool(
             self._fleet,
             self._shape,
             model_name=settings.model if settings.separates else "",
@@ -181,6 +179,7 @@ class ClusterSite:
             lost=self._lost,
             gate=gate,
         )
+        return ClusterHands(pool, self._likely_seconds)
 
     def shard(self, works: list[RemoteWork]) -> words.Shard:
         """See `stemsplit.cluster.pool.Packer`."""
@@ -188,7 +187,7 @@ class ClusterSite:
         memory = Amount(size_bytes=self._shape.memory_bytes)
         threads = self._shape.effort.threads
         return words.Shard(
-            version=installed_version(),
+            version=self._version,
             settings=msgspec.structs.replace(brief.settings, threads=threads),
             limits=msgspec.structs.replace(brief.limits, max_ram=memory),
             jobs=self._shape.jobs,

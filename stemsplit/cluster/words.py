@@ -174,7 +174,6 @@ class Closed(msgspec.Struct, frozen=True, kw_only=True, tag=True):
 
     unstarted: tuple[int, ...]
     late: tuple[int, ...]
-    peak_memory_bytes: int | None
 
 
 Said = (

@@ -21,7 +21,7 @@ def check_writable(work: Path) -> None:
     """Write a small file into a work folder, and remove both.
 
     Raises:
-        PermissionError, UnreachableError: if that fails.
+        UnreachableError: if that fails.
     """
     with tempfile.NamedTemporaryFile() as probe:
         remote.send(Path(probe.name), work / "probe", lambda: None)
@@ -32,7 +32,7 @@ def publish(work: Path, moves: Mapping[str, Path]) -> None:
     """Give each file its place, over an older one of its name, and remove the work folder.
 
     Raises:
-        OSError, UnreachableError: if one cannot be put in place.
+        FileNotFoundError, UnreachableError: if one cannot be put in place.
     """
     for name, path in moves.items():
         remote.move(work / name, path)

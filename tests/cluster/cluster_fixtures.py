@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import subprocess
 from typing import TYPE_CHECKING
 
 import pytest
 from cluster_nodes import Nodes
+from common import COMMAND, content
 from node_kills import make_library
 
 if TYPE_CHECKING:
@@ -28,3 +30,11 @@ def library(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("music") / "library"
     make_library(folder, tracks=8, seconds=20.0)
     return folder
+
+
+@pytest.fixture(scope="session")
+def reference(library: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    """What the pool of one machine makes of the library on one disk."""
+    output = tmp_path_factory.mktemp("reference") / "out"
+    subprocess.run([COMMAND, "separate", library, "-o", output, "--quiet"], check=True)
+    return content(output)

@@ -13,7 +13,6 @@ next one is begun, until there were so many kills.
 from __future__ import annotations
 
 import argparse
-import hashlib
 import json
 import random
 import sqlite3
@@ -31,14 +30,13 @@ import soundfile
 sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks"))
 
 from cluster_nodes import Nodes
+from common import COMMAND, content
 
 from stemsplit.demo.song import make_song
 from stemsplit.job import MODEL_SAMPLE_RATE
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
-
-COMMAND = Path(sys.executable).with_name("stemsplit")
 
 
 @dataclass
@@ -71,15 +69,6 @@ def make_library(folder: Path, tracks: int = 12, seconds: float = 25.0) -> None:
         soundfile.write(
             folder / f"song {number}.wav", mix[:length], MODEL_SAMPLE_RATE, subtype="PCM_16"
         )
-
-
-def content(output: Path) -> dict[str, str]:
-    """Give the SHA-256 of each file but the journal and what lies beside it."""
-    return {
-        str(file.relative_to(output)): hashlib.sha256(file.read_bytes()).hexdigest()
-        for file in output.rglob("*")
-        if file.is_file() and ".stemsplit" not in file.relative_to(output).parts
-    }
 
 
 def campaign(

@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING
 import psutil
 import pytest
 from cluster_nodes import Nodes
-from node_kills import COMMAND, campaign, content
+from common import COMMAND, content
+from node_kills import campaign
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -23,14 +24,6 @@ if TYPE_CHECKING:
     from conftest import Ran
 
 pytestmark = [pytest.mark.real, pytest.mark.usefixtures("real_models")]
-
-
-@pytest.fixture(scope="module")
-def reference(library: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
-    """What the pool of one machine makes of the library."""
-    output = tmp_path_factory.mktemp("reference") / "out"
-    subprocess.run([COMMAND, "separate", library, "-o", output, "--quiet"], check=True)
-    return content(output)
 
 
 def _events(ran: Ran) -> list[dict[str, object]]:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from cluster_nodes import Nodes
-from node_kills import COMMAND, content
+from common import COMMAND, content
 from storage_servers import SftpStorage, Storage, moto_server
 
 from stemsplit import remote
@@ -82,14 +82,6 @@ def bucket(storage: Storage, library: Path) -> Bucket:
     made = Bucket(storage, "songs")
     made.put(library, "in")
     return made
-
-
-@pytest.fixture(scope="module")
-def reference(library: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
-    """What is made of the library on one disk."""
-    output = tmp_path_factory.mktemp("reference") / "out"
-    subprocess.run([COMMAND, "separate", library, "-o", output, "--quiet"], check=True)
-    return content(output)
 
 
 def test_from_a_bucket_to_a_bucket(

@@ -265,7 +265,7 @@ def test_a_batch_from_its_first_track_to_its_last(world: World) -> None:
     done = [one.outcome for one in world.events if isinstance(one, Settled)]
     assert done[0].job.paths["vocals"] == OUT / "0" / "vocals.wav", "with this machine's paths"
     assert done[0].attempts[0].node == "node 0"
-    world.say(1, words.Closed(unstarted=(), late=(), peak_memory_bytes=1))
+    world.say(1, words.Closed(unstarted=(), late=()))
     world.coming.append((1, Ended()))
     assert not [one for one in world.turn(2) if isinstance(one, Settled)]
     assert next(world.loop, None) is None
@@ -419,7 +419,7 @@ def test_ctrl_c_lets_what_works_finish(world: World) -> None:
     world.turn()
     assert (1, words.Drain()) in world.orders
     world.settle(1, 1)
-    world.say(1, words.Closed(unstarted=(2, 3), late=(4,), peak_memory_bytes=None))
+    world.say(1, words.Closed(unstarted=(2, 3), late=(4,)))
     world.coming.append((1, Ended()))
     world.turn(2)
     assert next(world.loop, None) is None
