@@ -11,7 +11,7 @@ import numpy as np
 from common import tell
 from plots import PICTURES
 
-from stemsplit.audio.stft import ScipyTransform
+from stemsplit.audio.transforms import best_transform
 from stemsplit.child.engines.tensorflow import load
 from stemsplit.child.separate import separate
 from stemsplit.demo.song import Song, make_song
@@ -36,7 +36,7 @@ def engine() -> Engine:
 
 def stems_of(mix: NDArray[np.float32]) -> Stems:
     """Separate `(frames, 2)` float32 at 44.1 kHz as the command does."""
-    steps = separate([mix], engine(), ScipyTransform(), overlapped=True)
+    steps = separate([mix], engine(), best_transform(), overlapped=True)
     pieces = [piece for step in steps for piece in step]
     names = engine().stems
     return {name: np.concatenate(parts) for name, *parts in zip(names, *pieces, strict=True)}

@@ -27,7 +27,8 @@ from common import Nobody, environment, task_of, tell, write_song
 
 from stemsplit.audio.decode import Decoder
 from stemsplit.audio.encode import StemWriter
-from stemsplit.audio.stft import OverlapAdd, ScipyTransform, segment_count
+from stemsplit.audio.stft import OverlapAdd, segment_count
+from stemsplit.audio.transforms import ScipyTransform
 from stemsplit.child import track
 from stemsplit.child.engines import tensorflow
 from stemsplit.job import Effort, Settings

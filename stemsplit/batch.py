@@ -21,9 +21,8 @@ from stemsplit.remote import path_of
 from stemsplit.result import BatchResult
 from stemsplit.run import run
 from stemsplit.supervisor.household import refuse_inside_a_child
-from stemsplit.supervisor.launch import usable_start_method
 from stemsplit.units import parse_clock_time
-from stemsplit.workshop import checked
+from stemsplit.workshop import checked, start_method_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -113,7 +112,7 @@ def separate(  # noqa: PLR0913 - each is a setting that a person names
         on_battery: whether to go on while the machine runs on its battery.
         keep_awake: keep the machine from falling asleep meanwhile.
         dry_run: only tell what would be done, as `track_planned` and `plan_made`.
-        start_method: `forkserver` or `spawn`; the better one of this system if None.
+        start_method: `forkserver` or `spawn`; the better one of this system and engine if None.
         cluster: do it on a Ray cluster: `local` starts one on this machine, `auto` takes the
             one that this machine belongs to, `host:port` is an address (docs/cluster.md).
         path_map: folders that its nodes see at another path, each as `HERE=THERE`.
@@ -127,7 +126,7 @@ def separate(  # noqa: PLR0913 - each is a setting that a person names
         ClusterError: if there is no such cluster, or none of its nodes can do the work.
         LockedError: if another run is separating into the same folder.
         ModelError: if the model is missing and cannot be fetched, or is not whole.
-        EngineError: if no child process can be started.
+        EngineError: if the engine is not installed, or no child process can be started.
         InsufficientMemoryError: if not even one track fits into the memory there is.
         UnwritableError, DiskFullError: if the output folder cannot be used at all.
         KeyboardInterrupt: as it came; the children are ended and nothing is half-written.
@@ -152,7 +151,7 @@ def separate(  # noqa: PLR0913 - each is a setting that a person names
         deadline=None if until is None else _deadline(until),
         on_battery=on_battery,
         keep_awake=keep_awake,
-        start_method=usable_start_method(start_method),
+        start_method=start_method_of(settings, start_method),
         version=__version__,
         cluster=cluster,
         path_map=path_map,

@@ -12,7 +12,6 @@ import sys
 import tempfile
 import time
 from dataclasses import dataclass, field
-from enum import StrEnum
 from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -21,15 +20,16 @@ import msgspec
 from packaging.requirements import Requirement
 
 from stemsplit import __version__
+from stemsplit.compat import StrEnum
+from stemsplit.engines import LIBRARIES, missing_of, resolved
 from stemsplit.errors import REINSTALL, StemsplitError
-from stemsplit.job import Limits, Reason, Settings
+from stemsplit.job import LOADERS, Limits, Reason, Settings
 from stemsplit.models import store
 from stemsplit.models.catalogue import MODELS, find
 from stemsplit.remote import is_remote
 from stemsplit.supervisor import host
-from stemsplit.supervisor.launch import default_start_method
 from stemsplit.text import counted, mebibytes, printable
-from stemsplit.workshop import make_plan
+from stemsplit.workshop import make_plan, start_method_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -104,7 +104,7 @@ def _python(_plans: Plans) -> Iterator[Check]:
             remedy=f"Use {wanted.specifier}. {REINSTALL}",
         )
     elif sys.prefix == sys.base_prefix:
-        remedy = "Spleeter's pins are old: a virtual environment keeps them from other programs."
+        remedy = "A virtual environment keeps what stemsplit needs from other programs."
         yield Check(
             name="Python",
             state=State.WARNING,
@@ -141,6 +141,17 @@ def _pip() -> str:
     return f"{printable(sys.executable)} -m pip"
 
 
+def _engines(plans: Plans) -> Iterator[Check]:
+    used = resolved(plans.settings).engine
+    for engine in LOADERS:
+        if missing := missing_of(engine):
+            found = f"{engine}: not installed ({', '.join(missing)})"
+        else:
+            library = LIBRARIES[engine][0]
+            found = f"{engine}: {library} {metadata.version(library)}"
+        yield Check(name="engines", found=f"{found}; it is used" if engine == used else found)
+
+
 def _models(plans: Plans) -> Iterator[Check]:
     folder = store.models_folder()
     by_weights = {model.weights.name: model.weights for model in MODELS.values()}
@@ -172,9 +183,14 @@ def _models(plans: Plans) -> Iterator[Check]:
 
 
 def _memory(plans: Plans) -> Iterator[Check]:
+    settings = resolved(plans.settings)
     memory = host.host_memory(host.limiting_groups())
     plan = make_plan(
-        plans.settings, plans.limits, jobs=plans.jobs, tracks=None, preloaded=_preloaded()
+        settings,
+        plans.limits,
+        jobs=plans.jobs,
+        tracks=None,
+        preloaded=start_method_of(settings) == "forkserver",
     )
     crew, budget = plan.crew, plan.budget
     yield Check(
@@ -190,10 +206,6 @@ def _memory(plans: Plans) -> Iterator[Check]:
         found=f"{host.processors()}; {crew.workers} at a time with "
         f"{counted(crew.effort.threads, 'thread')} each{lean}",
     )
-
-
-def _preloaded() -> bool:
-    return default_start_method() == "forkserver"
 
 
 def _disk(plans: Plans) -> Iterator[Check]:
@@ -218,12 +230,12 @@ def _disk(plans: Plans) -> Iterator[Check]:
             yield Check(name="disk", found=found)
 
 
-def _start_method(_plans: Plans) -> Iterator[Check]:
+def _start_method(plans: Plans) -> Iterator[Check]:
     found = {
         "forkserver": "fork server: children find the engine's libraries in memory",
         "spawn": "spawn: each child loads the engine's libraries itself",
     }
-    yield Check(name="start of children", found=found[default_start_method()])
+    yield Check(name="start of children", found=found[start_method_of(resolved(plans.settings))])
 
 
 def _awake(_plans: Plans) -> Iterator[Check]:
@@ -290,6 +302,7 @@ def _separation(plans: Plans) -> Iterator[Check]:
 _CHECKS: dict[str, Callable[[Plans], Iterator[Check]]] = {
     "Python": _python,
     "packages": _packages,
+    "engines": _engines,
     "models": _models,
     "memory": _memory,
     "disk": _disk,

@@ -33,6 +33,7 @@ class BatchStarted(_Event, frozen=True, kw_only=True, tag="batch_started"):
         tracks: how many there are, those included that are done already.
         what: is done: `separation` or `conversion`.
         model: the model's name; null for a conversion.
+        engine: what runs its network, `tensorflow` or `onnx`; null likewise.
         output: the output folder.
     """
 
@@ -41,6 +42,7 @@ class BatchStarted(_Event, frozen=True, kw_only=True, tag="batch_started"):
     tracks: int
     what: str = "separation"
     model: str | None
+    engine: str | None = None
     output: str
 
 

@@ -16,7 +16,7 @@ import logging
 import threading
 from concurrent.futures import CancelledError, Future
 from pathlib import Path
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING
 
 from stemsplit.errors import ExitCode, StemsplitError, UsageError
 from stemsplit.job import Limits, Reason, Settings
@@ -26,7 +26,6 @@ from stemsplit.library.scan import Track
 from stemsplit.preparation import namer_of, template_of, whole_seconds
 from stemsplit.remote import local_path
 from stemsplit.supervisor.household import refuse_inside_a_child
-from stemsplit.supervisor.launch import usable_start_method
 from stemsplit.supervisor.work import Heard, Launched, Settled
 from stemsplit.text import quoted
 from stemsplit.workshop import (
@@ -35,12 +34,14 @@ from stemsplit.workshop import (
     Workshop,
     checked,
     make_plan,
+    start_method_of,
     weights_of,
 )
 
 if TYPE_CHECKING:
     import os
     from collections.abc import Callable
+    from typing import Self
 
     from stemsplit.job import Job, Outcome
     from stemsplit.messages import Message
@@ -66,7 +67,7 @@ class TrackError(StemsplitError):
         super().__init__(f"{quoted(outcome.job.source)}: {outcome.message}", outcome.remedy)
         self.outcome = outcome
         last = outcome.last_attempt
-        if last is not None:
+        if last is not None and hasattr(self, "add_note"):  # Python 3.10 has no notes
             self.add_note("\n".join((f"Attempt {last.number} of this track:", *last.story)))
             for what, text in (("Traceback", last.traceback), ("Log", last.log_tail)):
                 if text:
@@ -278,7 +279,7 @@ class StemPool:
 
     def _run(self) -> None:
         try:
-            start_method = usable_start_method(self._start_method)
+            start_method = start_method_of(self._settings, self._start_method)
             plan = make_plan(
                 self._settings,
                 self._limits,

@@ -8,21 +8,20 @@ from __future__ import annotations
 import math
 import signal
 import subprocess
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import msgspec
 
+from stemsplit.compat import run_module
 from stemsplit.errors import InsufficientMemoryError, StemsplitError
 from stemsplit.job import Limits, Settings
 from stemsplit.library.scan import Problem, scan
 from stemsplit.measurement import Measurement, NotMeasured
 from stemsplit.preparation import paths_of
 from stemsplit.remote import local_path
-from stemsplit.supervisor.launch import usable_start_method
 from stemsplit.text import printable, quoted
-from stemsplit.workshop import checked, make_plan
+from stemsplit.workshop import checked, make_plan, start_method_of
 
 if TYPE_CHECKING:
     import os
@@ -127,7 +126,7 @@ def inspect(
         UsageError: if there is no such model.
     """
     settings = checked(Settings(model=model), jobs=1)
-    preloaded = usable_start_method(None) == "forkserver"
+    preloaded = start_method_of(settings) == "forkserver"
     try:
         plan = make_plan(settings, Limits(), jobs=1, tracks=1, preloaded=preloaded)
     except InsufficientMemoryError:
@@ -157,7 +156,7 @@ def _measured(path: Path) -> Measurement | NotMeasured:
     try:
         size = path.stat().st_size
         done = subprocess.run(  # noqa: S603 - this very program, with a path
-            [sys.executable, "-P", "-m", "stemsplit.child.inspect", Path.absolute(path)],
+            [*run_module("stemsplit.child.inspect"), Path.absolute(path)],
             stdin=subprocess.DEVNULL,
             capture_output=True,
             timeout=_SECONDS_FOR_SURE + _SECONDS_A_MEGABYTE * size / 1e6,

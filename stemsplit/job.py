@@ -6,12 +6,12 @@ Holds no behaviour beyond what a value can say of itself, and touches no file.
 from __future__ import annotations
 
 import os
-from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 import msgspec
 
+from stemsplit.compat import StrEnum
 from stemsplit.envelope import Curve
 from stemsplit.errors import (
     BadInputError,
@@ -115,6 +115,15 @@ class Reason(StrEnum):
         }.get(type(error), cls.CRASHED)
 
 
+AUTOMATIC = "auto"
+
+LOADERS = {
+    "tensorflow": "stemsplit.child.engines.tensorflow:load",
+    "onnx": "stemsplit.child.engines.onnx:load",
+}
+"""Engines by their names, each with the `module:function` that builds it inside the child."""
+
+
 class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """How the tracks of a batch are separated, or only converted, and written.
 
@@ -142,7 +151,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         threads: how many threads the network may use in one child, at least 1; None shares the
             processors among the children that run at once. A retry may use fewer.
         tags: whether the stems get the tags and the cover of the source.
-        engine: `module:function` that builds the engine inside the child.
+        engine: what runs the network: `tensorflow`, `onnx`, or `auto` for the first of them that
+            is installed. Or `module:function` that builds one inside the child.
     """
 
     what: What = "separation"
@@ -160,7 +170,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     clip: Clip | None = None
     threads: int | None = None
     tags: bool = True
-    engine: str = "stemsplit.child.engines.tensorflow:load"
+    engine: str = AUTOMATIC
 
     @property
     def separates(self) -> bool:
@@ -172,7 +182,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         """`module:function` that loads what separates, if anything does."""
         if not self.separates:
             return ""
-        return _WHOLE_FILE_LOADER if self.mwf else self.engine
+        return _WHOLE_FILE_LOADER if self.mwf else LOADERS.get(self.engine, self.engine)
 
     def seconds_of(self, source_seconds: float) -> float:
         """Give how much is taken of a source that is so long."""

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from stemsplit import events
+from stemsplit.engines import name_of
 from stemsplit.job import Reason
 from stemsplit.text import counted, printable
 
@@ -30,6 +31,7 @@ def batch_started(brief: Brief, tracks: int) -> events.BatchStarted:
         tracks=tracks,
         what=brief.settings.what,
         model=brief.settings.model if brief.settings.separates else None,
+        engine=name_of(brief.settings.loader) if brief.settings.separates else None,
         output=printable(brief.state.output),
     )
 

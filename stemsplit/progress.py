@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from enum import StrEnum
-
 import msgspec
+
+from stemsplit.compat import StrEnum
 
 
 class Step(StrEnum):

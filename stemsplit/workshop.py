@@ -14,13 +14,14 @@ import re
 import shutil
 import sys
 import zlib
-from typing import TYPE_CHECKING, Protocol, Self
+from typing import TYPE_CHECKING, Protocol
 
 import msgspec
 
+from stemsplit.engines import resolved
 from stemsplit.errors import OutputExistsError, StemsplitError, UsageError
 from stemsplit.formats import require_possible
-from stemsplit.job import Effort, Job, Limits, Reason, Settings
+from stemsplit.job import LOADERS, Effort, Job, Limits, Reason, Settings
 from stemsplit.library.publish import (
     discard,
     is_there,
@@ -36,11 +37,12 @@ from stemsplit.library.records import coming_stems
 from stemsplit.library.state import State
 from stemsplit.messages import Task
 from stemsplit.models.catalogue import find, written
+from stemsplit.models.convert import ensure_converted
 from stemsplit.models.fetch import ensure
 from stemsplit.remote import is_remote, module_of
 from stemsplit.supervisor import host
 from stemsplit.supervisor.budget import budget_of, choose_crew
-from stemsplit.supervisor.launch import Launcher
+from stemsplit.supervisor.launch import Launcher, usable_start_method
 from stemsplit.supervisor.plan import Plan
 from stemsplit.supervisor.pool import Pool
 from stemsplit.supervisor.prediction import Forecast, Way
@@ -51,6 +53,7 @@ from stemsplit.text import quoted
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
     from pathlib import Path
+    from typing import Self
 
     from stemsplit.library.records import Past, Stem
     from stemsplit.messages import Finished
@@ -73,8 +76,11 @@ _TELLING = frozenset(Reason) - {
 def checked(settings: Settings, *, jobs: int | None) -> Settings:
     """Refuse settings that cannot be or that contradict each other; give them in their usual form.
 
+    The engine is named in them, where it was left open.
+
     Raises:
         UsageError: with what is wrong and what to do.
+        EngineError: if the engine is not installed.
     """
     if jobs is not None and jobs < 1:
         raise UsageError(f"jobs must be 1 or more, not {jobs}.")
@@ -91,6 +97,7 @@ def checked(settings: Settings, *, jobs: int | None) -> Settings:
     require_possible(settings.format, settings.sample_rate, settings.bit_rate)
     if not settings.separates:
         return settings
+    settings = resolved(settings)
     model = find(settings.model)
     chosen = tuple(stem for stem in stems if stem in model.stems)
     return msgspec.structs.replace(
@@ -401,7 +408,11 @@ def weights_of(
     """
     if not settings.separates:
         return None
-    return ensure(find(settings.model).weights, progress=progress, note=note)
+    model = find(settings.model)
+    folder = ensure(model.weights, progress=progress, note=note)
+    if settings.loader == LOADERS["onnx"]:
+        ensure_converted(model, folder, note=note)
+    return folder
 
 
 def storage_of(paths: Iterable[str | bytes | os.PathLike[str]]) -> frozenset[str]:
@@ -420,9 +431,21 @@ def way_of(settings: Settings) -> Way:
         return Way(stems=0, is_conversion=True)
     return Way(
         stems=len(find(settings.model).stems),
+        is_light=settings.loader == LOADERS["onnx"],
         is_whole=settings.mwf,
         by_package=sys.platform == "win32",  # whose TensorFlow has no library beside it
     )
+
+
+def start_method_of(settings: Settings, wanted: StartMethod | None = None) -> StartMethod:
+    """Give how children are started: as is wanted, or as serves them best.
+
+    A fork server shares libraries that take long to load and much memory. Those of the engine
+    onnx do not, and a server that holds them costs more than it saves.
+    """
+    if wanted is None and settings.loader == LOADERS["onnx"]:
+        return "spawn"
+    return usable_start_method(wanted)
 
 
 class Workshop:

@@ -1,7 +1,7 @@
 """Runs in both. Spleeter's short-time Fourier transform, one segment at a time.
 
-Covers the frame arithmetic, the transform itself and the overlap-add. It knows nothing of files or
-networks.
+Covers the frame arithmetic and the overlap-add, and what a transform of frames is. It knows nothing
+of files or networks.
 
 Spleeter's network sees 512 frames at a time and nothing else, so a file of any length can be
 separated segment by segment with the result of the whole file. For N samples, with x = 0 outside
@@ -19,7 +19,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
-import scipy.fft
 from numpy.lib.stride_tricks import sliding_window_view
 
 if TYPE_CHECKING:
@@ -135,24 +134,6 @@ def hann_window() -> NDArray[np.float32]:
     """Give the periodic Hann window of `FRAME_LENGTH` samples, rounded from float64."""
     phase = 2 * np.pi * np.arange(FRAME_LENGTH) / FRAME_LENGTH
     return (0.5 - 0.5 * np.cos(phase)).astype(np.float32)
-
-
-class ScipyTransform:
-    """In float32 by SciPy's pocketfft, which is nearer the exact result than TensorFlow's."""
-
-    def __init__(self) -> None:
-        """Prepare the window."""
-        self._window = hann_window()
-
-    def forward(self, frames: NDArray[np.float32]) -> NDArray[np.complex64]:
-        """Window and transform; see `Transform.forward`."""
-        return scipy.fft.rfft(frames * self._window, axis=-1, overwrite_x=True)
-
-    def inverse(self, spectra: NDArray[np.complex64]) -> NDArray[np.float32]:
-        """Transform back and window; see `Transform.inverse`."""
-        frames = scipy.fft.irfft(spectra, n=FRAME_LENGTH, axis=-1, overwrite_x=True)
-        frames *= self._window
-        return frames
 
 
 def frames_of(samples: NDArray[np.float32]) -> NDArray[np.float32]:

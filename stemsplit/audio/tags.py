@@ -7,7 +7,7 @@ other loudness, checksums, acoustic fingerprints, identifiers of the recording.
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any
 
 import mediafile
 
@@ -17,6 +17,7 @@ from stemsplit.text import quoted
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
+    from typing import Self
 
 COPIED = (
     "title",

@@ -30,8 +30,8 @@ from stemsplit.audio.encode import (
     free_bytes,
     gain_for,
 )
-from stemsplit.audio.stft import ScipyTransform
 from stemsplit.audio.tags import SourceTags
+from stemsplit.audio.transforms import best_transform
 from stemsplit.child.process import peak_rss_bytes
 from stemsplit.child.render import Residual, convert, render
 from stemsplit.child.separate import separate, separate_at_once
@@ -286,7 +286,7 @@ def _separation(task: Task, stems: tuple[str, ...]) -> Separation:
     return partial(
         separate,
         engine=engine,
-        transform=ScipyTransform(),
+        transform=best_transform(),
         stems=stems,
         high_band=settings.high_band,
         overlapped=task.effort.threads > 1 and not task.effort.lean,

@@ -10,7 +10,7 @@ from rich.text import Text
 from stemsplit.cli import settings
 from stemsplit.cli.screen import can_draw
 from stemsplit.cli.show import print_json
-from stemsplit.errors import ExitCode, UsageError
+from stemsplit.errors import ExitCode, StemsplitError, UsageError
 from stemsplit.job import Limits, Settings
 from stemsplit.remote import path_of
 
@@ -30,8 +30,9 @@ def add_to(app: App) -> None:
     def doctor(*, json: bool = False) -> int:
         """Check this installation and this machine, and say what to do where something is wrong.
 
-        Looks at settings, Python, packages, models with their checksums, memory and processors,
-        disk, terminal, the start of children, keeping awake, and separates two seconds for real.
+        Looks at settings, Python, packages, engines, models with their checksums, memory and
+        processors, disk, terminal, the start of children, keeping awake, and separates two seconds
+        for real.
 
         Parameters
         ----------
@@ -64,7 +65,7 @@ def _checks(app: App) -> Iterator[Check]:
     try:
         values = {one.option: one for one in settings.settings(app, "separate")}
         plans = _plans({option: one.value for option, one in values.items()})
-    except UsageError as error:
+    except StemsplitError as error:
         yield Check(name="settings", state=State.FAILED, found=error.message, remedy=error.remedy)
     else:
         origins = {one.origin for one in values.values()} - {"default"}
@@ -98,7 +99,10 @@ def _plans(values: Mapping[str, settings.Value | None]) -> Plans:
     )
     output = text("output")
     return Plans(
-        settings=checked(Settings(model=str(values["model"]), threads=threads), jobs=jobs),
+        settings=checked(
+            Settings(model=str(values["model"]), threads=threads, engine=str(values["engine"])),
+            jobs=jobs,
+        ),
         limits=limits,
         jobs=jobs,
         output=None if output is None else path_of(output).absolute(),

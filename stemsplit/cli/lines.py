@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import time
 from pathlib import PurePath
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING
 
 from rich.console import Console
 
@@ -22,6 +22,7 @@ from stemsplit.text import clock_time, mebibytes, moment, printable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
+    from typing import Self
 
     from stemsplit.cli.download import DownloadBar
     from stemsplit.events import Event
@@ -99,6 +100,8 @@ class TextDisplay:
         match event:
             case events.BatchStarted():
                 self._total = event.tracks
+                if self._verbose and event.engine is not None:
+                    self._print(self._err, f"engine: {event.engine}")
                 if event.what == "conversion":
                     self._verb, self._shown.verb = "convert", "converting"
             case events.TrackStarted():

@@ -9,7 +9,7 @@ from typing import Annotated, Literal
 
 from cyclopts import Group, Parameter
 
-from stemsplit.job import BitDepth, Clip, Order, StemFormat
+from stemsplit.job import AUTOMATIC, LOADERS, BitDepth, Clip, Order, StemFormat
 from stemsplit.models.catalogue import MODELS
 
 GROUPS = (
@@ -54,6 +54,13 @@ EVERYDAY = frozenset(
 def _models(_context: object) -> list[str]:
     return list(MODELS)
 
+
+def _engines(_context: object) -> list[str]:
+    return [AUTOMATIC, *LOADERS]
+
+
+ENGINE = Parameter(completer=_engines, metavar="ENGINE")
+"""The option, likewise."""
 
 MODEL = Parameter(name=["--model", "-m"], completer=_models, metavar="MODEL")
 """The option, which a shell completes with the names of the catalogue."""

@@ -17,7 +17,7 @@ from stemsplit.errors import ExitCode, OutputExistsError, UnwritableError
 from stemsplit.text import clock_time, counted, mebibytes, moment, printable, quoted
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
     from stemsplit.library.history import History, PastRun, PastTrack
 
@@ -104,7 +104,7 @@ def _print(history: History) -> None:
         print(_line(*_row(track)))
     print()
     for run in history.runs:
-        print(_run(run))
+        print(_run(run, history.engines_of(run)))
     console = Console(highlight=False, emoji=False, markup=False, soft_wrap=True)
     for source, reason, message in _failures(history):
         console.print(f"failed: {source}: {message} ({reason})", style="red")
@@ -128,7 +128,7 @@ def _row(track: PastTrack) -> Iterator[str]:
     yield printable(track.source)
 
 
-def _run(run: PastRun) -> str:
+def _run(run: PastRun, engines: Sequence[str]) -> str:
     words = [f"run {run.number} began {moment(run.began)}"]
     if run.seconds is None:
         words.append("has no end yet, or was killed")
@@ -137,6 +137,8 @@ def _run(run: PastRun) -> str:
     if run.audio_seconds and run.seconds:
         speed = run.audio_seconds / run.seconds
         words.append(f"{clock_time(run.audio_seconds)} of audio, {speed:.1f} times real time")
+    if engines:
+        words.append(f"engine {' and '.join(engines)}")
     if run.peak_memory_bytes is not None and run.max_ram_bytes is not None:
         words.append(
             f"peak memory {mebibytes(run.peak_memory_bytes)} of {mebibytes(run.max_ram_bytes)}"

@@ -12,6 +12,7 @@ from stemsplit.cli.batches import conduct, read_inputs, written_as
 from stemsplit.cli.options import (
     AGAIN,
     CLUSTER,
+    ENGINE,
     MODEL,
     NIGHT,
     PATH_MAP,
@@ -37,7 +38,7 @@ from stemsplit.cli.options import (
     Verbose,
     value,
 )
-from stemsplit.job import HighBand, Limits, OnBattery
+from stemsplit.job import AUTOMATIC, HighBand, Limits, OnBattery
 from stemsplit.library.naming import DEFAULT_NAME
 
 
@@ -63,6 +64,7 @@ def separate(
     mwf: Annotated[bool, SOUND] = False,
     jobs: Jobs = "auto",
     threads: Annotated[int | Literal["auto"], SPEED, value("N", show_choices=False)] = "auto",
+    engine: Annotated[str, SPEED, ENGINE] = AUTOMATIC,
     max_ram: Annotated[str | None, SPEED, value("SIZE")] = None,
     max_ram_per_file: Annotated[str | None, SPEED, value("SIZE")] = None,
     min_free: Annotated[str | None, SPEED, value("SIZE")] = None,
@@ -137,6 +139,9 @@ def separate(
         How many files at once. auto weighs processors against memory.
     threads:
         How many threads for each; auto shares the processors.
+    engine:
+        What runs the network: tensorflow, or onnx, which takes less memory and goes with every
+        Python. auto is the first of them that is installed. The stems are the same, to 1e-5.
     max_ram:
         Memory of all processes together, such as 4GiB. Or 50% of what is free; 60% if not given.
     max_ram_per_file:
@@ -201,6 +206,7 @@ def separate(
         high_band=high_band,
         mwf=mwf,
         threads=None if threads == "auto" else threads,
+        engine=engine,
     )
     limits = Limits.parse(
         max_ram=max_ram,

@@ -10,7 +10,6 @@ from __future__ import annotations
 import contextlib
 import difflib
 import os
-import tomllib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, get_args
@@ -18,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 import platformdirs
 from cyclopts.config import Dict
 
+from stemsplit.compat import tomllib
 from stemsplit.errors import UsageError
 from stemsplit.text import printable, quoted
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from typing import TYPE_CHECKING, Protocol, Self
+from typing import TYPE_CHECKING, Protocol
 
 import msgspec
 
@@ -12,6 +12,7 @@ from stemsplit.cli.screen import DRAINING
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from typing import Self
 
     from stemsplit.cli.download import DownloadBar
     from stemsplit.events import Event

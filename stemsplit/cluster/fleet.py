@@ -9,7 +9,7 @@ import socket
 import threading
 import time
 from collections import Counter
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any
 
 import ray
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
@@ -25,6 +25,7 @@ from stemsplit.text import quoted
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
+    from typing import Self
 
 _MOST_CALLS = 100_000
 """To the desk at the same time: each shard waits there for its orders."""

@@ -26,7 +26,6 @@ from stemsplit.job import Reason
 from stemsplit.messages import Hello, Progress, Ready, Separated, Started
 from stemsplit.overnight import Gates, Room, Until
 from stemsplit.remote import is_remote
-from stemsplit.supervisor.launch import usable_start_method
 from stemsplit.supervisor.work import (
     Heard,
     Launched,
@@ -38,7 +37,14 @@ from stemsplit.supervisor.work import (
     Withdrawn,
 )
 from stemsplit.text import quoted
-from stemsplit.workshop import Workshop, make_plan, storage_of, weights_of, written_by
+from stemsplit.workshop import (
+    Workshop,
+    make_plan,
+    start_method_of,
+    storage_of,
+    weights_of,
+    written_by,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -211,7 +217,7 @@ def _do(shard: words.Shard, line: _Line, heart: _Heart) -> tuple[Pool, _Told]:
         shard.settings,
         plan,
         model_folder=weights_of(shard.settings),
-        start_method=usable_start_method(),
+        start_method=start_method_of(shard.settings),
         gate=_gate(shard, plan, told),
         storage=storage_of([output, *(one.job.source for one in shard.tracks)]),
     )
@@ -282,7 +288,7 @@ def _plan(shard: words.Shard) -> Plan:
         shard.limits,
         jobs=shard.jobs,
         tracks=None,
-        preloaded=usable_start_method() == "forkserver",
+        preloaded=start_method_of(shard.settings) == "forkserver",
     )
 
 

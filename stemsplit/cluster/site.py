@@ -7,7 +7,7 @@ import os
 import time
 import uuid
 from functools import partial
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING
 
 import msgspec
 
@@ -31,6 +31,7 @@ from stemsplit.workshop import way_of
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
     from pathlib import Path
+    from typing import Self
 
     from stemsplit.brief import Brief
     from stemsplit.cluster.pool import LostTracks

@@ -12,16 +12,22 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
-from scipy import signal
 
 from stemsplit.job import MODEL_SAMPLE_RATE as RATE
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from numpy.typing import NDArray
+
+    Response = Callable[[NDArray[np.complex128]], NDArray[np.complex128]]
+    """Of a filter, for points of the z plane."""
 
 TEMPO_BEATS_A_SECOND = 1.8
 _CHORDS = ((57, 60, 64), (53, 57, 60), (48, 52, 55), (55, 59, 62))  # Am F C G, MIDI notes
 _BREATH_EVERY = 8  # beats
+_RINGING = 2**14
+"""Samples: the narrowest resonator's ringing has fallen to 1e-30 by then."""
 _MELODY = (69, 72, 76, 74, 72, 69, 67, 65, 69, 72, 67, 64, 67, 71, 74, 71)
 
 # Formant frequencies and bandwidths in Hz, and linear gains.
@@ -94,7 +100,7 @@ def _sung_note(
     phase = np.cumsum(pitch) / RATE
     # A pulse a period, its spectrum falling by 12 dB an octave as the glottis' does.
     pulses = np.diff(np.floor(phase), prepend=0.0)
-    source = signal.lfilter([1.0], [1.0, -1.86, 0.8649], pulses)
+    source = _filtered(pulses, lambda z: z**2 / (z**2 - 1.86 * z + 0.8649))
     source += 0.004 * random.standard_normal(length)
     sung = np.zeros(length)
     for frequency, bandwidth, gain in zip(*vowel, strict=True):
@@ -103,9 +109,7 @@ def _sung_note(
     sung = np.append(np.diff(sung), 0.0)  # the lips' radiation
     sung /= np.max(np.abs(sung))
     consonant = round(0.07 * RATE)
-    hiss = signal.lfilter(
-        *signal.butter(2, [4000, 9000], "band", fs=RATE), random.standard_normal(consonant)
-    )
+    hiss = _filtered(random.standard_normal(consonant), _between(4000, 9000))
     sung[:consonant] += 0.35 * hiss / np.max(np.abs(hiss)) * np.hanning(consonant)
     return sung
 
@@ -147,21 +151,26 @@ def _snare(random: np.random.Generator) -> NDArray[np.float64]:
 def _hi_hat(random: np.random.Generator) -> NDArray[np.float64]:
     time = np.arange(round(0.08 * RATE)) / RATE
     noise = random.standard_normal(len(time)) * np.exp(-time / 0.018)
-    return signal.lfilter(*signal.butter(2, 7000, "high", fs=RATE), noise)
+    return _filtered(noise, _above(7000))
 
 
 def _bass(midi: int, length: int) -> NDArray[np.float64]:
     time = np.arange(length) / RATE
-    saw = signal.sawtooth(2 * np.pi * _hertz(midi) * time)
-    filtered = signal.lfilter(*signal.butter(2, 600, fs=RATE), saw)
+    saw = 2 * _turns(midi, time) - 1
+    filtered = _filtered(saw, _below(600))
     return filtered * _envelope(length, attack=0.005, release=0.05)
 
 
 def _square(midi: int, length: int) -> NDArray[np.float64]:
     time = np.arange(length) / RATE
-    square = signal.square(2 * np.pi * _hertz(midi) * time)
-    filtered = signal.lfilter(*signal.butter(2, 2500, fs=RATE), square)
+    square = np.where(_turns(midi, time) < 0.5, 1.0, -1.0)  # noqa: PLR2004 - half a period
+    filtered = _filtered(square, _below(2500))
     return filtered * _envelope(length, attack=0.02, release=0.2)
+
+
+def _turns(midi: int, time: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Give how much of its period a tone is through, 0 to 1."""
+    return 2 * np.pi * _hertz(midi) * time % (2 * np.pi) / (2 * np.pi)
 
 
 def _hertz(midi: int) -> float:
@@ -185,4 +194,51 @@ def _resonator(
     radius = np.exp(-np.pi * bandwidth / RATE)
     second = -(radius**2)
     first = 2 * radius * np.cos(2 * np.pi * frequency / RATE)
-    return signal.lfilter([1 - first - second], [1, -first, -second], source)
+    gain = 1 - first - second
+    return _filtered(source, lambda z: gain * z**2 / (z**2 - first * z - second))
+
+
+def _filtered(sound: NDArray[np.float64], response: Response) -> NDArray[np.float64]:
+    """Apply a recursive filter by its response.
+
+    That is taken at so many points of the unit circle that nothing of what rings on comes round to
+    the beginning.
+    """
+    points = 2 ** int(np.ceil(np.log2(len(sound) + _RINGING)))
+    circle = np.exp(2j * np.pi * np.arange(points // 2 + 1) / points)
+    return np.fft.irfft(np.fft.rfft(sound, points) * response(circle), points)[: len(sound)]
+
+
+def _below(edge: float) -> Response:
+    """Give a second-order Butterworth low-pass filter, by the bilinear transform.
+
+    With s = (z - 1) / (z + 1) a frequency f lies at the distance tan(pi f / RATE) from 0.
+    """
+    w = _warped(edge)
+    return lambda z: w**2 / ((s := _s(z)) ** 2 + np.sqrt(2) * w * s + w**2)
+
+
+def _above(edge: float) -> Response:
+    """Give the high-pass filter: w / s in the place of s / w."""
+    w = _warped(edge)
+    return lambda z: (s := _s(z)) ** 2 / (s**2 + np.sqrt(2) * w * s + w**2)
+
+
+def _between(low: float, high: float) -> Response:
+    """Give the band-pass filter: (s^2 + w_low w_high) / (w_high - w_low) / s in that place."""
+    width, middle = _warped(high) - _warped(low), _warped(low) * _warped(high)
+
+    def response(z: NDArray[np.complex128]) -> NDArray[np.complex128]:
+        s = _s(z)
+        above, below = s**2 + middle, width * s
+        return below**2 / (above**2 + np.sqrt(2) * above * below + below**2)
+
+    return response
+
+
+def _warped(frequency: float) -> float:
+    return float(np.tan(np.pi * frequency / RATE))
+
+
+def _s(z: NDArray[np.complex128]) -> NDArray[np.complex128]:
+    return (z - 1) / (z + 1)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import contextlib
 import os
 import sqlite3
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any
 
 from stemsplit.errors import DiskFullError, StemsplitError, UnwritableError
 from stemsplit.library.schema import APPLICATION_ID, MIGRATIONS, SCHEMA_VERSION
@@ -19,6 +19,7 @@ from stemsplit.text import quoted
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
+    from typing import Self
 
 
 def _uri(path: Path) -> str:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
 
+from stemsplit.engines import name_of
 from stemsplit.envelope import Curve
 from stemsplit.errors import UsageError
 from stemsplit.library.database import Database
@@ -75,12 +76,18 @@ class PastStem:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PastAttempt:
-    """One child, known by its `id`; see the schema and `stemsplit.job.Attempt`."""
+    """One child, known by its `id`; see the schema and `stemsplit.job.Attempt`.
+
+    Attributes:
+        engine: what loaded its engine; empty for a conversion. `stemsplit.engines.name_of` names
+            it.
+    """
 
     id: int
     run: int
     number: int
     began: float
+    engine: str
     reason: str | None
     message: str
     seconds: float | None
@@ -129,6 +136,12 @@ class History:
     def refused(self) -> tuple[tuple[str, str, str], ...]:
         """Source, reason and message of each input of the last run that is no track."""
         return self.runs[-1].refused
+
+    def engines_of(self, run: PastRun) -> tuple[str, ...]:
+        """Name the engines of a run's children."""
+        attempts = (one for track in self.tracks for one in track.attempts)
+        loaders = {one.engine for one in attempts if one.run == run.number and one.engine}
+        return tuple(sorted(map(name_of, loaders)))
 
     @property
     def failed(self) -> tuple[PastTrack, ...]:
@@ -188,8 +201,8 @@ _STEMS = """
     ORDER BY job, number, path
 """
 _ATTEMPTS = """
-    SELECT job, id, run, number, began, reason, message, seconds, peak_pss_bytes, ram_cap_bytes,
-        memory, log_file
+    SELECT job, id, run, number, began, engine, reason, message, seconds, peak_pss_bytes,
+        ram_cap_bytes, memory, log_file
     FROM attempts ORDER BY id
 """
 
@@ -257,8 +270,8 @@ def _stems(rows: list[tuple[Any, ...]]) -> dict[int, list[PastStem]]:
 def _attempts(rows: list[tuple[Any, ...]]) -> dict[int, list[PastAttempt]]:
     found = defaultdict(list)
     names = (
-        "id", "run", "number", "began", "reason", "message", "seconds", "peak_pss_bytes",
-        "ram_cap_bytes", "memory", "log_file",
+        "id", "run", "number", "began", "engine", "reason", "message", "seconds",
+        "peak_pss_bytes", "ram_cap_bytes", "memory", "log_file",
     )  # fmt: skip
     for job, *values in rows:
         known = dict(zip(names, values, strict=True))

@@ -8,14 +8,14 @@ from __future__ import annotations
 import errno
 import os
 from dataclasses import dataclass
-from enum import StrEnum
 from typing import TYPE_CHECKING, Protocol
 
 import msgspec
 
 from stemsplit import remote
+from stemsplit.compat import StrEnum
 from stemsplit.errors import UnreachableError
-from stemsplit.job import Settings
+from stemsplit.job import AUTOMATIC, LOADERS, Settings
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -265,6 +265,10 @@ def settings_key(settings: Settings) -> str:
     """
     values = msgspec.structs.asdict(settings)
     del values["threads"]
+    if settings.engine in {AUTOMATIC, *LOADERS}:
+        # Engines give the same stems, to 1e-5: a library that was begun with one is finished with
+        # another. The name is that of the only one there was once, so that old journals hold.
+        values["engine"] = LOADERS["tensorflow"]
     usual = msgspec.structs.asdict(Settings())
     always = {"model", "format", "bit_depth", "tags", "engine"}
     kept = {name: value for name, value in values.items() if name in always or value != usual[name]}

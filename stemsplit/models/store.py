@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 
 MANIFEST = "stemsplit.json"
 
+_PIECE_BYTES = 2**20
+
 
 class Manifest(msgspec.Struct, frozen=True, kw_only=True):
     """What is known of a folder of weights since it was filled.
@@ -161,7 +163,11 @@ def install(weights: Weights, incoming: Path, source: str) -> Path:
     manifest = Manifest(source=source, sha256={name: sha256_of(incoming / name) for name in names})
     (incoming / MANIFEST).write_bytes(msgspec.json.format(msgspec.json.encode(manifest)))
     (incoming / ".probe").write_text("OK")  # tells Spleeter's own command that the model is there
-    place = weights_folder(weights)
+    return put_in_place(incoming, weights_folder(weights))
+
+
+def put_in_place(incoming: Path, place: Path) -> Path:
+    """Give a folder that is whole its name, over what bears it; gives the place."""
     if place.exists():
         replaced = incoming.with_name(f"{incoming.name}-replaced")
         place.rename(replaced)
@@ -175,4 +181,7 @@ def install(weights: Weights, incoming: Path, source: str) -> Path:
 def sha256_of(file: Path) -> str:
     """Give the SHA-256 of a file in hexadecimal."""
     with file.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
+        digest = hashlib.sha256()
+        while piece := stream.read(_PIECE_BYTES):
+            digest.update(piece)
+        return digest.hexdigest()

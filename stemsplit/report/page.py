@@ -89,18 +89,19 @@ def _data(history: History, folder: Path) -> dict[str, Any]:
     return {
         "output": printable(history.output),
         "refused": history.refused,
-        "runs": [_run(run) for run in history.runs],
+        "runs": [_run(run, history.engines_of(run)) for run in history.runs],
         "tracks": [_track(track, number_of, lanes, places, logs) for track in history.tracks],
     }
 
 
-def _run(run: PastRun) -> dict[str, Any]:
+def _run(run: PastRun, engines: Sequence[str]) -> dict[str, Any]:
     settings = msgspec.json.decode(run.settings)
     return {
         "began": round(run.began, 3),
         "ended": run.ended,
         "what": settings.get("what", "separation"),
         "model": settings.get("model"),
+        "engine": " and ".join(engines),
         "format": settings.get("format"),
         "exit": run.exit_code,
         "seconds": run.seconds,

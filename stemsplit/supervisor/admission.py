@@ -8,9 +8,9 @@ The budget itself is `stemsplit.supervisor.budget`, what a child will take
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from enum import StrEnum
 from typing import TYPE_CHECKING
 
+from stemsplit.compat import StrEnum
 from stemsplit.job import Reason
 from stemsplit.supervisor.lifecycle import HARD_CAP
 from stemsplit.supervisor.verdict import Verdict

@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING
 
 import psutil
 
+from stemsplit.compat import safe_path
 from stemsplit.entry import HOUSEHOLD_MARK
 from stemsplit.errors import UsageError
 from stemsplit.supervisor import warden
@@ -81,7 +82,10 @@ class Household:
                 self.folder = Path(tempfile.mkdtemp(prefix="stemsplit-household-"))
                 try:
                     self._warden = subprocess.Popen(  # noqa: S603 - our own program
-                        [sys.executable, "-P", warden.__file__, HOUSEHOLD_MARK, self.folder],
+                        [
+                            *(sys.executable, *safe_path(), warden.__file__),
+                            *(HOUSEHOLD_MARK, self.folder),
+                        ],
                         stdin=subprocess.PIPE,
                         # Ctrl-C in a terminal is not for it.
                         start_new_session=True,

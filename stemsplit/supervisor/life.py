@@ -6,8 +6,9 @@ What follows from what is `stemsplit.supervisor.lifecycle`.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from enum import StrEnum
 from typing import TYPE_CHECKING
+
+from stemsplit.compat import StrEnum
 
 if TYPE_CHECKING:
     from collections.abc import Callable

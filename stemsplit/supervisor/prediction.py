@@ -54,6 +54,8 @@ _FULL = _Kind(shared=210, libraries=175, base=195, stem=58, thread=13)
 _LEAN = replace(_FULL, base=215, stem=20)
 _PACKAGE = _Kind(shared=480, libraries=410, base=170, stem=95, thread=6)
 _PACKAGE_LEAN = replace(_PACKAGE, base=255, stem=25)
+_LIGHT = _Kind(shared=0, libraries=60, base=190, stem=40, thread=4)
+_LIGHT_LEAN = replace(_LIGHT, base=230, stem=6)
 _CONVERSION = _Kind(shared=90, libraries=90, base=90)
 
 _WHOLE_MEBIBYTES_A_SECOND, _WHOLE_MEBIBYTES_A_SECOND_A_STEM = 12.0, 4.6
@@ -67,6 +69,9 @@ _PACKAGE_START_SECONDS = 8.0
 _PACKAGE_SECONDS_A_SECOND_A_STEM = 0.035
 _WHOLE_FILE_SLOWDOWN = 4.0
 """Likewise, with TensorFlow's Python package; and how much longer a file takes as a whole."""
+
+_LIGHT_START_SECONDS = 1.5
+"""Likewise, with ONNX Runtime, which is as quick as TensorFlow's library."""
 
 _REMEMBERED = 50
 """So many of the last children are remembered."""
@@ -110,12 +115,14 @@ class Way:
         stems: of the model.
         is_whole: whether a track is separated as a whole, in memory that grows with its length.
         by_package: whether TensorFlow's Python package is loaded, as it is for whole tracks.
+        is_light: whether ONNX Runtime takes TensorFlow's place.
         is_conversion: whether it is only converted.
     """
 
     stems: int
     is_whole: bool = False
     by_package: bool = False
+    is_light: bool = False
     is_conversion: bool = False
 
     def pace(self, threads: int) -> Pace:
@@ -123,6 +130,8 @@ class Way:
         if self.is_conversion:
             return _CONVERSION_PACE
         start, rate = _START_SECONDS, _SECONDS_A_SECOND_A_STEM
+        if self.is_light:
+            start = _LIGHT_START_SECONDS
         if self.is_whole or self.by_package:
             start, rate = _PACKAGE_START_SECONDS, _PACKAGE_SECONDS_A_SECOND_A_STEM
         if self.is_whole:
@@ -135,6 +144,8 @@ class Way:
             return _CONVERSION
         if self.is_whole:
             return _PACKAGE
+        if self.is_light:
+            return _LIGHT_LEAN if lean else _LIGHT
         if self.by_package:
             return _PACKAGE_LEAN if lean else _PACKAGE
         return _LEAN if lean else _FULL
@@ -154,7 +165,7 @@ _CONVERSION_PACE = Pace(start_seconds=1.5, seconds_a_second=0.02)
 def footprint(
     way: Way, effort: Effort, *, preloaded: bool, audio_seconds: float = 0.0
 ) -> Footprint:
-    """Predict the memory of a child with TensorFlow; other engines take no more.
+    """Predict the memory of a child; engines of somebody else's take no more than TensorFlow.
 
     Args:
         way: what it does.

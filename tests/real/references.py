@@ -12,6 +12,7 @@ from spleeter.separator import Separator
 from spleeter.utils.configuration import load_configuration
 
 from stemsplit.audio import stft
+from stemsplit.audio.transforms import best_transform
 from stemsplit.child.separate import separate
 
 if TYPE_CHECKING:
@@ -58,7 +59,7 @@ def streamed_stems(
 ) -> Stems:
     """Separate the same file as stemsplit does, from blocks of an awkward length."""
     blocks = (mix[start : start + 65_537] for start in range(0, len(mix), 65_537))
-    steps = separate(blocks, engine, transform or stft.ScipyTransform(), overlapped=overlapped)
+    steps = separate(blocks, engine, transform or best_transform(), overlapped=overlapped)
     parts = [part for step in steps for part in step]
     return {
         stem: np.concatenate([part[index] for part in parts])

@@ -15,7 +15,7 @@ from audio_files import write_libav
 from stemsplit.audio.decode import Decoder
 from stemsplit.audio.encode import quantise
 from stemsplit.audio.resample import RateConverter, resample
-from stemsplit.audio.stft import ScipyTransform
+from stemsplit.audio.transforms import NumpyTransform, best_transform
 from stemsplit.child.render import GRID, Residual, convert, on_grid, render
 from stemsplit.child.separate import separate, separate_at_once
 from stemsplit.formats import frames_at
@@ -102,7 +102,7 @@ def test_the_mix_waits_for_the_stems_and_they_for_it(
 
     def separation(blocks: Iterable[NDArray[np.float32]]) -> Steps:
         return separate(
-            blocks, FourShares(), ScipyTransform(), stems=("a", "c"), overlapped=seconds > 1
+            blocks, FourShares(), best_transform(), stems=("a", "c"), overlapped=seconds > 1
         )
 
     with Decoder(path) as source:
@@ -150,7 +150,7 @@ def test_a_conversion_keeps_all_channels_and_samples(tmp_path: Path, channels: i
         np.testing.assert_array_equal(np.concatenate([block for (block,) in parts]), expected)
 
 
-class CountingTransform(ScipyTransform):
+class CountingTransform(NumpyTransform):
     """Counts inverse transforms."""
 
     inverses = 0
@@ -194,7 +194,7 @@ def test_the_average_mask_carries_on_above_the_network_s_bins() -> None:
     time = np.arange(100_000) / 44_100
     tone = np.sin(2 * np.pi * 15_000 * time).astype(np.float32)
     mix = np.stack([tone, tone], axis=1)
-    parts = _pieces(separate([mix], FourShares(), ScipyTransform(), high_band="average"))
+    parts = _pieces(separate([mix], FourShares(), best_transform(), high_band="average"))
     for stem, share in zip(zip(*parts, strict=True), (0.1, 0.2, 0.3, 0.4), strict=True):
         np.testing.assert_allclose(
             np.concatenate(stem)[5_000:-5_000], share * mix[5_000:-5_000], atol=1e-5
@@ -252,7 +252,7 @@ def test_no_thread_reads_on_when_something_fails(tmp_path: Path, suffix: str, tr
 
     def separation(mix: Iterable[NDArray[np.float32]]) -> Steps:
         engine = TroubledEngine() if trouble == "network" else FourShares()
-        return separate(mix, engine, ScipyTransform(), stems=("a",), overlapped=True)
+        return separate(mix, engine, best_transform(), stems=("a",), overlapped=True)
 
     def consume(rendering: Iterable[object]) -> None:
         for _ in rendering:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 
-from stemsplit.audio.stft import ScipyTransform
+from stemsplit.audio.transforms import best_transform
 from stemsplit.child.separate import separate
 
 if TYPE_CHECKING:
@@ -44,7 +44,7 @@ def test_stems_are_shares_of_the_mix(frames: int, overlapped: bool) -> None:  # 
     """With constant masks each stem is that share of the mix, sample for sample, at any length."""
     mix = np.random.default_rng(frames).uniform(-1, 1, (frames, 2)).astype(np.float32)
     engine = ShareEngine()
-    steps = separate(np.array_split(mix, 7), engine, ScipyTransform(), overlapped=overlapped)
+    steps = separate(np.array_split(mix, 7), engine, best_transform(), overlapped=overlapped)
     parts = [part for step in steps for part in step]
     quarter, rest = (np.concatenate(stem) for stem in zip(*parts, strict=True))
     np.testing.assert_allclose(quarter, 0.25 * mix, atol=1e-6)
@@ -58,6 +58,6 @@ def test_above_the_engine_s_bins_stems_are_silent() -> None:
     time = np.arange(44_100) / 44_100
     tone = np.sin(2 * np.pi * 15_000 * time).astype(np.float32)
     mix = np.stack([tone, tone], axis=1)
-    steps = separate([mix], HalfBandEngine(), ScipyTransform())
+    steps = separate([mix], HalfBandEngine(), best_transform())
     stems = [part for step in steps for (part, _) in step]
     assert np.max(np.abs(np.concatenate(stems)[5_000:-5_000])) < 1e-6

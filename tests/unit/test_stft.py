@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from stemsplit.audio import stft
+from stemsplit.audio import stft, transforms
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -68,11 +68,33 @@ def test_settled_samples_cover_the_file_once(frames: int, block: int) -> None:
     assert all(length > 0 for length in settled)
 
 
+@pytest.fixture(params=["NumpyTransform", "ScipyTransform"])
+def transform(request: pytest.FixtureRequest) -> stft.Transform:
+    """Each way to transform that there is here."""
+    if request.param == "ScipyTransform" and not transforms.HAS_SCIPY:
+        pytest.skip("SciPy is not installed")
+    made: stft.Transform = getattr(transforms, request.param)()
+    return made
+
+
+def test_the_transform_is_the_exact_one(transform: stft.Transform) -> None:
+    """To float32's precision, of a window that NumPy makes in float64."""
+    frames = np.random.default_rng(0).uniform(-1, 1, (8, stft.FRAME_LENGTH)).astype(np.float32)
+    exact = np.fft.rfft(frames.astype(np.float64) * stft.hann_window().astype(np.float64))
+    found = transform.forward(frames)
+    assert found.dtype == np.complex64
+    np.testing.assert_allclose(found, exact, atol=1e-5)
+    back = transform.inverse(found.copy())
+    assert back.dtype == np.float32
+    np.testing.assert_allclose(back, frames * stft.hann_window() ** 2, atol=1e-6)
+
+
 @pytest.mark.parametrize("frames", EDGES)
-def test_transform_and_overlap_add_give_the_file_back(frames: int) -> None:
+def test_transform_and_overlap_add_give_the_file_back(
+    frames: int, transform: stft.Transform
+) -> None:
     """Without a mask, what comes out is what went in, to float32's precision, at every edge."""
     samples = _noise(frames)
-    transform = stft.ScipyTransform()
     adder = stft.OverlapAdd()
     parts = []
     for segment in stft.segments(_cut(samples[:, :1], 65_536), 1):

@@ -16,9 +16,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-CHECKPOINT = "model"
-"""The prefix of the weights' files in Spleeter's releases."""
-
 _VARIABLES = {
     # No word on which instructions it was built for.
     "TF_CPP_MIN_LOG_LEVEL": "2",
@@ -50,15 +47,6 @@ def read_configuration(model: str) -> dict[str, Any]:
             f"The configuration of {model} is not one that stemsplit can stream.", REINSTALL
         )
     return configuration
-
-
-def layer_name(kind: str, number: int) -> str:
-    """Name a layer as Keras does: `conv2d`, `conv2d_1`, `conv2d_2`, ...
-
-    Spleeter builds one U-Net after the other in one graph, and Keras numbers the layers of each
-    kind through: with 7 layers of the kind `conv2d`, the second instrument's first is `conv2d_7`.
-    """
-    return f"{kind}_{number}" if number else kind
 
 
 @contextlib.contextmanager

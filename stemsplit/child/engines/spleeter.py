@@ -17,12 +17,11 @@ from collections import defaultdict
 from typing import TYPE_CHECKING, Any
 
 from stemsplit.child.engines.configuration import (
-    CHECKPOINT,
-    layer_name,
     loading,
     prepare_environment,
     read_configuration,
 )
+from stemsplit.child.engines.networks import CHECKPOINT, layer_name
 
 prepare_environment()
 

@@ -13,12 +13,12 @@ from __future__ import annotations
 
 import contextlib
 import logging
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from stemsplit.audio.stft import SEGMENT_FRAMES
-from stemsplit.child.engines.configuration import CHECKPOINT, loading, read_configuration
+from stemsplit.child.engines.configuration import loading
 from stemsplit.child.engines.libtensorflow import (
     DataType,
     Graph,
@@ -28,6 +28,7 @@ from stemsplit.child.engines.libtensorflow import (
     open_library,
     results,
 )
+from stemsplit.child.engines.networks import CHECKPOINT, network_of
 from stemsplit.child.engines.ratio_mask import ratio_masks, softmax_estimates
 from stemsplit.child.engines.unet import UNet, phases_of
 from stemsplit.job import STEREO
@@ -49,7 +50,6 @@ class TensorFlowEngine:
 
     Args:
         model: its name in the catalogue.
-        configuration: of Spleeter's.
         folder: holds the weights.
         threads: of each operation.
         lean: whether weights are read again for every segment.
@@ -61,24 +61,22 @@ class TensorFlowEngine:
         LibraryError: if the weights cannot be read, or are others.
     """
 
-    def __init__(
-        self, model: str, configuration: dict[str, Any], folder: Path, threads: int, *, lean: bool
-    ) -> None:
+    def __init__(self, model: str, folder: Path, threads: int, *, lean: bool) -> None:
         """Build the graph and read the weights."""
         self.model = model
-        self.stems = tuple(configuration["instrument_list"])
-        self.bins = int(configuration["F"])
-        self._softmax = configuration["model"]["type"].endswith(".softmax_unet")
+        network = network_of(model)
+        self.stems = network.stems
+        self.bins = network.bins
+        self._softmax = network.softmax
         shape = (1, SEGMENT_FRAMES, self.bins, STEREO)
         graph = Graph()
         self._place = graph.placeholder(DataType.FLOAT, shape)
-        parameters = configuration["model"]["params"]
         self._network = UNet(
             graph,
             self._place,
             shape,
-            down=parameters.get("conv_activation", "LeakyReLU"),
-            up=parameters.get("deconv_activation", "ReLU"),
+            down=network.down,
+            up=network.up,
             logits=self._softmax,
         )
         self._magnitudes = Tensor.of(np.zeros(shape, np.float32))
@@ -171,9 +169,8 @@ def load(model: str, folder: Path, threads: int, *, lean: bool = False) -> Engin
         from stemsplit.child.engines import spleeter
 
         return spleeter.load(model, folder, threads, lean=lean)
-    configuration = read_configuration(model)
     with loading(model, folder, LibraryError):
-        return TensorFlowEngine(model, configuration, folder, threads, lean=lean)
+        return TensorFlowEngine(model, folder, threads, lean=lean)
 
 
 with contextlib.suppress(LibraryError):  # told when a model is loaded

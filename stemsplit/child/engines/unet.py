@@ -15,12 +15,20 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from stemsplit.child.engines.configuration import layer_name
 from stemsplit.child.engines.libtensorflow import DataType
+from stemsplit.child.engines.networks import (
+    FILTERS,
+    KERNEL,
+    LAST_DILATION,
+    LAST_KERNEL,
+    LEAK,
+    NORM_EPSILON,
+    layer_name,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -28,20 +36,11 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from stemsplit.child.engines.libtensorflow import Graph, Output
-
-Activation = Literal["ReLU", "ELU", "LeakyReLU"]
-
-_KERNEL = 5
-_LAST_KERNEL = 4
-_LEAK = 0.2
-_EPSILON = 1e-3
-"""Of batch normalisation: what Keras takes if nothing is said, as Spleeter does not."""
-
-_FILTERS = (16, 32, 64, 128, 256, 512)
-"""`conv_n_filters` where a configuration has none, as none of Spleeter's has."""
+    from stemsplit.child.engines.networks import Activation
 
 _FLOAT = DataType.FLOAT
 _STRIDES = [1, 2, 2, 1]
+_DILATIONS = [1, LAST_DILATION, LAST_DILATION, 1]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -132,17 +131,17 @@ class UNet:
         self.layers: Counter[str] = Counter()
         skipped = self._downwards(magnitudes, shape[3], down)
         found = skipped[-1]
-        for depth in reversed(range(len(_FILTERS))):
-            if depth < len(_FILTERS) - 1:
+        for depth in reversed(range(len(FILTERS))):
+            if depth < len(FILTERS) - 1:
                 found = graph.add(
                     "ConcatV2", [skipped[depth], found], self._last_axis,
                     N=2, T=_FLOAT, Tidx=DataType.INT32,
                 )  # fmt: skip
-            size = (1, shape[1] >> depth, shape[2] >> depth, _FILTERS[depth - 1] if depth else 1)
-            inputs = _FILTERS[depth] * (1 if depth == len(_FILTERS) - 1 else 2)
+            size = (1, shape[1] >> depth, shape[2] >> depth, FILTERS[depth - 1] if depth else 1)
+            inputs = FILTERS[depth] * (1 if depth == len(FILTERS) - 1 else 2)
             found = self._normalised(self._transposed(found, inputs, size, up), size[3])
-        kernel = (_LAST_KERNEL, _LAST_KERNEL, 1, shape[3])
-        found = self._convolved(found, kernel, strides=[1, 1, 1, 1], dilations=[1, 2, 2, 1])
+        kernel = (LAST_KERNEL, LAST_KERNEL, 1, shape[3])
+        found = self._convolved(found, kernel, strides=[1, 1, 1, 1], dilations=_DILATIONS)
         if not logits:
             share = graph.add("Sigmoid", found, T=_FLOAT)
             found = graph.add("Mul", share, magnitudes, T=_FLOAT)
@@ -151,8 +150,8 @@ class UNet:
     def _downwards(self, found: Output, channels: int, activation: Activation) -> list[Output]:
         """Go down to the coarsest layer; gives each layer's convolution."""
         skipped = []
-        for filters in _FILTERS:
-            kernel = (_KERNEL, _KERNEL, channels, filters)
+        for filters in FILTERS:
+            kernel = (KERNEL, KERNEL, channels, filters)
             convolved = self._convolved(found, kernel, strides=_STRIDES)
             skipped.append(convolved)
             found = self._activated(self._normalised(convolved, filters), activation)
@@ -192,7 +191,7 @@ class UNet:
     ) -> Output:
         graph, channels = self._graph, size[3]
         by_phases = channels == 1
-        shape = (_KERNEL, _KERNEL, channels, inputs)
+        shape = (KERNEL, KERNEL, channels, inputs)
         kernel = self._weight("conv2d_transpose", "kernel", shape, by_phases=by_phases)
         if by_phases:
             phases = graph.add(
@@ -213,7 +212,7 @@ class UNet:
         self.layers[kind] += 1
         return self._graph.add(
             "FusedBatchNormV3", found, *weights,
-            T=_FLOAT, U=_FLOAT, epsilon=_EPSILON, is_training=False,
+            T=_FLOAT, U=_FLOAT, epsilon=NORM_EPSILON, is_training=False,
         )  # fmt: skip
 
     def _activated(self, found: Output, activation: Activation) -> Output:
@@ -224,5 +223,5 @@ class UNet:
             case "ELU":
                 return add("Elu", found, T=_FLOAT)
             case "LeakyReLU":
-                leak = add("Const", dtype=_FLOAT, value=np.array(_LEAK, np.float32))
+                leak = add("Const", dtype=_FLOAT, value=np.array(LEAK, np.float32))
                 return add("Maximum", found, add("Mul", found, leak, T=_FLOAT), T=_FLOAT)

@@ -486,7 +486,9 @@
     const until = goesOn ? data.made - run.began : (run.ended || run.began) - run.began;
     range = [0, moments.reduce((a, b) => Math.max(a, b), Math.max(1, until))];
     run.range = range;
-    const what = run.what === "conversion" ? "conversion" : `${run.model}, ${run.format}`;
+    const engine = run.engine ? `, engine ${run.engine}` : "";
+    const what =
+      run.what === "conversion" ? "conversion" : `${run.model}, ${run.format}${engine}`;
     byId("run-text").textContent = `Began ${moment(run.began)}, ${run.seconds === null ? "has no end yet" : `took ${clock(run.seconds)}`}; ` +
       `${what}; ${counted(attempts.length, "child").replace("childs", "children")}` +
       (run.peak === null ? "" : `; at most ${mib(run.peak)} of ${mib(run.budget)} for all processes together`) + ".";

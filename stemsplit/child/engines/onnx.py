@@ -1,0 +1,157 @@
+"""Runs in the child. Spleeter's U-Nets in ONNX Runtime: the engine where TensorFlow is not.
+
+The graphs beside this file were written by `stemsplit.child.engines.graph`, the weights are those
+of Spleeter's releases in the layout of `stemsplit.child.engines.layout`. ONNX Runtime maps a file
+of weights into memory, so that what it takes as it is has no second copy, and is shared by all
+children; kernels of plain convolutions it lays out anew for the processor at hand.
+
+Memory for the arrays between the operators comes from one arena for all stems, which never grows
+by more than is needed (docs/decisions/0013-a-second-engine.md).
+"""
+
+from __future__ import annotations
+
+import os
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import onnxruntime as ort
+
+from stemsplit.audio.stft import SEGMENT_FRAMES
+from stemsplit.child.engines.networks import network_of
+from stemsplit.child.engines.ratio_mask import ratio_masks, softmax_estimates
+from stemsplit.conversion import CONVERTED_FOLDER
+from stemsplit.errors import EngineError
+from stemsplit.job import STEREO
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from stemsplit.child.engines.networks import Network
+
+MAGNITUDES, ESTIMATE = "magnitudes", "estimate"
+"""Input and output of the graphs."""
+
+_CPU = "CPUExecutionProvider"
+_ONLY_ERRORS = 3
+_AS_REQUESTED = 1
+"""`arena_extend_strategy`: grow by what is asked for, not to the next power of two."""
+
+
+class OnnxEngine:
+    """A model of Spleeter's in ONNX Runtime; see `Engine`.
+
+    Args:
+        model: its name in the catalogue.
+        folder: holds the converted weights.
+        threads: of each operator.
+        lean: whether each network is made for a run and dropped after it, so that memory does not
+            grow with the number of stems.
+
+    Attributes:
+        model, stems, bins: see `Engine`.
+
+    Raises:
+        EngineError: if ONNX Runtime refuses the weights.
+    """
+
+    def __init__(self, model: str, folder: Path, threads: int, *, lean: bool) -> None:
+        """Make the networks; where they are not kept, too, to learn now whether all is there."""
+        network = network_of(model)
+        self.model = model
+        self.stems = network.stems
+        self.bins = network.bins
+        self._softmax = network.softmax
+        self._graph = graph_path(network).read_bytes()
+        self._folder = folder
+        self._threads = threads
+        shape = (1, SEGMENT_FRAMES, network.bins, STEREO)
+        self._estimates = [np.empty(shape, np.float32) for _ in self.stems]
+        _share_an_arena()
+        self._kept: list[ort.InferenceSession] = []
+        self._level = ort.GraphOptimizationLevel.ORT_ENABLE_ALL
+        if lean:  # leaves the kernels as they are, which takes a fifth more time
+            self._level = ort.GraphOptimizationLevel.ORT_ENABLE_EXTENDED
+        for number in range(len(self.stems)):
+            session = self._session(number)
+            if not lean:
+                self._kept.append(session)
+            del session
+
+    def masks(self, magnitudes: NDArray[np.float32]) -> tuple[NDArray[np.float32], ...]:
+        """See `Engine.masks`."""
+        for number, estimate in enumerate(self._estimates):
+            session = self._kept[number] if self._kept else self._session(number)
+            run = session.io_binding()
+            run.bind_ortvalue_input(MAGNITUDES, _in_place(magnitudes[None]))
+            run.bind_ortvalue_output(ESTIMATE, _in_place(estimate))
+            session.run_with_iobinding(run)
+        estimates = [estimate[0] for estimate in self._estimates]
+        if self._softmax:
+            estimates = softmax_estimates(estimates, magnitudes)
+        return ratio_masks(estimates)
+
+    def _session(self, number: int) -> ort.InferenceSession:
+        options = ort.SessionOptions()
+        options.intra_op_num_threads = self._threads
+        options.inter_op_num_threads = 1  # one operator after the other
+        options.graph_optimization_level = self._level
+        options.log_severity_level = _ONLY_ERRORS
+        # Else each run would have a block of its own for all arrays, which fits one graph alone.
+        options.enable_mem_pattern = False
+        folder = self._folder / str(number)
+        for key, value in {
+            "session.use_env_allocators": "1",
+            # A packed kernel of a transposed convolution would be a second copy, and gain nothing.
+            "session.disable_prepacking": "1",
+            # Threads that wait for work would take the time of the other children.
+            "session.intra_op.allow_spinning": "0",
+            "session.model_external_initializers_file_folder_path": os.fspath(folder),
+        }.items():
+            options.add_session_config_entry(key, value)
+        try:
+            return ort.InferenceSession(self._graph, options, providers=[_CPU])
+        except Exception as error:  # what it raises has no common class
+            raise EngineError(
+                f"ONNX Runtime cannot load the weights of {self.model} from {folder}: "
+                f"{str(error).splitlines()[0]}",
+                f"Run `stemsplit models fetch {self.model}`.",
+            ) from error
+
+
+def graph_path(network: Network) -> Path:
+    """Find the graph of a network's U-Nets."""
+    kind = f"{network.down}-{network.up}".lower() + ("-softmax" if network.softmax else "")
+    return Path(__file__).with_name("graphs") / f"unet-{network.bins}-{kind}.onnx"
+
+
+def load(model: str, folder: Path, threads: int, *, lean: bool = False) -> OnnxEngine:
+    """Load a model.
+
+    Args:
+        model: the name of one of Spleeter's configurations, such as `2stems-16kHz`.
+        folder: of its weights, in which the converted ones are.
+        threads: for each operator, at least 1.
+        lean: whether to keep one stem's network in memory at a time; the masks are the same.
+
+    Raises:
+        EngineError: if there is no such model, or ONNX Runtime refuses the weights.
+    """
+    return OnnxEngine(model, folder / CONVERTED_FOLDER, threads, lean=lean)
+
+
+@cache
+def _share_an_arena() -> None:
+    """Let all sessions of this process take their memory from one arena."""
+    cpu = ort.OrtMemoryInfo(
+        "Cpu", ort.OrtAllocatorType.ORT_ARENA_ALLOCATOR, 0, ort.OrtMemType.DEFAULT
+    )
+    settings = ort.OrtArenaCfg({"arena_extend_strategy": _AS_REQUESTED})
+    ort.create_and_register_allocator(cpu, settings)
+
+
+def _in_place(values: NDArray[np.float32]) -> ort.OrtValue:
+    """Let ONNX Runtime see an array without a copy."""
+    return ort.OrtValue.ortvalue_from_numpy(values)
