@@ -3,17 +3,17 @@
 For each kind a child separates a song of 40 s, and the process tree is read exactly 20 times a
 second: what the fork server holds, and the child's largest private memory (USS), PSS and RSS.
 Models without weights on this machine get random ones of the right shape. Run it with
-`python benchmarks/footprint.py [--models 2stems 4stems 5stems]`; with `--whole 20 80 160` it takes
-songs of so many seconds as a whole instead, as `--mwf` does, and with `--conversion` it converts
-one.
+`python benchmarks/footprint.py [--models 2stems 4stems 5stems] [--engine onnx]`; with
+`--whole 20 80 160` it takes songs of so many seconds as a whole instead, as `--mwf` does, and with
+`--conversion` it converts one.
 """
 
 from __future__ import annotations
 
 import argparse
 import contextlib
+import os
 import shutil
-import subprocess
 import sys
 import tempfile
 import time
@@ -23,13 +23,15 @@ from typing import TYPE_CHECKING
 import psutil
 from common import environment, task_of, write_song
 
-from stemsplit.job import Effort, Settings
+from stemsplit.job import LOADERS, Effort, Settings
 from stemsplit.models import store
 from stemsplit.models.catalogue import find
+from stemsplit.models.convert import ensure_converted
 from stemsplit.supervisor.inbox import Inbox
 from stemsplit.supervisor.launch import Launcher, StartMethod
 from stemsplit.supervisor.meter import SystemMeter
 from stemsplit.supervisor.prediction import SUPERVISOR_BYTES
+from stemsplit.workshop import weights_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -37,13 +39,6 @@ if TYPE_CHECKING:
     from stemsplit.messages import Message
 
 MEBIBYTE = 2**20
-_RANDOM_WEIGHTS = """
-import sys
-from pathlib import Path
-sys.path[:0] = [sys.argv[1]]
-from references import write_random_weights
-write_random_weights(sys.argv[2], Path(sys.argv[3]), 1)
-"""
 
 
 def main() -> None:
@@ -51,6 +46,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--models", nargs="+", default=["2stems", "4stems", "5stems"])
     parser.add_argument("--whole", nargs="+", type=float, metavar="SECONDS")
+    parser.add_argument("--engine", choices=LOADERS, default="tensorflow")
     parser.add_argument("--conversion", action="store_true")
     options = parser.parse_args()
     print(f"{environment()}\n")
@@ -64,14 +60,17 @@ def main() -> None:
             for model in options.models:
                 _whole(folder, model, options.whole)
         else:
-            _by_segments(folder, options.models)
+            _by_segments(folder, options.models, options.engine)
 
 
-def _by_segments(folder: Path, models: list[str]) -> None:
+def _by_segments(folder: Path, models: list[str], engine: str) -> None:
     write_song(folder / "song.wav", 40)
     methods: tuple[StartMethod, ...] = ("forkserver", "spawn")
+    if engine == "onnx":
+        methods = ("spawn",)
     for model in models:
-        weights, settings = _weights(model, folder), Settings(model=model)
+        settings = Settings(model=model, engine=engine)
+        weights = _weights(settings, folder)
         for method in methods if model == models[0] else methods[:1]:
             with _ready(settings, method) as launcher:
                 for lean in (False, True):
@@ -82,7 +81,8 @@ def _by_segments(folder: Path, models: list[str]) -> None:
 
 
 def _whole(folder: Path, model: str, lengths: list[float]) -> None:
-    weights, settings = _weights(model, folder), Settings(model=model, mwf=True)
+    settings = Settings(model=model, engine="tensorflow", mwf=True)
+    weights = _weights(settings, folder)
     with _ready(settings, "forkserver") as launcher:
         for seconds in lengths:
             write_song(folder / "song.wav", seconds)
@@ -110,14 +110,20 @@ def _ready(settings: Settings, method: StartMethod) -> Iterator[Launcher]:
         yield launcher
 
 
-def _weights(model: str, folder: Path) -> Path:
-    weights = find(model).weights
-    if store.is_present(weights):
-        return store.verify(weights)
-    references = Path(__file__).parents[1] / "tests" / "real"
-    command: list[str | Path] = [sys.executable, "-c", _RANDOM_WEIGHTS, references, model, folder]
-    subprocess.run(command, check=True, capture_output=True)
-    return folder / weights.name
+def _weights(settings: Settings, folder: Path) -> Path:
+    """Give the folder of the model's weights, random ones if it has none on this machine."""
+    model = find(settings.model)
+    if store.is_present(model.weights):
+        return weights_of(settings) or folder
+    sys.path.append(str(Path(__file__).parents[1] / "tests" / "shared"))
+    from checkpoints import write_random_weights
+
+    weights = write_random_weights(model.name, folder, seed=1)
+    if settings.engine == "onnx":
+        os.environ["STEMSPLIT_MODELS"] = str(folder)
+        ensure_converted(model, weights)
+        del os.environ["STEMSPLIT_MODELS"]
+    return weights
 
 
 def _measure(

@@ -475,8 +475,10 @@ class Workshop:
     ) -> None:
         """Start nothing yet."""
         self._model_folder = model_folder
-        engine_module = settings.loader.partition(":")[0]
-        preload = ("stemsplit.child.main", *((engine_module,) if engine_module else ()), *storage)
+        engine = settings.loader.partition(":")[0]
+        if settings.loader == LOADERS["onnx"]:
+            engine = ""  # ONNX Runtime has threads once it is imported: no process to be forked
+        preload = ("stemsplit.child.main", *((engine,) if engine else ()), *storage)
         self._launcher = Launcher(preload, start_method=start_method)
         self.plan = plan
         self._settings = msgspec.structs.replace(settings, threads=plan.crew.effort.threads)

@@ -178,6 +178,15 @@ def table(request: pytest.FixtureRequest) -> Callable[[str], None]:
     return request.config.stash.setdefault(_ROWS, []).append
 
 
+_ENGINES = pytest.StashKey[list[str]]()
+
+
+@pytest.fixture(scope="session")
+def table_of_engines(request: pytest.FixtureRequest) -> Callable[[str], None]:
+    """Take one row of the table that compares the engines."""
+    return request.config.stash.setdefault(_ENGINES, []).append
+
+
 def pytest_terminal_summary(
     terminalreporter: pytest.TerminalReporter, config: pytest.Config
 ) -> None:
@@ -186,5 +195,11 @@ def pytest_terminal_summary(
         terminalreporter.section("largest difference of any stem, full scale = 1")
         terminalreporter.line(_HEAD)
         terminalreporter.line("|---|---|---|---|---|---|---|")
+        for row in rows:
+            terminalreporter.line(row)
+    if rows := config.stash.get(_ENGINES, []):
+        terminalreporter.section("engine onnx from engine tensorflow, largest difference")
+        terminalreporter.line("| model | of what | masks | stems, full scale = 1 |")
+        terminalreporter.line("|---|---|---|---|")
         for row in rows:
             terminalreporter.line(row)

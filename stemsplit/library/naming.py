@@ -12,8 +12,10 @@ from __future__ import annotations
 import difflib
 import functools
 import hashlib
+import ntpath
 import os
 import string
+import sys
 import unicodedata
 from dataclasses import dataclass
 from pathlib import Path, PureWindowsPath
@@ -223,12 +225,19 @@ def safe_name(name: str) -> str:
         kept = "_" + kept[1:]
     bare = kept.rstrip(". ")
     kept = bare + "_" * (len(kept) - len(bare))
-    if PureWindowsPath(kept).is_reserved():
+    if _is_reserved(kept):
         head, dot, tail = kept.partition(".")
         if len(os.fsencode(kept)) == LONGEST_NAME_BYTES:
             tail = tail[1:]
         kept = f"{head}_{dot}{tail}"
     return kept or "_"
+
+
+def _is_reserved(name: str) -> bool:
+    """Tell whether Windows has a device of that name."""
+    if sys.version_info >= (3, 13):
+        return ntpath.isreserved(name)
+    return PureWindowsPath(name).is_reserved()
 
 
 def _is_control(character: str) -> bool:

@@ -54,8 +54,8 @@ _FULL = _Kind(shared=210, libraries=175, base=195, stem=58, thread=13)
 _LEAN = replace(_FULL, base=215, stem=20)
 _PACKAGE = _Kind(shared=480, libraries=410, base=170, stem=95, thread=6)
 _PACKAGE_LEAN = replace(_PACKAGE, base=255, stem=25)
-_LIGHT = _Kind(shared=0, libraries=60, base=190, stem=40, thread=4)
-_LIGHT_LEAN = replace(_LIGHT, base=230, stem=6)
+_LIGHT = _Kind(shared=0, libraries=60, base=105, stem=54, thread=14)
+_LIGHT_LEAN = replace(_LIGHT, base=125, stem=20, thread=6)
 _CONVERSION = _Kind(shared=90, libraries=90, base=90)
 
 _WHOLE_MEBIBYTES_A_SECOND, _WHOLE_MEBIBYTES_A_SECOND_A_STEM = 12.0, 4.6

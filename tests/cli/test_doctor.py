@@ -39,6 +39,7 @@ def test_a_healthy_installation(stemsplit: Callable[..., Any]) -> None:
         "settings",
         "Python",
         "packages",
+        "engines",
         "models",
         "memory",
         "processors",
@@ -49,7 +50,7 @@ def test_a_healthy_installation(stemsplit: Callable[..., Any]) -> None:
     ]
     assert checks["separation"][0]["state"] == "ok"
     assert "2 s of a song" in checks["separation"][0]["found"]
-    assert "tensorflow 2.12.1" in checks["packages"][0]["found"]
+    assert "soundfile" in checks["packages"][0]["found"]
     text = stemsplit("doctor")
     assert text.code == 0
     assert "ok      separation: 2 s of a song in" in text.out

@@ -6,10 +6,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import tensorflow as tf
-from spleeter.model import get_model_function
 from spleeter.model.provider import ModelProvider
 from spleeter.separator import Separator
-from spleeter.utils.configuration import load_configuration
 
 from stemsplit.audio import stft
 from stemsplit.audio.transforms import best_transform
@@ -107,47 +105,3 @@ class TensorFlowTransform:
         """Transform back and window as `tf.signal.inverse_stft` does."""
         frames: NDArray[np.float32] = (tf.signal.irfft(spectra) * self._window).numpy()
         return frames
-
-
-def write_random_weights(model: str, models: Path, seed: int) -> Path:
-    """Write a checkpoint of random values in the layout of Spleeter's releases.
-
-    Each instrument gets values of its own, so that mixing two of them up would show.
-
-    Returns:
-        the folder of the weights.
-    """
-    configuration = load_configuration(f"spleeter:{model}")
-    folder = models / str(configuration["model_dir"])
-    random = np.random.default_rng(seed)
-    with tf.Graph().as_default():
-        magnitudes = tf.compat.v1.placeholder(
-            tf.float32, (1, stft.SEGMENT_FRAMES, configuration["F"], 2)
-        )
-        network = get_model_function(configuration["model"]["type"])
-        network(magnitudes, configuration["instrument_list"], configuration["model"]["params"])
-        variables = tf.compat.v1.global_variables()
-        shapes = {one.op.name: one.shape.as_list() for one in variables}
-    folder.mkdir(parents=True)
-    values = [_random_value(name, shape, random) for name, shape in shapes.items()]
-    tf.raw_ops.SaveV2(
-        prefix=str(folder / "model"),
-        tensor_names=[*shapes, "global_step"],
-        shape_and_slices=[""] * (len(shapes) + 1),
-        tensors=[*values, np.int64(0)],
-    )
-    tf.compat.v1.train.update_checkpoint_state(str(folder), str(folder / "model"))
-    (folder / ".probe").write_text("OK")
-    return folder
-
-
-def _random_value(name: str, shape: list[int], random: np.random.Generator) -> NDArray[np.float32]:
-    layer, _, kind = name.rpartition("/")
-    if kind == "kernel":
-        # He's limits, so that the random network passes signals on as loud as they come. With a
-        # stride of two, a transposed convolution adds up a quarter of its kernel a sample.
-        inputs = shape[0] * shape[1] * (shape[3] / 4 if "transpose" in layer else shape[2])
-        limit = float(np.sqrt(6 / inputs))
-        return random.uniform(-limit, limit, shape).astype(np.float32)
-    centre = 1.0 if kind in {"gamma", "moving_variance"} else 0.0
-    return random.uniform(centre - 0.1, centre + 0.1, shape).astype(np.float32)

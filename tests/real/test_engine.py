@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
-from references import write_random_weights
+from checkpoints import write_random_weights
 
 from stemsplit.child.engines import libtensorflow, spleeter
 from stemsplit.child.engines.tensorflow import load

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 import references
 import soundfile
+from checkpoints import write_random_weights
 
 from stemsplit.audio.decode import Decoder
 from stemsplit.child.engines.tensorflow import load
@@ -154,6 +155,6 @@ def test_every_kind_of_model(
     table: Callable[[str], None],
 ) -> None:
     """Random weights in the official layout take the real path through loading and network."""
-    folder = references.write_random_weights(model, tmp_path, seed=len(model))
+    folder = write_random_weights(model, tmp_path, seed=len(model))
     engine = load(model, folder, threads=2)
     _hold(engine, tmp_path, long_song[:samples], table, most_apart=SAME_TRANSFORM_RANDOM)

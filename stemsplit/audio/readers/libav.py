@@ -10,7 +10,7 @@ import errno
 import logging
 import re
 from fractions import Fraction
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import av
 import av.error
@@ -35,6 +35,11 @@ _logger = logging.getLogger(__name__)
 _OPTIONS = {"protocol_whitelist": "none"}
 """A file is read through an open descriptor; one that names others, as a playlist does, gets none
 of them."""
+
+_TOLERANT: dict[str, Any] = (
+    {"metadata_errors": "replace"} if int(av.__version__.partition(".")[0]) < 19 else {}  # noqa: PLR2004
+)
+"""A file is read whatever its tags are in; PyAV 19 takes any by itself."""
 
 _GUESSED = frozenset({"mp3", "aac", "ac3", "eac3", "dts", "loas", "mpeg", "mpegts"})
 """Containers that do not say how long they are; FFmpeg guesses from the bit rate."""
@@ -89,7 +94,7 @@ class LibavReader:
         self._interleaver: av.AudioResampler | None = None
         self._file = path.open("rb")
         try:
-            self._container = av.open(self._file, "r", options=_OPTIONS, metadata_errors="replace")
+            self._container = av.open(self._file, "r", options=_OPTIONS, **_TOLERANT)
         except (av.error.FFmpegError, ValueError, OSError) as error:
             self._file.close()
             if not _is_of_the_file(error):
@@ -112,9 +117,10 @@ class LibavReader:
         stream = self._container.streams.best("audio")
         if not isinstance(stream, av.AudioStream):
             raise BadInputError(f"{quoted(self._path.name)} has no sound.", "Name another file.")
-        # For an encoding that FFmpeg does not know there is no context, whatever its types say.
+        # For an encoding that FFmpeg does not know there is no context, whatever its types say, or
+        # from PyAV 19 on one without a codec.
         context: object = stream.codec_context
-        if context is None:
+        if getattr(context, "codec", None) is None:
             raise BadInputError(
                 f"{quoted(self._path.name)} has sound in an encoding that FFmpeg does not know.",
                 "Export it again in another one.",

@@ -1,4 +1,4 @@
-"""Writes the ONNX engine's graphs, which lie beside this file; not run by stemsplit itself.
+"""Runs where stemsplit is developed. Writes the ONNX engine's graphs, in the folder beside it.
 
     python -m stemsplit.child.engines.graph
 
@@ -34,6 +34,8 @@ from stemsplit.job import STEREO
 
 if TYPE_CHECKING:
     from stemsplit.child.engines.networks import Activation, Network
+
+ONE = "one"
 
 _OPSET = 17
 _IR_VERSION = 8
@@ -116,7 +118,11 @@ def make_graph(network: Network) -> onnx.ModelProto:
         pads=[_LAST_PADDING] * 4,
     )
     if not network.softmax:
-        found = graph.add("Mul", graph.add("Sigmoid", found), mix)
+        # Not `Sigmoid`: ONNX Runtime's is off by 1e-8 where it is nearly 0, which is much of it
+        # there, and a mask is a ratio of such numbers.
+        found = graph.add(
+            "Div", mix, graph.add("Add", graph.add("Exp", graph.add("Neg", found)), ONE)
+        )
     graph.add("Transpose", found, perm=[0, 2, 3, 1], result=ESTIMATE)
     shape = [1, SEGMENT_FRAMES, network.bins, STEREO]
     model = helper.make_model(
@@ -125,7 +131,7 @@ def make_graph(network: Network) -> onnx.ModelProto:
             "unet",
             [helper.make_tensor_value_info(MAGNITUDES, TensorProto.FLOAT, shape)],
             [helper.make_tensor_value_info(ESTIMATE, TensorProto.FLOAT, shape)],
-            [_stored(array) for array in layout.arrays()],
+            [*map(_stored, layout.arrays()), helper.make_tensor(ONE, TensorProto.FLOAT, [], [1])],
         ),
         opset_imports=[helper.make_opsetid("", _OPSET)],
         ir_version=_IR_VERSION,

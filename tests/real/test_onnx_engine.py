@@ -1,0 +1,170 @@
+"""The ONNX engine: its weights, its graphs, and its masks against the network's definition."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pytest
+from checkpoints import write_random_weights
+from numpy_unet import numpy_masks
+
+from stemsplit.audio import stft
+from stemsplit.audio.transforms import best_transform
+from stemsplit.child.engines import layout
+from stemsplit.child.engines.checkpoint import Checkpoint
+from stemsplit.child.engines.networks import CHECKPOINT, NETWORKS, layer_name
+from stemsplit.child.engines.onnx import graph_path, load
+from stemsplit.conversion import CONVERTED_FOLDER
+from stemsplit.errors import EngineError, ModelError
+from stemsplit.models.catalogue import MODELS, find
+from stemsplit.models.convert import ensure_converted
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+
+pytestmark = pytest.mark.real
+
+MASKS_APART = 1e-4
+
+
+@pytest.fixture(scope="session")
+def converted(real_models: Path, tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
+    """Give the folder of a model's weights, the real ones of 2stems, else random ones."""
+    made: dict[str, Path] = {}
+
+    def folder_of(model: str) -> Path:
+        name = find(model).weights.name
+        if name not in made:
+            made[name] = (
+                real_models / name
+                if name == "2stems"
+                else write_random_weights(name, tmp_path_factory.mktemp(name), seed=5)
+            )
+            with pytest.MonkeyPatch.context() as patched:
+                patched.setenv("STEMSPLIT_MODELS", str(made[name].parent))
+                ensure_converted(find(model), made[name])
+        return made[name]
+
+    return folder_of
+
+
+def _magnitudes(song: NDArray[np.float32], bins: int) -> NDArray[np.float32]:
+    """Take the song's second segment, which is short, so that silence is seen as well."""
+    *_, segment = stft.segments([np.tile(song, (4, 1))], 2)
+    transform = best_transform()
+    spectra = [transform.forward(stft.frames_of(channel)) for channel in segment.samples]
+    return np.abs(np.stack(spectra, axis=-1))[:, :bins].astype(np.float32)
+
+
+@pytest.mark.parametrize("model", ["2stems", "2stems-16kHz", "4stems", "5stems-16kHz"])
+def test_the_masks_are_those_of_the_definition(
+    converted: Callable[[str], Path], song: NDArray[np.float32], model: str
+) -> None:
+    """For every model, against NumPy in float64 with the same weights; kept in memory or not."""
+    folder = converted(model)
+    whole, lean = load(model, folder, threads=2), load(model, folder, threads=1, lean=True)
+    assert (whole.model, whole.stems) == (model, MODELS[model].stems)
+    magnitudes = _magnitudes(song, whole.bins)
+    expected = numpy_masks(model, folder, magnitudes)
+    for masks in (whole.masks(magnitudes), lean.masks(magnitudes), whole.masks(magnitudes)):
+        assert len(masks) == len(expected)
+        for mask, exact in zip(masks, expected, strict=True):
+            assert mask.dtype == np.float32
+            np.testing.assert_allclose(mask, exact, atol=MASKS_APART)
+
+
+def test_masks_are_new_arrays(converted: Callable[[str], Path], song: NDArray[np.float32]) -> None:
+    """Those of one segment are used while the next ones are made."""
+    engine = load("2stems", converted("2stems"), threads=1)
+    magnitudes = _magnitudes(song, engine.bins)
+    first = engine.masks(magnitudes)
+    kept = [mask.copy() for mask in first]
+    engine.masks(magnitudes[::-1].copy())
+    for mask, before in zip(first, kept, strict=True):
+        np.testing.assert_array_equal(mask, before)
+
+
+def test_the_weights_in_the_file_are_those_of_the_checkpoint(
+    converted: Callable[[str], Path],
+) -> None:
+    """Each array at its place, with ONNX's axes."""
+    folder = converted("2stems")
+    checkpoint = Checkpoint(folder / CHECKPOINT)
+    for stem in range(2):
+        path = folder / CONVERTED_FOLDER / str(stem) / layout.FILE_NAME
+        stored = np.memmap(path, np.uint8, "r")
+        for array in layout.arrays():
+            there = stored[array.offset : array.offset + array.size_bytes].view("<f4")
+            expected = array.of(checkpoint.tensor(array.variable_of(stem)))
+            np.testing.assert_array_equal(there.reshape(array.shape), expected)
+        last = layout.arrays()[-1]
+        assert len(stored) == last.offset + last.size_bytes
+
+
+def test_every_weight_of_the_checkpoint_is_used(converted: Callable[[str], Path]) -> None:
+    """But the normalisation of the coarsest layer, whose result Spleeter's network drops."""
+    entries = Checkpoint(converted("2stems") / CHECKPOINT).entries
+    used = {array.variable_of(stem) for array in layout.arrays() for stem in range(2)}
+    dropped = {
+        f"{layer_name('batch_normalization', 5 + 12 * stem)}/{name}"
+        for name in layout.NORMALISATION
+        for stem in range(2)
+    }
+    assert {*entries} - used == {"global_step"} | dropped
+
+
+@pytest.mark.parametrize("network", NETWORKS.values(), ids=str)
+def test_the_graphs_are_as_they_are_written(network: object) -> None:
+    """Those in the package, byte for byte."""
+    graph = pytest.importorskip("stemsplit.child.engines.graph", reason="onnx is not installed")
+    expected = graph.make_graph(network).SerializeToString(deterministic=True)
+    assert graph_path(network).read_bytes() == expected  # type: ignore[arg-type]
+
+
+def test_weights_that_were_not_converted_are_an_error(tmp_path: Path) -> None:
+    """One sentence with the model and the remedy."""
+    with pytest.raises(EngineError, match="cannot load the weights of 2stems") as caught:
+        load("2stems", tmp_path, threads=1)
+    assert "stemsplit models fetch 2stems" in caught.value.remedy
+
+
+def test_weights_of_another_model_are_an_error(
+    converted: Callable[[str], Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two stems' weights do not make four, nor four two."""
+    monkeypatch.setenv("STEMSPLIT_MODELS", str(tmp_path))
+    two, four = tmp_path / "4stems", tmp_path / "2stems"
+    two.symlink_to(write_random_weights("2stems", tmp_path / "random", seed=1))
+    with pytest.raises(ModelError, match="it has no tensor named"):
+        ensure_converted(find("4stems"), two)
+    four.symlink_to(converted("4stems"))
+    (tmp_path / "without").mkdir()
+    for file in four.iterdir():
+        if file.is_file():
+            (tmp_path / "without" / file.name).symlink_to(file)
+    with pytest.raises(ModelError, match="more than 2 stems"):
+        ensure_converted(find("2stems"), tmp_path / "without")
+
+
+def test_the_weights_are_mapped_and_not_copied(converted: Callable[[str], Path]) -> None:
+    """What transposed convolutions take, over half of all, is the file's own memory."""
+    engine = load("2stems", converted("2stems"), threads=1)
+    engine.masks(np.ones((512, engine.bins, 2), np.float32))
+    mapped = 0
+    with open("/proc/self/smaps") as maps:  # noqa: PTH123 - no file on a disk
+        of_ours = False
+        for line in maps:
+            if "-" in line.split(" ", 1)[0]:
+                of_ours = f"/{CONVERTED_FOLDER}/" in line
+            elif of_ours and line.startswith("Rss:"):
+                mapped += int(line.split()[1]) * 1024
+    kernels = sum(
+        array.size_bytes
+        for array in layout.arrays()
+        if array.kind == "conv2d_transpose" and array.variable == "kernel"
+    )
+    assert mapped >= 2 * kernels

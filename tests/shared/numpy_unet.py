@@ -1,0 +1,101 @@
+"""Spleeter's network in NumPy alone, from its definition: what every engine can be held against.
+
+In float64, after `apply_unet` of `spleeter.model.functions.unet` (spleeter 2.4.2).
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.lib.stride_tricks import sliding_window_view
+
+from stemsplit.child.engines.checkpoint import Checkpoint
+from stemsplit.child.engines.networks import CHECKPOINT, layer_name, network_of
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+
+    Array = NDArray[np.float64]
+
+
+def numpy_masks(model: str, folder: Path, magnitudes: NDArray[np.float32]) -> list[Array]:
+    """Give the masks of a segment; see `stemsplit.child.engines.Engine.masks`."""
+    network = network_of(model)
+    checkpoint = Checkpoint(folder / CHECKPOINT)
+    mix = magnitudes.astype(np.float64)
+    outputs = [
+        _unet(checkpoint, stem, mix, (network.down, network.up))
+        for stem in range(len(network.stems))
+    ]
+    if network.softmax:
+        exponentials = np.exp(np.array(outputs) - np.max(outputs, axis=0))
+        estimates = exponentials / exponentials.sum(axis=0) * mix
+    else:
+        estimates = mix / (1 + np.exp(-np.array(outputs)))
+    squares = estimates**2
+    return list((squares + 1e-10 / len(squares)) / (squares.sum(axis=0) + 1e-10))
+
+
+def _unet(checkpoint: Checkpoint, stem: int, mix: Array, kinds: tuple[str, str]) -> Array:
+    def weights(kind: str, layers: int, layer: int, name: str) -> Array:
+        stored = checkpoint.tensor(f"{layer_name(kind, layer + stem * layers)}/{name}")
+        return stored.astype(np.float64)
+
+    def normalised(found: Array, layer: int) -> Array:
+        gamma, beta, mean, variance = (
+            weights("batch_normalization", 12, layer, name)
+            for name in ("gamma", "beta", "moving_mean", "moving_variance")
+        )
+        result: Array = (found - mean) / np.sqrt(variance + 1e-3) * gamma + beta
+        return result
+
+    down, up = (_ACTIVATIONS[kind] for kind in kinds)
+    found, skipped = mix, []
+    for layer in range(6):
+        if layer:
+            found = down(normalised(found, layer - 1))
+        found = _convolved(found, weights("conv2d", 7, layer, "kernel"), stride=2)
+        found = found + weights("conv2d", 7, layer, "bias")
+        skipped.append(found)
+    for layer in range(6):
+        if layer:
+            found = np.concatenate([skipped[5 - layer], found], axis=2)
+        found = _transposed(found, weights("conv2d_transpose", 6, layer, "kernel"))
+        found = up(found + weights("conv2d_transpose", 6, layer, "bias"))
+        found = normalised(found, 6 + layer)
+    found = _convolved(found, weights("conv2d", 7, 6, "kernel"), dilation=2)
+    return found + weights("conv2d", 7, 6, "bias")
+
+
+_ACTIVATIONS: dict[str, Callable[[Array], Array]] = {
+    "ReLU": lambda x: np.maximum(x, 0),
+    "LeakyReLU": lambda x: np.maximum(x, 0.2 * x),
+    "ELU": lambda x: np.where(x > 0, x, np.expm1(np.minimum(x, 0))),
+}
+
+
+def _convolved(found: Array, kernel: Array, *, stride: int = 1, dilation: int = 1) -> Array:
+    """Convolve with "same" padding: what an odd one is, is put at the end."""
+    size = dilation * (kernel.shape[0] - 1) + 1
+    padding = size - stride
+    edges = (padding // 2, padding - padding // 2)
+    padded = np.pad(found, [edges, edges, (0, 0)])
+    seen: Array = sliding_window_view(padded, (size, size), axis=(0, 1))  # type: ignore[call-overload]
+    seen = seen[::stride, ::stride, :, ::dilation, ::dilation]
+    result: Array = np.tensordot(seen, kernel, axes=([2, 3, 4], [2, 0, 1]))
+    return result
+
+
+def _transposed(found: Array, kernel: Array) -> Array:
+    """Transpose a convolution of stride 2: tap k of sample i adds to sample 2 i + k - 1."""
+    rows, columns, _ = found.shape
+    size = kernel.shape[0]
+    added = np.zeros((2 * rows + size, 2 * columns + size, kernel.shape[2]))
+    for down, right in np.ndindex(size, size):
+        part = found @ kernel[down, right].T
+        added[down : down + 2 * rows : 2, right : right + 2 * columns : 2] += part
+    return added[1 : 1 + 2 * rows, 1 : 1 + 2 * columns]

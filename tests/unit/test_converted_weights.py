@@ -1,0 +1,164 @@
+"""The ONNX engine's files of weights: made once, whole, and again where something is wrong."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pytest
+from checkpoints import write_random_weights
+
+from stemsplit.child.engines import layout
+from stemsplit.conversion import CONVERTED_FOLDER
+from stemsplit.errors import ModelError
+from stemsplit.models import convert
+from stemsplit.models.catalogue import MODELS, find
+from stemsplit.models.convert import ensure_converted, fault_of
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+MODEL = find("2stems")
+
+
+@pytest.fixture(scope="module")
+def original(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with random weights, whose names are those of 2stems."""
+    return write_random_weights("2stems", tmp_path_factory.mktemp("original"), seed=3)
+
+
+@pytest.fixture
+def folder(tmp_path: Path, original: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A copy of it as the model 2stems of a folder of models."""
+    monkeypatch.setenv("STEMSPLIT_MODELS", str(tmp_path))
+    shutil.copytree(original, tmp_path / "2stems")
+    return tmp_path / "2stems"
+
+
+def test_the_layout_is_that_of_the_converter() -> None:
+    """Two processes that share no code but a number."""
+    assert convert._LAYOUT == layout.VERSION
+    assert MODELS["2stems"].weights is MODELS["2stems-16kHz"].weights
+
+
+def test_it_is_made_once(folder: Path) -> None:
+    """With a word about it the first time; the second time nothing is touched."""
+    notes: list[str] = []
+    assert fault_of(folder) == ""
+    place = ensure_converted(MODEL, folder, note=notes.append)
+    assert place == folder / CONVERTED_FOLDER
+    assert notes == ["the weights of 2stems are converted for the engine onnx"]
+    files = sorted(path.relative_to(place) for path in place.rglob("*") if path.is_file())
+    assert [str(file) for file in files] == ["0/weights", "1/weights", "manifest.json"]
+    before = [(place / file).stat() for file in files]
+    assert ensure_converted(find("2stems-16kHz"), folder, note=notes.append) == place
+    assert [(place / file).stat() for file in files] == before
+    assert len(notes) == 1
+    assert {path.name for path in folder.parent.iterdir()} == {"2stems", ".2stems.lock"}
+
+
+@pytest.mark.parametrize(
+    ("harm", "words"),
+    [
+        ("flip", "is damaged"),
+        ("cut", "is damaged"),
+        ("remove", "cannot be read"),
+        ("no manifest", "has no manifest"),
+        ("strange manifest", "has no manifest"),
+        ("other version", "another version"),
+        ("other weights", "made of other ones"),
+    ],
+)
+def test_what_is_wrong_is_made_again(folder: Path, harm: str, words: str) -> None:
+    """And named; the result is what it was."""
+    place = ensure_converted(MODEL, folder)
+    weights, manifest = place / "1" / "weights", place / "manifest.json"
+    whole, told = weights.read_bytes(), manifest.read_bytes()
+    match harm:
+        case "flip":
+            weights.write_bytes(whole[:1000] + bytes([whole[1000] ^ 1]) + whole[1001:])
+        case "cut":
+            weights.write_bytes(whole[:-4])
+        case "remove":
+            weights.unlink()
+        case "no manifest":
+            manifest.unlink()
+        case "strange manifest":
+            manifest.write_bytes(b"[]")
+        case "other version":
+            manifest.write_bytes(told.replace(b'"layout": 1', b'"layout": 0'))
+        case "other weights":
+            manifest.write_bytes(told.replace(b'"model.index": "', b'"model.index": "0'))
+    notes: list[str] = []
+    ensure_converted(MODEL, folder, note=notes.append)
+    assert len(notes) == 1
+    assert words in notes[0]
+    assert weights.read_bytes() == whole
+    assert manifest.read_bytes() == told
+
+
+@pytest.mark.parametrize(("file", "harm"), [("index", 40), ("data-00000-of-00001", 5000)])
+def test_damaged_weights_are_refused(folder: Path, file: str, harm: int) -> None:
+    """In one sentence with what to do; nothing is left behind."""
+    path = folder / f"model.{file}"
+    stored = bytearray(path.read_bytes())
+    stored[harm] ^= 0x10
+    path.write_bytes(stored)
+    with pytest.raises(ModelError, match="damaged") as caught:
+        ensure_converted(MODEL, folder)
+    assert "stemsplit models fetch 2stems" in caught.value.remedy
+    assert not (folder / CONVERTED_FOLDER).exists()
+    assert {path.name for path in folder.parent.iterdir()} == {"2stems", ".2stems.lock"}
+
+
+def test_a_converter_that_breaks_off_is_said(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With its last word."""
+    program = "import sys; sys.exit('it is broken')"
+    monkeypatch.setattr(convert, "run_module", lambda _name: (sys.executable, "-c", program))
+    with pytest.raises(ModelError, match=r"cannot be converted \(it is broken\)"):
+        ensure_converted(MODEL, folder)
+
+
+@pytest.mark.skipif(
+    not hasattr(os, "geteuid") or os.geteuid() == 0, reason="root may write everywhere"
+)
+def test_a_folder_that_cannot_be_written_is_an_error(folder: Path) -> None:
+    """With what to set."""
+    folder.parent.chmod(0o500)
+    try:
+        with pytest.raises(ModelError, match="cannot be written") as caught:
+            ensure_converted(MODEL, folder)
+    finally:
+        folder.parent.chmod(0o700)
+    assert "STEMSPLIT_MODELS" in caught.value.remedy
+
+
+@pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="no such signal")
+def test_a_conversion_that_is_killed_is_made_again(folder: Path) -> None:
+    """At any moment, with the process that it has started or without: whole or not there."""
+    program = (
+        "from pathlib import Path\n"
+        "from stemsplit.models.catalogue import find\n"
+        "from stemsplit.models.convert import ensure_converted\n"
+        f"ensure_converted(find('2stems'), Path({str(folder)!r}))\n"
+    )
+    moments = np.random.default_rng(0)
+    killed = 0
+    for _ in range(8):
+        with subprocess.Popen([sys.executable, "-c", program], start_new_session=True) as running:
+            time.sleep(moments.uniform(0.3, 1.6))
+            if running.poll() is None:
+                os.killpg(running.pid, signal.SIGKILL)
+                killed += 1
+        assert fault_of(folder) in {"", None}
+        shutil.rmtree(folder / CONVERTED_FOLDER, ignore_errors=True)
+    assert killed
+    ensure_converted(MODEL, folder)
+    assert fault_of(folder) is None
+    assert {path.name for path in folder.parent.iterdir()} == {"2stems", ".2stems.lock"}
