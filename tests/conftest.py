@@ -165,6 +165,15 @@ def song_file(song: NDArray[np.float32], tmp_path_factory: pytest.TempPathFactor
     return path
 
 
+@pytest.fixture(scope="session")
+def spleeter_stems() -> Callable[..., dict[str, NDArray[np.float32]]]:
+    """What Spleeter itself makes of a mix (`references.spleeter_stems`)."""
+    pytest.importorskip("tensorflow", reason="Spleeter, to compare with, is not installed")
+    import references
+
+    return references.spleeter_stems
+
+
 _HEAD = (
     "| model | samples | from Spleeter | below the stem | from exact "
     "| Spleeter from exact | from Spleeter with its own FFT |"

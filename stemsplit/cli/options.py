@@ -5,12 +5,16 @@ What is in `EVERYDAY` is all that `--help` shows of the long commands; `--help-a
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from inspect import signature
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from cyclopts import Group, Parameter
 
 from stemsplit.job import AUTOMATIC, LOADERS, BitDepth, Clip, Order, StemFormat
 from stemsplit.models.catalogue import MODELS
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
 
 GROUPS = (
     "Files",
@@ -51,27 +55,29 @@ EVERYDAY = frozenset(
 )
 
 
-def _models(_context: object) -> list[str]:
-    return list(MODELS)
+def parameter(**how: Any) -> Parameter:  # noqa: ANN401 - as many types as cyclopts takes
+    """Make a parameter; without its look where cyclopts is version 4, as with Python 3.10."""
+    known = signature(Parameter).parameters
+    return Parameter(**{name: value for name, value in how.items() if name in known})
 
 
-def _engines(_context: object) -> list[str]:
-    return [AUTOMATIC, *LOADERS]
+def _one_of(names: Iterable[str]) -> Callable[[object], list[str]]:
+    """Complete a value with names, in a shell."""
+    fixed = list(names)
+    return lambda _context: fixed
 
 
-ENGINE = Parameter(completer=_engines, metavar="ENGINE")
-"""The option, likewise."""
-
-MODEL = Parameter(name=["--model", "-m"], completer=_models, metavar="MODEL")
-"""The option, which a shell completes with the names of the catalogue."""
+MODEL = parameter(name=["--model", "-m"], completer=_one_of(MODELS), metavar="MODEL")
+ENGINE = parameter(completer=_one_of((AUTOMATIC, *LOADERS)), metavar="ENGINE")
+"""Options whose values a shell completes."""
 
 
 def value(metavar: str, *names: str, show_choices: bool = True) -> Parameter:
     """Say what the value of an option is called, and its names where it has a short one."""
-    return Parameter(metavar=metavar, name=names or None, show_choices=show_choices)
+    return parameter(metavar=metavar, name=names or None, show_choices=show_choices)
 
 
-PATH_MAP = Parameter(metavar="HERE=THERE", negative=(), consume_multiple=False)
+PATH_MAP = parameter(metavar="HERE=THERE", negative=(), consume_multiple=False)
 """The option, which may be repeated."""
 
 Inputs = Annotated[list[str] | None, Parameter(negative=())]

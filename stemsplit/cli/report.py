@@ -9,10 +9,10 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
-from cyclopts import Parameter
 from rich.console import Console
 
 from stemsplit import __version__
+from stemsplit.cli.options import parameter
 from stemsplit.errors import ExitCode, OutputExistsError, UnwritableError
 from stemsplit.text import clock_time, counted, mebibytes, moment, printable, quoted
 
@@ -31,7 +31,7 @@ def report(
     output: str,
     /,
     *,
-    html: Annotated[str | None, Parameter(metavar="FILE", allow_leading_hyphen=True)] = None,
+    html: Annotated[str | None, parameter(metavar="FILE", allow_leading_hyphen=True)] = None,
 ) -> int:
     """Tell what was done to a folder: every track, every run, every failure.
 

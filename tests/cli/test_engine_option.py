@@ -33,7 +33,7 @@ def test_an_engine_separates_and_is_named(
     stemsplit: Callable[..., Any], song_file: Path, engine: str, start: str
 ) -> None:
     """In the events, in the report, in the words of --verbose; also one stem at a time."""
-    budget = [] if start == "usual" else ["--max-ram", "400MiB" if engine == "onnx" else "560MiB"]
+    budget = [] if start == "usual" else ["--max-ram", "330MiB" if engine == "onnx" else "560MiB"]
     command = ("separate", song_file, "-o", "out", "--engine", engine, *budget)
     ran = stemsplit(*command, "--json")
     assert ran.code == 0, ran.err

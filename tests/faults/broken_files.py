@@ -36,7 +36,7 @@ sys.path.append(str(HERE.parent / "shared"))  # where this is a program of its o
 
 from audio_files import write_libav  # noqa: E402 - see above
 
-REAL = "stemsplit.child.engines.tensorflow:load"
+REAL = "auto"
 RATE = 44_100
 HEADER_BYTES = 600
 CAP = "600MiB"

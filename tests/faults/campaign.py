@@ -44,7 +44,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 HERE = Path(__file__).parent
-REAL = "stemsplit.child.engines.tensorflow:load"
+REAL = "auto"
 STEMS = {"vocals.wav", "accompaniment.wav"}
 WHOM = ("supervisor", "child", "both")
 

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import psutil
 import pytest
-import references
 import soundfile
 from audio_files import write_libav
 
@@ -20,6 +19,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from numpy.typing import NDArray
+
+    SpleeterStems = Callable[..., dict[str, NDArray[np.float32]]]
 
 pytestmark = [pytest.mark.real, pytest.mark.usefixtures("real_models")]
 
@@ -78,7 +79,11 @@ def _write_lossless(folder: Path, music: NDArray[np.float32]) -> None:
 
 
 def test_every_lossless_container_gives_the_same_stems_and_spleeter_s(
-    stemsplit: Callable[..., Any], tmp_path: Path, music: NDArray[np.float32], real_models: Path
+    stemsplit: Callable[..., Any],
+    tmp_path: Path,
+    music: NDArray[np.float32],
+    real_models: Path,
+    spleeter_stems: SpleeterStems,
 ) -> None:
     """Nineteen files of one song: their 32-bit stems are equal to the last bit."""
     songs = tmp_path / "songs"
@@ -96,7 +101,7 @@ def test_every_lossless_container_gives_the_same_stems_and_spleeter_s(
     for one in names:
         for stem, samples in _stems(tmp_path / "out" / one).items():
             np.testing.assert_array_equal(samples, expected[stem], err_msg=one)
-    theirs = references.spleeter_stems("2stems", real_models, music)
+    theirs = spleeter_stems("2stems", real_models, music)
     for stem, samples in expected.items():
         assert samples.shape == theirs[stem].shape
         assert np.max(np.abs(samples - theirs[stem])) < FROM_SPLEETER
@@ -124,7 +129,11 @@ def test_every_format_out(
 
 
 def test_the_high_band_by_the_average_is_spleeter_s(
-    stemsplit: Callable[..., Any], tmp_path: Path, music: NDArray[np.float32], real_models: Path
+    stemsplit: Callable[..., Any],
+    tmp_path: Path,
+    music: NDArray[np.float32],
+    real_models: Path,
+    spleeter_stems: SpleeterStems,
 ) -> None:
     """Its own other way to extend masks, `mask_extension: average`, within the same bounds."""
     soundfile.write(tmp_path / "song.wav", music, RATE, subtype="PCM_16")
@@ -132,21 +141,25 @@ def test_the_high_band_by_the_average_is_spleeter_s(
         "separate", "song.wav", "-o", "out", "--high-band", "average", "--bit-depth", "32f"
     )
     assert ran.code == 0, ran.err
-    theirs = references.spleeter_stems("2stems", real_models, music, mask_extension="average")
-    plain = references.spleeter_stems("2stems", real_models, music)
+    theirs = spleeter_stems("2stems", real_models, music, mask_extension="average")
+    plain = spleeter_stems("2stems", real_models, music)
     for stem, samples in _stems(tmp_path / "out/song").items():
         assert np.max(np.abs(samples - theirs[stem])) < FROM_SPLEETER
         assert np.max(np.abs(samples - plain[stem])) > 1e-3, "there is something above 11 kHz"
 
 
 def test_the_wiener_filter_is_spleeter_s(
-    stemsplit: Callable[..., Any], tmp_path: Path, music: NDArray[np.float32], real_models: Path
+    stemsplit: Callable[..., Any],
+    tmp_path: Path,
+    music: NDArray[np.float32],
+    real_models: Path,
+    spleeter_stems: SpleeterStems,
 ) -> None:
     """As a whole file, in a child; a budget that it does not fit into refuses it at once."""
     soundfile.write(tmp_path / "song.wav", music, RATE, subtype="PCM_16")
     ran = stemsplit("separate", "song.wav", "-o", "out", "--mwf", "--bit-depth", "32f")
     assert ran.code == 0, ran.err
-    theirs = references.spleeter_stems("2stems", real_models, music, mwf=True)
+    theirs = spleeter_stems("2stems", real_models, music, mwf=True)
     for stem, samples in _stems(tmp_path / "out/song").items():
         assert np.max(np.abs(samples - theirs[stem])) < WIENER
     soundfile.write(tmp_path / "hour.flac", np.zeros((3600 * 8_000, 1), np.int16), 8_000)
@@ -230,7 +243,11 @@ def test_a_stretch_beyond_4_gib_is_found(
 
 
 def test_a_start_and_a_duration_give_spleeter_s_stems_of_that_stretch(
-    stemsplit: Callable[..., Any], tmp_path: Path, music: NDArray[np.float32], real_models: Path
+    stemsplit: Callable[..., Any],
+    tmp_path: Path,
+    music: NDArray[np.float32],
+    real_models: Path,
+    spleeter_stems: SpleeterStems,
 ) -> None:
     """Spleeter's own -s and -d, to the sample."""
     soundfile.write(tmp_path / "song.wav", music, RATE, subtype="PCM_16")
@@ -241,7 +258,7 @@ def test_a_start_and_a_duration_give_spleeter_s_stems_of_that_stretch(
     assert ran.code == 0, ran.err
     first = round(1.1 * RATE)
     stretch = music[first : first + round(1.5 * RATE)]
-    theirs = references.spleeter_stems("2stems", real_models, stretch)
+    theirs = spleeter_stems("2stems", real_models, stretch)
     for stem, samples in _stems(tmp_path / "out/song").items():
         assert samples.shape == stretch.shape
         assert np.max(np.abs(samples - theirs[stem])) < FROM_SPLEETER

@@ -8,10 +8,13 @@ import numpy as np
 import pytest
 from checkpoints import write_random_weights
 
+from stemsplit.errors import EngineError
+
+pytest.importorskip("tensorflow", reason="TensorFlow is not installed")
+
 from stemsplit.child.engines import libtensorflow, spleeter
 from stemsplit.child.engines.tensorflow import load
 from stemsplit.child.engines.unet import phases_of
-from stemsplit.errors import EngineError
 
 if TYPE_CHECKING:
     from pathlib import Path

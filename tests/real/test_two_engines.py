@@ -19,9 +19,9 @@ from stemsplit.models.catalogue import find
 from stemsplit.models.convert import ensure_converted
 
 tf = pytest.importorskip("tensorflow", reason="TensorFlow is not installed")
-from references import streamed_stems  # noqa: E402 - imports TensorFlow as well
+from references import streamed_stems
 
-from stemsplit.child.engines import tensorflow  # noqa: E402 - likewise
+from stemsplit.child.engines import tensorflow
 
 if TYPE_CHECKING:
     from collections.abc import Callable
