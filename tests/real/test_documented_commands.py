@@ -36,8 +36,8 @@ PAGES = [
 BEFORE = {"docs/report.md": ["stemsplit separate ~/Music -o stems"]}
 """What a page takes for done."""
 
-INSTALLS = "python3.11 -m venv "
-"""Such a line makes an environment; `.ci/run` runs those of the README in earnest."""
+INSTALLS = ("python3.11 -m venv ", "python3 -m venv ")
+"""Such lines make an environment; `.ci/run` runs those of the README in earnest."""
 
 
 def _blocks(page: str, language: str) -> list[str]:
