@@ -4,7 +4,7 @@ Each engine separates the same song through the installed command, one child wit
 turns. Memory is the largest sum of PSS over the whole process tree. The start is from a child's
 birth to the loaded engine, with its libraries in memory (fork server) or not (spawn). The disk is
 what the distributions take that the engine needs and stemsplit without an engine does not. Run it
-with `python benchmarks/engines.py [--seconds 300] [--rounds 3] [--long 3600]`.
+with `python benchmarks/engines.py [--seconds 300] [--rounds 3] [--engines onnx] [--long 3600]`.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import os
 import re
+import shutil
 import statistics
 import tempfile
 import time
@@ -42,6 +43,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seconds", type=float, default=300, help="length of the song")
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--engines", nargs="+", choices=LIBRARIES, default=[*LIBRARIES])
     parser.add_argument("--long", type=float, help="length of one more song, for memory alone")
     options = parser.parse_args()
     print(f"{environment()}\n")
@@ -49,7 +51,7 @@ def main() -> None:
         folder = Path(name)
         song = folder / "song.wav"
         write_song(song, options.seconds)
-        engines = installed()
+        engines = tuple(engine for engine in installed() if engine in options.engines)
         for engine in engines:  # converts the weights, and brings all files into memory
             _separate(engine, song, folder / "warm")
         runs: dict[str, list[Measured]] = {engine: [] for engine in engines}
@@ -121,6 +123,7 @@ def _starts(engine: str, song: Path, folder: Path) -> Iterator[tuple[StartMethod
                 child.process.close()
                 child.pipe.close()
                 child.log_pipe.close()
+                shutil.rmtree(task.work_path)
         yield method, statistics.median(taken)
 
 

@@ -72,7 +72,8 @@ class LoudnessMeter:
                 frame = self._sink.pull()
             except (av.error.BlockingIOError, av.error.EOFError):
                 return
-            self._found = dict(frame.metadata) or self._found
+            # PyAV 17, the last one for Python 3.10, does not show what a filter has found.
+            self._found = dict(getattr(frame, "metadata", {})) or self._found
 
     @property
     def loudness_lufs(self) -> float | None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import os
 import sqlite3
+from enum import IntEnum
 from typing import TYPE_CHECKING, Any
 
 from stemsplit.errors import DiskFullError, StemsplitError, UnwritableError
@@ -30,6 +31,35 @@ def _uri(path: Path) -> str:
 
 _BUSY_SECONDS = 20.0
 """So long another program may hold the database before that is an error."""
+
+
+class _ResultCode(IntEnum):
+    """What SQLite could not do (https://www.sqlite.org/rescode.html)."""
+
+    OTHER = 0
+    BUSY = 5
+    LOCKED = 6
+    CORRUPT = 11
+    FULL = 13
+    NOTADB = 26
+
+    @classmethod
+    def of(cls, error: sqlite3.DatabaseError) -> _ResultCode:
+        """Give it; by SQLite's words for it with Python 3.10, which does not tell the number."""
+        number = getattr(error, "sqlite_errorcode", None)
+        if number is None:
+            return _BY_WORDS.get(str(error), cls.OTHER)
+        code = number & 0xFF  # the rest tells more than is asked here
+        return cls(code) if code in {*cls} else cls.OTHER
+
+
+_BY_WORDS = {
+    "database is locked": _ResultCode.BUSY,
+    "database table is locked": _ResultCode.LOCKED,
+    "database disk image is malformed": _ResultCode.CORRUPT,
+    "database or disk is full": _ResultCode.FULL,
+    "file is not a database": _ResultCode.NOTADB,
+}
 
 
 class Database:
@@ -128,19 +158,19 @@ class Database:
 
     def _translated(self, error: sqlite3.DatabaseError) -> StemsplitError:
         where = f"The journal {quoted(self._path)}"
-        match getattr(error, "sqlite_errorcode", 0) & 0xFF:
-            case sqlite3.SQLITE_FULL:
+        match _ResultCode.of(error):
+            case _ResultCode.FULL:
                 return DiskFullError(
                     "The disk of the output folder is full.",
                     "Make room, or name another folder with -o, and run the same command again.",
                 )
-            case sqlite3.SQLITE_NOTADB | sqlite3.SQLITE_CORRUPT:
+            case _ResultCode.NOTADB | _ResultCode.CORRUPT:
                 return StemsplitError(
                     f"{where} is damaged ({error}).",
                     "Move it away and run the same command again: stems that are there are then "
                     "left as they are.",
                 )
-            case sqlite3.SQLITE_BUSY | sqlite3.SQLITE_LOCKED:
+            case _ResultCode.BUSY | _ResultCode.LOCKED:
                 return UnwritableError(
                     f"{where} is held by another program.",
                     "Close that, and run the same command again.",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import concurrent.futures
+import sys
 import threading
 import time
 from typing import TYPE_CHECKING
@@ -71,9 +72,10 @@ def test_a_failure_is_raised_with_its_story(song_file: Path, tmp_path: Path) -> 
         missing = pool.submit(tmp_path / "missing.wav", tmp_path / "out")
         bad = missing.exception(timeout=60)
     assert error.value.outcome.attempts[0].exit_code == -11
-    notes = "\n".join(error.value.__notes__)
-    assert "gone, SIGSEGV" in notes
-    assert "something is wrong" in notes
+    if sys.version_info >= (3, 11):  # before, exceptions have no notes
+        notes = "\n".join(error.value.__notes__)
+        assert "gone, SIGSEGV" in notes
+        assert "something is wrong" in notes
     assert isinstance(bad, TrackError)
     assert bad.outcome.reason is Reason.BAD_INPUT
 

@@ -95,7 +95,7 @@ def test_the_commands_of_a_page(page: str, music: Path, real_models: Path, tmp_p
         line
         for block in _blocks(page, "sh")
         for line in block.splitlines()
-        if line.strip() and not line.startswith((INSTALLS, "#"))
+        if line.strip() and not line.startswith((*INSTALLS, "#"))
     ]
     assert commands
     commands[:0] = BEFORE.get(page, [])

@@ -6,7 +6,7 @@ import datetime as dt
 import sys
 import types
 from pathlib import Path
-from typing import TYPE_CHECKING, Self, cast
+from typing import TYPE_CHECKING, cast
 
 import psutil
 import pytest
@@ -19,6 +19,8 @@ from stemsplit.supervisor.work import Answer
 from stemsplit.units import parse_clock_time
 
 if TYPE_CHECKING:
+    from typing import Self
+
     from stemsplit.supervisor.work import Work
 
 MEBIBYTE = 2**20
