@@ -121,7 +121,7 @@ def _weights(settings: Settings, folder: Path) -> Path:
     weights = write_random_weights(model.name, folder, seed=1)
     if settings.engine == "onnx":
         os.environ["STEMSPLIT_MODELS"] = str(folder)
-        ensure_converted(model, weights)
+        weights = ensure_converted(model, weights)
         del os.environ["STEMSPLIT_MODELS"]
     return weights
 

@@ -32,7 +32,7 @@ def run_module(name: str) -> tuple[str, ...]:
     if sys.version_info >= (3, 11):
         return (sys.executable, "-P", "-m", name)
     program = (
-        "import runpy, sys; sys.path.remove(''); "
+        "import sys; sys.path.remove(''); import runpy; "
         f"runpy.run_module({name!r}, run_name='__main__', alter_sys=True)"
     )
     return (sys.executable, "-c", program)

@@ -1,11 +1,11 @@
-"""Runs in both. What passes between the supervisor and the process that converts weights."""
+"""Runs in both. What the supervisor and the process that converts weights agree on."""
 
 from __future__ import annotations
 
 import msgspec
 
-CONVERTED_FOLDER = "onnx"
-"""Of the converted weights, below the folder of the published ones."""
+LAYOUT = 1
+"""Version of the form of converted weights (`stemsplit.child.engines.layout`)."""
 
 
 class Converted(msgspec.Struct, frozen=True, kw_only=True, tag=True):
@@ -23,7 +23,7 @@ class NotConverted(msgspec.Struct, frozen=True, kw_only=True, tag=True):
 
     Attributes:
         message: what is wrong, for the end of a sentence.
-        error_number: the system's, where it was the system that refused.
+        error_number: the system's, where it refused to write; None where the weights are at fault.
     """
 
     message: str

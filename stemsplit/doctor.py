@@ -1,7 +1,8 @@
 """Runs in the supervisor. Whether this installation, on this machine, can do its work.
 
 Each check looks at one thing and says in a line what it found and, where something is wrong, what
-to do. None changes anything that stays: the separation at the end happens in a temporary folder.
+to do. None changes anything that stays, but that weights are converted for an engine that is to use
+them. The separation at the end happens in a temporary folder.
 """
 
 from __future__ import annotations
@@ -21,9 +22,9 @@ from packaging.requirements import Requirement
 
 from stemsplit import __version__
 from stemsplit.compat import StrEnum
-from stemsplit.engines import LIBRARIES, missing_of, resolved
+from stemsplit.engines import LIBRARIES, installed, missing_of, resolved
 from stemsplit.errors import REINSTALL, StemsplitError
-from stemsplit.job import LOADERS, Limits, Reason, Settings
+from stemsplit.job import AUTOMATIC, LOADERS, Limits, Reason, Settings
 from stemsplit.models import store
 from stemsplit.models.catalogue import MODELS, find
 from stemsplit.remote import is_remote
@@ -142,14 +143,27 @@ def _pip() -> str:
 
 
 def _engines(plans: Plans) -> Iterator[Check]:
-    used = resolved(plans.settings).engine
+    there = installed()
+    used = plans.settings.engine
+    if used == AUTOMATIC:
+        used = there[0] if there else ""
+    # Where the settings name one that is not there, no engine is used by the next command.
+    so = "--engine auto takes it" if plans.settings.engine == AUTOMATIC else "it is used"
     for engine in LOADERS:
         if missing := missing_of(engine):
             found = f"{engine}: not installed ({', '.join(missing)})"
         else:
             library = LIBRARIES[engine][0]
-            found = f"{engine}: {library} {metadata.version(library)}"
-        yield Check(name="engines", found=f"{found}; it is used" if engine == used else found)
+            found = f"{engine}: {library} {_version_of(library)}"
+        yield Check(name="engines", found=f"{found}; {so}" if engine == used else found)
+    if not there:
+        resolved(plans.settings)  # says what to do
+
+
+def _version_of(library: str) -> str:
+    """Give the version of the distribution, of whatever name, that a library is of."""
+    names = metadata.packages_distributions().get(library, [library])
+    return metadata.version(names[0])
 
 
 def _models(plans: Plans) -> Iterator[Check]:

@@ -5,6 +5,8 @@ Looks whether their libraries are there; imports none.
 
 from __future__ import annotations
 
+import platform
+import sys
 from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
@@ -21,18 +23,28 @@ if TYPE_CHECKING:
 LIBRARIES = {"tensorflow": ("tensorflow", "spleeter"), "onnx": ("onnxruntime", "crc32c")}
 """What each needs, the first choice first."""
 
-_WHERE_TENSORFLOW = (
-    "Spleeter's TensorFlow is installed with Python 3.10 or 3.11, on Linux and on Macs with an "
-    "Intel processor"
-)
-_REMEDIES = {
-    "tensorflow": f"{_WHERE_TENSORFLOW}; --engine onnx does without.",
-    "onnx": "Run `pip install '.[light]'` in a clone of stemsplit.",
-}
+_WHERE = "Python 3.10 or 3.11, on Linux or on a Mac with an Intel processor"
+"""Where Spleeter and its TensorFlow can be installed (`pyproject.toml`)."""
+
+
+def _remedy(engine: str) -> str:
+    """Say what to do about an engine that is not installed."""
+    if engine == "onnx":
+        if sys.platform == "darwin" and platform.machine() == "x86_64" and _is_since(14):
+            return "There is no ONNX Runtime for this Python here; use Python 3.10 to 3.13."
+        return "Run `pip install '.[light]'` in a clone of stemsplit."
+    if not _is_since(12) and sys.platform in {"linux", "darwin"}:
+        return "Run `pip install .` again in a clone of stemsplit."
+    return f"Leave --engine out, or use {_WHERE}."
+
+
+def _is_since(minor: int) -> bool:
+    return sys.version_info >= (3, minor)
 
 
 def _is_installed(library: str) -> bool:
-    return find_spec(library) is not None
+    spec = find_spec(library)
+    return spec is not None and spec.origin is not None  # an empty folder has none
 
 
 def missing_of(engine: str, *, has: Callable[[str], bool] = _is_installed) -> tuple[str, ...]:
@@ -43,6 +55,21 @@ def missing_of(engine: str, *, has: Callable[[str], bool] = _is_installed) -> tu
 def installed(*, has: Callable[[str], bool] = _is_installed) -> tuple[str, ...]:
     """Give the engines that are installed, the first choice first."""
     return tuple(engine for engine in LIBRARIES if not missing_of(engine, has=has))
+
+
+def named(engine: str) -> str:
+    """Take the name of an engine from a person or a file; gives it.
+
+    Python programs alone may bring an engine of their own, as `module:function`: a file in the
+    present folder must not have a module imported.
+
+    Raises:
+        UsageError: if there is none of that name.
+    """
+    if engine not in {AUTOMATIC, *LOADERS}:
+        names = ", ".join((AUTOMATIC, *LOADERS))
+        raise UsageError(f"There is no engine “{engine}”.", f"The engines are {names}.")
+    return engine
 
 
 def resolved(settings: Settings, *, has: Callable[[str], bool] = _is_installed) -> Settings:
@@ -58,24 +85,24 @@ def resolved(settings: Settings, *, has: Callable[[str], bool] = _is_installed) 
     """
     if not settings.separates or ":" in settings.engine:
         return settings
-    wanted = settings.engine
-    if wanted not in {AUTOMATIC, *LOADERS}:
-        names = ", ".join((AUTOMATIC, *LOADERS))
-        raise UsageError(f"There is no engine “{wanted}”.", f"The engines are {names}.")
+    wanted = named(settings.engine)
     if settings.mwf:
         wanted = _for_the_filter(wanted)
     if wanted == AUTOMATIC:
         found = installed(has=has)
         if not found:
-            raise EngineError("No engine is installed.", _REMEDIES["onnx"])
+            raise EngineError("No engine is installed.", _remedy("onnx"))
         wanted = found[0]
     if missing := missing_of(wanted, has=has):
-        remedy = f"{_WHERE_TENSORFLOW}." if settings.mwf else _REMEDIES[wanted]
-        raise EngineError(
-            f"The engine {wanted} needs {' and '.join(missing)}, which "
-            f"{'is' if len(missing) == 1 else 'are'} not installed.",
-            remedy,
+        lacks = (
+            f"{' and '.join(missing)}, which {'is' if len(missing) == 1 else 'are'} not installed."
         )
+        if settings.mwf:
+            raise EngineError(
+                f"--mwf is Spleeter's own filter and needs {lacks}",
+                f"Leave --mwf out, or use {_WHERE}.",
+            )
+        raise EngineError(f"The engine {wanted} needs {lacks}", _remedy(wanted))
     return msgspec.structs.replace(settings, engine=wanted)
 
 
@@ -83,7 +110,7 @@ def _for_the_filter(wanted: str) -> str:
     if wanted == "onnx":
         raise UsageError(
             "--mwf is Spleeter's own filter, which the engine onnx does not have.",
-            "Leave one of the two out.",
+            "Leave --mwf out, or give --engine tensorflow.",
         )
     return "tensorflow"
 

@@ -21,7 +21,7 @@ class ExitCode(IntEnum):
     TERMINATED = 143
 
 
-REINSTALL = "Reinstall stemsplit in a fresh virtual environment of Python 3.11."
+REINSTALL = "Reinstall stemsplit in a fresh virtual environment."
 """What to do about an installation that is not whole."""
 
 

@@ -15,7 +15,7 @@ import msgspec
 
 from stemsplit.compat import run_module
 from stemsplit.errors import InsufficientMemoryError, StemsplitError
-from stemsplit.job import Limits, Settings
+from stemsplit.job import AUTOMATIC, Limits, Settings
 from stemsplit.library.scan import Problem, scan
 from stemsplit.measurement import Measurement, NotMeasured
 from stemsplit.preparation import paths_of
@@ -111,21 +111,23 @@ class NotInspected(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def inspect(
-    inputs: Iterable[str | os.PathLike[str]], *, model: str = "2stems"
+    inputs: Iterable[str | os.PathLike[str]], *, model: str = "2stems", engine: str = AUTOMATIC
 ) -> Iterator[Inspection | NotInspected]:
     """Read files to their ends and tell what they hold.
 
     Args:
         inputs: audio files, folders and patterns.
         model: that separating them is predicted for.
+        engine: likewise, as `Settings.engine`.
 
     Yields:
         one entry a file, in order.
 
     Raises:
-        UsageError: if there is no such model.
+        UsageError: if there is no such model, or no such engine.
+        EngineError: if the engine is not installed.
     """
-    settings = checked(Settings(model=model), jobs=1)
+    settings = checked(Settings(model=model, engine=engine), jobs=1)
     preloaded = start_method_of(settings) == "forkserver"
     try:
         plan = make_plan(settings, Limits(), jobs=1, tracks=1, preloaded=preloaded)

@@ -263,7 +263,12 @@ class _Run:
         brief = self._brief
         self._journal = journal
         check_writable(brief.state.output)
-        model_folder = weights_of(brief.settings, progress=download_progress, note=self.note)
+        model_folder = weights_of(
+            brief.settings,
+            published=brief.cluster is not None,  # its nodes convert them for themselves
+            progress=download_progress,
+            note=self.note,
+        )
         durations = {one.job.source: audio_seconds(one.probe, brief.settings) for one in placed}
         sizes = {  # a guess at a length is no reason to stop for want of room
             one.job.source: stem_bytes(one.probe, brief.settings, len(brief.stems))

@@ -398,10 +398,13 @@ def make_plan(
 def weights_of(
     settings: Settings,
     *,
+    published: bool = False,
     progress: Callable[[str], DownloadProgress] | None = None,
     note: Callable[[str], None] = lambda _text: None,
 ) -> Path | None:
     """Give the folder of the verified weights, fetched if need be; None where none are needed.
+
+    They are in the form that the engine takes, or with `published` as they were published.
 
     Raises:
         ModelError: if they cannot be had.
@@ -410,9 +413,9 @@ def weights_of(
         return None
     model = find(settings.model)
     folder = ensure(model.weights, progress=progress, note=note)
-    if settings.loader == LOADERS["onnx"]:
-        ensure_converted(model, folder, note=note)
-    return folder
+    if published or settings.loader != LOADERS["onnx"]:
+        return folder
+    return ensure_converted(model, folder, note=note)
 
 
 def storage_of(paths: Iterable[str | bytes | os.PathLike[str]]) -> frozenset[str]:
@@ -433,19 +436,19 @@ def way_of(settings: Settings) -> Way:
         stems=len(find(settings.model).stems),
         is_light=settings.loader == LOADERS["onnx"],
         is_whole=settings.mwf,
-        by_package=sys.platform == "win32",  # whose TensorFlow has no library beside it
+        # Windows' TensorFlow has no library beside it.
+        by_package=sys.platform == "win32" and settings.loader != LOADERS["onnx"],
     )
 
 
 def start_method_of(settings: Settings, wanted: StartMethod | None = None) -> StartMethod:
-    """Give how children are started: as is wanted, or as serves them best.
+    """Give how children are started: as is wanted, or as serves them best, if it can be.
 
     A fork server shares libraries that take long to load and much memory. Those of the engine
-    onnx do not, and a server that holds them costs more than it saves.
+    onnx do not, and ONNX Runtime has threads once it is imported: a process that must not be
+    forked.
     """
-    if wanted is None and settings.loader == LOADERS["onnx"]:
-        return "spawn"
-    return usable_start_method(wanted)
+    return "spawn" if settings.loader == LOADERS["onnx"] else usable_start_method(wanted)
 
 
 class Workshop:
@@ -476,8 +479,6 @@ class Workshop:
         """Start nothing yet."""
         self._model_folder = model_folder
         engine = settings.loader.partition(":")[0]
-        if settings.loader == LOADERS["onnx"]:
-            engine = ""  # ONNX Runtime has threads once it is imported: no process to be forked
         preload = ("stemsplit.child.main", *((engine,) if engine else ()), *storage)
         self._launcher = Launcher(preload, start_method=start_method)
         self.plan = plan

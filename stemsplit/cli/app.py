@@ -25,7 +25,7 @@ from stemsplit.cli.report import report
 from stemsplit.cli.separate import separate
 from stemsplit.cli.status import status
 from stemsplit.cli.stop import StoppedBySignalError, stop_on_signals
-from stemsplit.errors import ExitCode, StemsplitError
+from stemsplit.errors import EngineError, ExitCode, StemsplitError
 from stemsplit.text import printable, quoted
 
 if TYPE_CHECKING:
@@ -97,7 +97,8 @@ def run(arguments: Sequence[str] | None = None) -> int:
         if isinstance(error, Exception) and (verbose or {"--verbose", "-v"} & set(tokens)):
             traceback.print_exc()
         message, remedy, failed = _account(error, tokens[:1])
-        also = applied.account() if failed == ExitCode.USAGE else ""
+        set_elsewhere = failed == ExitCode.USAGE or isinstance(error, EngineError)
+        also = applied.account() if set_elsewhere else ""
         told = " ".join(f"stemsplit: {message} {remedy} {also}".split())
         print(printable(told), file=sys.stderr)
         return failed

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import msgspec
 from rich.console import Console
 from rich.text import Text
 
@@ -78,6 +79,7 @@ def _checks(app: App) -> Iterator[Check]:
 def _plans(values: Mapping[str, settings.Value | None]) -> Plans:
     """Read those settings that the checks depend on."""
     from stemsplit.doctor import Plans
+    from stemsplit.engines import named
     from stemsplit.workshop import checked
 
     def text(option: str) -> str | None:
@@ -98,11 +100,15 @@ def _plans(values: Mapping[str, settings.Value | None]) -> Plans:
         min_free=text("min-free"),
     )
     output = text("output")
+    wanted = Settings(
+        model=str(values["model"]),
+        threads=threads,
+        engine=named(str(values["engine"])),
+        mwf=str(values["mwf"]).lower() == "true",
+    )
     return Plans(
-        settings=checked(
-            Settings(model=str(values["model"]), threads=threads, engine=str(values["engine"])),
-            jobs=jobs,
-        ),
+        # What is tried at the end is a separation by segments, as most are.
+        settings=msgspec.structs.replace(checked(wanted, jobs=jobs), mwf=False),
         limits=limits,
         jobs=jobs,
         output=None if output is None else path_of(output).absolute(),

@@ -10,9 +10,11 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from stemsplit.cli.options import MODEL
+from stemsplit.cli.options import ENGINE, MODEL
 from stemsplit.cli.show import print_json
+from stemsplit.engines import named
 from stemsplit.errors import ExitCode
+from stemsplit.job import AUTOMATIC
 from stemsplit.text import clock_time, mebibytes
 
 if TYPE_CHECKING:
@@ -34,6 +36,7 @@ def inspect(
     /,
     *,
     model: Annotated[str, MODEL] = "2stems",
+    engine: Annotated[str, ENGINE] = AUTOMATIC,
     json: bool = False,
 ) -> int:
     """Tell what audio files hold: rate, bits declared and used, levels, loudness.
@@ -47,6 +50,8 @@ def inspect(
         Audio files, folders to search for them, and patterns.
     model:
         Predict memory and time for this model.
+    engine:
+        Predict them for this engine: tensorflow, onnx, or auto, the first that is installed.
     json:
         Print one JSON object a line for every file.
     """
@@ -55,7 +60,7 @@ def inspect(
 
     code = ExitCode.DONE
     console = Console(highlight=False)
-    for one in inspect_files(inputs, model=model):
+    for one in inspect_files(inputs, model=model, engine=named(engine)):
         if isinstance(one, NotInspected):
             code = ExitCode.SOME_FAILED
         if json:

@@ -11,10 +11,12 @@ from rich.console import Console
 from rich.table import Table
 
 from stemsplit.cli.download import download_display
+from stemsplit.engines import installed
 from stemsplit.errors import ExitCode, ModelError
 from stemsplit.models import fetch as fetching
 from stemsplit.models import store
 from stemsplit.models.catalogue import MODELS, WEIGHTS_FILES, Weights, find
+from stemsplit.models.convert import ensure_converted
 from stemsplit.text import printable
 
 if TYPE_CHECKING:
@@ -52,6 +54,7 @@ def fetch(names: Annotated[list[str], Parameter(negative=())], /) -> int:
     """
     for weights in _weights(names):
         folder = fetching.fetch(weights, progress=download_display(), note=_note)
+        _prepare(weights, folder)
         print(f"{weights.name}: {printable(folder)}")
     return ExitCode.DONE
 
@@ -69,6 +72,7 @@ def import_model(name: str, source: Path, /) -> int:
     """
     weights = find(name).weights
     folder = fetching.import_from(weights, source)
+    _prepare(weights, folder)
     unchecked = [name for name in WEIGHTS_FILES if name not in weights.file_sha256]
     print(f"{weights.name}: {printable(folder)}")
     if unchecked:
@@ -123,6 +127,13 @@ def path(name: str | None = None, /) -> int:
 def _weights(names: Iterable[str]) -> list[Weights]:
     """Give the weights of some models, each once."""
     return list({(weights := find(name).weights).name: weights for name in names}.values())
+
+
+def _prepare(weights: Weights, folder: Path) -> None:
+    """Convert weights where the engine that is used takes others, so that all is there by now."""
+    if installed()[:1] == ("onnx",):
+        model = next(model for model in MODELS.values() if model.weights is weights)
+        ensure_converted(model, folder, note=_note)
 
 
 def _note(text: str) -> None:

@@ -58,7 +58,8 @@ EVERYDAY = frozenset(
 def parameter(**how: Any) -> Parameter:  # noqa: ANN401 - as many types as cyclopts takes
     """Make a parameter; without its look where cyclopts is version 4, as with Python 3.10."""
     known = signature(Parameter).parameters
-    return Parameter(**{name: value for name, value in how.items() if name in known})
+    lacking = {"metavar", "completer"} - set(known)
+    return Parameter(**{name: value for name, value in how.items() if name not in lacking})
 
 
 def _one_of(names: Iterable[str]) -> Callable[[object], list[str]]:

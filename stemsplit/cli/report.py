@@ -103,8 +103,9 @@ def _print(history: History) -> None:
     for track in history.tracks:
         print(_line(*_row(track)))
     print()
+    engines = history.engines()
     for run in history.runs:
-        print(_run(run, history.engines_of(run)))
+        print(_run(run, engines[run.number]))
     console = Console(highlight=False, emoji=False, markup=False, soft_wrap=True)
     for source, reason, message in _failures(history):
         console.print(f"failed: {source}: {message} ({reason})", style="red")

@@ -38,6 +38,7 @@ from stemsplit.cli.options import (
     Verbose,
     value,
 )
+from stemsplit.engines import named
 from stemsplit.job import AUTOMATIC, HighBand, Limits, OnBattery
 from stemsplit.library.naming import DEFAULT_NAME
 
@@ -206,7 +207,7 @@ def separate(
         high_band=high_band,
         mwf=mwf,
         threads=None if threads == "auto" else threads,
-        engine=engine,
+        engine=named(engine),
     )
     limits = Limits.parse(
         max_ram=max_ram,

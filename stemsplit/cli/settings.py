@@ -101,7 +101,7 @@ class Applied:
         if not sources:
             return ""
         options = ", ".join(self.values)
-        return f"Set elsewhere are {options} ({', '.join(sources)}): see `stemsplit config`."
+        return f"Set elsewhere: {options} ({', '.join(sources)}); see `stemsplit config`."
 
 
 def written(value: Value) -> str:

@@ -21,6 +21,7 @@ from typing import IO, TYPE_CHECKING
 from stemsplit import errors
 from stemsplit.cluster import words
 from stemsplit.cluster.greeting import installed_version, is_seen_in_time
+from stemsplit.engines import resolved
 from stemsplit.errors import StemsplitError, StoppedError
 from stemsplit.job import Reason
 from stemsplit.messages import Hello, Progress, Ready, Separated, Started
@@ -210,6 +211,7 @@ def _do(shard: words.Shard, line: _Line, heart: _Heart) -> tuple[Pool, _Told]:
         StemsplitError: if this node cannot do its part.
     """
     _require_same_version(shard)
+    resolved(shard.settings)  # refuses where its engine is not installed
     _require_sight(shard)
     plan, told = _plan(shard), _Told(shard)
     output = Path(os.fsdecode(shard.output))

@@ -19,7 +19,7 @@ from stemsplit.library.state import State
 from stemsplit.text import quoted
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
     from pathlib import Path
 
 _curve = msgspec.json.Decoder(Curve)
@@ -137,11 +137,14 @@ class History:
         """Source, reason and message of each input of the last run that is no track."""
         return self.runs[-1].refused
 
-    def engines_of(self, run: PastRun) -> tuple[str, ...]:
-        """Name the engines of a run's children."""
-        attempts = (one for track in self.tracks for one in track.attempts)
-        loaders = {one.engine for one in attempts if one.run == run.number and one.engine}
-        return tuple(sorted(map(name_of, loaders)))
+    def engines(self) -> Mapping[int, tuple[str, ...]]:
+        """Name the engines of each run's children, by the run's number."""
+        loaders: defaultdict[int, set[str]] = defaultdict(set)
+        for track in self.tracks:
+            for one in track.attempts:
+                loaders[one.run] |= {one.engine} - {""}
+        named = {run: tuple(sorted(map(name_of, found))) for run, found in loaders.items()}
+        return defaultdict(tuple, named)
 
     @property
     def failed(self) -> tuple[PastTrack, ...]:

@@ -88,7 +88,7 @@ def fetch(
     Raises:
         ModelError: if neither source gives the right files, or they cannot be written.
     """
-    with store.filling(weights) as incoming:
+    with store.filling(weights.name, store.models_folder()) as incoming:
         if only_if_missing and store.is_present(weights):  # another process was quicker
             return store.verify(weights)
         try:
@@ -133,7 +133,7 @@ def import_from(weights: Weights, source: Path) -> Path:
     """
     if not source.exists():
         raise ModelError(f"“{source}” does not exist.", "Name an archive or a folder.")
-    with store.filling(weights) as incoming:
+    with store.filling(weights.name, store.models_folder()) as incoming:
         return _unpack_and_install(weights, source, incoming, str(source))
 
 

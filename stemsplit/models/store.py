@@ -119,29 +119,36 @@ def read_manifest(folder: Path) -> Manifest | None:
         return None
 
 
+class FolderError(ModelError):
+    """A folder of models cannot be written; another one might."""
+
+
 @contextlib.contextmanager
-def filling(weights: Weights) -> Iterator[Path]:
+def filling(name: str, parent: Path) -> Iterator[Path]:
     """Give a hidden folder to collect files in; it is removed in the end, whatever happens.
 
     One process at a time: a second one waits here. What a killed one left behind is removed.
 
+    Args:
+        name: of what is collected.
+        parent: where it will be, made if need be.
+
     Raises:
-        ModelError: if the folder of models cannot be written.
+        FolderError: if that cannot be written.
     """
-    parent = models_folder()
     try:
         parent.mkdir(parents=True, exist_ok=True)
-        with filelock.FileLock(parent / f".{weights.name}.lock"):
-            for leftover in parent.glob(f".{weights.name}-*"):
+        with filelock.FileLock(parent / f".{name}.lock"):
+            for leftover in parent.glob(f".{name}-*"):
                 shutil.rmtree(leftover, ignore_errors=True)
-            incoming = parent / f".{weights.name}-{uuid.uuid4().hex}"
+            incoming = parent / f".{name}-{uuid.uuid4().hex}"
             incoming.mkdir()
             try:
                 yield incoming
             finally:
                 shutil.rmtree(incoming, ignore_errors=True)
     except OSError as error:
-        raise ModelError(
+        raise FolderError(
             f"The folder of models “{parent}” cannot be written ({error.strerror or error}).",
             "Make room there, or set STEMSPLIT_MODELS to another folder.",
         ) from error

@@ -84,12 +84,13 @@ def _data(history: History, folder: Path) -> dict[str, Any]:
     """Give what the script of the page reads; sizes in MiB, to keep it small."""
     places = _Places(history.output, folder)
     logs = _Logs(State(history.output).logs, places)
+    engines = history.engines()
     number_of = {run.number: index for index, run in enumerate(history.runs)}
     lanes = lanes_of(attempt for track in history.tracks for attempt in track.attempts)
     return {
         "output": printable(history.output),
         "refused": history.refused,
-        "runs": [_run(run, history.engines_of(run)) for run in history.runs],
+        "runs": [_run(run, engines[run.number]) for run in history.runs],
         "tracks": [_track(track, number_of, lanes, places, logs) for track in history.tracks],
     }
 

@@ -12,6 +12,8 @@ import pytest
 import soundfile
 from audio_files import write_libav
 
+from stemsplit.engines import installed
+
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
@@ -189,7 +191,8 @@ def test_inspect_finds_padding_out(
     assert true["peak_dbfs"] == pytest.approx(peak, abs=1e-6)
     assert true["true_peak_dbtp"] >= peak - 0.1
     assert -40 < true["loudness_lufs"] < -5
-    assert 500 * 2**20 < true["predicted_memory_bytes"] < 2000 * 2**20
+    least = {"tensorflow": 500, "onnx": 300}[installed()[0]]
+    assert least * 2**20 < true["predicted_memory_bytes"] < 2000 * 2**20
     assert true["predicted_seconds"] > 0
 
 

@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from stemsplit.engines import LIBRARIES, installed
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -102,7 +104,11 @@ def test_it_looks_at_what_is_set(tmp_path: Path, stemsplit: Callable[..., Any]) 
     ("module", "check", "says"),
     [
         ("soundfile.py", "separation", "ImportError: cannot open shared object file"),
-        ("tensorflow/__init__.py", "separation", "engine_unavailable: The engine cannot be"),
+        (
+            f"{LIBRARIES[installed()[0]][0]}/__init__.py",
+            "separation",
+            "engine_unavailable: The engine cannot be",
+        ),
     ],
 )
 def test_a_package_that_cannot_be_imported(
@@ -122,15 +128,16 @@ def test_a_package_that_cannot_be_imported(
 
 def test_a_package_of_the_wrong_version(tmp_path: Path, stemsplit: Callable[..., Any]) -> None:
     """What another program has upgraded is named, with the command that puts it right."""
-    info = tmp_path / "shadow" / "numpy-2.4.0.dist-info"
+    name = "multiprocessing-logging"
+    info = tmp_path / "shadow" / "multiprocessing_logging-0.5.0.dist-info"
     info.mkdir(parents=True)
-    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: numpy\nVersion: 2.4.0\n")
+    (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: 0.5.0\n")
     ran = stemsplit("doctor", "--json", PYTHONPATH=str(tmp_path / "shadow"))
     assert ran.code == 1
     bad = [one for one in _checks(ran.out)["packages"] if one["state"] == "failed"]
     assert len(bad) == 1
-    assert bad[0]["found"].startswith("numpy 2.4.0; needed is")
-    assert "-m pip install --force-reinstall 'numpy" in bad[0]["remedy"]
+    assert bad[0]["found"].startswith(f"{name} 0.5.0; needed is")
+    assert f"-m pip install --force-reinstall '{name}" in bad[0]["remedy"]
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="resource limits are POSIX's")

@@ -16,6 +16,8 @@ import psutil
 import pytest
 import soundfile
 
+from stemsplit.engines import installed
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -25,6 +27,12 @@ pytestmark = [pytest.mark.real, pytest.mark.usefixtures("real_models")]
 
 COMMAND = Path(sys.executable).with_name("stemsplit")
 STEMS = {"vocals.wav", "accompaniment.wav"}
+ENGINE = installed()[0]
+IS_FORKED = sys.platform == "linux" and ENGINE == "tensorflow"
+LEAN_BUDGET = {"tensorflow": 570, "onnx": 340}[ENGINE]
+"""MiB: too little for all weights at once."""
+LEAST_BUDGET = {"tensorflow": "550MiB", "onnx": "300MiB"}[ENGINE]
+"""What is named to whoever allows less than one stem at a time needs."""
 
 GOOD = {
     "plain.wav": 44_100 * 4,
@@ -140,10 +148,10 @@ def test_only_whole_tracks_are_there(events: list[dict[str, Any]]) -> None:
 
 
 def test_children_find_the_libraries_in_memory(events: list[dict[str, Any]]) -> None:
-    """On Linux every child is forked from a server that has imported TensorFlow."""
+    """On Linux every child is forked from a server that has loaded TensorFlow, where that is."""
     started = [one for one in events if one["type"] == "track_started"]
     assert started
-    assert all(one["preloaded"] == (sys.platform == "linux") for one in started)
+    assert all(one["preloaded"] == IS_FORKED for one in started)
 
 
 def test_a_mono_track_has_equal_channels(events: list[dict[str, Any]]) -> None:
@@ -190,7 +198,7 @@ def test_without_a_terminal_the_output_is_plain_lines(
     assert "\x1b" not in ran.out + ran.err
     assert ran.out.startswith("[1/1] done: song.wav, 0:04 in ")
     assert "1 separated" in ran.out
-    assert "libraries preloaded" in ran.err
+    assert ("libraries preloaded" if IS_FORKED else "libraries loaded in the child") in ran.err
 
 
 def test_a_name_that_is_not_utf_8(
@@ -362,7 +370,7 @@ def test_a_name_outside_the_output_s_encoding(
 @pytest.mark.parametrize(
     ("arguments", "code", "words"),
     [
-        (["--max-ram", "100MiB"], 1, "Allow --max-ram 550MiB"),
+        (["--max-ram", "100MiB"], 1, f"Allow --max-ram {LEAST_BUDGET}"),
         (["--max-ram-per-file", "100MiB"], 1, "--max-ram-per-file allows 100 MiB"),
         (["--min-free", "100%"], 1, "are to be left free"),
         (["--max-ram", "plenty"], 2, "max-ram cannot be “plenty”. Write a size such as 4GiB"),
@@ -387,17 +395,21 @@ def test_a_small_budget_is_kept_by_working_leaner(
 ) -> None:
     """Where the whole model does not fit, one instrument at a time does; the stems are the same."""
     events = {}
-    for out, budget in (("roomy", "3GiB"), ("tight", "570MiB")):
+    for out, budget in (("roomy", "3GiB"), ("tight", f"{LEAN_BUDGET}MiB")):
         ran = stemsplit("separate", song_file, "-o", out, "--json", "--max-ram", budget)
         assert ran.code == 0
         lines = [json.loads(line) for line in ran.out.splitlines()]
         events[out] = {line["type"]: line for line in lines}
     assert not events["roomy"]["pool_started"]["lean"]
     assert events["tight"]["pool_started"]["lean"]
-    assert events["tight"]["batch_done"]["peak_memory_bytes"] < 570 * 2**20
+    assert events["tight"]["batch_done"]["peak_memory_bytes"] < LEAN_BUDGET * 2**20
     for stem in STEMS:
-        roomy = (tmp_path / "roomy/song" / stem).read_bytes()
-        assert roomy == (tmp_path / "tight/song" / stem).read_bytes()
+        paths = [tmp_path / out / "song" / stem for out in events]
+        if ENGINE == "tensorflow":
+            assert paths[0].read_bytes() == paths[1].read_bytes()
+        else:  # other kernels do it, which round in another way
+            roomy, tight = (soundfile.read(path)[0] for path in paths)
+            np.testing.assert_allclose(roomy, tight, atol=1e-5)
 
 
 def test_a_track_that_takes_too_long(

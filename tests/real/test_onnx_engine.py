@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -15,7 +17,6 @@ from stemsplit.child.engines import layout
 from stemsplit.child.engines.checkpoint import Checkpoint
 from stemsplit.child.engines.networks import CHECKPOINT, NETWORKS, layer_name
 from stemsplit.child.engines.onnx import graph_path, load
-from stemsplit.conversion import CONVERTED_FOLDER
 from stemsplit.errors import EngineError, ModelError
 from stemsplit.models.catalogue import MODELS, find
 from stemsplit.models.convert import ensure_converted
@@ -32,24 +33,29 @@ MASKS_APART = 1e-4
 
 
 @pytest.fixture(scope="session")
-def converted(real_models: Path, tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
-    """Give the folder of a model's weights, the real ones of 2stems, else random ones."""
-    made: dict[str, Path] = {}
+def weights(
+    real_models: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Callable[[str], tuple[Path, Path]]:
+    """Give the folders of a model's weights, as published and converted.
 
-    def folder_of(model: str) -> Path:
+    They are the real ones of 2stems, else random ones.
+    """
+    made: dict[str, tuple[Path, Path]] = {}
+
+    def folders_of(model: str) -> tuple[Path, Path]:
         name = find(model).weights.name
         if name not in made:
-            made[name] = (
+            published = (
                 real_models / name
                 if name == "2stems"
                 else write_random_weights(name, tmp_path_factory.mktemp(name), seed=5)
             )
             with pytest.MonkeyPatch.context() as patched:
-                patched.setenv("STEMSPLIT_MODELS", str(made[name].parent))
-                ensure_converted(find(model), made[name])
+                patched.setenv("STEMSPLIT_MODELS", str(published.parent))
+                made[name] = published, ensure_converted(find(model), published)
         return made[name]
 
-    return folder_of
+    return folders_of
 
 
 def _magnitudes(song: NDArray[np.float32], bins: int) -> NDArray[np.float32]:
@@ -62,14 +68,14 @@ def _magnitudes(song: NDArray[np.float32], bins: int) -> NDArray[np.float32]:
 
 @pytest.mark.parametrize("model", ["2stems", "2stems-16kHz", "4stems", "5stems-16kHz"])
 def test_the_masks_are_those_of_the_definition(
-    converted: Callable[[str], Path], song: NDArray[np.float32], model: str
+    weights: Callable[[str], tuple[Path, Path]], song: NDArray[np.float32], model: str
 ) -> None:
     """For every model, against NumPy in float64 with the same weights; kept in memory or not."""
-    folder = converted(model)
+    published, folder = weights(model)
     whole, lean = load(model, folder, threads=2), load(model, folder, threads=1, lean=True)
     assert (whole.model, whole.stems) == (model, MODELS[model].stems)
     magnitudes = _magnitudes(song, whole.bins)
-    expected = numpy_masks(model, folder, magnitudes)
+    expected = numpy_masks(model, published, magnitudes)
     for masks in (whole.masks(magnitudes), lean.masks(magnitudes), whole.masks(magnitudes)):
         assert len(masks) == len(expected)
         for mask, exact in zip(masks, expected, strict=True):
@@ -77,9 +83,11 @@ def test_the_masks_are_those_of_the_definition(
             np.testing.assert_allclose(mask, exact, atol=MASKS_APART)
 
 
-def test_masks_are_new_arrays(converted: Callable[[str], Path], song: NDArray[np.float32]) -> None:
+def test_masks_are_new_arrays(
+    weights: Callable[[str], tuple[Path, Path]], song: NDArray[np.float32]
+) -> None:
     """Those of one segment are used while the next ones are made."""
-    engine = load("2stems", converted("2stems"), threads=1)
+    engine = load("2stems", weights("2stems")[1], threads=1)
     magnitudes = _magnitudes(song, engine.bins)
     first = engine.masks(magnitudes)
     kept = [mask.copy() for mask in first]
@@ -89,13 +97,13 @@ def test_masks_are_new_arrays(converted: Callable[[str], Path], song: NDArray[np
 
 
 def test_the_weights_in_the_file_are_those_of_the_checkpoint(
-    converted: Callable[[str], Path],
+    weights: Callable[[str], tuple[Path, Path]],
 ) -> None:
     """Each array at its place, with ONNX's axes."""
-    folder = converted("2stems")
-    checkpoint = Checkpoint(folder / CHECKPOINT)
+    published, folder = weights("2stems")
+    checkpoint = Checkpoint(published / CHECKPOINT)
     for stem in range(2):
-        path = folder / CONVERTED_FOLDER / str(stem) / layout.FILE_NAME
+        path = folder / str(stem) / layout.FILE_NAME
         stored = np.memmap(path, np.uint8, "r")
         for array in layout.arrays():
             there = stored[array.offset : array.offset + array.size_bytes].view("<f4")
@@ -105,9 +113,11 @@ def test_the_weights_in_the_file_are_those_of_the_checkpoint(
         assert len(stored) == last.offset + last.size_bytes
 
 
-def test_every_weight_of_the_checkpoint_is_used(converted: Callable[[str], Path]) -> None:
+def test_every_weight_of_the_checkpoint_is_used(
+    weights: Callable[[str], tuple[Path, Path]],
+) -> None:
     """But the normalisation of the coarsest layer, whose result Spleeter's network drops."""
-    entries = Checkpoint(converted("2stems") / CHECKPOINT).entries
+    entries = Checkpoint(weights("2stems")[0] / CHECKPOINT).entries
     used = {array.variable_of(stem) for array in layout.arrays() for stem in range(2)}
     dropped = {
         f"{layer_name('batch_normalization', 5 + 12 * stem)}/{name}"
@@ -129,37 +139,51 @@ def test_weights_that_were_not_converted_are_an_error(tmp_path: Path) -> None:
     """One sentence with the model and the remedy."""
     with pytest.raises(EngineError, match="cannot load the weights of 2stems") as caught:
         load("2stems", tmp_path, threads=1)
-    assert "stemsplit models fetch 2stems" in caught.value.remedy
+    assert "Run the same command again" in caught.value.remedy
+
+
+def test_too_little_memory_is_no_fault_of_the_weights(
+    weights: Callable[[str], tuple[Path, Path]],
+) -> None:
+    """A child that cannot get memory is tried again in another way; the batch goes on."""
+    program = (
+        "import resource, sys\n"
+        "from pathlib import Path\n"
+        "from stemsplit.child.engines.onnx import load\n"
+        "held = int(open('/proc/self/statm').read().split()[0]) * resource.getpagesize()\n"
+        "resource.setrlimit(resource.RLIMIT_AS, (held + 60 * 2**20,) * 2)\n"
+        "try:\n"
+        "    load('2stems', Path(sys.argv[1]), threads=1)\n"
+        "except MemoryError:\n"
+        "    sys.exit(42)\n"
+    )
+    command: list[str | Path] = [sys.executable, "-c", program, weights("2stems")[1]]
+    assert subprocess.run(command, check=False).returncode == 42
 
 
 def test_weights_of_another_model_are_an_error(
-    converted: Callable[[str], Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Two stems' weights do not make four, nor four two."""
-    monkeypatch.setenv("STEMSPLIT_MODELS", str(tmp_path))
-    two, four = tmp_path / "4stems", tmp_path / "2stems"
-    two.symlink_to(write_random_weights("2stems", tmp_path / "random", seed=1))
+    monkeypatch.setenv("STEMSPLIT_MODELS", str(tmp_path / "models"))
+    two = write_random_weights("2stems", tmp_path, seed=1)
     with pytest.raises(ModelError, match="it has no tensor named"):
         ensure_converted(find("4stems"), two)
-    four.symlink_to(converted("4stems"))
-    (tmp_path / "without").mkdir()
-    for file in four.iterdir():
-        if file.is_file():
-            (tmp_path / "without" / file.name).symlink_to(file)
+    four = write_random_weights("4stems", tmp_path, seed=1)
     with pytest.raises(ModelError, match="more than 2 stems"):
-        ensure_converted(find("2stems"), tmp_path / "without")
+        ensure_converted(find("2stems"), four)
 
 
-def test_the_weights_are_mapped_and_not_copied(converted: Callable[[str], Path]) -> None:
+def test_the_weights_are_mapped_and_not_copied(weights: Callable[[str], tuple[Path, Path]]) -> None:
     """What transposed convolutions take, over half of all, is the file's own memory."""
-    engine = load("2stems", converted("2stems"), threads=1)
+    engine = load("2stems", weights("2stems")[1], threads=1)
     engine.masks(np.ones((512, engine.bins, 2), np.float32))
     mapped = 0
     with open("/proc/self/smaps") as maps:  # noqa: PTH123 - no file on a disk
         of_ours = False
         for line in maps:
             if "-" in line.split(" ", 1)[0]:
-                of_ours = f"/{CONVERTED_FOLDER}/" in line
+                of_ours = layout.FILE_NAME in line and "2stems" in line
             elif of_ours and line.startswith("Rss:"):
                 mapped += int(line.split()[1]) * 1024
     kernels = sum(

@@ -42,34 +42,37 @@ OGG_SECONDS = 200
 
 
 @pytest.fixture(scope="module")
-def weights(real_models: Path, tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
-    """Give the folder of a model's weights, the real ones of 2stems, else random ones."""
+def weights(
+    real_models: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Callable[[str], tuple[Path, Path]]:
+    """Give the folders of a model's weights, as published and converted.
 
-    def folder_of(model: str) -> Path:
+    They are the real ones of 2stems, else random ones.
+    """
+
+    def folders_of(model: str) -> tuple[Path, Path]:
         name = find(model).weights.name
-        if name == "2stems":
-            folder = real_models / name
-            ensure_converted(find(model), folder)
-            return folder
-        folder = write_random_weights(name, tmp_path_factory.mktemp(name), seed=11)
+        published = real_models / name
+        if name != "2stems":
+            published = write_random_weights(name, tmp_path_factory.mktemp(name), seed=11)
         with pytest.MonkeyPatch.context() as patched:
-            patched.setenv("STEMSPLIT_MODELS", str(folder.parent))
-            ensure_converted(find(model), folder)
-        return folder
+            patched.setenv("STEMSPLIT_MODELS", str(published.parent))
+            return published, ensure_converted(find(model), published)
 
-    return folder_of
+    return folders_of
 
 
-def _both(model: str, folder: Path) -> tuple[Engine, Engine]:
-    return onnx.load(model, folder, threads=2), tensorflow.load(model, folder, threads=2)
+def _both(model: str, folders: tuple[Path, Path]) -> tuple[Engine, Engine]:
+    published, converted = folders
+    return onnx.load(model, converted, threads=2), tensorflow.load(model, published, threads=2)
 
 
 @pytest.mark.parametrize("model", ["2stems", "4stems", "5stems"])
 def test_checkpoints_are_read_as_tensorflow_reads_them(
-    weights: Callable[[str], Path], model: str
+    weights: Callable[[str], tuple[Path, Path]], model: str
 ) -> None:
     """Every tensor, by its name, shape and bits."""
-    prefix = weights(model) / CHECKPOINT
+    prefix = weights(model)[0] / CHECKPOINT
     ours, theirs = Checkpoint(prefix), tf.train.load_checkpoint(str(prefix))
     shapes = theirs.get_variable_to_shape_map()
     assert {name: [*entry.shape] for name, entry in ours.entries.items()} == shapes
@@ -91,7 +94,7 @@ def test_tensorflow_reads_what_the_tests_write(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("model", ["2stems", "2stems-16kHz", "4stems", "5stems"])
 def test_masks_and_stems_are_those_of_tensorflow(
-    weights: Callable[[str], Path], table_of_engines: Callable[[str], None], model: str
+    weights: Callable[[str], tuple[Path, Path]], table_of_engines: Callable[[str], None], model: str
 ) -> None:
     """On the synthetic song: masks to 1e-4, stems to 1e-5 of full scale."""
     ours, theirs = _both(model, weights(model))
@@ -104,7 +107,9 @@ def test_masks_and_stems_are_those_of_tensorflow(
 
 
 def test_stems_of_a_long_ogg_are_those_of_tensorflow(
-    weights: Callable[[str], Path], table_of_engines: Callable[[str], None], tmp_path: Path
+    weights: Callable[[str], tuple[Path, Path]],
+    table_of_engines: Callable[[str], None],
+    tmp_path: Path,
 ) -> None:
     """Minutes of it, decoded as a child does."""
     path = tmp_path / "song.ogg"

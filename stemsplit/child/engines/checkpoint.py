@@ -47,6 +47,9 @@ _UNCOMPRESSED = 0
 _VARINT_BYTES = 10
 _MASK_DELTA = 0xA282EAD8
 _MOST_AXES = 8
+_MOST_VALUES = 2**48
+_MOST_ENTRIES = 10_000
+"""Spleeter's largest model has 450."""
 _LONGEST_NAME = 1024
 
 _FLOAT32 = 1
@@ -138,7 +141,9 @@ def read_index(table: bytes) -> dict[str, Entry]:
     _place(reader)  # of the block of filters, which TensorFlow leaves empty
     entries: dict[str, Entry] = {}
     last = None
-    for _, place in _block(body, *_place(reader)):
+    for number, (_, place) in enumerate(_block(body, *_place(reader))):
+        if number + len(entries) > _MOST_ENTRIES:  # one block could be named again and again
+            raise CheckpointError(f"its index has more than {_MOST_ENTRIES:,} entries")
         for key, value in _block(body, *_place(_Reader(place))):
             if last is not None and key <= last:
                 raise CheckpointError("the names of its index are not in order")
@@ -297,7 +302,7 @@ def _shape(message: bytes) -> tuple[int, ...]:
                 if inner == 1:
                     size = _integer(axis)
             axes.append(size)
-    if len(axes) > _MOST_AXES or math.prod(axes) >= 2**48:
+    if len(axes) > _MOST_AXES or math.prod(max(axis, 1) for axis in axes) >= _MOST_VALUES:
         raise CheckpointError("it has a tensor of a size that no model has")
     return tuple(axes)
 

@@ -35,10 +35,13 @@ def convert(prefix: Path, stems: int, folder: Path) -> Converted:
         folder: to write into.
 
     Raises:
-        CheckpointError: if the checkpoint is damaged, or one of another network.
-        OSError: if it cannot be read, or the files cannot be written.
+        CheckpointError: if the checkpoint cannot be read, is damaged, or one of another network.
+        OSError: if the files cannot be written.
     """
-    checkpoint = Checkpoint(prefix)
+    try:
+        checkpoint = Checkpoint(prefix)
+    except OSError as error:
+        raise CheckpointError(f"they cannot be read ({error.strerror})") from error
     _require_stems(checkpoint, stems)
     checksums = {}
     for stem in range(stems):

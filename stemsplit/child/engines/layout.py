@@ -3,6 +3,7 @@
 There is one file for each stem of a model. It holds the arrays of one U-Net one after the other,
 float32 and little-endian, in the order and with the axes in which ONNX's operators take them, so
 that ONNX Runtime maps them into memory as they are. All of Spleeter's U-Nets have the same arrays.
+A change of any of this is another `stemsplit.conversion.LAYOUT`.
 """
 
 from __future__ import annotations
@@ -24,9 +25,6 @@ if TYPE_CHECKING:
 
 FILE_NAME = "weights"
 """Of each file, in a folder that is named after its stem's number."""
-
-VERSION = 1
-"""Of what is described here; another one's files are made anew."""
 
 _ALIGNMENT = 64
 """Each array begins at a multiple of this, a cache line of most processors."""

@@ -14,6 +14,7 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import os
+import re
 import sys
 from functools import cache
 from pathlib import Path
@@ -25,17 +26,21 @@ import onnxruntime as ort
 from stemsplit.audio.stft import SEGMENT_FRAMES
 from stemsplit.child.engines.networks import network_of
 from stemsplit.child.engines.ratio_mask import ratio_masks, softmax_estimates
-from stemsplit.conversion import CONVERTED_FOLDER
 from stemsplit.errors import EngineError
 from stemsplit.job import STEREO
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from numpy.typing import NDArray
 
     from stemsplit.child.engines.networks import Network
 
 MAGNITUDES, ESTIMATE = "magnitudes", "estimate"
 """Input and output of the graphs."""
+
+_TOO_LITTLE_MEMORY = re.compile("bad_alloc|[Ff]ailed to allocate|out of memory")
+"""How it says so."""
 
 _CPU = "CPUExecutionProvider"
 _ONLY_ERRORS = 3
@@ -98,7 +103,8 @@ class OnnxEngine:
             run = session.io_binding()
             run.bind_ortvalue_input(MAGNITUDES, _in_place(magnitudes[None]))
             run.bind_ortvalue_output(ESTIMATE, _in_place(estimate))
-            session.run_with_iobinding(run)
+            with self._refusals("run"):
+                session.run_with_iobinding(run)
         estimates = [estimate[0] for estimate in self._estimates]
         if self._softmax:
             estimates = softmax_estimates(estimates, magnitudes)
@@ -113,22 +119,39 @@ class OnnxEngine:
         # Else each run would have a block of its own for all arrays, which fits one graph alone.
         options.enable_mem_pattern = False
         folder = self._folder / str(number)
-        for key, value in {
+        entries = {
             "session.use_env_allocators": "1",
             # A packed kernel of a transposed convolution would be a second copy, and gain nothing.
             "session.disable_prepacking": "1",
             # Threads that wait for work would take the time of the other children.
             "session.intra_op.allow_spinning": "0",
             "session.model_external_initializers_file_folder_path": os.fspath(folder),
-        }.items():
-            options.add_session_config_entry(key, value)
-        try:
+        }
+        with self._refusals("load the weights of"):
+            for key, value in entries.items():
+                options.add_session_config_entry(key, value)
             return ort.InferenceSession(self._graph, options, providers=[_CPU])
-        except Exception as error:  # what it raises has no common class
+
+    @contextlib.contextmanager
+    def _refusals(self, what: str) -> Iterator[None]:
+        """Say in a sentence what ONNX Runtime cannot do; what it raises has no common class.
+
+        Raises:
+            MemoryError: if it found too little of it.
+            EngineError: if it is anything else.
+        """
+        try:
+            yield
+        except MemoryError:
+            raise
+        except Exception as error:
+            first = (str(error).splitlines() or [type(error).__name__])[0]
+            if _TOO_LITTLE_MEMORY.search(first):
+                raise MemoryError(first) from error
             raise EngineError(
-                f"ONNX Runtime cannot load the weights of {self.model} from {folder}: "
-                f"{str(error).splitlines()[0]}",
-                f"Run `stemsplit models fetch {self.model}`.",
+                f"ONNX Runtime cannot {what} {self.model} from {self._folder}: {first}",
+                "Run the same command again, which looks after the weights first; run `stemsplit "
+                "doctor` if that does not help.",
             ) from error
 
 
@@ -143,14 +166,14 @@ def load(model: str, folder: Path, threads: int, *, lean: bool = False) -> OnnxE
 
     Args:
         model: the name of one of Spleeter's configurations, such as `2stems-16kHz`.
-        folder: of its weights, in which the converted ones are.
+        folder: of its converted weights.
         threads: for each operator, at least 1.
         lean: whether to keep one stem's network in memory at a time; the masks are the same.
 
     Raises:
         EngineError: if there is no such model, or ONNX Runtime refuses the weights.
     """
-    return OnnxEngine(model, folder / CONVERTED_FOLDER, threads, lean=lean)
+    return OnnxEngine(model, folder, threads, lean=lean)
 
 
 @cache
