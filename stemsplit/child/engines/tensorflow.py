@@ -3,7 +3,7 @@
 The network is `stemsplit.child.engines.unet`, after Spleeter's configuration files, and takes its
 weights from the files of Spleeter's releases. Spleeter's transforms are left out, because they work
 on the whole file at once. `stemsplit.child.engines.spleeter` is the same by Spleeter's own
-functions, and takes this one's place where TensorFlow comes without its library, as on Windows.
+functions, and takes this one's place where TensorFlow comes without its library.
 
 Importing this module loads the library and runs nothing in it, so that a fork server may do so and
 stay fit for forking.
