@@ -168,7 +168,8 @@ def load(model: str, folder: Path, threads: int, *, lean: bool = False) -> OnnxE
         model: the name of one of Spleeter's configurations, such as `2stems-16kHz`.
         folder: of its converted weights.
         threads: for each operator, at least 1.
-        lean: whether to keep one stem's network in memory at a time; the masks are the same.
+        lean: whether to keep one stem's network in memory at a time; the masks are then 1e-5 from
+            what they are otherwise, because other kernels compute them.
 
     Raises:
         EngineError: if there is no such model, or ONNX Runtime refuses the weights.
