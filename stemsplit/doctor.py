@@ -135,7 +135,8 @@ def _packages(_plans: Plans) -> Iterator[Check]:
             found=f"{wanted.name} {version or 'is missing'}; needed is {wanted.specifier or 'any'}",
             remedy=f"Run `{_pip()} install --force-reinstall '{text}'`, or: {REINSTALL}",
         )
-    yield Check(name="packages", found=", ".join(found))
+    # One may stand there twice, with a bound for some systems.
+    yield Check(name="packages", found=", ".join(dict.fromkeys(found)))
 
 
 def _pip() -> str:
