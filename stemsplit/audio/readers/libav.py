@@ -117,16 +117,19 @@ class LibavReader:
         stream = self._container.streams.best("audio")
         if not isinstance(stream, av.AudioStream):
             raise BadInputError(f"{quoted(self._path.name)} has no sound.", "Name another file.")
-        # For an encoding that FFmpeg does not know there is no context, whatever its types say, or
-        # from PyAV 19 on one without a codec.
+        # For an encoding that FFmpeg does not know there is no context, whatever its types say.
+        # From PyAV 19 on there is one that cannot decode.
         context: object = stream.codec_context
-        if getattr(context, "codec", None) is None:
-            raise BadInputError(
-                f"{quoted(self._path.name)} has sound in an encoding that FFmpeg does not know.",
-                "Export it again in another one.",
-            )
+        if context is None:
+            raise self._unknown_encoding()
         stream.codec_context.thread_count = 1
         return stream
+
+    def _unknown_encoding(self) -> BadInputError:
+        return BadInputError(
+            f"{quoted(self._path.name)} has sound in an encoding that FFmpeg does not know.",
+            "Export it again in another one.",
+        )
 
     def _first_frame(self) -> av.AudioFrame:
         first = next(self._frames, None)
@@ -292,6 +295,8 @@ class LibavReader:
                     if lost:
                         yield lost
                 continue
+            except ValueError as error:
+                raise self._unknown_encoding() from error
             for frame in frames:
                 if frame.samples:
                     usual = frame.samples
