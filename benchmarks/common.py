@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 import platform
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -26,14 +28,17 @@ from stemsplit.messages import Task
 from stemsplit.models.catalogue import find, written
 from stemsplit.models.fetch import ensure
 from stemsplit.models.store import models_folder
+from stemsplit.supervisor.launch import Launcher
+from stemsplit.workshop import preload_of
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     import numpy as np
     from numpy.typing import NDArray
 
     from stemsplit.job import Effort, Settings
+    from stemsplit.supervisor.launch import Child, StartMethod
 
 _PACKAGES = ("stemsplit", "spleeter", "tensorflow", "onnxruntime", "numpy", "scipy")
 
@@ -197,6 +202,23 @@ def _cpu_seconds() -> float:
     """Give what all descendants have used that were waited for."""
     times = os.times()
     return times.children_user + times.children_system
+
+
+@contextlib.contextmanager
+def ready_launcher(settings: Settings, method: StartMethod) -> Iterator[Launcher]:
+    """Start children as a batch with these settings does; the fork server is ready."""
+    with Launcher(preload_of(settings), start_method=method) as launcher:
+        while not launcher.ready():
+            time.sleep(0.05)
+        yield launcher
+
+
+def forget(child: Child, task: Task) -> None:
+    """Leave nothing of a child that has ended."""
+    child.process.close()
+    child.pipe.close()
+    child.log_pipe.close()
+    shutil.rmtree(task.work_path)
 
 
 _DUTY = 10

@@ -12,7 +12,6 @@ from __future__ import annotations
 import argparse
 import os
 import re
-import shutil
 import statistics
 import tempfile
 import time
@@ -22,18 +21,28 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import soundfile
-from common import COMMAND, Measured, environment, measure, task_of, write_song
+from common import (
+    COMMAND,
+    Measured,
+    environment,
+    forget,
+    measure,
+    ready_launcher,
+    task_of,
+    write_song,
+)
 from packaging.requirements import Requirement
 
 from stemsplit.engines import LIBRARIES, installed
 from stemsplit.job import Effort, Settings
 from stemsplit.messages import Ready
 from stemsplit.supervisor.inbox import Inbox
-from stemsplit.supervisor.launch import Launcher, StartMethod
 from stemsplit.workshop import start_method_of, weights_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
+
+    from stemsplit.supervisor.launch import StartMethod
 
 MEBIBYTE = 2**20
 
@@ -105,10 +114,7 @@ def _starts(engine: str, song: Path, folder: Path) -> Iterator[tuple[StartMethod
     if weights is None:
         raise RuntimeError("nothing is separated")
     for method in methods:
-        preload = ("stemsplit.child.main", settings.loader.partition(":")[0])
-        with Launcher(preload, start_method=method) as launcher:
-            while not launcher.ready():
-                time.sleep(0.05)
+        with ready_launcher(settings, method) as launcher:
             taken = []
             for _ in range(5):
                 task = task_of(song, folder, settings, weights, Effort())
@@ -120,10 +126,7 @@ def _starts(engine: str, song: Path, folder: Path) -> Iterator[tuple[StartMethod
                 taken.append(time.monotonic() - began)
                 child.process.kill()
                 child.process.join()
-                child.process.close()
-                child.pipe.close()
-                child.log_pipe.close()
-                shutil.rmtree(task.work_path)
+                forget(child, task)
         yield method, statistics.median(taken)
 
 

@@ -11,9 +11,7 @@ Models without weights on this machine get random ones of the right shape. Run i
 from __future__ import annotations
 
 import argparse
-import contextlib
 import os
-import shutil
 import sys
 import tempfile
 import time
@@ -21,22 +19,20 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import psutil
-from common import environment, task_of, write_song
+from common import environment, forget, ready_launcher, task_of, write_song
 
 from stemsplit.job import LOADERS, Effort, Settings
 from stemsplit.models import store
 from stemsplit.models.catalogue import find
 from stemsplit.models.convert import ensure_converted
 from stemsplit.supervisor.inbox import Inbox
-from stemsplit.supervisor.launch import Launcher, StartMethod
 from stemsplit.supervisor.meter import SystemMeter
 from stemsplit.supervisor.prediction import SUPERVISOR_BYTES
 from stemsplit.workshop import weights_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from stemsplit.messages import Message
+    from stemsplit.supervisor.launch import Launcher, StartMethod
 
 MEBIBYTE = 2**20
 
@@ -72,7 +68,7 @@ def _by_segments(folder: Path, models: list[str], engine: str) -> None:
         settings = Settings(model=model, engine=engine)
         weights = _weights(settings, folder)
         for method in methods if model == models[0] else methods[:1]:
-            with _ready(settings, method) as launcher:
+            with ready_launcher(settings, method) as launcher:
                 for lean in (False, True):
                     for threads in (1, 2):
                         effort = Effort(threads=threads, lean=lean)
@@ -83,7 +79,7 @@ def _by_segments(folder: Path, models: list[str], engine: str) -> None:
 def _whole(folder: Path, model: str, lengths: list[float]) -> None:
     settings = Settings(model=model, engine="tensorflow", mwf=True)
     weights = _weights(settings, folder)
-    with _ready(settings, "forkserver") as launcher:
+    with ready_launcher(settings, "forkserver") as launcher:
         for seconds in lengths:
             write_song(folder / "song.wav", seconds)
             row = _measure(launcher, settings, weights, Effort(threads=2), folder)
@@ -95,19 +91,9 @@ def _conversion(folder: Path) -> None:
     settings = Settings(what="conversion", sample_rate=48_000, bit_depth="16")
     methods: tuple[StartMethod, ...] = ("forkserver", "spawn")
     for method in methods:
-        with _ready(settings, method) as launcher:
+        with ready_launcher(settings, method) as launcher:
             row = _measure(launcher, settings, folder, Effort(), folder)
             print(f"| conversion | {method} | 1 thread | {row} |", flush=True)
-
-
-@contextlib.contextmanager
-def _ready(settings: Settings, method: StartMethod) -> Iterator[Launcher]:
-    engine = settings.loader.partition(":")[0]
-    preload = ("stemsplit.child.main", *((engine,) if engine else ()))
-    with Launcher(preload, start_method=method) as launcher:
-        while not launcher.ready():
-            time.sleep(0.1)
-        yield launcher
 
 
 def _weights(settings: Settings, folder: Path) -> Path:
@@ -153,10 +139,7 @@ def _measure(
     messages += inbox.take()
     if child.process.exitcode != 0:
         raise RuntimeError(f"the child failed: {messages[-1]}")
-    child.process.close()
-    child.pipe.close()
-    child.log_pipe.close()
-    shutil.rmtree(task.work_path)
+    forget(child, task)
     sizes = (before - ours, private, pss, rss, tree)
     return " | ".join([*(f"{size / MEBIBYTE:,.0f}" for size in sizes), f"{seconds:.1f}"])
 

@@ -21,7 +21,7 @@ import msgspec
 from stemsplit.engines import resolved
 from stemsplit.errors import OutputExistsError, StemsplitError, UsageError
 from stemsplit.formats import require_possible
-from stemsplit.job import LOADERS, Effort, Job, Limits, Reason, Settings
+from stemsplit.job import Effort, Job, Limits, Reason, Settings
 from stemsplit.library.publish import (
     discard,
     is_there,
@@ -413,9 +413,9 @@ def weights_of(
         return None
     model = find(settings.model)
     folder = ensure(model.weights, progress=progress, note=note)
-    if published or settings.loader != LOADERS["onnx"]:
-        return folder
-    return ensure_converted(model, folder, note=note)
+    if settings.is_light and not published:
+        return ensure_converted(model, folder, note=note)
+    return folder
 
 
 def storage_of(paths: Iterable[str | bytes | os.PathLike[str]]) -> frozenset[str]:
@@ -434,10 +434,10 @@ def way_of(settings: Settings) -> Way:
         return Way(stems=0, is_conversion=True)
     return Way(
         stems=len(find(settings.model).stems),
-        is_light=settings.loader == LOADERS["onnx"],
+        is_light=settings.is_light,
         is_whole=settings.mwf,
         # Windows' TensorFlow has no library beside it.
-        by_package=sys.platform == "win32" and settings.loader != LOADERS["onnx"],
+        by_package=sys.platform == "win32" and not settings.is_light,
     )
 
 
@@ -448,7 +448,13 @@ def start_method_of(settings: Settings, wanted: StartMethod | None = None) -> St
     onnx do not, and ONNX Runtime has threads once it is imported: a process that must not be
     forked.
     """
-    return "spawn" if settings.loader == LOADERS["onnx"] else usable_start_method(wanted)
+    return "spawn" if settings.is_light else usable_start_method(wanted)
+
+
+def preload_of(settings: Settings) -> tuple[str, ...]:
+    """Give the modules that a fork server imports for children who work so."""
+    engine = settings.loader.partition(":")[0]
+    return ("stemsplit.child.main", *((engine,) if engine else ()))
 
 
 class Workshop:
@@ -478,8 +484,7 @@ class Workshop:
     ) -> None:
         """Start nothing yet."""
         self._model_folder = model_folder
-        engine = settings.loader.partition(":")[0]
-        preload = ("stemsplit.child.main", *((engine,) if engine else ()), *storage)
+        preload = (*preload_of(settings), *storage)
         self._launcher = Launcher(preload, start_method=start_method)
         self.plan = plan
         self._settings = msgspec.structs.replace(settings, threads=plan.crew.effort.threads)

@@ -18,6 +18,8 @@ import hypothesis
 import pytest
 import soundfile
 from campaign import small_disk
+from checkpoints import write_random_weights
+from tables import Table
 
 from stemsplit.child.engines.configuration import prepare_environment
 from stemsplit.cli.settings import NO_OPTIONS, PREFIX
@@ -25,6 +27,7 @@ from stemsplit.demo.song import make_song
 from stemsplit.errors import ModelError
 from stemsplit.job import MODEL_SAMPLE_RATE
 from stemsplit.models.catalogue import find
+from stemsplit.models.convert import ensure_converted
 from stemsplit.models.fetch import ensure
 from stemsplit.models.store import models_folder
 
@@ -78,6 +81,32 @@ def real_models() -> Path:
             raise
         pytest.skip(f"no real weights: {error}")
     return models_folder()
+
+
+@pytest.fixture(scope="session")
+def weights(
+    real_models: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Callable[[str], tuple[Path, Path]]:
+    """Give the folders of a model's weights, as published and converted for the engine onnx.
+
+    They are the real ones of 2stems, else random ones.
+    """
+    made: dict[str, tuple[Path, Path]] = {}
+
+    def folders_of(model: str) -> tuple[Path, Path]:
+        name = find(model).weights.name
+        if name not in made:
+            published = (
+                real_models / name
+                if name == "2stems"
+                else write_random_weights(name, tmp_path_factory.mktemp(name), seed=11)
+            )
+            with pytest.MonkeyPatch.context() as patched:
+                patched.setenv("STEMSPLIT_MODELS", str(published.parent))
+                made[name] = published, ensure_converted(find(model), published)
+        return made[name]
+
+    return folders_of
 
 
 @dataclass(frozen=True)
@@ -174,41 +203,32 @@ def spleeter_stems() -> Callable[..., dict[str, NDArray[np.float32]]]:
     return references.spleeter_stems
 
 
-_HEAD = (
+_STEMS = Table(
+    "largest difference of any stem, full scale = 1",
     "| model | samples | from Spleeter | below the stem | from exact "
-    "| Spleeter from exact | from Spleeter with its own FFT |"
+    "| Spleeter from exact | from Spleeter with its own FFT |",
 )
-_ROWS = pytest.StashKey[list[str]]()
+_ENGINES = Table(
+    "engine onnx from engine tensorflow, largest difference",
+    "| model | of what | masks | stems, full scale = 1 |",
+)
 
 
 @pytest.fixture(scope="session")
 def table(request: pytest.FixtureRequest) -> Callable[[str], None]:
-    """Take one row of the table."""
-    return request.config.stash.setdefault(_ROWS, []).append
-
-
-_ENGINES = pytest.StashKey[list[str]]()
+    """Take one row of the table of stems."""
+    return _STEMS.adder(request.config)
 
 
 @pytest.fixture(scope="session")
 def table_of_engines(request: pytest.FixtureRequest) -> Callable[[str], None]:
     """Take one row of the table that compares the engines."""
-    return request.config.stash.setdefault(_ENGINES, []).append
+    return _ENGINES.adder(request.config)
 
 
 def pytest_terminal_summary(
     terminalreporter: pytest.TerminalReporter, config: pytest.Config
 ) -> None:
-    """Print the table after the tests."""
-    if rows := config.stash.get(_ROWS, []):
-        terminalreporter.section("largest difference of any stem, full scale = 1")
-        terminalreporter.line(_HEAD)
-        terminalreporter.line("|---|---|---|---|---|---|---|")
-        for row in rows:
-            terminalreporter.line(row)
-    if rows := config.stash.get(_ENGINES, []):
-        terminalreporter.section("engine onnx from engine tensorflow, largest difference")
-        terminalreporter.line("| model | of what | masks | stems, full scale = 1 |")
-        terminalreporter.line("|---|---|---|---|")
-        for row in rows:
-            terminalreporter.line(row)
+    """Print the tables after the tests."""
+    for one in (_STEMS, _ENGINES):
+        one.show(terminalreporter, config)

@@ -12,7 +12,6 @@ import subprocess
 from typing import TYPE_CHECKING
 
 import msgspec
-import platformdirs
 
 from stemsplit.compat import run_module
 from stemsplit.conversion import LAYOUT, Converted, NotConverted
@@ -56,7 +55,7 @@ def ensure_converted(
         ModelError: if the weights are not those of this model, or no folder can be written.
     """
     name = f"{model.weights.name}-{LAYOUT}-{_key_of(folder)}"
-    usual, other = (parent / FOLDER for parent in (store.models_folder(), _cache()))
+    usual, other = (parent / FOLDER for parent in (store.models_folder(), store.cache_folder()))
     for place in (usual / name, other / name):
         if fault_of(place) is None:
             return place
@@ -85,10 +84,6 @@ def fault_of(place: Path) -> str | None:
         except OSError:
             return f" once more: {quoted(place / name)} cannot be read"
     return None
-
-
-def _cache() -> Path:
-    return platformdirs.user_cache_path("stemsplit", appauthor=False) / "models"
 
 
 def _key_of(folder: Path) -> str:

@@ -54,6 +54,11 @@ def models_folder() -> Path:
     for variable in ("STEMSPLIT_MODELS", "MODEL_PATH"):
         if value := os.environ.get(variable):
             return Path(value).expanduser().absolute()
+    return cache_folder()
+
+
+def cache_folder() -> Path:
+    """Find the folder of models that is a user's own, whatever is set."""
     return platformdirs.user_cache_path("stemsplit", appauthor=False) / "models"
 
 

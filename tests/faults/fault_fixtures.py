@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from harness import assert_nothing_is_left, belongings
+from tables import Table
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -41,22 +42,17 @@ def _nothing_is_left_behind(request: pytest.FixtureRequest) -> Iterator[None]:
     assert_nothing_is_left(before)
 
 
-_ROWS = pytest.StashKey[list[str]]()
+_FAULTS = Table("faults", "| fault | start | settled after, s | outcome | in words |")
 
 
 @pytest.fixture(scope="session")
 def matrix(request: pytest.FixtureRequest) -> Callable[[str], None]:
     """Take one row of the table of faults."""
-    return request.config.stash.setdefault(_ROWS, []).append
+    return _FAULTS.adder(request.config)
 
 
 def pytest_terminal_summary(
     terminalreporter: pytest.TerminalReporter, config: pytest.Config
 ) -> None:
     """Print the table after the tests."""
-    if rows := config.stash.get(_ROWS, []):
-        terminalreporter.section("faults")
-        terminalreporter.line("| fault | start | settled after, s | outcome | in words |")
-        terminalreporter.line("|---|---|---|---|---|")
-        for row in rows:
-            terminalreporter.line(row)
+    _FAULTS.show(terminalreporter, config)

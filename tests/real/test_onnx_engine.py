@@ -32,32 +32,6 @@ pytestmark = pytest.mark.real
 MASKS_APART = 1e-4
 
 
-@pytest.fixture(scope="session")
-def weights(
-    real_models: Path, tmp_path_factory: pytest.TempPathFactory
-) -> Callable[[str], tuple[Path, Path]]:
-    """Give the folders of a model's weights, as published and converted.
-
-    They are the real ones of 2stems, else random ones.
-    """
-    made: dict[str, tuple[Path, Path]] = {}
-
-    def folders_of(model: str) -> tuple[Path, Path]:
-        name = find(model).weights.name
-        if name not in made:
-            published = (
-                real_models / name
-                if name == "2stems"
-                else write_random_weights(name, tmp_path_factory.mktemp(name), seed=5)
-            )
-            with pytest.MonkeyPatch.context() as patched:
-                patched.setenv("STEMSPLIT_MODELS", str(published.parent))
-                made[name] = published, ensure_converted(find(model), published)
-        return made[name]
-
-    return folders_of
-
-
 def _magnitudes(song: NDArray[np.float32], bins: int) -> NDArray[np.float32]:
     """Take the song's second segment, which is short, so that silence is seen as well."""
     *_, segment = stft.segments([np.tile(song, (4, 1))], 2)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 import soundfile
-from checkpoints import write_checkpoint, write_random_weights
+from checkpoints import write_checkpoint
 
 from stemsplit.audio.decode import Decoder
 from stemsplit.child.engines import onnx
@@ -15,8 +15,6 @@ from stemsplit.child.engines.checkpoint import Checkpoint
 from stemsplit.child.engines.networks import CHECKPOINT
 from stemsplit.demo.song import make_song
 from stemsplit.job import MODEL_SAMPLE_RATE
-from stemsplit.models.catalogue import find
-from stemsplit.models.convert import ensure_converted
 
 tf = pytest.importorskip("tensorflow", reason="TensorFlow is not installed")
 from references import streamed_stems
@@ -39,27 +37,6 @@ MASKS_APART_RANDOM_SOFTMAX = 2e-4
 ours 6e-5; `test_onnx_engine` holds ours to 1e-4 from the exact ones for every model."""
 STEMS_APART = 1e-5
 OGG_SECONDS = 200
-
-
-@pytest.fixture(scope="module")
-def weights(
-    real_models: Path, tmp_path_factory: pytest.TempPathFactory
-) -> Callable[[str], tuple[Path, Path]]:
-    """Give the folders of a model's weights, as published and converted.
-
-    They are the real ones of 2stems, else random ones.
-    """
-
-    def folders_of(model: str) -> tuple[Path, Path]:
-        name = find(model).weights.name
-        published = real_models / name
-        if name != "2stems":
-            published = write_random_weights(name, tmp_path_factory.mktemp(name), seed=11)
-        with pytest.MonkeyPatch.context() as patched:
-            patched.setenv("STEMSPLIT_MODELS", str(published.parent))
-            return published, ensure_converted(find(model), published)
-
-    return folders_of
 
 
 def _both(model: str, folders: tuple[Path, Path]) -> tuple[Engine, Engine]:

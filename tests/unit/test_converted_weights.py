@@ -15,7 +15,7 @@ import pytest
 from checkpoints import write_random_weights
 
 from stemsplit.errors import ModelError
-from stemsplit.models import convert
+from stemsplit.models import convert, store
 from stemsplit.models.catalogue import find
 from stemsplit.models.convert import ensure_converted, fault_of
 
@@ -141,7 +141,7 @@ def test_where_models_cannot_be_written_the_cache_takes_it(
 ) -> None:
     """As where an administrator has put them; if that cannot be written either, it is said."""
     cache = tmp_path_factory.mktemp("cache")
-    monkeypatch.setattr(convert, "_cache", lambda: cache)
+    monkeypatch.setattr(store, "cache_folder", lambda: cache)
     (folder.parent / convert.FOLDER).write_text("no folder")  # a place that root cannot write to
     place = ensure_converted(MODEL, folder)
     assert place.is_relative_to(cache)

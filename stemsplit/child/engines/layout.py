@@ -85,7 +85,10 @@ class Array:
         return kernel[:, self.outputs] if self.kind == "conv2d_transpose" else kernel
 
 
-PARTS = (1, 1, 1, 2, 4, 1)
+_UPWARDS = (*reversed(FILTERS[:-1]), 1)
+"""Output channels of the transposed convolutions."""
+
+_PARTS = (1, 1, 1, 2, 4, 1)
 """Into how many groups of output channels each transposed convolution is divided.
 
 ONNX Runtime computes one as a product of matrices, whose result is 25 numbers for each input sample
@@ -94,8 +97,8 @@ and output channel, and adds these up. For the largest layer that is 52 MB at on
 
 def parts_of(layer: int) -> list[slice]:
     """Give the output channels of each part of a transposed convolution."""
-    outputs = FILTERS[4 - layer] if layer < len(FILTERS) - 1 else 1
-    step = outputs // PARTS[layer]
+    outputs = _UPWARDS[layer]
+    step = outputs // _PARTS[layer]
     return [slice(first, first + step) for first in range(0, outputs, step)]
 
 
@@ -134,7 +137,7 @@ def _variables() -> Iterator[tuple[str, int, str, tuple[int, ...], slice]]:
         for variable in NORMALISATION if layer < len(FILTERS) - 1 else ():
             yield "batch_normalization", layer, variable, (filters,), whole
     for layer in range(len(FILTERS)):
-        outputs = parts_of(layer)[-1].stop
+        outputs = _UPWARDS[layer]
         for part in parts_of(layer):
             shape = (KERNEL, KERNEL, outputs, inputs)
             yield "conv2d_transpose", layer, "kernel", shape, part
