@@ -196,7 +196,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
 
 
 _WHOLE_FILE_LOADER = "stemsplit.child.engines.spleeter:load_whole_file"
-"""What `mwf` needs, whatever the engine: the Wiener filter is Spleeter's."""
+"""What `mwf` needs: the Wiener filter is Spleeter's."""
 
 LEAST_PRIORITY = 19
 """The nicest that a process can be (nice(1))."""

@@ -12,7 +12,6 @@ import math
 import os
 import re
 import shutil
-import sys
 import zlib
 from typing import TYPE_CHECKING, Protocol
 
@@ -45,7 +44,7 @@ from stemsplit.supervisor.budget import budget_of, choose_crew
 from stemsplit.supervisor.launch import Launcher, usable_start_method
 from stemsplit.supervisor.plan import Plan
 from stemsplit.supervisor.pool import Pool
-from stemsplit.supervisor.prediction import Forecast, Way
+from stemsplit.supervisor.prediction import Doing, Forecast, Way
 from stemsplit.supervisor.verdict import Verdict
 from stemsplit.supervisor.work import Conclusion, always_open
 from stemsplit.text import quoted
@@ -431,14 +430,9 @@ def storage_of(paths: Iterable[str | bytes | os.PathLike[str]]) -> frozenset[str
 def way_of(settings: Settings) -> Way:
     """Give what a child's memory and time depend on."""
     if not settings.separates:
-        return Way(stems=0, is_conversion=True)
-    return Way(
-        stems=len(find(settings.model).stems),
-        is_light=settings.is_light,
-        is_whole=settings.mwf,
-        # Windows' TensorFlow has no library beside it.
-        by_package=sys.platform == "win32" and not settings.is_light,
-    )
+        return Way(doing="conversion", stems=0)
+    doing: Doing = "whole" if settings.mwf else "onnx" if settings.is_light else "tensorflow"
+    return Way(doing=doing, stems=len(find(settings.model).stems))
 
 
 def start_method_of(settings: Settings, wanted: StartMethod | None = None) -> StartMethod:

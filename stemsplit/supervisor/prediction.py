@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections import deque
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import msgspec
 
@@ -33,14 +33,22 @@ CAP_MARGIN = 1.5
 """A child's default cap is this multiple of what it is expected to take."""
 
 
+Doing = Literal["tensorflow", "onnx", "whole", "conversion"]
+"""What a child does: separate by segments, with one engine or the other; separate a track as a
+whole, in memory that grows with its length; or only convert."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Kind:
-    """Memory of one kind of child in MiB, from the table of `python benchmarks/footprint.py`.
+class _Row:
+    """What a child takes, in MiB and seconds, from the table of `python benchmarks/footprint.py`.
 
     Attributes:
         shared: what a fork server holds that has loaded the libraries.
         libraries: what a child has of its own when it loads them for itself.
         base, stem, thread: a child's own: in any case, for each stem of the model, for each thread.
+        start: seconds to load everything.
+        rate: seconds for a second of audio.
+        rate_a_stem: likewise, for each stem of the model, with one thread.
     """
 
     shared: float
@@ -48,30 +56,33 @@ class _Kind:
     base: float
     stem: float = 0.0
     thread: float = 0.0
+    start: float
+    rate: float = 0.0
+    rate_a_stem: float = 0.0
 
 
-_FULL = _Kind(shared=210, libraries=175, base=195, stem=58, thread=13)
-_LEAN = replace(_FULL, base=215, stem=20)
-_PACKAGE = _Kind(shared=480, libraries=410, base=170, stem=95, thread=6)
-_PACKAGE_LEAN = replace(_PACKAGE, base=255, stem=25)
-_LIGHT = _Kind(shared=0, libraries=60, base=105, stem=54, thread=14)
-_LIGHT_LEAN = replace(_LIGHT, base=125, stem=20, thread=6)
-_CONVERSION = _Kind(shared=90, libraries=90, base=90)
+_TENSORFLOW = _Row(
+    shared=210, libraries=175, base=195, stem=58, thread=13, start=3.0, rate_a_stem=0.021
+)
+_ONNX = _Row(shared=0, libraries=60, base=105, stem=54, thread=14, start=1.5, rate_a_stem=0.021)
+_WHOLE = _Row(shared=480, libraries=410, base=170, stem=95, thread=6, start=8.0, rate_a_stem=0.14)
+_CONVERSION = _Row(shared=90, libraries=90, base=90, start=1.5, rate=0.02)
+
+_TABLE: dict[Doing, _Row] = {
+    "tensorflow": _TENSORFLOW,
+    "onnx": _ONNX,
+    "whole": _WHOLE,
+    "conversion": _CONVERSION,
+}
+
+_LEAN_TABLE = _TABLE | {
+    "tensorflow": replace(_TENSORFLOW, base=215, stem=20),
+    "onnx": replace(_ONNX, base=125, stem=20, thread=6),
+}
+"""With one instrument's U-Net in memory at a time."""
 
 _WHOLE_MEBIBYTES_A_SECOND, _WHOLE_MEBIBYTES_A_SECOND_A_STEM = 12.0, 4.6
-"""Likewise: what a second of audio adds where a file is separated as a whole."""
-
-_START_SECONDS = 3.0
-_SECONDS_A_SECOND_A_STEM = 0.021
-"""A child's time: to load everything, and for a second of audio and a stem with one thread."""
-
-_PACKAGE_START_SECONDS = 8.0
-_PACKAGE_SECONDS_A_SECOND_A_STEM = 0.035
-_WHOLE_FILE_SLOWDOWN = 4.0
-"""Likewise, with TensorFlow's Python package; and how much longer a file takes as a whole."""
-
-_LIGHT_START_SECONDS = 1.5
-"""Likewise, with ONNX Runtime, which is as quick as TensorFlow's library."""
+"""Likewise: what a second of audio adds where a track is separated as a whole."""
 
 _REMEMBERED = 50
 """So many of the last children are remembered."""
@@ -112,43 +123,25 @@ class Way:
     """What the memory and the time of a child depend on, beside the track and its effort.
 
     Attributes:
-        stems: of the model.
-        is_whole: whether a track is separated as a whole, in memory that grows with its length.
-        by_package: whether TensorFlow's Python package is loaded, as it is for whole tracks.
-        is_light: whether ONNX Runtime takes TensorFlow's place.
-        is_conversion: whether it is only converted.
+        doing: what it does.
+        stems: of the model; 0 where nothing is separated.
     """
 
+    doing: Doing = "tensorflow"
     stems: int
-    is_whole: bool = False
-    by_package: bool = False
-    is_light: bool = False
-    is_conversion: bool = False
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether memory grows with the length of a track, and nothing is told of its progress."""
+        return self.doing == "whole"
 
     def pace(self, threads: int) -> Pace:
         """Give the time that the table tells."""
-        if self.is_conversion:
-            return _CONVERSION_PACE
-        start, rate = _START_SECONDS, _SECONDS_A_SECOND_A_STEM
-        if self.is_light:
-            start = _LIGHT_START_SECONDS
-        if self.is_whole or self.by_package:
-            start, rate = _PACKAGE_START_SECONDS, _PACKAGE_SECONDS_A_SECOND_A_STEM
-        if self.is_whole:
-            rate *= _WHOLE_FILE_SLOWDOWN
-        return Pace(start_seconds=start, seconds_a_second=rate * self.stems / threads)
-
-    def kind(self, *, lean: bool) -> _Kind:
-        """Give the row of the table."""
-        if self.is_conversion:
-            return _CONVERSION
-        if self.is_whole:
-            return _PACKAGE
-        if self.is_light:
-            return _LIGHT_LEAN if lean else _LIGHT
-        if self.by_package:
-            return _PACKAGE_LEAN if lean else _PACKAGE
-        return _LEAN if lean else _FULL
+        row = _TABLE[self.doing]
+        return Pace(
+            start_seconds=row.start,
+            seconds_a_second=row.rate + row.rate_a_stem * self.stems / threads,
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -157,9 +150,6 @@ class Pace:
 
     start_seconds: float
     seconds_a_second: float
-
-
-_CONVERSION_PACE = Pace(start_seconds=1.5, seconds_a_second=0.02)
 
 
 def footprint(
@@ -173,13 +163,13 @@ def footprint(
         preloaded: whether a fork server shares the libraries with it.
         audio_seconds: of the track; matters where it is separated as a whole.
     """
-    kind = way.kind(lean=effort.lean)
-    private = kind.base + kind.stem * way.stems + kind.thread * effort.threads
+    row = (_LEAN_TABLE if effort.lean else _TABLE)[way.doing]
+    private = row.base + row.stem * way.stems + row.thread * effort.threads
     if way.is_whole:
         a_second = _WHOLE_MEBIBYTES_A_SECOND + _WHOLE_MEBIBYTES_A_SECOND_A_STEM * way.stems
         private += a_second * audio_seconds
-    shared = kind.shared if preloaded else 0.0
-    private += 0.0 if preloaded else kind.libraries
+    shared = row.shared if preloaded else 0.0
+    private += 0.0 if preloaded else row.libraries
     return Footprint(
         shared_bytes=round(shared * MEBIBYTE), private_bytes=math.ceil(private) * MEBIBYTE
     )

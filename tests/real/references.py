@@ -6,11 +6,15 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import tensorflow as tf
+from spleeter.model import get_model_function
 from spleeter.model.provider import ModelProvider
 from spleeter.separator import Separator
+from spleeter.utils.configuration import load_configuration
 
 from stemsplit.audio import stft
 from stemsplit.audio.transforms import best_transform
+from stemsplit.child.engines.networks import CHECKPOINT
+from stemsplit.child.engines.ratio_mask import ratio_masks
 from stemsplit.child.separate import separate
 
 if TYPE_CHECKING:
@@ -46,6 +50,26 @@ def spleeter_stems(
         separator._params["mask_extension"] = mask_extension
     stems: Stems = separator.separate(mix)
     return stems
+
+
+def spleeter_masks(model: str, folder: Path, magnitudes: NDArray[np.float32]) -> Stems:
+    """Give each stem's mask by the network that Spleeter's own functions build.
+
+    Args:
+        model: the name of a configuration.
+        folder: holds the weights.
+        magnitudes: of one segment, `(512, bins, 2)`.
+    """
+    configuration = load_configuration(f"spleeter:{model}")
+    network = configuration["model"]
+    stems = configuration["instrument_list"]
+    with tf.Graph().as_default(), tf.compat.v1.Session() as session:
+        place = tf.compat.v1.placeholder(tf.float32, (1, *magnitudes.shape))
+        estimates = get_model_function(network["type"])(place, stems, network["params"])
+        wanted = [estimates[f"{stem}_spectrogram"] for stem in stems]
+        tf.compat.v1.train.Saver().restore(session, str(folder / CHECKPOINT))
+        found = session.run(wanted, {place: magnitudes[None]})
+    return dict(zip(stems, ratio_masks([estimate[0] for estimate in found]), strict=True))
 
 
 def streamed_stems(

@@ -12,7 +12,9 @@ from stemsplit.errors import EngineError
 
 pytest.importorskip("tensorflow", reason="TensorFlow is not installed")
 
-from stemsplit.child.engines import libtensorflow, spleeter
+import references
+
+from stemsplit.child.engines import libtensorflow
 from stemsplit.child.engines.tensorflow import load
 from stemsplit.child.engines.unet import phases_of
 
@@ -68,27 +70,31 @@ def test_the_masks_are_those_of_spleeter_s_own_functions(
     """
     trained = model == "2stems"
     folder = real_models / model if trained else write_random_weights(model, tmp_path, seed=5)
-    ours, theirs = load(model, folder, threads=2), spleeter.load(model, folder, threads=2)
-    assert (ours.model, ours.stems, ours.bins) == (theirs.model, theirs.stems, theirs.bins)
-    magnitudes = np.random.default_rng(7).exponential(1, (512, ours.bins, 2)).astype(np.float32)
-    for one, other in zip(ours.masks(magnitudes), theirs.masks(magnitudes), strict=True):
+    engine = load(model, folder, threads=2)
+    magnitudes = np.random.default_rng(7).exponential(1, (512, engine.bins, 2)).astype(np.float32)
+    theirs = references.spleeter_masks(model, folder, magnitudes)
+    assert engine.stems == tuple(theirs)
+    for one, other in zip(engine.masks(magnitudes), theirs.values(), strict=True):
         np.testing.assert_allclose(one, other, atol=3e-6 if trained else 1e-5)
 
 
-@pytest.mark.parametrize("content", [None, b"no library"])
-def test_without_the_library_spleeter_s_functions_take_its_place(
-    real_models: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, content: bytes | None
+@pytest.mark.parametrize(
+    ("content", "why"), [(None, "without its library"), (b"no library", "cannot be loaded")]
+)
+def test_tensorflow_without_its_library_is_an_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, content: bytes | None, why: str
 ) -> None:
-    """As on Windows, where the wheel of TensorFlow has none; or where it cannot be loaded."""
+    """One sentence with the other engine as a way out."""
     path = None if content is None else tmp_path / "library"
     if path is not None and content is not None:
         path.write_bytes(content)
     libtensorflow._library.cache_clear()
     with monkeypatch.context() as patched:
         patched.setattr(libtensorflow, "library_path", lambda: path)
-        engine = load("2stems", real_models / "2stems", threads=1)
+        with pytest.raises(EngineError, match=why) as caught:
+            load("2stems", tmp_path, threads=1)
     libtensorflow._library.cache_clear()
-    assert isinstance(engine, spleeter.SpleeterEngine)
+    assert "--engine onnx" in caught.value.remedy
 
 
 def test_the_session_is_configured_as_it_says() -> None:

@@ -226,8 +226,8 @@ def test_the_table_of_footprints_grows_as_it_should() -> None:
     two, five = (footprint(Way(stems=stems), Effort(), preloaded=True) for stems in (2, 5))
     lean = footprint(Way(stems=5), Effort(lean=True), preloaded=True)
     spawned = footprint(Way(stems=2), Effort(), preloaded=False)
-    whole = footprint(Way(stems=2, is_whole=True), Effort(), preloaded=True, audio_seconds=100.0)
-    converted = footprint(Way(stems=0, is_conversion=True), Effort(), preloaded=True)
+    whole = footprint(Way(doing="whole", stems=2), Effort(), preloaded=True, audio_seconds=100.0)
+    converted = footprint(Way(doing="conversion", stems=0), Effort(), preloaded=True)
     assert two.private_bytes < five.private_bytes
     assert lean.private_bytes < 0.7 * five.private_bytes
     assert spawned.shared_bytes == 0
@@ -272,7 +272,7 @@ def test_a_forecast_learns_for_each_kind_of_effort() -> None:
 
 def test_a_whole_track_has_its_time_and_its_memory() -> None:
     """Nobody calls it stalled while its one step lasts; what one took says nothing of another."""
-    whole = Forecast(Way(stems=2, is_whole=True), preloaded=True)
+    whole = Forecast(Way(doing="whole", stems=2), preloaded=True)
     assert whole.silent_seconds(600, Effort()) == whole.seconds(600, Effort())
     assert Forecast(Way(stems=2), preloaded=True).silent_seconds(600, Effort()) == 0
     assert whole.seconds(600, Effort()) > Forecast(Way(stems=2), preloaded=True).seconds(

@@ -1,16 +1,12 @@
-"""Runs in the child. What both engines know of Spleeter's models and of TensorFlow."""
+"""Runs in the child. How TensorFlow is asked to run, and what it says of weights."""
 
 from __future__ import annotations
 
 import contextlib
-import json
 import os
-from importlib.resources import files
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from stemsplit.audio.stft import SEGMENT_FRAMES
-from stemsplit.child.engines.ratio_mask import EXPONENT
-from stemsplit.errors import REINSTALL, EngineError
+from stemsplit.errors import EngineError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -29,24 +25,6 @@ def prepare_environment() -> None:
     """Set what TensorFlow reads while it is loaded, unless somebody has set it."""
     for name, value in _VARIABLES.items():
         os.environ.setdefault(name, value)
-
-
-def read_configuration(model: str) -> dict[str, Any]:
-    """Read one of Spleeter's configurations without its code, which imports TensorFlow's package.
-
-    Args:
-        model: its name, such as `2stems-16kHz`.
-
-    Raises:
-        EngineError: if it is not one that can be separated by segments.
-    """
-    text = files("spleeter.resources").joinpath(f"{model}.json").read_text()
-    configuration: dict[str, Any] = json.loads(text)
-    if configuration["T"] != SEGMENT_FRAMES or configuration["separation_exponent"] != EXPONENT:
-        raise EngineError(
-            f"The configuration of {model} is not one that stemsplit can stream.", REINSTALL
-        )
-    return configuration
 
 
 @contextlib.contextmanager

@@ -87,7 +87,7 @@ def library_path() -> Path | None:
 def _library() -> _Library:
     path = library_path()
     if path is None:
-        raise LibraryError("the installed TensorFlow has no library of its own")
+        raise LibraryError("TensorFlow is installed without its library")
     prepare_environment()
     try:
         return _Library(path)

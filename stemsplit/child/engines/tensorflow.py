@@ -2,8 +2,7 @@
 
 The network is `stemsplit.child.engines.unet`, after Spleeter's configuration files, and takes its
 weights from the files of Spleeter's releases. Spleeter's transforms are left out, because they work
-on the whole file at once. `stemsplit.child.engines.spleeter` is the same by Spleeter's own
-functions, and takes this one's place where TensorFlow comes without its library.
+on the whole file at once.
 
 Importing this module loads the library and runs nothing in it, so that a fork server may do so and
 stay fit for forking.
@@ -12,7 +11,6 @@ stay fit for forking.
 from __future__ import annotations
 
 import contextlib
-import logging
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -31,6 +29,7 @@ from stemsplit.child.engines.libtensorflow import (
 from stemsplit.child.engines.networks import CHECKPOINT, network_of
 from stemsplit.child.engines.ratio_mask import ratio_masks, softmax_estimates
 from stemsplit.child.engines.unet import UNet, phases_of
+from stemsplit.errors import REINSTALL, EngineError
 from stemsplit.job import STEREO
 
 if TYPE_CHECKING:
@@ -159,16 +158,16 @@ def load(model: str, folder: Path, threads: int, *, lean: bool = False) -> Engin
         lean: whether to keep one instrument's weights in memory at a time; the masks are the same.
 
     Raises:
-        EngineError: if the configuration is not one that can be streamed, or TensorFlow refuses
-            the weights.
+        EngineError: if there is no such model, TensorFlow refuses the weights, or its library
+            cannot be loaded.
     """
     try:
         open_library()
     except LibraryError as error:
-        logging.getLogger(__name__).info("%s; its Python package takes its place", error)
-        from stemsplit.child.engines import spleeter
-
-        return spleeter.load(model, folder, threads, lean=lean)
+        raise EngineError(
+            f"The engine tensorflow cannot be used: {error}.",
+            f"{REINSTALL} Or give --engine onnx.",
+        ) from error
     with loading(model, folder, LibraryError):
         return TensorFlowEngine(model, folder, threads, lean=lean)
 
