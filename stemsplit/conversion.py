@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
-LAYOUT = 1
+LAYOUT = 2
 """Version of the form of converted weights (`stemsplit.child.engines.layout`)."""
 
 

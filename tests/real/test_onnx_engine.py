@@ -149,7 +149,7 @@ def test_weights_of_another_model_are_an_error(
 
 
 def test_the_weights_are_mapped_and_not_copied(weights: Callable[[str], tuple[Path, Path]]) -> None:
-    """What transposed convolutions take, over half of all, is the file's own memory."""
+    """What transposed convolutions take as it is, a third of all, is the file's own memory."""
     engine = load("2stems", weights("2stems")[1], threads=1)
     engine.masks(np.ones((512, engine.bins, 2), np.float32))
     mapped = 0
@@ -163,6 +163,7 @@ def test_the_weights_are_mapped_and_not_copied(weights: Callable[[str], tuple[Pa
     kernels = sum(
         array.size_bytes
         for array in layout.arrays()
-        if array.kind == "conv2d_transpose" and array.variable == "kernel"
+        if (array.kind, array.variable) == ("conv2d_transpose", "kernel")
+        and not layout.is_by_phases(array.layer)
     )
     assert mapped >= 2 * kernels

@@ -9,6 +9,7 @@ JSON, or what is wrong with the checkpoint.
 from __future__ import annotations
 
 import hashlib
+import itertools
 import os
 import sys
 from pathlib import Path
@@ -65,16 +66,17 @@ def _require_stems(checkpoint: Checkpoint, stems: int) -> None:
 def _write(checkpoint: Checkpoint, stem: int, file: BinaryIO) -> str:
     digest = hashlib.sha256()
     at = 0
-    for array in layout.arrays():
-        stored = checkpoint.tensor(name := array.variable_of(stem))
-        if stored.shape != array.stored_shape:
-            raise CheckpointError(f"{name} is {stored.shape}, not {array.stored_shape}")
+    for name, arrays in itertools.groupby(layout.arrays(), lambda array: array.variable_of(stem)):
+        stored = checkpoint.tensor(name)
         if not np.isfinite(stored).all():
             raise CheckpointError(f"{name} has values that are no numbers")
-        for piece in (b"\0" * (array.offset - at), array.of(stored).tobytes()):
-            file.write(piece)
-            digest.update(piece)
-        at = array.offset + array.size_bytes
+        for array in arrays:
+            if stored.shape != array.stored_shape:
+                raise CheckpointError(f"{name} is {stored.shape}, not {array.stored_shape}")
+            for piece in (b"\0" * (array.offset - at), array.of(stored).tobytes()):
+                file.write(piece)
+                digest.update(piece)
+            at = array.offset + array.size_bytes
     return digest.hexdigest()
 
 

@@ -8,7 +8,8 @@ kind of network, for all stems and models alike: where its weights are in a file
 
 The network is `apply_unet` of `spleeter.model.functions.unet` (spleeter 2.4.2), its padding that of
 TensorFlow's "same" (https://www.tensorflow.org/api_docs/python/tf/nn#notes_on_padding_2): 3 samples
-in all with a kernel of 5 and a stride of 2, one of them in front.
+in all with a kernel of 5 and a stride of 2, one of them in front. Most transposed convolutions are
+written as plain ones, see `layout.is_by_phases`.
 """
 
 from __future__ import annotations
@@ -35,8 +36,6 @@ from stemsplit.job import STEREO
 if TYPE_CHECKING:
     from stemsplit.child.engines.networks import Activation, Network
 
-ONE = "one"
-
 _OPSET = 17
 _IR_VERSION = 8
 """Of 2022: what ONNX Runtime has read since version 1.12."""
@@ -50,32 +49,56 @@ _LAST_PADDING = LAST_DILATION * (LAST_KERNEL - 1) // 2
 
 
 class _Graph:
-    """Collects operators, each with one result that is numbered through."""
+    """Collects operators, each with one result that is numbered through, and constants."""
 
     def __init__(self) -> None:
         self.nodes: list[onnx.NodeProto] = []
+        self.constants: dict[str, TensorProto] = {}
 
     def add(self, kind: str, *inputs: str, result: str = "", **attributes: Any) -> str:  # noqa: ANN401
         result = result or f"{kind}_{len(self.nodes)}"
         self.nodes.append(helper.make_node(kind, list(inputs), [result], **attributes))
         return result
 
+    def integers(self, *values: int) -> str:
+        name = str(list(values))
+        self.constants[name] = helper.make_tensor(name, TensorProto.INT64, [len(values)], values)
+        return name
+
+    def one(self) -> str:
+        self.constants["1.0"] = helper.make_tensor("1.0", TensorProto.FLOAT, [], [1])
+        return "1.0"
+
     def convolved(self, found: str, layer: int, **how: Any) -> str:  # noqa: ANN401 - of many types
         weights = [f"conv2d_{layer}/{name}" for name in ("kernel", "bias")]
         return self.add("Conv", found, *weights, **how)
 
-    def transposed(self, found: str, layer: int) -> str:
-        kind = "conv2d_transpose"
-        parts = [
-            self.add(
-                "ConvTranspose",
+    def transposed(self, found: str, layer: int, bins: int) -> str:
+        """Add a transposed convolution; `bins` are those of its result."""
+        kernel, bias = (f"conv2d_transpose_{layer}/{name}" for name in ("kernel", "bias"))
+        if not layout.is_by_phases(layer):
+            return self.add("ConvTranspose", found, kernel, bias, **_STRIDED)
+        phases = {
+            (row, column): self.add(
+                "Conv",
                 found,
-                *(layout.part_name(f"{kind}_{layer}/{name}", part) for name in ("kernel", "bias")),
-                **_STRIDED,
+                layout.phase_name(kernel, (row, column)),
+                bias,
+                kernel_shape=[2 + row, 2 + column],
+                pads=[1, 1, row, column],
             )
-            for part in layout.parts_of(layer)
-        ]
-        return parts[0] if len(parts) == 1 else self.add("Concat", *parts, axis=1)
+            for row, column in layout.PHASES
+        }
+        # Laid into each other, even and odd columns and then rows: (1, channels, rows, row phase,
+        # columns, column phase). `DepthToSpace` takes four times as long for the same.
+        rows = []
+        for row in (0, 1):
+            columns = [
+                self.add("Unsqueeze", phases[row, column], self.integers(4)) for column in (0, 1)
+            ]
+            interlaced = self.add("Concat", *columns, axis=4)
+            rows.append(self.add("Unsqueeze", interlaced, self.integers(3)))
+        return self.add("Reshape", self.add("Concat", *rows, axis=3), self.integers(0, 0, -1, bins))
 
     def normalised(self, found: str, layer: int) -> str:
         weights = [f"batch_normalization_{layer}/{name}" for name in layout.NORMALISATION]
@@ -108,7 +131,8 @@ def make_graph(network: Network) -> onnx.ModelProto:
     for layer in range(len(FILTERS)):
         if layer:
             found = graph.add("Concat", skipped[-1 - layer], found, axis=1)
-        found = graph.activated(graph.transposed(found, layer), network.up)
+        bins = network.bins >> (len(FILTERS) - 1 - layer)
+        found = graph.activated(graph.transposed(found, layer, bins), network.up)
         found = graph.normalised(found, len(FILTERS) + layer)
     found = graph.convolved(
         found,
@@ -121,7 +145,7 @@ def make_graph(network: Network) -> onnx.ModelProto:
         # Not `Sigmoid`: ONNX Runtime's is off by 1e-8 where it is nearly 0, which is much of it
         # there, and a mask is a ratio of such numbers.
         found = graph.add(
-            "Div", mix, graph.add("Add", graph.add("Exp", graph.add("Neg", found)), ONE)
+            "Div", mix, graph.add("Add", graph.add("Exp", graph.add("Neg", found)), graph.one())
         )
     graph.add("Transpose", found, perm=[0, 2, 3, 1], result=ESTIMATE)
     shape = [1, SEGMENT_FRAMES, network.bins, STEREO]
@@ -131,7 +155,7 @@ def make_graph(network: Network) -> onnx.ModelProto:
             "unet",
             [helper.make_tensor_value_info(MAGNITUDES, TensorProto.FLOAT, shape)],
             [helper.make_tensor_value_info(ESTIMATE, TensorProto.FLOAT, shape)],
-            [*map(_stored, layout.arrays()), helper.make_tensor(ONE, TensorProto.FLOAT, [], [1])],
+            [*map(_stored, layout.arrays()), *graph.constants.values()],
         ),
         opset_imports=[helper.make_opsetid("", _OPSET)],
         ir_version=_IR_VERSION,

@@ -47,7 +47,7 @@ class Array:
         layer: number of the layer among those of its kind in one U-Net, from 0.
         variable: name of the layer's variable that it is made of.
         stored_shape: of that variable.
-        outputs: which of the layer's output channels it has.
+        phase: of the layer's output, along both axes, to which it belongs; None if to all of it.
         offset: where in the file it begins, in bytes.
     """
 
@@ -56,7 +56,7 @@ class Array:
     layer: int
     variable: str
     stored_shape: tuple[int, ...]
-    outputs: slice
+    phase: Phase | None
     offset: int
 
     @cached_property
@@ -77,34 +77,48 @@ class Array:
         """Make it of the variable.
 
         Keras keeps kernels as `(height, width, in, out)`, of transposed convolutions as
-        `(height, width, out, in)`. ONNX has `(out, in, height, width)` and the reverse of it.
+        `(height, width, out, in)`. ONNX has `(out, in, height, width)` and `(in, out, ...)`.
         """
         if self.variable != "kernel":
-            return stored[self.outputs]
-        kernel = stored.transpose(3, 2, 0, 1)
-        return kernel[:, self.outputs] if self.kind == "conv2d_transpose" else kernel
+            return stored
+        if self.phase is None:
+            return stored.transpose(3, 2, 0, 1)
+        rows, columns = map(_taps, self.phase)
+        return stored[rows, columns].transpose(2, 3, 0, 1)
 
 
 _UPWARDS = (*reversed(FILTERS[:-1]), 1)
 """Output channels of the transposed convolutions."""
 
-_PARTS = (1, 1, 1, 2, 4, 1)
-"""Into how many groups of output channels each transposed convolution is divided.
+Phase = tuple[int, int]
+"""Rows and columns of a transposed convolution's output: the even ones (0) or the odd ones (1)."""
 
-ONNX Runtime computes one as a product of matrices, whose result is 25 numbers for each input sample
-and output channel, and adds these up. For the largest layer that is 52 MB at once."""
-
-
-def parts_of(layer: int) -> list[slice]:
-    """Give the output channels of each part of a transposed convolution."""
-    outputs = _UPWARDS[layer]
-    step = outputs // _PARTS[layer]
-    return [slice(first, first + step) for first in range(0, outputs, step)]
+PHASES: tuple[Phase, ...] = ((0, 0), (0, 1), (1, 0), (1, 1))
 
 
-def part_name(name: str, part: slice) -> str:
-    """Name a part of an array."""
-    return name if part == slice(None) else f"{name}[{part.start}:{part.stop}]"
+def is_by_phases(layer: int) -> bool:
+    """Whether a transposed convolution is computed as a plain one for each phase of its output.
+
+    That is quicker, and spares what ONNX Runtime otherwise makes on the way: 25 numbers for each
+    input sample and output channel, 52 MB at once for the largest layer. Not so for the last one,
+    which has one output channel where plain ones reckon with 8 at least. The first one is the
+    coarsest: it has little to gain, and a third of all weights, which stay the file's own memory
+    like this.
+    """
+    return 0 < layer < len(_UPWARDS) - 1
+
+
+def _taps(phase: int) -> slice:
+    """Give the taps of a transposed convolution that reach a phase, in the order of its input.
+
+    They are 3 and 1, or 4, 2 and 0; `stemsplit.child.engines.unet.phases_of` says why.
+    """
+    return slice(KERNEL - 2 + phase, None, -2)
+
+
+def phase_name(name: str, phase: Phase | None) -> str:
+    """Name what belongs to a phase."""
+    return name if phase is None else f"{name}[{phase[0]},{phase[1]}]"
 
 
 @cache
@@ -112,14 +126,14 @@ def arrays() -> tuple[Array, ...]:
     """Give all arrays of a U-Net, in the order of the file."""
     found: list[Array] = []
     end = 0
-    for kind, layer, variable, shape, part in _variables():
+    for kind, layer, variable, shape, phase in _variables():
         array = Array(
-            name=part_name(f"{kind}_{layer}/{variable}", part),
+            name=phase_name(f"{kind}_{layer}/{variable}", phase),
             kind=kind,
             layer=layer,
             variable=variable,
             stored_shape=shape,
-            outputs=part,
+            phase=phase,
             offset=-(-end // _ALIGNMENT) * _ALIGNMENT,
         )
         found.append(array)
@@ -127,23 +141,22 @@ def arrays() -> tuple[Array, ...]:
     return tuple(found)
 
 
-def _variables() -> Iterator[tuple[str, int, str, tuple[int, ...], slice]]:
-    whole = slice(None)
+def _variables() -> Iterator[tuple[str, int, str, tuple[int, ...], Phase | None]]:
     inputs = STEREO
     for layer, filters in enumerate(FILTERS):
-        yield "conv2d", layer, "kernel", (KERNEL, KERNEL, inputs, filters), whole
-        yield "conv2d", layer, "bias", (filters,), whole
+        yield "conv2d", layer, "kernel", (KERNEL, KERNEL, inputs, filters), None
+        yield "conv2d", layer, "bias", (filters,), None
         inputs = filters
         for variable in NORMALISATION if layer < len(FILTERS) - 1 else ():
-            yield "batch_normalization", layer, variable, (filters,), whole
+            yield "batch_normalization", layer, variable, (filters,), None
     for layer in range(len(FILTERS)):
         outputs = _UPWARDS[layer]
-        for part in parts_of(layer):
+        for phase in PHASES if is_by_phases(layer) else (None,):
             shape = (KERNEL, KERNEL, outputs, inputs)
-            yield "conv2d_transpose", layer, "kernel", shape, part
-            yield "conv2d_transpose", layer, "bias", (outputs,), part
+            yield "conv2d_transpose", layer, "kernel", shape, phase
+        yield "conv2d_transpose", layer, "bias", (outputs,), None
         for variable in NORMALISATION:
-            yield "batch_normalization", len(FILTERS) + layer, variable, (outputs,), whole
+            yield "batch_normalization", len(FILTERS) + layer, variable, (outputs,), None
         inputs = 2 * outputs  # beside what was skipped
-    yield "conv2d", len(FILTERS), "kernel", (LAST_KERNEL, LAST_KERNEL, 1, STEREO), whole
-    yield "conv2d", len(FILTERS), "bias", (STEREO,), whole
+    yield "conv2d", len(FILTERS), "kernel", (LAST_KERNEL, LAST_KERNEL, 1, STEREO), None
+    yield "conv2d", len(FILTERS), "bias", (STEREO,), None
