@@ -43,6 +43,8 @@ def _is_since(minor: int) -> bool:
 
 
 def _is_installed(library: str) -> bool:
+    if library == "tensorflow" and sys.platform == "win32":
+        return False  # its wheel for Windows lacks the C library that the engine calls
     spec = find_spec(library)
     return spec is not None and spec.origin is not None  # an empty folder has none
 

@@ -44,7 +44,7 @@ from stemsplit.supervisor.budget import budget_of, choose_crew
 from stemsplit.supervisor.launch import Launcher, usable_start_method
 from stemsplit.supervisor.plan import Plan
 from stemsplit.supervisor.pool import Pool
-from stemsplit.supervisor.prediction import Doing, Forecast, Way
+from stemsplit.supervisor.prediction import Forecast, Kind, Way
 from stemsplit.supervisor.verdict import Verdict
 from stemsplit.supervisor.work import Conclusion, always_open
 from stemsplit.text import quoted
@@ -430,9 +430,9 @@ def storage_of(paths: Iterable[str | bytes | os.PathLike[str]]) -> frozenset[str
 def way_of(settings: Settings) -> Way:
     """Give what a child's memory and time depend on."""
     if not settings.separates:
-        return Way(doing="conversion", stems=0)
-    doing: Doing = "whole" if settings.mwf else "onnx" if settings.is_light else "tensorflow"
-    return Way(doing=doing, stems=len(find(settings.model).stems))
+        return Way(kind="conversion", stems=0)
+    kind: Kind = "whole" if settings.mwf else "onnx" if settings.is_light else "tensorflow"
+    return Way(kind=kind, stems=len(find(settings.model).stems))
 
 
 def start_method_of(settings: Settings, wanted: StartMethod | None = None) -> StartMethod:

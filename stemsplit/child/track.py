@@ -279,7 +279,7 @@ def _separation(task: Task, stems: tuple[str, ...]) -> Separation:
             whole = load_whole(settings.model, task.model_path, task.effort.threads)
         return partial(separate_at_once, engine=whole, stems=stems)
     load = cast("EngineLoader", loader)
-    with _importing(ImportError):  # an engine may turn to another library than it was made with
+    with _importing(ImportError):  # somebody else's engine may import only now
         engine = load(settings.model, task.model_path, task.effort.threads, lean=task.effort.lean)
     if tuple(stem for stem in engine.stems if stem in stems) != stems:
         raise EngineError(f"The engine separates {engine.stems}, not {stems}.", REINSTALL)

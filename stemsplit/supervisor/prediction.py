@@ -33,22 +33,25 @@ CAP_MARGIN = 1.5
 """A child's default cap is this multiple of what it is expected to take."""
 
 
-Doing = Literal["tensorflow", "onnx", "whole", "conversion"]
+Kind = Literal["tensorflow", "onnx", "whole", "conversion"]
 """What a child does: separate by segments, with one engine or the other; separate a track as a
-whole, in memory that grows with its length; or only convert."""
+whole, in memory that grows with its length; or only convert. Engines of somebody else's are taken
+for TensorFlow's."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Row:
-    """What a child takes, in MiB and seconds, from the table of `python benchmarks/footprint.py`.
+    """What a child takes, from the table of `python benchmarks/footprint.py`.
 
     Attributes:
-        shared: what a fork server holds that has loaded the libraries.
-        libraries: what a child has of its own when it loads them for itself.
-        base, stem, thread: a child's own: in any case, for each stem of the model, for each thread.
+        shared: MiB that a fork server holds which has loaded the libraries.
+        libraries: MiB that a child has of its own when it loads them for itself.
+        base, stem, thread: MiB of a child's own: in any case, for each stem of the model, for each
+            thread.
+        second, second_a_stem: MiB for each second of a track, and likewise for each stem.
         start: seconds to load everything.
-        rate: seconds for a second of audio.
-        rate_a_stem: likewise, for each stem of the model, with one thread.
+        rate, rate_a_stem: seconds for each second of a track, and likewise for each stem with one
+            thread.
     """
 
     shared: float
@@ -56,6 +59,8 @@ class _Row:
     base: float
     stem: float = 0.0
     thread: float = 0.0
+    second: float = 0.0
+    second_a_stem: float = 0.0
     start: float
     rate: float = 0.0
     rate_a_stem: float = 0.0
@@ -65,10 +70,21 @@ _TENSORFLOW = _Row(
     shared=210, libraries=175, base=195, stem=58, thread=13, start=3.0, rate_a_stem=0.021
 )
 _ONNX = _Row(shared=0, libraries=60, base=105, stem=54, thread=14, start=1.5, rate_a_stem=0.021)
-_WHOLE = _Row(shared=480, libraries=410, base=170, stem=95, thread=6, start=8.0, rate_a_stem=0.14)
+# In TensorFlow's Python package, and four times as long as that takes by segments.
+_WHOLE = _Row(
+    shared=480,
+    libraries=410,
+    base=170,
+    stem=95,
+    thread=6,
+    second=12.0,
+    second_a_stem=4.6,
+    start=8.0,
+    rate_a_stem=0.14,
+)
 _CONVERSION = _Row(shared=90, libraries=90, base=90, start=1.5, rate=0.02)
 
-_TABLE: dict[Doing, _Row] = {
+_TABLE: dict[Kind, _Row] = {
     "tensorflow": _TENSORFLOW,
     "onnx": _ONNX,
     "whole": _WHOLE,
@@ -80,9 +96,6 @@ _LEAN_TABLE = _TABLE | {
     "onnx": replace(_ONNX, base=125, stem=20, thread=6),
 }
 """With one instrument's U-Net in memory at a time."""
-
-_WHOLE_MEBIBYTES_A_SECOND, _WHOLE_MEBIBYTES_A_SECOND_A_STEM = 12.0, 4.6
-"""Likewise: what a second of audio adds where a track is separated as a whole."""
 
 _REMEMBERED = 50
 """So many of the last children are remembered."""
@@ -123,21 +136,21 @@ class Way:
     """What the memory and the time of a child depend on, beside the track and its effort.
 
     Attributes:
-        doing: what it does.
+        kind: what it does.
         stems: of the model; 0 where nothing is separated.
     """
 
-    doing: Doing = "tensorflow"
+    kind: Kind
     stems: int
 
     @property
     def is_whole(self) -> bool:
         """Whether memory grows with the length of a track, and nothing is told of its progress."""
-        return self.doing == "whole"
+        return self.kind == "whole"
 
     def pace(self, threads: int) -> Pace:
         """Give the time that the table tells."""
-        row = _TABLE[self.doing]
+        row = _TABLE[self.kind]
         return Pace(
             start_seconds=row.start,
             seconds_a_second=row.rate + row.rate_a_stem * self.stems / threads,
@@ -163,11 +176,10 @@ def footprint(
         preloaded: whether a fork server shares the libraries with it.
         audio_seconds: of the track; matters where it is separated as a whole.
     """
-    row = (_LEAN_TABLE if effort.lean else _TABLE)[way.doing]
+    row = (_LEAN_TABLE if effort.lean else _TABLE)[way.kind]
     private = row.base + row.stem * way.stems + row.thread * effort.threads
-    if way.is_whole:
-        a_second = _WHOLE_MEBIBYTES_A_SECOND + _WHOLE_MEBIBYTES_A_SECOND_A_STEM * way.stems
-        private += a_second * audio_seconds
+    if way.is_whole:  # only then: a length that is not known is infinite
+        private += (row.second + row.second_a_stem * way.stems) * audio_seconds
     shared = row.shared if preloaded else 0.0
     private += 0.0 if preloaded else row.libraries
     return Footprint(

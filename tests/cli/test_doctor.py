@@ -107,7 +107,7 @@ def test_it_looks_at_what_is_set(tmp_path: Path, stemsplit: Callable[..., Any]) 
         (
             f"{LIBRARIES[installed()[0]][0]}/__init__.py",
             "separation",
-            "engine_unavailable: The engine cannot be",
+            "engine_unavailable: The engine",
         ),
     ],
 )

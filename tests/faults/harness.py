@@ -106,7 +106,7 @@ def plan(
         crew=Crew(workers=workers, effort=effort or Effort()),
         budget=budget,
         limits=limits,
-        forecast=Forecast(way or Way(stems=1), preloaded=True),
+        forecast=Forecast(way or Way(kind="tensorflow", stems=1), preloaded=True),
         timings=timings,
     )
 

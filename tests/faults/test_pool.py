@@ -80,7 +80,7 @@ def test_whole_tracks_that_can_never_fit_are_settled_without_a_start(tmp_path: P
         FaultyWork("who knows", tmp_path, audio_seconds=math.inf),
     ]
     a_plan = plan(
-        budget=replace(BUDGET, per_file_bytes=None), way=Way(doing="whole", stems=2), workers=1
+        budget=replace(BUDGET, per_file_bytes=None), way=Way(kind="whole", stems=2), workers=1
     )
     ran = run_pool(works, "forkserver", a_plan)
     assert ran.outcomes["behave"].reason is Reason.DONE
@@ -99,7 +99,7 @@ def test_a_whole_track_may_be_silent_while_it_works(tmp_path: Path) -> None:
     a_plan = plan(
         budget=replace(BUDGET, per_file_bytes=None),
         limits=msgspec.structs.replace(LIMITS, timeout=timeout),
-        way=Way(doing="whole", stems=2),
+        way=Way(kind="whole", stems=2),
     )
     ran = run_pool(works, "forkserver", a_plan)
     assert ran.outcomes["spin"].reason is Reason.TIMED_OUT, "and not stalled after three seconds"

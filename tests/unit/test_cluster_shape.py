@@ -26,7 +26,7 @@ GIBIBYTE = 1024 * MEBIBYTE
 
 
 def _need(effort: Effort) -> Footprint:
-    return footprint(Way(stems=2), effort, preloaded=True)
+    return footprint(Way(kind="tensorflow", stems=2), effort, preloaded=True)
 
 
 def _machine(cpus: float, memory: int = 64 * GIBIBYTE) -> Machine:

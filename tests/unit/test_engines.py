@@ -8,6 +8,8 @@ from stemsplit.engines import installed, missing_of, name_of, resolved
 from stemsplit.errors import EngineError, UsageError
 from stemsplit.job import LOADERS, Settings
 from stemsplit.library.records import settings_key
+from stemsplit.supervisor.prediction import Way
+from stemsplit.workshop import way_of
 
 TENSORFLOW = {"tensorflow", "spleeter"}
 ONNX = {"onnxruntime", "crc32c"}
@@ -76,3 +78,18 @@ def test_a_library_that_one_engine_began_another_one_finishes() -> None:
     keys = {settings_key(Settings(engine=engine)) for engine in ("auto", *LOADERS)}
     assert len(keys) == 1
     assert settings_key(Settings(engine="my.module:load")) not in keys
+
+
+@pytest.mark.parametrize(
+    ("settings", "way"),
+    [
+        (Settings(engine="tensorflow", model="5stems"), Way(kind="tensorflow", stems=5)),
+        (Settings(engine="onnx"), Way(kind="onnx", stems=2)),
+        (Settings(engine="tensorflow", mwf=True), Way(kind="whole", stems=2)),
+        (Settings(engine="my.module:load"), Way(kind="tensorflow", stems=2)),
+        (Settings(what="conversion"), Way(kind="conversion", stems=0)),
+    ],
+)
+def test_what_is_predicted_for(settings: Settings, way: Way) -> None:
+    """Each has its row of the table; of somebody else's engine nothing better is known."""
+    assert way_of(settings) == way

@@ -66,13 +66,14 @@ def _require_stems(checkpoint: Checkpoint, stems: int) -> None:
 def _write(checkpoint: Checkpoint, stem: int, file: BinaryIO) -> str:
     digest = hashlib.sha256()
     at = 0
-    for name, arrays in itertools.groupby(layout.arrays(), lambda array: array.variable_of(stem)):
+    for name, group in itertools.groupby(layout.arrays(), lambda array: array.variable_of(stem)):
+        arrays = list(group)
         stored = checkpoint.tensor(name)
+        if stored.shape != arrays[0].stored_shape:
+            raise CheckpointError(f"{name} is {stored.shape}, not {arrays[0].stored_shape}")
         if not np.isfinite(stored).all():
             raise CheckpointError(f"{name} has values that are no numbers")
         for array in arrays:
-            if stored.shape != array.stored_shape:
-                raise CheckpointError(f"{name} is {stored.shape}, not {array.stored_shape}")
             for piece in (b"\0" * (array.offset - at), array.of(stored).tobytes()):
                 file.write(piece)
                 digest.update(piece)

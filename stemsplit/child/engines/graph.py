@@ -90,7 +90,7 @@ class _Graph:
             for row, column in layout.PHASES
         }
         # Laid into each other, even and odd columns and then rows: (1, channels, rows, row phase,
-        # columns, column phase). `DepthToSpace` takes four times as long for the same.
+        # columns, column phase). `DepthToSpace` would be slower.
         rows = []
         for row in (0, 1):
             columns = [

@@ -37,6 +37,35 @@ LAYERS = {"conv2d": 7, "conv2d_transpose": 6, "batch_normalization": 12}
 NORMALISATION = ("gamma", "beta", "moving_mean", "moving_variance")
 
 
+Phase = tuple[int, int]
+"""Rows and columns of a transposed convolution's output: the even ones (0) or the odd ones (1)."""
+
+PHASES: tuple[Phase, ...] = ((0, 0), (0, 1), (1, 0), (1, 1))
+"""All four, in the order of their kernels."""
+
+
+def is_by_phases(layer: int) -> bool:
+    """Whether a transposed convolution is computed as a plain one for each phase of its output.
+
+    That is quicker, but not for the last one, and for the first one it is hardly worth the memory
+    (docs/decisions/0013-a-second-engine.md, "Time").
+    """
+    return 0 < layer < LAYERS["conv2d_transpose"] - 1
+
+
+def phase_name(name: str, phase: Phase | None) -> str:
+    """Name what belongs to a phase."""
+    return name if phase is None else f"{name}[{phase[0]},{phase[1]}]"
+
+
+def _taps(phase: int) -> slice:
+    """Give the taps of a transposed convolution that reach a phase, in the order of its input.
+
+    They are 3 and 1, or 4, 2 and 0; `stemsplit.child.engines.unet.phases_of` says why.
+    """
+    return slice(KERNEL - 2 + phase, None, -2)
+
+
 @dataclass(frozen=True, kw_only=True)
 class Array:
     """One array of the file.
@@ -77,7 +106,8 @@ class Array:
         """Make it of the variable.
 
         Keras keeps kernels as `(height, width, in, out)`, of transposed convolutions as
-        `(height, width, out, in)`. ONNX has `(out, in, height, width)` and `(in, out, ...)`.
+        `(height, width, out, in)`. ONNX has `(out, in, height, width)`, also for a phase, and of
+        transposed convolutions `(in, out, height, width)`.
         """
         if self.variable != "kernel":
             return stored
@@ -89,36 +119,6 @@ class Array:
 
 _UPWARDS = (*reversed(FILTERS[:-1]), 1)
 """Output channels of the transposed convolutions."""
-
-Phase = tuple[int, int]
-"""Rows and columns of a transposed convolution's output: the even ones (0) or the odd ones (1)."""
-
-PHASES: tuple[Phase, ...] = ((0, 0), (0, 1), (1, 0), (1, 1))
-
-
-def is_by_phases(layer: int) -> bool:
-    """Whether a transposed convolution is computed as a plain one for each phase of its output.
-
-    That is quicker, and spares what ONNX Runtime otherwise makes on the way: 25 numbers for each
-    input sample and output channel, 52 MB at once for the largest layer. Not so for the last one,
-    which has one output channel where plain ones reckon with 8 at least. The first one is the
-    coarsest: it has little to gain, and a third of all weights, which stay the file's own memory
-    like this.
-    """
-    return 0 < layer < len(_UPWARDS) - 1
-
-
-def _taps(phase: int) -> slice:
-    """Give the taps of a transposed convolution that reach a phase, in the order of its input.
-
-    They are 3 and 1, or 4, 2 and 0; `stemsplit.child.engines.unet.phases_of` says why.
-    """
-    return slice(KERNEL - 2 + phase, None, -2)
-
-
-def phase_name(name: str, phase: Phase | None) -> str:
-    """Name what belongs to a phase."""
-    return name if phase is None else f"{name}[{phase[0]},{phase[1]}]"
 
 
 @cache
@@ -151,8 +151,8 @@ def _variables() -> Iterator[tuple[str, int, str, tuple[int, ...], Phase | None]
             yield "batch_normalization", layer, variable, (filters,), None
     for layer in range(len(FILTERS)):
         outputs = _UPWARDS[layer]
+        shape = (KERNEL, KERNEL, outputs, inputs)
         for phase in PHASES if is_by_phases(layer) else (None,):
-            shape = (KERNEL, KERNEL, outputs, inputs)
             yield "conv2d_transpose", layer, "kernel", shape, phase
         yield "conv2d_transpose", layer, "bias", (outputs,), None
         for variable in NORMALISATION:

@@ -3,7 +3,8 @@
 The graphs beside this file were written by `stemsplit.child.engines.graph`, the weights are those
 of Spleeter's releases in the layout of `stemsplit.child.engines.layout`. ONNX Runtime maps a file
 of weights into memory, so that what it takes as it is has no second copy, and is shared by all
-children; kernels of plain convolutions it lays out anew for the processor at hand.
+children: a third of the weights. Kernels of plain convolutions it lays out anew for the processor
+at hand, and lets go of the file's.
 
 Memory for the arrays between the operators comes from one arena for all stems. What was tried to
 keep it small is in docs/decisions/0013-a-second-engine.md.
@@ -88,7 +89,7 @@ class OnnxEngine:
         _share_an_arena()
         self._kept: list[ort.InferenceSession] = []
         self._level = ort.GraphOptimizationLevel.ORT_ENABLE_ALL
-        if lean:  # leaves the kernels as they are, which takes a fifth more time
+        if lean:  # leaves the kernels as they are, which takes a quarter more time
             self._level = ort.GraphOptimizationLevel.ORT_ENABLE_EXTENDED
         for number in range(len(self.stems)):
             session = self._session(number)
