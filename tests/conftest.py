@@ -10,6 +10,7 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -19,6 +20,7 @@ import pytest
 import soundfile
 from campaign import small_disk
 from checkpoints import write_random_weights
+from parallel import XDIST_WORKER
 from tables import Table
 
 from stemsplit.child.engines.configuration import prepare_environment
@@ -60,6 +62,19 @@ def _signals_are_not_ignored() -> None:
         number = getattr(signal, name, None)
         if number is not None and signal.getsignal(number) is signal.SIG_IGN:
             signal.signal(number, signal.SIG_DFL)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _place_of_its_own() -> Iterator[None]:
+    """Where tests run in several processes, one's temporary files are not another's left-overs."""
+    if XDIST_WORKER is None:
+        yield
+        return
+    place = tempfile.TemporaryDirectory(prefix=XDIST_WORKER, ignore_cleanup_errors=True)
+    with place as folder, pytest.MonkeyPatch.context() as own:
+        own.setenv("TMPDIR", folder)
+        own.setattr(tempfile, "tempdir", None)
+        yield
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -214,21 +229,19 @@ _ENGINES = Table(
 )
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture
 def table(request: pytest.FixtureRequest) -> Callable[[str], None]:
     """Take one row of the table of stems."""
-    return _STEMS.adder(request.config)
+    return _STEMS.adder(request)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture
 def table_of_engines(request: pytest.FixtureRequest) -> Callable[[str], None]:
     """Take one row of the table that compares the engines."""
-    return _ENGINES.adder(request.config)
+    return _ENGINES.adder(request)
 
 
-def pytest_terminal_summary(
-    terminalreporter: pytest.TerminalReporter, config: pytest.Config
-) -> None:
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     """Print the tables after the tests."""
     for one in (_STEMS, _ENGINES):
-        one.show(terminalreporter, config)
+        one.show(terminalreporter)

@@ -15,6 +15,13 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Where tests run in several processes, those with nodes run in one: they share a machine."""
+    for item in items:
+        if {"cluster", "storage"} & {*item.path.parts}:
+            item.add_marker(pytest.mark.xdist_group("nodes"))
+
+
 @pytest.fixture(scope="module")
 def nodes() -> Iterator[Nodes]:
     """Two nodes of one processor each, and a head without one, with a token."""

@@ -45,14 +45,12 @@ def _nothing_is_left_behind(request: pytest.FixtureRequest) -> Iterator[None]:
 _FAULTS = Table("faults", "| fault | start | settled after, s | outcome | in words |")
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture
 def matrix(request: pytest.FixtureRequest) -> Callable[[str], None]:
     """Take one row of the table of faults."""
-    return _FAULTS.adder(request.config)
+    return _FAULTS.adder(request)
 
 
-def pytest_terminal_summary(
-    terminalreporter: pytest.TerminalReporter, config: pytest.Config
-) -> None:
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     """Print the table after the tests."""
-    _FAULTS.show(terminalreporter, config)
+    _FAULTS.show(terminalreporter)

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import psutil
+from parallel import is_of_these_tests
 
 from stemsplit.entry import HOUSEHOLD_MARK
 from stemsplit.job import Effort, Job, Limits, Settings
@@ -148,12 +149,13 @@ def run_pool(
 
 
 def marked_processes() -> list[psutil.Process]:
-    """Find every process on this machine that a household has started."""
+    """Find every process on this machine that a household of these tests has started."""
     found = []
     for process in psutil.process_iter():
         try:
-            marked = HOUSEHOLD_MARK in process.environ()
-            if marked and process.status() != psutil.STATUS_ZOMBIE:
+            environment = process.environ()
+            ours = HOUSEHOLD_MARK in environment and is_of_these_tests(environment)
+            if ours and process.status() != psutil.STATUS_ZOMBIE:
                 found.append(process)
         except psutil.Error:
             continue

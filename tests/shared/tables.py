@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import operator
 from typing import TYPE_CHECKING
-
-import pytest
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    import pytest
+
 
 class Table:
-    """One of them; its rows belong to a run of pytest.
+    """One of them; its rows are kept with the tests that add them, in whatever process these run.
 
     Args:
         title: stands above it.
@@ -19,21 +20,30 @@ class Table:
     """
 
     def __init__(self, title: str, head: str) -> None:
-        """Begin with no rows."""
+        """Keep what stands above the rows."""
         self._title = title
         self._head = head
-        self._rows = pytest.StashKey[list[str]]()
 
-    def adder(self, config: pytest.Config) -> Callable[[str], None]:
-        """Give what takes one row."""
-        return config.stash.setdefault(self._rows, []).append
+    def adder(self, test: pytest.FixtureRequest) -> Callable[[str], None]:
+        """Give what takes one row of a test."""
+        number = test.session.items.index(test.node)
+        properties = test.node.user_properties
+        return lambda row: properties.append((self._title, (number, row)))
 
-    def show(self, reporter: pytest.TerminalReporter, config: pytest.Config) -> None:
-        """Print it, if it has rows."""
-        rows = config.stash.get(self._rows, [])
+    def show(self, reporter: pytest.TerminalReporter) -> None:
+        """Print it, if it has rows, in the order of the tests."""
+        rows = [
+            numbered
+            for reports in reporter.stats.values()
+            for report in reports
+            if getattr(report, "when", None) == "call"
+            for title, numbered in report.user_properties
+            if title == self._title
+        ]
         if not rows:
             return
         reporter.section(self._title)
         columns = self._head.count("|") - 1
-        for line in (self._head, f"|{'---|' * columns}", *rows):
+        in_order = [row for _number, row in sorted(rows, key=operator.itemgetter(0))]
+        for line in (self._head, f"|{'---|' * columns}", *in_order):
             reporter.line(line)
