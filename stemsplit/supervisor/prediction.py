@@ -93,7 +93,7 @@ _TABLE: dict[Kind, _Row] = {
 
 _LEAN_TABLE = _TABLE | {
     "tensorflow": replace(_TENSORFLOW, base=215, stem=20),
-    "onnx": replace(_ONNX, base=125, stem=20, thread=6),
+    "onnx": replace(_ONNX, base=110, stem=20, thread=6),
 }
 """With one instrument's U-Net in memory at a time."""
 
