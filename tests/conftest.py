@@ -7,11 +7,13 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shutil
 import signal
 import subprocess
 import sys
 import tempfile
 from dataclasses import dataclass
+from multiprocessing.util import Finalize
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -65,16 +67,12 @@ def _signals_are_not_ignored() -> None:
 
 
 @pytest.fixture(scope="session", autouse=True)
-def _place_of_its_own() -> Iterator[None]:
+def _place_of_its_own() -> None:
     """Where tests run in several processes, one's temporary files are not another's left-overs."""
-    if XDIST_WORKER is None:
-        yield
-        return
-    place = tempfile.TemporaryDirectory(prefix=XDIST_WORKER, ignore_cleanup_errors=True)
-    with place as folder, pytest.MonkeyPatch.context() as own:
-        own.setenv("TMPDIR", folder)
-        own.setattr(tempfile, "tempdir", None)
-        yield
+    if XDIST_WORKER is not None:
+        os.environ["TMPDIR"] = tempfile.tempdir = folder = tempfile.mkdtemp(prefix=XDIST_WORKER)
+        # Goes when this process ends, after multiprocessing's own folder in it (priority -100).
+        Finalize(None, shutil.rmtree, (folder,), {"ignore_errors": True}, exitpriority=-200)
 
 
 @pytest.fixture(scope="session", autouse=True)
