@@ -29,7 +29,7 @@ from stemsplit.models.catalogue import find, written
 from stemsplit.models.fetch import ensure
 from stemsplit.models.store import models_folder
 from stemsplit.supervisor.launch import Launcher
-from stemsplit.workshop import preload_of
+from stemsplit.workshop import preload_of, start_method_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -202,6 +202,11 @@ def _cpu_seconds() -> float:
     """Give what all descendants have used that were waited for."""
     times = os.times()
     return times.children_user + times.children_system
+
+
+def start_methods(settings: Settings) -> list[StartMethod]:
+    """Give the ways to start children: the one that a batch takes first, and spawn."""
+    return [*dict.fromkeys((start_method_of(settings), "spawn"))]
 
 
 @contextlib.contextmanager

@@ -28,6 +28,7 @@ from common import (
     forget,
     measure,
     ready_launcher,
+    start_methods,
     task_of,
     write_song,
 )
@@ -37,7 +38,7 @@ from stemsplit.engines import LIBRARIES, installed
 from stemsplit.job import Effort, Settings
 from stemsplit.messages import Ready
 from stemsplit.supervisor.inbox import Inbox
-from stemsplit.workshop import start_method_of, weights_of
+from stemsplit.workshop import weights_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -107,13 +108,10 @@ def _print_runs(runs: dict[str, list[Measured]], seconds: float) -> None:
 
 def _starts(engine: str, song: Path, folder: Path) -> Iterator[tuple[StartMethod, float]]:
     settings = Settings(engine=engine)
-    methods: list[StartMethod] = ["spawn"]
-    if start_method_of(settings) != "spawn":
-        methods.insert(0, start_method_of(settings))
     weights = weights_of(settings)
     if weights is None:
         raise RuntimeError("nothing is separated")
-    for method in methods:
+    for method in start_methods(settings):
         with ready_launcher(settings, method) as launcher:
             taken = []
             for _ in range(5):

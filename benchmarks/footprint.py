@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import psutil
-from common import environment, forget, ready_launcher, task_of, write_song
+from common import environment, forget, ready_launcher, start_methods, task_of, write_song
 
 from stemsplit.job import LOADERS, Effort, Settings
 from stemsplit.models import store
@@ -32,7 +32,7 @@ from stemsplit.workshop import weights_of
 
 if TYPE_CHECKING:
     from stemsplit.messages import Message
-    from stemsplit.supervisor.launch import Launcher, StartMethod
+    from stemsplit.supervisor.launch import Launcher
 
 MEBIBYTE = 2**20
 
@@ -61,11 +61,9 @@ def main() -> None:
 
 def _by_segments(folder: Path, models: list[str], engine: str) -> None:
     write_song(folder / "song.wav", 40)
-    methods: tuple[StartMethod, ...] = ("forkserver", "spawn")
-    if engine == "onnx":
-        methods = ("spawn",)
     for model in models:
         settings = Settings(model=model, engine=engine)
+        methods = start_methods(settings)
         weights = _weights(settings, folder)
         for method in methods if model == models[0] else methods[:1]:
             with ready_launcher(settings, method) as launcher:
@@ -89,8 +87,7 @@ def _whole(folder: Path, model: str, lengths: list[float]) -> None:
 def _conversion(folder: Path) -> None:
     write_song(folder / "song.wav", 600)
     settings = Settings(what="conversion", sample_rate=48_000, bit_depth="16")
-    methods: tuple[StartMethod, ...] = ("forkserver", "spawn")
-    for method in methods:
+    for method in start_methods(settings):
         with ready_launcher(settings, method) as launcher:
             row = _measure(launcher, settings, folder, Effort(), folder)
             print(f"| conversion | {method} | 1 thread | {row} |", flush=True)

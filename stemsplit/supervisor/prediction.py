@@ -66,34 +66,31 @@ class _Row:
     rate_a_stem: float = 0.0
 
 
-_TENSORFLOW = _Row(
-    shared=210, libraries=175, base=195, stem=58, thread=13, start=3.0, rate_a_stem=0.021
-)
-_ONNX = _Row(shared=0, libraries=60, base=105, stem=54, thread=14, start=1.5, rate_a_stem=0.021)
-# In TensorFlow's Python package, and four times as long as that takes by segments.
-_WHOLE = _Row(
-    shared=480,
-    libraries=410,
-    base=170,
-    stem=95,
-    thread=6,
-    second=12.0,
-    second_a_stem=4.6,
-    start=8.0,
-    rate_a_stem=0.14,
-)
-_CONVERSION = _Row(shared=90, libraries=90, base=90, start=1.5, rate=0.02)
-
 _TABLE: dict[Kind, _Row] = {
-    "tensorflow": _TENSORFLOW,
-    "onnx": _ONNX,
-    "whole": _WHOLE,
-    "conversion": _CONVERSION,
+    "tensorflow": _Row(
+        shared=210, libraries=175, base=195, stem=58, thread=13, start=3.0, rate_a_stem=0.021
+    ),
+    "onnx": _Row(
+        shared=0, libraries=60, base=105, stem=54, thread=14, start=1.5, rate_a_stem=0.021
+    ),
+    # In TensorFlow's Python package, and four times as long as that takes by segments.
+    "whole": _Row(
+        shared=480,
+        libraries=410,
+        base=170,
+        stem=95,
+        thread=6,
+        second=12.0,
+        second_a_stem=4.6,
+        start=8.0,
+        rate_a_stem=0.14,
+    ),
+    "conversion": _Row(shared=90, libraries=90, base=90, start=1.5, rate=0.02),
 }
 
 _LEAN_TABLE = _TABLE | {
-    "tensorflow": replace(_TENSORFLOW, base=215, stem=20),
-    "onnx": replace(_ONNX, base=110, stem=20, thread=6),
+    "tensorflow": replace(_TABLE["tensorflow"], base=215, stem=20),
+    "onnx": replace(_TABLE["onnx"], base=110, stem=20, thread=6),
 }
 """With one instrument's U-Net in memory at a time."""
 

@@ -58,16 +58,16 @@ def _unet(checkpoint: Checkpoint, stem: int, mix: Array, kinds: tuple[str, str])
     for layer in range(6):
         if layer:
             found = down(normalised(found, layer - 1))
-        found = _convolved(found, weights("conv2d", 7, layer, "kernel"), stride=2)
+        found = convolved(found, weights("conv2d", 7, layer, "kernel"), stride=2)
         found = found + weights("conv2d", 7, layer, "bias")
         skipped.append(found)
     for layer in range(6):
         if layer:
             found = np.concatenate([skipped[5 - layer], found], axis=2)
-        found = _transposed(found, weights("conv2d_transpose", 6, layer, "kernel"))
+        found = transposed(found, weights("conv2d_transpose", 6, layer, "kernel"))
         found = up(found + weights("conv2d_transpose", 6, layer, "bias"))
         found = normalised(found, 6 + layer)
-    found = _convolved(found, weights("conv2d", 7, 6, "kernel"), dilation=2)
+    found = convolved(found, weights("conv2d", 7, 6, "kernel"), dilation=2)
     return found + weights("conv2d", 7, 6, "bias")
 
 
@@ -78,7 +78,7 @@ _ACTIVATIONS: dict[str, Callable[[Array], Array]] = {
 }
 
 
-def _convolved(found: Array, kernel: Array, *, stride: int = 1, dilation: int = 1) -> Array:
+def convolved(found: Array, kernel: Array, *, stride: int = 1, dilation: int = 1) -> Array:
     """Convolve with "same" padding: what an odd one is, is put at the end."""
     size = dilation * (kernel.shape[0] - 1) + 1
     padding = size - stride
@@ -90,7 +90,7 @@ def _convolved(found: Array, kernel: Array, *, stride: int = 1, dilation: int = 
     return result
 
 
-def _transposed(found: Array, kernel: Array) -> Array:
+def transposed(found: Array, kernel: Array) -> Array:
     """Transpose a convolution of stride 2: tap k of sample i adds to sample 2 i + k - 1."""
     rows, columns, _ = found.shape
     size = kernel.shape[0]

@@ -40,6 +40,7 @@ from stemsplit.supervisor.prediction import (
 GIB = 1024 * MEBIBYTE
 LAPTOP = HostMemory(total_bytes=8 * GIB, available_bytes=5 * GIB)
 BUDGET = Budget(total_bytes=3 * GIB, per_file_bytes=None, min_free_bytes=GIB)
+TWO_STEMS = Way(kind="tensorflow", stems=2)
 
 
 def _need(effort: Effort) -> Footprint:
@@ -228,7 +229,7 @@ def test_the_table_of_footprints_grows_as_it_should() -> None:
         footprint(Way(kind="tensorflow", stems=stems), Effort(), preloaded=True) for stems in (2, 5)
     )
     lean = footprint(Way(kind="tensorflow", stems=5), Effort(lean=True), preloaded=True)
-    spawned = footprint(Way(kind="tensorflow", stems=2), Effort(), preloaded=False)
+    spawned = footprint(TWO_STEMS, Effort(), preloaded=False)
     whole = footprint(Way(kind="whole", stems=2), Effort(), preloaded=True, audio_seconds=100.0)
     converted = footprint(Way(kind="conversion", stems=0), Effort(), preloaded=True)
     assert two.private_bytes < five.private_bytes
@@ -238,9 +239,7 @@ def test_the_table_of_footprints_grows_as_it_should() -> None:
     assert 500 * MEBIBYTE < two.alone_bytes < 650 * MEBIBYTE
     assert whole.private_bytes > two.private_bytes + 1900 * MEBIBYTE
     assert converted.alone_bytes < 300 * MEBIBYTE
-    unknown = footprint(
-        Way(kind="tensorflow", stems=2), Effort(), preloaded=True, audio_seconds=math.inf
-    )
+    unknown = footprint(TWO_STEMS, Effort(), preloaded=True, audio_seconds=math.inf)
     assert unknown == two, "the length matters to whole tracks alone"
 
 
@@ -253,8 +252,8 @@ def test_what_is_observed_takes_the_table_s_place() -> None:
 
 def test_a_forecast_learns_for_each_kind_of_effort() -> None:
     """Lean children say nothing of others' memory; what nine of ten took is expected of time."""
-    pace = Way(kind="tensorflow", stems=2).pace(1)
-    forecast = Forecast(Way(kind="tensorflow", stems=2), preloaded=True)
+    pace = TWO_STEMS.pace(1)
+    forecast = Forecast(TWO_STEMS, preloaded=True)
     before = forecast.footprint(Effort()), forecast.seconds(600, Effort())
     for _ in range(3):
         forecast.learn(Effort(lean=True), private_bytes=1, audio_seconds=600, seconds=300)
@@ -274,23 +273,15 @@ def test_a_forecast_learns_for_each_kind_of_effort() -> None:
     assert forecast.seconds(5, Effort()) == pytest.approx(2), "but how long the start takes"
     assert forecast.cap_bytes(Effort(lean=True)) == before_cap, "a leaner retry has more room"
     assert expected_seconds(0, pace) > 0
-    assert (
-        expected_seconds(600, pace)
-        > expected_seconds(600, Way(kind="tensorflow", stems=2).pace(2))
-        > 0
-    )
+    assert expected_seconds(600, pace) > expected_seconds(600, TWO_STEMS.pace(2)) > 0
 
 
 def test_a_whole_track_has_its_time_and_its_memory() -> None:
     """Nobody calls it stalled while its one step lasts; what one took says nothing of another."""
     whole = Forecast(Way(kind="whole", stems=2), preloaded=True)
     assert whole.silent_seconds(600, Effort()) == whole.seconds(600, Effort())
-    assert (
-        Forecast(Way(kind="tensorflow", stems=2), preloaded=True).silent_seconds(600, Effort()) == 0
-    )
-    assert whole.seconds(600, Effort()) > Forecast(
-        Way(kind="tensorflow", stems=2), preloaded=True
-    ).seconds(600, Effort())
+    assert Forecast(TWO_STEMS, preloaded=True).silent_seconds(600, Effort()) == 0
+    assert whole.seconds(600, Effort()) > Forecast(TWO_STEMS, preloaded=True).seconds(600, Effort())
     for _ in range(3):
         whole.learn(Effort(), private_bytes=1, audio_seconds=60, seconds=30)
     assert whole.footprint(Effort(), 600).private_bytes > 10_000 * MEBIBYTE

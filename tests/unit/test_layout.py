@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import hashlib
-from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
+from numpy_unet import convolved, transposed
 
 from stemsplit.child.engines import layout
 from stemsplit.conversion import LAYOUT
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
 
 
 def test_another_form_has_another_number() -> None:
@@ -28,33 +25,14 @@ def test_a_phase_of_a_transposed_convolution(phase: layout.Phase) -> None:
     random = np.random.default_rng(5)
     stored = random.standard_normal((5, 5, 3, 2)).astype(np.float32)
     source = random.standard_normal((4, 6, 2)).astype(np.float32)
-    whole = np.zeros((8, 12, 3), np.float32)
-    for row, column in np.ndindex(4, 6):
-        for down, right in np.ndindex(5, 5):
-            at = 2 * row + down - 1, 2 * column + right - 1
-            if 0 <= at[0] < 8 and 0 <= at[1] < 12:
-                whole[at] += stored[down, right] @ source[row, column]
+    whole = transposed(source.astype(np.float64), stored.astype(np.float64))
     (array,) = (
         one
         for one in layout.arrays()
         if (one.layer, one.variable, one.phase) == (1, "kernel", phase)
     )
-    found = _convolved(source, array.of(stored), phase)
+    # Without its last row or column of taps it has nothing to be padded for at that edge.
+    missing = [(0, 1 - odd) for odd in phase]
+    kernel = np.pad(array.of(stored), [(0, 0), (0, 0), *missing]).transpose(2, 3, 1, 0)
+    found = convolved(source.astype(np.float64), kernel.astype(np.float64))
     np.testing.assert_allclose(found, whole[phase[0] :: 2, phase[1] :: 2], atol=1e-5)
-
-
-def _convolved(
-    source: NDArray[np.float32], kernel: NDArray[np.float32], phase: layout.Phase
-) -> NDArray[np.float32]:
-    """Convolve `(rows, columns, in)` with `(out, in, height, width)`, padded as in the graph."""
-    padded = np.pad(source, [(1, phase[0]), (1, phase[1]), (0, 0)])
-    rows, columns, _channels = source.shape
-    height, width = kernel.shape[2:]
-    seen = np.stack(
-        [
-            [padded[row : row + height, column : column + width] for column in range(columns)]
-            for row in range(rows)
-        ]
-    )
-    found: NDArray[np.float32] = np.einsum("rchwi,oihw->rco", seen, kernel)
-    return found
