@@ -34,7 +34,7 @@ from common import (
 )
 from packaging.requirements import Requirement
 
-from stemsplit.engines import LIBRARIES, installed
+from stemsplit.engines import ENGINES, installed
 from stemsplit.job import Effort, Settings
 from stemsplit.messages import Ready
 from stemsplit.supervisor.inbox import Inbox
@@ -53,7 +53,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seconds", type=float, default=300, help="length of the song")
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--engines", nargs="+", choices=LIBRARIES, default=[*LIBRARIES])
+    parser.add_argument("--engines", nargs="+", choices=ENGINES, default=[*ENGINES])
     parser.add_argument("--long", type=float, help="length of one more song, for memory alone")
     options = parser.parse_args()
     print(f"{environment()}\n")
@@ -98,7 +98,7 @@ def _print_runs(runs: dict[str, list[Measured]], seconds: float) -> None:
         wall = statistics.median(run.wall_seconds for run in measured)
         used = statistics.median(run.cpu_seconds for run in measured)
         peak = max(run.peak_bytes for run in measured) / MEBIBYTE
-        disk = _disk_bytes(LIBRARIES[engine]) / 1e6
+        disk = _disk_bytes(ENGINES[engine].libraries) / 1e6
         print(
             f"| {engine} | {wall:.1f} | {used:.1f} | {used / reference:.2f} | {peak:,.0f} "
             f"| {disk:,.0f} |"
@@ -146,7 +146,7 @@ def _disk_bytes(libraries: Sequence[str]) -> int:
 
 
 def _always() -> list[str]:
-    engines = {library for libraries in LIBRARIES.values() for library in libraries} | {"scipy"}
+    engines = {library for engine in ENGINES.values() for library in engine.libraries} | {"scipy"}
     wanted = [Requirement(text) for text in metadata.requires("stemsplit") or []]
     return [
         one.name for one in wanted if "extra" not in str(one.marker) and one.name not in engines

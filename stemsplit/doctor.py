@@ -22,9 +22,9 @@ from packaging.requirements import Requirement
 
 from stemsplit import __version__
 from stemsplit.compat import StrEnum
-from stemsplit.engines import LIBRARIES, installed, missing_of, resolved
+from stemsplit.engines import ENGINES, installed, missing_of, resolved
 from stemsplit.errors import REINSTALL, StemsplitError
-from stemsplit.job import AUTOMATIC, LOADERS, Limits, Reason, Settings
+from stemsplit.job import AUTOMATIC, Limits, Reason, Settings
 from stemsplit.models import store
 from stemsplit.models.catalogue import MODELS, find
 from stemsplit.remote import is_remote
@@ -150,11 +150,11 @@ def _engines(plans: Plans) -> Iterator[Check]:
         used = there[0] if there else ""
     # Where the settings name one that is not there, no engine is used by the next command.
     so = "--engine auto takes it" if plans.settings.engine == AUTOMATIC else "it is used"
-    for engine in LOADERS:
+    for engine, known in ENGINES.items():
         if missing := missing_of(engine):
             found = f"{engine}: not installed ({', '.join(missing)})"
         else:
-            library = LIBRARIES[engine][0]
+            library = known.libraries[0]
             found = f"{engine}: {library} {_version_of(library)}"
         yield Check(name="engines", found=f"{found}; {so}" if engine == used else found)
     if not there:

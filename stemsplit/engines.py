@@ -1,4 +1,4 @@
-"""Runs in the supervisor. The engines by their names: which are installed, which one is used.
+"""Runs in the supervisor. The engines: what each is, which are installed, which one is used.
 
 Looks whether their libraries are there; imports none.
 """
@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import platform
 import sys
+from dataclasses import dataclass
 from importlib.util import find_spec
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import msgspec
 
@@ -20,8 +21,36 @@ if TYPE_CHECKING:
 
     from stemsplit.job import Settings
 
-LIBRARIES = {"tensorflow": ("tensorflow", "spleeter"), "onnx": ("onnxruntime", "crc32c")}
-"""What each needs, the first choice first."""
+
+@dataclass(frozen=True)
+class Engine:
+    """What of an engine is to be known outside the child, beside its loader (`job.LOADERS`).
+
+    Attributes:
+        name: that `--engine` takes.
+        libraries: that it needs, its own first.
+        not_on: where they do not serve, though somebody may have installed them (`sys.platform`).
+        converted: whether it takes weights in a form of its own (`models.convert`), and not as they
+            were published.
+        forkable: whether a process that has imported them may be forked: has no threads yet.
+    """
+
+    name: Literal["tensorflow", "onnx"]
+    libraries: tuple[str, ...]
+    not_on: frozenset[str] = frozenset()
+    converted: bool = False
+    forkable: bool = True
+
+
+ENGINES: dict[str, Engine] = {
+    engine.name: engine
+    for engine in (
+        # TensorFlow's wheel for Windows lacks the C library that the engine calls.
+        Engine("tensorflow", ("tensorflow", "spleeter"), not_on=frozenset({"win32"})),
+        Engine("onnx", ("onnxruntime", "crc32c"), converted=True, forkable=False),
+    )
+}
+"""By their names, the first choice first."""
 
 _WHERE = "Python 3.10 or 3.11, on Linux or on a Mac with an Intel processor"
 """Where Spleeter and its TensorFlow can be installed (`pyproject.toml`)."""
@@ -43,20 +72,29 @@ def _is_since(minor: int) -> bool:
 
 
 def _is_installed(library: str) -> bool:
-    if library == "tensorflow" and sys.platform == "win32":
-        return False  # its wheel for Windows lacks the C library that the engine calls
     spec = find_spec(library)
     return spec is not None and spec.origin is not None  # an empty folder has none
 
 
 def missing_of(engine: str, *, has: Callable[[str], bool] = _is_installed) -> tuple[str, ...]:
     """Give the libraries that an engine lacks here."""
-    return tuple(library for library in LIBRARIES[engine] if not has(library))
+    known = ENGINES[engine]
+    if sys.platform in known.not_on:
+        return known.libraries
+    return tuple(library for library in known.libraries if not has(library))
 
 
 def installed(*, has: Callable[[str], bool] = _is_installed) -> tuple[str, ...]:
     """Give the engines that are installed, the first choice first."""
-    return tuple(engine for engine in LIBRARIES if not missing_of(engine, has=has))
+    return tuple(engine for engine in ENGINES if not missing_of(engine, has=has))
+
+
+def engine_of(settings: Settings) -> Engine:
+    """Give the engine that settings name, once they are `resolved`.
+
+    Spleeter's filter, and what nothing is known of, is taken to be as TensorFlow is.
+    """
+    return ENGINES.get(name_of(settings.loader), ENGINES["tensorflow"])
 
 
 def named(engine: str) -> str:

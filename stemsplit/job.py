@@ -184,11 +184,6 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
             return ""
         return _WHOLE_FILE_LOADER if self.mwf else LOADERS.get(self.engine, self.engine)
 
-    @property
-    def is_light(self) -> bool:
-        """Whether ONNX Runtime separates, in the place of TensorFlow."""
-        return self.loader == LOADERS["onnx"]
-
     def seconds_of(self, source_seconds: float) -> float:
         """Give how much is taken of a source that is so long."""
         rest = max(source_seconds - self.start_seconds, 0.0)

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Protocol
 
 import msgspec
 
-from stemsplit.engines import resolved
+from stemsplit.engines import engine_of, resolved
 from stemsplit.errors import OutputExistsError, StemsplitError, UsageError
 from stemsplit.formats import require_possible
 from stemsplit.job import Effort, Job, Limits, Reason, Settings
@@ -412,7 +412,7 @@ def weights_of(
         return None
     model = find(settings.model)
     folder = ensure(model.weights, progress=progress, note=note)
-    if settings.is_light and not published:
+    if engine_of(settings).converted and not published:
         return ensure_converted(model, folder, note=note)
     return folder
 
@@ -431,18 +431,17 @@ def way_of(settings: Settings) -> Way:
     """Give what a child's memory and time depend on."""
     if not settings.separates:
         return Way(kind="conversion", stems=0)
-    kind: Kind = "whole" if settings.mwf else "onnx" if settings.is_light else "tensorflow"
+    kind: Kind = "whole" if settings.mwf else engine_of(settings).name
     return Way(kind=kind, stems=len(find(settings.model).stems))
 
 
 def start_method_of(settings: Settings, wanted: StartMethod | None = None) -> StartMethod:
     """Give how children are started: as is wanted, or as serves them best, if it can be.
 
-    A fork server shares libraries that take long to load and much memory. Those of the engine
-    onnx do not, and ONNX Runtime has threads once it is imported: a process that must not be
-    forked.
+    A fork server shares libraries that take long to load and much memory: TensorFlow's. ONNX
+    Runtime's are neither, and have threads once they are imported.
     """
-    return "spawn" if settings.is_light else usable_start_method(wanted)
+    return usable_start_method(wanted) if engine_of(settings).forkable else "spawn"
 
 
 def preload_of(settings: Settings) -> tuple[str, ...]:

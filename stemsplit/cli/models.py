@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.table import Table
 
 from stemsplit.cli.download import download_display
-from stemsplit.engines import installed
+from stemsplit.engines import ENGINES, installed
 from stemsplit.errors import ExitCode, ModelError
 from stemsplit.models import fetch as fetching
 from stemsplit.models import store
@@ -131,7 +131,8 @@ def _weights(names: Iterable[str]) -> list[Weights]:
 
 def _prepare(weights: Weights, folder: Path) -> None:
     """Convert weights where the engine that is used takes others, so that all is there by now."""
-    if installed()[:1] == ("onnx",):
+    there = installed()
+    if there and ENGINES[there[0]].converted:
         model = next(model for model in MODELS.values() if model.weights is weights)
         ensure_converted(model, folder, note=_note)
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from stemsplit.engines import LIBRARIES, installed
+from stemsplit.engines import ENGINES, installed
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -105,7 +105,7 @@ def test_it_looks_at_what_is_set(tmp_path: Path, stemsplit: Callable[..., Any]) 
     [
         ("soundfile.py", "separation", "ImportError: cannot open shared object file"),
         (
-            f"{LIBRARIES[installed()[0]][0]}/__init__.py",
+            f"{ENGINES[installed()[0]].libraries[0]}/__init__.py",
             "separation",
             "engine_unavailable: The engine",
         ),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from stemsplit.engines import installed, missing_of, name_of, resolved
+from stemsplit.engines import ENGINES, engine_of, installed, missing_of, name_of, resolved
 from stemsplit.errors import EngineError, UsageError
 from stemsplit.job import LOADERS, Settings
 from stemsplit.library.records import settings_key
@@ -71,6 +71,21 @@ def test_names_that_are_none() -> None:
     assert name_of(own.loader) == "my.module:load"
     conversion = Settings(what="conversion")
     assert resolved(conversion, has=set[str]().__contains__) is conversion
+
+
+def test_what_is_known_of_an_engine() -> None:
+    """Each has its row; what is loaded by other means is taken to be as TensorFlow is."""
+    assert tuple(ENGINES) == tuple(LOADERS)
+    for engine in ENGINES:
+        assert engine_of(Settings(engine=engine)).name == engine
+    for settings in (Settings(engine="my.module:load"), Settings(mwf=True, engine="tensorflow")):
+        assert engine_of(settings).name == "tensorflow"
+
+
+def test_an_engine_does_not_serve_everywhere(monkeypatch: pytest.MonkeyPatch) -> None:
+    """TensorFlow for Windows lacks what the engine calls, whoever has installed it."""
+    monkeypatch.setattr("sys.platform", "win32")
+    assert installed(has=(TENSORFLOW | ONNX).__contains__) == ("onnx",)
 
 
 def test_a_library_that_one_engine_began_another_one_finishes() -> None:
