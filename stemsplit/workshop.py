@@ -438,8 +438,8 @@ def way_of(settings: Settings) -> Way:
 def start_method_of(settings: Settings, wanted: StartMethod | None = None) -> StartMethod:
     """Give how children are started: as is wanted, or as serves them best, if it can be.
 
-    A fork server shares libraries that take long to load and much memory: TensorFlow's. ONNX
-    Runtime's are neither, and have threads once they are imported.
+    A fork server shares libraries that take long to load and much memory: TensorFlow's. Those of
+    the engine onnx take little of either, and have threads once they are imported.
     """
     return usable_start_method(wanted) if engine_of(settings).forkable else "spawn"
 

@@ -100,6 +100,14 @@ def test_it_looks_at_what_is_set(tmp_path: Path, stemsplit: Callable[..., Any]) 
     assert "max-ram cannot be" in settings["found"]
 
 
+_BROKEN = {
+    "tensorflow": "The engine tensorflow cannot be used: TensorFlow is installed without its "
+    "library",
+    "onnx": "The engine cannot be imported (ImportError: cannot open shared object file)",
+}
+"""What is said of an engine whose own library is not whole."""
+
+
 @pytest.mark.parametrize(
     ("module", "check", "says"),
     [
@@ -107,7 +115,7 @@ def test_it_looks_at_what_is_set(tmp_path: Path, stemsplit: Callable[..., Any]) 
         (
             f"{ENGINES[installed()[0]].libraries[0]}/__init__.py",
             "separation",
-            "engine_unavailable: The engine",
+            f"engine_unavailable: {_BROKEN[installed()[0]]}.",
         ),
     ],
 )
