@@ -120,11 +120,13 @@ class Template:
 
     def _path(self, values: Mapping[str, str]) -> Path:
         names: list[str] = []
+        each: list[Mapping[str, str]]
         for part in self._parts:
             if part == (_Piece(field="relpath"),):
-                names += [safe_name(name) for name in Path(values["relpath"]).parts]
+                each = [{"relpath": name} for name in Path(values["relpath"]).parts]
             else:
-                names.append(safe_name(_fitting(part, values)))
+                each = [values]
+            names += [safe_name(_fitting(part, filled)) for filled in each]
         return Path(*names)
 
 

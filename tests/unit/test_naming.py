@@ -140,6 +140,9 @@ def test_long_names_are_cut_at_whole_characters() -> None:
     assert len(os.fsencode(name)) <= 255
     assert name.endswith("ä (vocals).wav")
     assert len(name) > 120
+    folder = "音" * 100  # as Windows and macOS allow, and not the output's file system
+    (name, _, _) = Path(_name(DEFAULT_NAME, folder=folder)).parts
+    assert name == "音" * 85
     exact = "x" * 251
     assert _name(DEFAULT_NAME, path=f"/m/{exact}.wav", folder=".") == f"{exact}/vocals.wav"
 
