@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from stemsplit.audio.loss import Loss
 from stemsplit.audio.readers import NotReadableError
 from stemsplit.audio.readers.sndfile import SndfileReader
 from stemsplit.errors import BadInputError
@@ -164,6 +165,20 @@ class Decoder:
         if self._most is not None and self.frames_given == self._most:
             return self._reader.damage()
         return self._reader.lacks(self._position) or self._reader.damage()
+
+    def loss(self) -> Loss | None:
+        """Return, after the last block, what is missing or was replaced by silence, if anything."""
+        text = self.cut_off()
+        if not text:
+            return None
+        rate = self.info.sample_rate
+        expected = max(self.info.frames or 0, self._position)
+        lost = max(expected - self._position, 1)
+        return Loss(expected_seconds=max(expected, 1) / rate, lost_seconds=lost / rate, text=text)
+
+    def notes(self) -> tuple[str, ...]:
+        """Return sentences about the file that a person may want to read; none of them a loss."""
+        return ()
 
     def _refuse_non_finite(self, block: NDArray[np.float32], at: int) -> None:
         if np.isfinite(block.sum()):
