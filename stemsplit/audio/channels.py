@@ -92,3 +92,32 @@ def mix_down(
     gains = np.array([_GAINS[name] for name in channels], np.float32)
     for block in blocks:
         yield block @ gains
+
+
+def gains_between(channels: Sequence[str], targets: Sequence[str]) -> NDArray[np.float32]:
+    """Return how much of each channel goes to each of another arrangement.
+
+    For files that change their arrangement on their way. Channels without a rule stay in order.
+
+    Args:
+        channels: the name of each channel there is.
+        targets: the name of each channel there is to be.
+
+    Returns:
+        `(channels, targets)` float32, to multiply samples with.
+    """
+    gains = np.zeros((len(channels), len(targets)), np.float32)
+    if tuple(channels) == tuple(targets) or not set(channels) <= PLACES:
+        np.fill_diagonal(gains, 1.0)
+        return gains
+    stereo = np.array([_GAINS[name] for name in channels], np.float32)
+    if len(channels) == 1:
+        stereo = np.ones((1, STEREO), np.float32)
+    if len(targets) == 1:
+        return stereo.mean(axis=1, keepdims=True, dtype=np.float32)
+    left, right = (
+        targets.index(name) if name in targets else number
+        for number, name in enumerate(STEREO_PLACES)
+    )
+    gains[:, left], gains[:, right] = stereo.T
+    return gains

@@ -1,22 +1,20 @@
 """Runs in both. Audio files to blocks of float32 samples.
 
-Covers which library reads a file, what a file must have to be of use, and a stretch of it. It does
-not convert: sample rate and channels are the file's own.
+Covers what a file must have to be of use, a stretch of it, and what of it is lost. It does not
+convert: sample rate and channels are the file's own.
 """
 
 from __future__ import annotations
 
-import contextlib
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from stemsplit.audio.loss import Loss
-from stemsplit.audio.readers import NotReadableError
-from stemsplit.audio.readers.sndfile import SndfileReader
+from stemsplit.audio.levels import is_full_scale_noise
+from stemsplit.audio.loss import Loss, Silence, loss_of
+from stemsplit.audio.readers.joined import JoinedReader
 from stemsplit.errors import BadInputError
 from stemsplit.formats import frames_at
-from stemsplit.job import STEREO
 from stemsplit.text import quoted
 
 if TYPE_CHECKING:
@@ -27,18 +25,12 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from stemsplit.audio.readers import Reader
-
-
 _LEAST_BIT_RATE = 32_000
 """In bits a second, of music without a declared length."""
 
 
 LEAST_SOURCE_RATE = 1_000
 """In Hz; a conversion from less would make thousands of samples of each."""
-
-_DOUBT_SECONDS = 0.25
-"""By how much a header may be wrong about where a file ends."""
 
 
 class Decoder:
@@ -52,7 +44,12 @@ class Decoder:
     """
 
     def __init__(
-        self, path: Path, *, start_seconds: float = 0.0, duration_seconds: float | None = None
+        self,
+        path: Path,
+        *,
+        start_seconds: float = 0.0,
+        duration_seconds: float | None = None,
+        audio_track: str | None = None,
     ) -> None:
         """Open `path` and read its header.
 
@@ -60,12 +57,15 @@ class Decoder:
             path: the file.
             start_seconds: where to begin, to the nearest sample.
             duration_seconds: how much to give, to the nearest sample; None is all the rest.
+            audio_track: the number of an audio track, from 1, or a language; None for the default.
 
         Raises:
-            BadInputError: if it is missing, not audio, empty, without samples, or not that long.
+            BadInputError: if it is missing, not audio, empty, without samples or copy-protected, or
+                has no such track.
         """
         self.path = path
-        self._reader = _open(path)
+        _require_file(path)
+        self._reader = JoinedReader(path, audio_track)
         self.info = self._reader.info
         self.channels = self._reader.channels
         self.frames_given = 0
@@ -83,21 +83,17 @@ class Decoder:
             raise
 
     def _require_samples(self) -> None:
-        frames = self.info.frames
         if self.info.sample_rate < LEAST_SOURCE_RATE:
             raise BadInputError(
                 f"{quoted(self.path.name)} has {self.info.sample_rate} samples a second, which is "
                 "no sound.",
                 "Its header may be wrong: export it again.",
             )
-        if frames == 0:
+        if self.info.frames == 0:
             raise BadInputError(
                 f"{quoted(self.path.name)} has a header but no samples.",
                 "Export or record it again.",
             )
-        # Not every header is exact; where it is a near thing, reading tells.
-        if frames is not None and self._start > frames + _DOUBT_SECONDS * self.info.sample_rate:
-            raise self._too_short(frames)
 
     def __enter__(self) -> Self:
         """Give the open file."""
@@ -139,7 +135,8 @@ class Decoder:
             `(frames, channels)` float32 of up to `BLOCK_FRAMES` frames. A new array each time.
 
         Raises:
-            BadInputError: at a sample that is not a finite number, or if nothing can be decoded.
+            BadInputError: at a sample that is not a finite number, if nothing can be decoded, if
+                the file ends before `start_seconds`, or if it holds noise at full scale.
         """
         for at, whole in self._reader.blocks(self._start):
             on_block()
@@ -150,6 +147,8 @@ class Decoder:
                 block = block[: self._most - self.frames_given]
             if len(block):
                 self._refuse_non_finite(block, at + first)
+                if not self.frames_given:
+                    self._refuse_noise(block)
                 self.frames_given += len(block)
                 yield block
             if self.frames_given == self._most:
@@ -157,28 +156,41 @@ class Decoder:
         if self.frames_given == 0:
             raise self._empty()
 
-    def cut_off(self) -> str:
-        """Say, after the last block, what of the file is missing or damaged; empty if it is whole.
-
-        Where the end of the file was not reached, because no more was asked for, it is not known.
-        """
-        if self._most is not None and self.frames_given == self._most:
-            return self._reader.damage()
-        return self._reader.lacks(self._position) or self._reader.damage()
-
     def loss(self) -> Loss | None:
-        """Return, after the last block, what is missing or was replaced by silence, if anything."""
-        text = self.cut_off()
-        if not text:
-            return None
-        rate = self.info.sample_rate
-        expected = max(self.info.frames or 0, self._position)
-        lost = max(expected - self._position, 1)
-        return Loss(expected_seconds=max(expected, 1) / rate, lost_seconds=lost / rate, text=text)
+        """Return, after the last block, what is missing or was replaced by silence, if anything.
+
+        Where the end of the file was not reached, because no more was asked for, nothing is known
+        of what is missing there.
+        """
+        reader, end = self._reader, self._start + self.frames_given
+        is_whole = self._most is None or self.frames_given < self._most
+        silences = [
+            Silence(max(at, self._start) - self._start, min(at + count, end) - max(at, self._start))
+            for at, count in reader.silences
+            if at < end and at + count > self._start
+        ]
+        return loss_of(
+            self.path.name,
+            rate=self.info.sample_rate,
+            frames=self.frames_given,
+            silences=silences,
+            missing=[Silence(at - self._start, count) for at, count in reader.missing]
+            if is_whole
+            else (),
+            has_open_end=reader.has_open_end and is_whole,
+        )
 
     def notes(self) -> tuple[str, ...]:
         """Return sentences about the file that a person may want to read; none of them a loss."""
-        return ()
+        return tuple(self._reader.notes)
+
+    def _refuse_noise(self, block: NDArray[np.float32]) -> None:
+        if self.info.bits is not None and not self.info.floating and is_full_scale_noise(block):
+            raise BadInputError(
+                f"{quoted(self.path.name)} holds noise at full scale: encrypted or compressed data "
+                "under the name of sound.",
+                "Export or copy it again from where it comes.",
+            )
 
     def _refuse_non_finite(self, block: NDArray[np.float32], at: int) -> None:
         if np.isfinite(block.sum()):
@@ -210,37 +222,6 @@ class Decoder:
         )
 
 
-def _open(path: Path) -> Reader:
-    """Open a file with the library that serves it best.
-
-    libsndfile is asked first: it gives Spleeter's own samples of what both read, takes less memory,
-    and knows when a file is cut off. FFmpeg's libraries know more formats, and which channel is
-    which in FLAC and Ogg.
-    """
-    _require_file(path)
-    reader: SndfileReader | None = None
-    with contextlib.suppress(NotReadableError):
-        reader = SndfileReader(path)
-        if reader.info.channels <= STEREO or reader.are_named or not _names_elsewhere(reader):
-            return reader
-    from stemsplit.audio.readers.libav import LibavReader
-
-    try:
-        other = LibavReader(path)
-    except (NotReadableError, BadInputError) as error:
-        if reader is not None:
-            return reader
-        raise error if isinstance(error, BadInputError) else _unknown(path, str(error)) from error
-    if reader is not None:
-        reader.close()
-    return other
-
-
-def _names_elsewhere(reader: SndfileReader) -> bool:
-    """Tell whether a file says which channel is which where libsndfile does not look."""
-    return reader.info.format in {"FLAC", "OGG"}
-
-
 def _require_file(path: Path) -> None:
     name = quoted(path.name)
     try:
@@ -262,10 +243,3 @@ def _require_file(path: Path) -> None:
         raise BadInputError(f"{name} is not a file.", "Name an audio file.")
     if size == 0:
         raise BadInputError(f"{name} is empty (0 bytes).", "Copy or download it again.")
-
-
-def _unknown(path: Path, why: str) -> BadInputError:
-    return BadInputError(
-        f"{quoted(path.name)} is not an audio file that stemsplit can read ({why.rstrip('.')}).",
-        "Neither libsndfile nor FFmpeg knows it: check what it is, or export it again.",
-    )

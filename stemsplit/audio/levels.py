@@ -29,6 +29,32 @@ def peaks_of(samples: NDArray[np.float32], starts: list[int]) -> NDArray[np.floa
     return peaks
 
 
+_NOISE_FRAMES = 4096
+_NOISE_TOLERANCE = 0.05
+
+
+def is_full_scale_noise(samples: NDArray[np.float32]) -> bool:
+    """Tell whether samples are what random bits look like: evenly spread from -1 to 1, and white.
+
+    No music is. The moments of an even distribution are 1/2 (of absolute values), 1/3 and 1/5.
+
+    Args:
+        samples: `(frames, channels)`; fewer than some thousand frames tell nothing.
+    """
+    if len(samples) < _NOISE_FRAMES:
+        return False
+    values = samples.astype(np.float64)
+    squares = values**2
+    moments = (np.abs(values).mean(), squares.mean(), (squares**2).mean())
+    if any(
+        abs(moment * power - 1) > _NOISE_TOLERANCE
+        for moment, power in zip(moments, (2, 3, 5), strict=True)
+    ):
+        return False
+    neighbours = (values[1:] * values[:-1]).mean() / moments[1]
+    return bool(abs(neighbours) < _NOISE_TOLERANCE)
+
+
 def beyond_full_scale(samples: NDArray[np.float32]) -> int:
     """Count the samples beyond -1..1."""
     if peak_of(samples) <= 1:

@@ -138,7 +138,8 @@ def _work_on(task: Task, alive: _Alive) -> Finished:
         # Closed before the source is: threads of it may still be reading.
         with contextlib.closing(rendering):
             written = _write(task, form, source, rendering, alive)
-        for text in (source.cut_off(), _levels(task, written)):
+        loss = source.loss()
+        for text in ("" if loss is None else loss.text, _levels(task, written)):
             if text:
                 alive.say(Warned(text=text))
     return Finished(

@@ -1,7 +1,8 @@
 """Runs in both. What reads audio files: a protocol, and one module for each library that does it.
 
-Readers give what is in a file as it is: at its own sample rate, with all of its channels. What a
-file must have to be of use is the concern of `stemsplit.audio.decode`.
+Readers give what is in a sound file as it is: at its own sample rate, with all of its channels.
+`joined` puts the sound files together that a file consists of. What a file must have to be of use
+is the concern of `stemsplit.audio.decode`.
 """
 
 from __future__ import annotations
@@ -9,11 +10,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
     import numpy as np
     from numpy.typing import NDArray
 
+    from stemsplit.audio.loss import Silence
     from stemsplit.job import AudioInfo
 
 
@@ -22,7 +24,7 @@ class NotReadableError(Exception):
 
 
 class Reader(Protocol):
-    """One open audio file."""
+    """One open sound file."""
 
     @property
     def info(self) -> AudioInfo:
@@ -31,6 +33,22 @@ class Reader(Protocol):
     @property
     def channels(self) -> tuple[str, ...]:
         """The name of each channel, as `stemsplit.audio.channels` knows them."""
+
+    @property
+    def gave_up(self) -> bool:
+        """Whether its decoder stopped at damage, so that more may follow."""
+
+    @property
+    def silences(self) -> Sequence[Silence]:
+        """Where silence stands in the place of what was lost, in what was read so far."""
+
+    @property
+    def notes(self) -> Sequence[str]:
+        """Sentences about the file that a person may want to read."""
+
+    @property
+    def tolerated_seconds(self) -> float:
+        """By how much the declared length may be wrong although nothing is missing."""
 
     def blocks(self, start: int) -> Iterator[tuple[int, NDArray[np.float32]]]:
         """Read it to its end, once.
@@ -43,24 +61,5 @@ class Reader(Protocol):
             `(frames, channels)` float32, a new array each time.
         """
 
-    def damage(self) -> str:
-        """Say what was damaged in what was read so far; empty if nothing was."""
-
-    def lacks(self, frames_read: int) -> str:
-        """Say, after the last block, what is missing at the end; empty if nothing is.
-
-        Args:
-            frames_read: how many frames there were from the beginning of the file to its end.
-        """
-
     def close(self) -> None:
         """Close the file."""
-
-
-def missing(name: str, frames: int, frames_read: int, sample_rate: int) -> str:
-    """Say how much of a file is missing at its end."""
-    whole = frames + frames_read
-    return (
-        f"{name} is cut off: {frames / sample_rate:.2f} s of {whole / sample_rate:.2f} s "
-        f"({frames / whole:.0%}) are missing at its end; what is there was used."
-    )

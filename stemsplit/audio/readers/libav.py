@@ -2,6 +2,7 @@
 
 Covers what libsndfile does not read: AAC and ALAC in MP4, WMA, WavPack, Monkey's Audio, the sound
 of films, MP3 that does not say how long it is, and channels whose arrangement the file declares.
+Sound stays at its time: what cannot be decoded, and what timestamps leave out, becomes silence.
 """
 
 from __future__ import annotations
@@ -17,9 +18,13 @@ import av.error
 import numpy as np
 
 from stemsplit.audio.avframes import samples_of
-from stemsplit.audio.blocks import in_pieces
+from stemsplit.audio.blocks import BLOCK_FRAMES, in_pieces
 from stemsplit.audio.channels import USUAL
-from stemsplit.audio.readers import NotReadableError, missing
+from stemsplit.audio.loss import Silence, position
+from stemsplit.audio.readers import NotReadableError
+from stemsplit.audio.readers.adapter import Adapter
+from stemsplit.audio.readers.timeline import Timeline
+from stemsplit.audio.readers.tracks import choose_track
 from stemsplit.errors import BadInputError
 from stemsplit.job import MOST_FRAMES_A_BYTE, AudioInfo
 from stemsplit.text import counted, quoted
@@ -29,6 +34,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from numpy.typing import NDArray
+
+    from stemsplit.audio.containers.parts import Part
 
 _logger = logging.getLogger(__name__)
 
@@ -44,14 +51,25 @@ _TOLERANT: dict[str, Any] = (
 _GUESSED = frozenset({"mp3", "aac", "ac3", "eac3", "dts", "loas", "mpeg", "mpegts"})
 """Containers that do not say how long they are; FFmpeg guesses from the bit rate."""
 
-_TOLERATED_SECONDS = 0.25
-"""Containers that count in milliseconds, or in whole frames of a codec, end inexactly."""
+_RESTARTED = frozenset({"mpegts", "mpeg", "ogg", "flv"})
+"""Containers in which timestamps begin anew where a broadcast or recording was restarted."""
+
+_LONGEST_PAUSE_SECONDS = 10.0
+"""In those, and where no duration is declared; FFmpeg's own `dts_delta_threshold`."""
+
+_CHECKED = frozenset({"flac", "tta", "wavpack"})
+"""Codecs whose packets bear a checksum: without it, damage decodes to noise."""
+
+_MOST_FAULTS = 20
+"""Errors of the demuxer in a row after which it is believed that nothing more can be read."""
 
 _LARGEST_ROUNDING = 1 / 600
 """In seconds: the coarsest clock in which edit lists of MP4 files usually count."""
 
 _MOST_PADDING_FRAMES = 16_384
 """More than any encoder puts behind the music; AAC has up to three frames of 2,048."""
+
+_MOST_NOTES = 3
 
 _MISCOUNTED_CHANNELS = 8
 """With as many planes as FFmpeg has pointers in a frame, PyAV 18 looks for one more."""
@@ -74,56 +92,66 @@ _BITS_OF_FORMAT = {"u8": 8, "s16": 16, "s32": 24, "s64": 64}
 
 
 class LibavReader:
-    """One file that FFmpeg's libraries have opened; see `stemsplit.audio.readers.Reader`."""
+    """One part that FFmpeg's libraries have opened; see `stemsplit.audio.readers.Reader`."""
 
-    def __init__(self, path: Path) -> None:
-        """Open `path`, read its header and its first frame.
+    gave_up = False
+    tolerated_seconds = 0.25
+    """Containers that count in milliseconds, or in whole frames of a codec, end inexactly."""
+
+    def __init__(self, path: Path, part: Part, audio_track: str | None = None) -> None:
+        """Open `part` of `path`, read its header and its first frame.
+
+        Args:
+            path: the file.
+            part: of it.
+            audio_track: the number of an audio track, from 1, or a language; None for the default.
 
         Raises:
             NotReadableError: if FFmpeg cannot make anything of it.
             BadInputError: if it is something, but has no sound that can be decoded.
         """
         self._path = path
-        self._damaged = 0
-        self._concealed = 0
+        self.silences: list[Silence] = []
+        self.notes: list[str] = []
         self._packets_end: int | None = None
         self._rate = 0
         self._origin = 0
         self._first_pts: int | None = None
         self._lost_first = 0
+        self._has_lost = False
         self._interleaver: av.AudioResampler | None = None
-        self._file = path.open("rb")
+        self._size_bytes = path.stat().st_size
+        self._file = part.open(path)
         try:
-            self._container = av.open(self._file, "r", options=_OPTIONS, **_TOLERANT)
+            self._container = av.open(
+                self._file, "r", format=part.demuxer or None, options=_OPTIONS, **_TOLERANT
+            )
         except (av.error.FFmpegError, ValueError, OSError) as error:
             self._file.close()
             if not _is_of_the_file(error):
                 raise
             raise NotReadableError(getattr(error, "strerror", "") or str(error)) from error
         try:
-            self._stream = self._best_stream()
+            self._stream = choose_track(self._container, path.name, audio_track, self.notes)
+            self._prepare_decoder()
             self._gapless = self._gapless_frames()
             self._frames = self._decoded()
             self._first = self._first_frame()
-            self.info = self._declared(path.stat().st_size)
+            self.info = self._declared()
         except BaseException:
             self.close()
             raise
-        names = tuple(one.name for one in self._first.layout.channels)
-        is_arranged = not {"NONE", "UNK", ""} & set(names)
-        self.channels = names if is_arranged else USUAL.get(len(names), ("?",) * len(names))
+        self.channels = _names(self._first)
 
-    def _best_stream(self) -> av.AudioStream:
-        stream = self._container.streams.best("audio")
-        if not isinstance(stream, av.AudioStream):
-            raise BadInputError(f"{quoted(self._path.name)} has no sound.", "Name another file.")
+    def _prepare_decoder(self) -> None:
         # For an encoding that FFmpeg does not know there is no context, whatever its types say.
         # From PyAV 19 on there is one that cannot decode.
-        context: object = stream.codec_context
+        context: object = self._stream.codec_context
         if context is None:
             raise self._unknown_encoding()
-        stream.codec_context.thread_count = 1
-        return stream
+        self._stream.codec_context.thread_count = 1
+        if self._stream.codec_context.name in _CHECKED:
+            self._stream.codec_context.options = {"err_detect": "crccheck+explode"}
 
     def _unknown_encoding(self) -> BadInputError:
         return BadInputError(
@@ -141,17 +169,16 @@ class LibavReader:
         self._rate = first.sample_rate
         if first.pts is not None:  # sound may begin later than its film
             self._origin = self._samples(first.pts, first.time_base)
-            if self._damaged and self._first_pts is not None:
+            if self._has_lost and self._first_pts is not None:
                 # What came before could not be decoded; before 0 there is what encoders put there.
                 began = max(self._samples(self._first_pts, first.time_base), 0)
                 self._lost_first = min(
                     max(self._origin - began, 0), round(_MOST_CONCEALED_SECONDS * self._rate)
                 )
-                self._concealed += self._lost_first
                 self._origin = began
         return first
 
-    def _declared(self, size_bytes: int) -> AudioInfo:
+    def _declared(self) -> AudioInfo:
         frame, codec = self._first, self._stream.codec_context
         sample = frame.format.packed.name
         pcm = _PCM_BITS.match(codec.name)
@@ -161,12 +188,12 @@ class LibavReader:
             subtype=codec.name.upper(),
             sample_rate=frame.sample_rate,
             channels=len(frame.layout.channels),
-            frames=self._declared_frames(size_bytes),
+            frames=self._declared_frames(),
             bits=_bits(pcm, sample) if lossless else None,
             floating=lossless and sample in {"flt", "dbl"},
         )
 
-    def _declared_frames(self, size_bytes: int) -> int | None:
+    def _declared_frames(self) -> int | None:
         """Give the length in samples; close to the truth where the container counts otherwise."""
         if self._container.format.name in _GUESSED:
             return None
@@ -182,7 +209,11 @@ class LibavReader:
             frames = self._samples(self._container.duration, Fraction(1, av.time_base))
         else:
             return None
-        return frames if 0 < frames <= size_bytes * MOST_FRAMES_A_BYTE else None
+        return frames if 0 < frames <= self._most_frames else None
+
+    @property
+    def _most_frames(self) -> int:
+        return self._size_bytes * MOST_FRAMES_A_BYTE
 
     def _samples(self, ticks: int, clock: Fraction | None) -> int:
         return round(ticks * (clock or Fraction(1, self._rate)) * self._rate)
@@ -206,24 +237,93 @@ class LibavReader:
                 at += len(block)
 
     def _pieces(self) -> Iterator[NDArray[np.float32]]:
-        """Decode; for each packet that cannot be, silence of its length."""
+        """Decode, with silence where something is lost, and all in the form of the first frame."""
+        timeline = self._timeline()
+        yield from self._silence(timeline, self._lost_first)
+        form, adapter = self._form_of(self._first), None
         frame: av.AudioFrame | int | None = self._first
-        channels, rate = self.info.channels, self.info.sample_rate
-        if self._lost_first:
-            yield np.zeros((self._lost_first, channels), np.float32)
         while frame is not None:
             if isinstance(frame, int):
-                yield np.zeros((frame, channels), np.float32)
-            elif (len(frame.layout.channels), frame.sample_rate) != (channels, rate):
-                raise BadInputError(
-                    f"{quoted(self._path.name)} changes from {counted(channels, 'channel')} at "
-                    f"{rate} Hz to {counted(len(frame.layout.channels), 'channel')} at "
-                    f"{frame.sample_rate} Hz on its way.",
-                    "Convert it first, for example with `ffmpeg -i IN OUT.flac`.",
-                )
+                yield from self._silence(timeline, frame)
             else:
-                yield samples_of(self._interleaved(frame))
+                if self._form_of(frame) != form:
+                    if adapter is not None:
+                        yield self._taken(timeline, adapter.finish())
+                    form = self._form_of(frame)
+                    adapter = self._adapter(*form, timeline.position)
+                samples = samples_of(self._interleaved(frame))
+                if adapter is None:
+                    yield from self._in_time(timeline, frame, samples)
+                else:
+                    yield self._taken(timeline, adapter.push(samples))
             frame = next(self._frames, None)
+        if adapter is not None:
+            yield self._taken(timeline, adapter.finish())
+
+    def _timeline(self) -> Timeline:
+        container, end = self._container, None
+        restarts = self._container.format.name in _RESTARTED
+        if container.duration is not None:
+            end = self._samples(container.duration, Fraction(1, av.time_base)) + self._rate
+        is_bounded = end is not None and not restarts
+        return Timeline(
+            self._rate,
+            longest_gap=self._most_frames if is_bounded else _LONGEST_PAUSE_SECONDS * self._rate,
+            end=min(self._most_frames, end) if end is not None else self._most_frames,
+        )
+
+    def _silence(self, timeline: Timeline, frames: int) -> Iterator[NDArray[np.float32]]:
+        """Put silence in the place of a packet that could not be decoded."""
+        self._note_silence(timeline.position, frames)
+        timeline.take_silence(frames)
+        yield from self._zeros(frames)
+
+    def _in_time(
+        self, timeline: Timeline, frame: av.AudioFrame, samples: NDArray[np.float32]
+    ) -> Iterator[NDArray[np.float32]]:
+        """Return a frame, behind silence where its timestamp is later than it would be."""
+        timestamp, at = None, timeline.position
+        if frame.pts is not None and self._container.format.name not in _GUESSED:
+            timestamp = self._samples(frame.pts, frame.time_base) - self._origin
+        gap = timeline.gap_before(timestamp, len(samples))
+        self._note_silence(at, gap)
+        yield from self._zeros(gap)
+        yield samples
+
+    @staticmethod
+    def _taken(timeline: Timeline, samples: NDArray[np.float32]) -> NDArray[np.float32]:
+        timeline.gap_before(None, len(samples))
+        return samples
+
+    def _note_silence(self, at: int, frames: int) -> None:
+        if not frames:
+            return
+        if self.silences and sum(self.silences[-1]) == at:
+            at, before = self.silences.pop()
+            frames += before
+        self.silences.append(Silence(at, frames))
+
+    def _zeros(self, frames: int) -> Iterator[NDArray[np.float32]]:
+        for first in range(0, frames, BLOCK_FRAMES):
+            yield np.zeros((min(BLOCK_FRAMES, frames - first), self.info.channels), np.float32)
+
+    @staticmethod
+    def _form_of(frame: av.AudioFrame) -> tuple[int, tuple[str, ...]]:
+        return frame.sample_rate, _names(frame)
+
+    def _adapter(self, rate: int, channels: tuple[str, ...], at: int) -> Adapter | None:
+        """Get ready for frames of another form than the first one's; None where it is the same."""
+        own = (self.info.sample_rate, self.channels)
+        if (rate, channels) == own:
+            return None
+        note = (
+            f"{quoted(self._path.name)} changes from {counted(len(own[1]), 'channel')} at "
+            f"{own[0]} Hz to {counted(len(channels), 'channel')} at {rate} Hz at "
+            f"{position(at / own[0])}; what follows was converted to the former."
+        )
+        if len(self.notes) < _MOST_NOTES:
+            self.notes.append(note)
+        return Adapter(rate, channels, *own)
 
     def _interleaved(self, frame: av.AudioFrame) -> av.AudioFrame:
         """Put the channels of a frame into one plane where PyAV would miscount the planes."""
@@ -269,16 +369,23 @@ class LibavReader:
         return end
 
     def _packets(self) -> Iterator[av.Packet[av.AudioStream]]:
-        try:
-            yield from self._container.demux(self._stream)
-        except (av.error.FFmpegError, OSError) as error:
-            if not _is_of_the_file(error):
-                raise
-            # What was there until then is of use.
-            _logger.debug("%s ends in its midst", self._path, exc_info=True)
+        """Read packets; a demuxer that finds damage is asked to go on behind it."""
+        faults = 0
+        while faults < _MOST_FAULTS:
+            try:
+                for packet in self._container.demux(self._stream):
+                    faults = 0
+                    yield packet
+            except (av.error.FFmpegError, OSError) as error:
+                if not _is_of_the_file(error):
+                    raise
+                faults += 1
+                _logger.debug("damage in %s", self._path, exc_info=True)
+            else:
+                return
 
     def _decoded(self) -> Iterator[av.AudioFrame | int]:
-        """Decode packet by packet: frames, and for one that fails the number of frames lost."""
+        """Decode packet by packet: frames, and for one that fails the number of samples lost."""
         usual = 0
         for packet in self._packets():
             self._note_end(packet)
@@ -289,9 +396,8 @@ class LibavReader:
                 return
             except av.error.FFmpegError:
                 if packet.size:
+                    self._has_lost = True
                     lost = self._frames_in(packet) or usual
-                    self._damaged += 1
-                    self._concealed += lost
                     if lost:
                         yield lost
                 continue
@@ -314,23 +420,6 @@ class LibavReader:
             end = round((packet.pts + packet.duration) * packet.time_base * rate)
             self._packets_end = max(end, self._packets_end or 0)
 
-    def damage(self) -> str:
-        """See `Reader.damage`."""
-        if not self._damaged:
-            return ""
-        return (
-            f"{quoted(self._path.name)} is damaged in {counted(self._damaged, 'place')}; "
-            f"{self._concealed / self.info.sample_rate:.2f} s were replaced by silence."
-        )
-
-    def lacks(self, frames_read: int) -> str:
-        """See `Reader.lacks`."""
-        name, rate = quoted(self._path.name), self.info.sample_rate
-        gone = (self.info.frames or 0) - frames_read
-        if gone > _TOLERATED_SECONDS * rate:
-            return missing(name, gone, frames_read, rate)
-        return ""
-
     def close(self) -> None:
         """See `Reader.close`."""
         self._container.close()
@@ -342,6 +431,13 @@ def _is_of_the_file(error: Exception) -> bool:
     if isinstance(error, OSError) and not isinstance(error, av.error.FFmpegError):
         return error.errno == errno.EINVAL
     return True
+
+
+def _names(frame: av.AudioFrame) -> tuple[str, ...]:
+    """Name the channels of a frame, in the usual order where the file does not say."""
+    names = tuple(one.name for one in frame.layout.channels)
+    is_arranged = not {"NONE", "UNK", ""} & set(names)
+    return names if is_arranged else USUAL.get(len(names), ("?",) * len(names))
 
 
 def _bits(pcm: re.Match[str] | None, sample_format: str) -> int:

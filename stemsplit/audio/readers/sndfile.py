@@ -1,7 +1,4 @@
-"""Runs in both. Audio files through libsndfile.
-
-Covers what libsndfile reads, and finds out when a file ends before its header says.
-"""
+"""Runs in both. Audio files through libsndfile."""
 
 from __future__ import annotations
 
@@ -11,13 +8,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 import soundfile
 
-from stemsplit.audio import mpeg, ogg
 from stemsplit.audio.blocks import BLOCK_FRAMES
 from stemsplit.audio.channels import USUAL
 from stemsplit.audio.paths import sound_path
-from stemsplit.audio.readers import NotReadableError, missing
+from stemsplit.audio.readers import NotReadableError
 from stemsplit.job import MOST_FRAMES_A_BYTE, STEREO, AudioInfo
-from stemsplit.text import quoted
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -25,15 +20,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-_UNKNOWN_LENGTH_BYTES = 0x7FFF_0000
-"""A length field from here on means "written to a pipe, length not known", as ffmpeg writes it."""
-
-_SIZE_MISMATCH = re.compile(
-    r"^\s*(?P<chunk>RIFF|riff|FORM|data|SSND|Data Size)\s*:\s*(?P<declared>\d+)"
-    r"\s*\(should be (?P<actual>\d+)\)",
-    re.MULTILINE,
-)
-"""How libsndfile's log says that a chunk claims more bytes than the file has."""
+    from stemsplit.audio.containers.parts import Part
 
 _GET_CHANNEL_MAP = 0x1100
 _PLACES = {
@@ -59,25 +46,33 @@ _BITS = re.compile(r"PCM_(?:[SU])?(?P<bits>\d+)|ALAC_(?P<alac>\d+)")
 _FLOATING = {"FLOAT": 32, "DOUBLE": 64}
 
 
-class SndfileReader:
-    """One file that libsndfile has opened; see `stemsplit.audio.readers.Reader`."""
+_HEADERLESS = "RAW"
+"""What libsndfile makes of a name alone, `x.au` or `x.vox`, where there is no header."""
 
-    def __init__(self, path: Path) -> None:
-        """Open `path` and read its header.
+
+class SndfileReader:
+    """One part that libsndfile has opened; see `stemsplit.audio.readers.Reader`."""
+
+    silences = ()
+    notes = ()
+    tolerated_seconds = 0.0
+
+    def __init__(self, path: Path, part: Part) -> None:
+        """Open `part` of `path` and read its header.
 
         Raises:
-            NotReadableError: if libsndfile cannot make anything of it, or would cut it off.
+            NotReadableError: if libsndfile cannot make anything of it.
         """
-        self._path = path
+        self._stream = None if part.pieces is None else part.open(path)
         try:
             # As bytes: a file name need not be valid UTF-8.
-            self._file = soundfile.SoundFile(sound_path(path))
+            self._file = soundfile.SoundFile(self._stream or sound_path(path))
         except soundfile.LibsndfileError as error:
+            self._close_stream()
             raise NotReadableError(error.error_string.strip(" .")) from error
-        unread = self._what_is_unread()
-        if unread:
-            self._file.close()
-            raise NotReadableError(unread)
+        if self._file.format == _HEADERLESS:
+            self.close()
+            raise NotReadableError("it has no header")
         subtype = self._file.subtype
         bits = _BITS.fullmatch(subtype)
         self.info = AudioInfo(
@@ -89,17 +84,8 @@ class SndfileReader:
             bits=int(bits["bits"] or bits["alac"]) if bits else _FLOATING.get(subtype),
             floating=subtype in _FLOATING,
         )
-        self._torn = False
+        self.gave_up = False
         self.channels, self.are_named = self._channels()
-
-    def _what_is_unread(self) -> str:
-        """Say why libsndfile would stop before the end; empty if it would not."""
-        if self._file.format == "MP3" and not mpeg.declares_length(self._path):
-            return "it does not say how long it is, and libsndfile guesses"
-        joined = {"MP3": mpeg.is_longer_than_it_says, "OGG": ogg.has_second_stream}
-        if self._file.format in joined and joined[self._file.format](self._path):
-            return "it is several files in one, and libsndfile stops after the first"
-        return ""
 
     def _channels(self) -> tuple[tuple[str, ...], bool]:
         """Give the name of each channel, and whether the file itself tells them.
@@ -142,51 +128,18 @@ class SndfileReader:
         try:
             return self._file.read(out=block), False
         except soundfile.LibsndfileError:
-            self._torn = True
+            self.gave_up = True
             unreached = np.flatnonzero(np.isnan(block[:, 0]))
             return (block[: unreached[0]] if len(unreached) else block), True
-
-    def damage(self) -> str:
-        """See `Reader.damage`; libsndfile's decoders end at damage, or hide it."""
-        return ""
-
-    def lacks(self, frames_read: int) -> str:
-        """See `Reader.lacks`."""
-        name, rate = quoted(self._path.name), self.info.sample_rate
-        frames = self._missing_frames(frames_read)
-        if frames and self._torn:
-            whole = frames + frames_read
-            return (
-                f"{name} is cut off or damaged at {frames_read / rate:.2f} s and cannot be decoded "
-                f"from there on: {frames / rate:.2f} s of {whole / rate:.2f} s "
-                f"({frames / whole:.0%}) are missing; what is there was used."
-            )
-        if frames:
-            return missing(name, frames, frames_read, rate)
-        if self.info.format == "OGG" and not ogg.ends_with_final_page(self._path):
-            return (
-                f"{name} is cut off: its last Ogg page is missing, so there is no telling how much "
-                f"is gone; the {frames_read / rate:.2f} s that are there were used."
-            )
-        return ""
-
-    def _missing_frames(self, frames_read: int) -> int:
-        if self.info.frames is None:
-            return 0  # the length is not known
-        if frames_read < self.info.frames:
-            return self.info.frames - frames_read
-        for match in sorted(
-            _SIZE_MISMATCH.finditer(self._file.extra_info),
-            key=lambda found: found["chunk"] in {"RIFF", "riff", "FORM"},  # the data chunk is exact
-        ):
-            declared, actual = int(match["declared"]), int(match["actual"])
-            if actual < declared < _UNKNOWN_LENGTH_BYTES:
-                return round(frames_read * (declared - actual) / actual)
-        return 0
 
     def close(self) -> None:
         """See `Reader.close`."""
         self._file.close()
+        self._close_stream()
+
+    def _close_stream(self) -> None:
+        if self._stream is not None:
+            self._stream.close()
 
 
 def _plausible(frames: int, size_bytes: int) -> int | None:

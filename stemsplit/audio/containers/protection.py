@@ -1,0 +1,99 @@
+"""Runs in both. Copy protection: files that decode to noise without a key that they do not hold.
+
+Looks for what each format declares: the sample entries `drms`, `enca` and `aavd` of MP4 (Apple's
+FairPlay; ISO/IEC 23001-7, common encryption; Audible), the encryption objects of ASF (Microsoft,
+"Advanced Systems Format Specification", sections 3.14 and 3.15), `ContentEncryption` of Matroska
+(RFC 9559, section 5.1.4.1.31.5), and the scrambling bits of MPEG transport streams (ISO/IEC
+13818-1, section 2.4.3.3).
+"""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from stemsplit.audio.containers.window import FileBytes
+
+_MP4_ENTRIES = {
+    b"drms": "FairPlay",
+    b"enca": "common encryption",
+    b"aavd": "Audible",
+    b"aaxc": "Audible",
+}
+_MP4_FOLDERS = frozenset({b"moov", b"trak", b"mdia", b"minf", b"stbl"})
+_AUDIBLE_BRANDS = (b"aax ", b"aaxc")
+
+_ASF = b"\x30\x26\xb2\x75\x8e\x66\xcf\x11"
+_ASF_ENCRYPTION = (
+    b"\xfb\xb3\x11\x22\x23\xbd\xd2\x11\xb4\xb7\x00\xa0\xc9\x55\xfc\x6e",
+    b"\x14\xe6\x8a\x29\x22\x26\x17\x4c\xb9\x35\xda\xe0\x7e\xe9\x28\x9c",
+)
+_EBML = b"\x1a\x45\xdf\xa3"
+_TRACKS, _CLUSTER = b"\x16\x54\xae\x6b", b"\x1f\x43\xb6\x75"
+_CONTENT_ENCRYPTION = re.compile(
+    rb"\x6d\x80[\x40-\xff].{0,7}?\x62\x40[\x40-\xff].{0,40}?\x50\x35[\x40-\xff]", re.DOTALL
+)
+"""`ContentEncryption` within `ContentEncoding` within `ContentEncodings`, near one another."""
+
+_MOST_HEADER_BYTES = 64 << 20
+_TRANSPORT_BYTES = 188
+_TRANSPORT_PACKETS = 2_000
+
+
+def protection_of(data: FileBytes) -> str:
+    """Name the copy protection of a file; empty if it has none that is known here."""
+    if data[4:8] == b"ftyp":
+        return "Audible" if data[8:12] in _AUDIBLE_BRANDS else _mp4(data)
+    if data[0:8] == _ASF:
+        header = data[0 : min(int.from_bytes(data[16:24], "little"), _MOST_HEADER_BYTES)]
+        return "Windows Media DRM" if any(mark in header for mark in _ASF_ENCRYPTION) else ""
+    if data[0:4] == _EBML:
+        tracks = data.find(_TRACKS, 0, _MOST_HEADER_BYTES)
+        if tracks >= 0:
+            end = data.find(_CLUSTER, tracks, _MOST_HEADER_BYTES)
+            header = data[tracks : max(end, tracks + (1 << 16))]
+            return "Matroska encryption" if _CONTENT_ENCRYPTION.search(header) else ""
+    if data[0:1] == b"G" and data[_TRANSPORT_BYTES : _TRANSPORT_BYTES + 1] == b"G":
+        return _transport(data)
+    return ""
+
+
+def _mp4(data: FileBytes) -> str:
+    entries = _sample_entries(data, 0, len(data))
+    return next((_MP4_ENTRIES[name] for name in entries if name in _MP4_ENTRIES), "")
+
+
+def _boxes(data: FileBytes, first: int, end: int) -> Iterator[tuple[bytes, int, int]]:
+    """Visit the boxes between two offsets: the name of each, its first byte, and its end."""
+    at = first
+    while at + 8 <= end:
+        size, name, header = int.from_bytes(data[at : at + 4], "big"), data[at + 4 : at + 8], 8
+        if size == 1:
+            size, header = int.from_bytes(data[at + 8 : at + 16], "big"), 16
+        box_end = end if size == 0 else at + size
+        if box_end < at + header or box_end > end:
+            return
+        yield name, at + header, box_end
+        at = box_end
+
+
+def _sample_entries(data: FileBytes, first: int, end: int) -> Iterator[bytes]:
+    """Visit the names of the sample entries of all tracks."""
+    for name, inside, box_end in _boxes(data, first, end):
+        if name in _MP4_FOLDERS:
+            yield from _sample_entries(data, inside, box_end)
+        elif name == b"stsd":  # with a version and a count before its entries
+            yield from (entry for entry, _, _ in _boxes(data, inside + 8, box_end))
+
+
+def _transport(data: FileBytes) -> str:
+    scrambled = total = 0
+    for at in range(0, _TRANSPORT_PACKETS * _TRANSPORT_BYTES, _TRANSPORT_BYTES):
+        head = data[at : at + 4]
+        if len(head) == 4 and head[0] == ord("G") and head[3] & 0x10:  # noqa: PLR2004 - bytes
+            total += 1
+            scrambled += bool(head[3] & 0xC0)
+    return "a scrambled broadcast" if scrambled > total / 2 else ""

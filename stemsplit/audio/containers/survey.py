@@ -1,0 +1,79 @@
+"""Runs in both. Any file to its parts, by its first bytes and whatever it is called."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from stemsplit.audio.containers import disguise, flac, mpeg, ogg, pcm
+from stemsplit.audio.containers.frames import tag_end
+from stemsplit.audio.containers.parts import Part, PartFile, Range
+from stemsplit.audio.containers.window import FileBytes
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+_CHUNKED = (b"RIFF", b"RIFX", b"RF64", b"BW64", b"riff", b"FORM", b"caff", b".snd", b"dns.")
+_OTHERS = (b"\x1a\x45\xdf\xa3", b"\x30\x26\xb2\x75", b"wvpk", b"MAC ", b"TTA1", b"FLV", b"DSD ")
+"""How files begin that are neither a stream of frames nor surveyed here."""
+
+_MOST_FILES = 10_000
+
+
+def survey(path: Path, *, thorough: bool = False) -> list[Part]:
+    """Find the parts of a file.
+
+    Args:
+        path: the file, which is not empty.
+        thorough: whether to look at all of a file whose decoder gave up although its structure
+            looked right.
+
+    Returns:
+        its parts, in order, at least one. The whole file is the only part where it is healthy, or
+        of a kind that tells nothing.
+
+    Raises:
+        OSError: if it cannot be read.
+    """
+    with path.open("rb", buffering=0) as file:
+        data = FileBytes(file)
+        base = 0
+        while data[base : base + 3] == b"ID3" and (end := tag_end(data, base)) is not None:
+            base = end
+        head = data[base : base + 12]
+        parts: list[Part] = []
+        if head.startswith(_CHUNKED):
+            parts = _chunked(path, base, len(data))
+        elif head.startswith(flac.MAGIC):
+            parts = flac.survey(data, base, thorough=thorough)
+        elif head.startswith(b"OggS"):
+            parts = ogg.survey(data)
+        elif not head.startswith(_OTHERS) and head[4:8] not in {b"ftyp", b"moov", b"mdat"}:
+            parts = mpeg.survey(data, base)
+    return parts or [Part()]
+
+
+def _chunked(path: Path, base: int, size: int) -> list[Part]:
+    """Survey a chunked file, and those that were joined to it."""
+    parts: list[Part] = []
+    while base < size and len(parts) < _MOST_FILES:
+        with PartFile(path, (Range(base, size),)) as file:
+            found = pcm.survey(file, size - base)
+            if found is None:
+                break
+            part, there = found.part, found.samples
+            demuxer = disguise.demuxer_of(file, there.first, there.end)
+        if demuxer:
+            part = Part(pieces=(there,), demuxer=demuxer, is_for_libsndfile=False)
+        parts.append(_moved(part, base, size) if base else part)
+        base += found.next_file
+    return parts
+
+
+def _moved(part: Part, by: int, size: int) -> Part:
+    """Return a part whose ranges are those of the whole file."""
+    moved: tuple[Range | bytes, ...] = tuple(
+        Range(piece.first + by, piece.end + by) if isinstance(piece, Range) else piece
+        for piece in part.pieces or (Range(0, size - by),)
+    )
+    return replace(part, pieces=moved)

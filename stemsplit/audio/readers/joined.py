@@ -1,0 +1,344 @@
+"""Runs in both. All of a file: its parts one behind the other, each through the best library.
+
+libsndfile is asked first: it is small, exact at both ends of MP3 and Vorbis, and enough for what
+most libraries hold. FFmpeg's libraries read what it does not, tell which channel is which in FLAC
+and Ogg, and go on where libsndfile's decoders give up.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from fractions import Fraction
+from typing import TYPE_CHECKING
+
+import msgspec
+import numpy as np
+
+from stemsplit.audio.blocks import BLOCK_FRAMES
+from stemsplit.audio.containers.protection import protection_of
+from stemsplit.audio.containers.survey import survey
+from stemsplit.audio.containers.window import FileBytes
+from stemsplit.audio.loss import UNNOTICED_SECONDS, Silence, position
+from stemsplit.audio.readers import NotReadableError
+from stemsplit.audio.readers.adapter import Adapter
+from stemsplit.audio.readers.sndfile import SndfileReader
+from stemsplit.errors import BadInputError
+from stemsplit.job import STEREO
+from stemsplit.text import counted, quoted
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+
+    from stemsplit.audio.containers.parts import Part
+    from stemsplit.audio.readers import Reader
+
+_NAMED_ELSEWHERE = frozenset({"FLAC", "OGG"})
+"""Formats that say which channel is which where libsndfile does not look."""
+
+_MOST_GAP_SECONDS = 3600
+"""A longer gap between parts is a clock that was set, and no loss."""
+
+
+def open_part(path: Path, part: Part, audio_track: str | None = None) -> Reader:
+    """Open a part with the library that serves it best.
+
+    Raises:
+        BadInputError: if neither can make anything of it.
+    """
+    reader: SndfileReader | None = None
+    why = ""
+    if part.is_for_libsndfile:
+        try:
+            reader = SndfileReader(path, part)
+        except NotReadableError as error:
+            why = str(error)
+        else:
+            is_clear = reader.info.channels <= STEREO or reader.are_named
+            if is_clear or reader.info.format not in _NAMED_ELSEWHERE:
+                return reader
+    from stemsplit.audio.readers.libav import LibavReader
+
+    _refuse_protected(path)
+    try:
+        other = LibavReader(path, part, audio_track)
+    except (NotReadableError, BadInputError) as error:
+        if reader is not None:
+            return reader
+        raise (
+            error if isinstance(error, BadInputError) else _unknown(path, f"{why or error}")
+        ) from error
+    if reader is not None:
+        reader.close()
+    return other
+
+
+def _refuse_protected(path: Path) -> None:
+    with path.open("rb", buffering=0) as file:
+        scheme = protection_of(FileBytes(file))
+    if scheme:
+        raise BadInputError(
+            f"{quoted(path.name)} is copy-protected ({scheme}): it plays only in programs that "
+            "have the key.",
+            "Use a copy without protection, from the shop or made by the program that plays it.",
+        )
+
+
+def _unknown(path: Path, why: str) -> BadInputError:
+    return BadInputError(
+        f"{quoted(path.name)} is not an audio file that stemsplit can read ({why.rstrip('.')}).",
+        "Neither libsndfile nor FFmpeg knows it: check what it is, or export it again.",
+    )
+
+
+class JoinedReader:
+    """All parts of a file, in the form of the first one; see `stemsplit.audio.readers.Reader`.
+
+    Attributes:
+        missing: where files within it end before they should, and how much is missing there.
+        has_open_end: whether one ends before it should, and there is no telling how much later.
+    """
+
+    def __init__(self, path: Path, audio_track: str | None = None) -> None:
+        """Find the parts of a file and open the first one that can be read.
+
+        Args:
+            path: the file, which is not empty.
+            audio_track: see `stemsplit.audio.readers.tracks.choose_track`.
+
+        Raises:
+            BadInputError: if no part can be read, or there is no such track.
+            OSError: if the file cannot be read.
+        """
+        self._path, self._audio_track = path, audio_track
+        self._parts = survey(path)
+        self._silences: list[Silence] = []
+        self._notes: list[str] = []
+        self.missing: list[Silence] = []
+        self.has_open_end = False
+        self._reader = self._first_reader()
+        self._reader_began = 0
+        self.channels = self._reader.channels
+        self.info = msgspec.structs.replace(self._reader.info, frames=self._expected_frames())
+        self._is_kept = False
+        self._given = self._resumed_at = 0
+        self._gave_up = False
+
+    def _first_reader(self) -> Reader:
+        """Open the first part that can be read; those before it are nothing, or damage alone."""
+        while True:
+            try:
+                return open_part(self._path, self._parts[0], self._audio_track)
+            except BadInputError:
+                if len(self._parts) == 1:
+                    raise
+                del self._parts[0]
+
+    def _expected_frames(self) -> int | None:
+        """Return how many frames there will be, as far as that is known before they are read."""
+        info = self._reader.info
+        if len(self._parts) == 1 and self._parts[0].seconds is None:
+            return info.frames
+        seconds = [part.seconds for part in self._parts]
+        if None in seconds:
+            return None
+        whole = sum((part.lost_seconds + (part.seconds or 0) for part in self._parts), Fraction())
+        return round(whole * info.sample_rate)
+
+    @property
+    def silences(self) -> list[Silence]:
+        """Where silence stands in the place of what was lost, in what was read so far."""
+        if self._is_kept:
+            return self._silences
+        current = (Silence(self._reader_began + at, count) for at, count in self._reader.silences)
+        return [*self._silences, *(one for one in current if one.at >= self._resumed_at)]
+
+    @property
+    def notes(self) -> list[str]:
+        """Sentences about the file that a person may want to read."""
+        current = () if self._is_kept else self._reader.notes
+        return list(dict.fromkeys([*self._notes, *current]))
+
+    def blocks(self, start: int) -> Iterator[tuple[int, NDArray[np.float32]]]:
+        """See `Reader.blocks`."""
+        yield from self._read(self._parts, start)
+        if self._gave_up:
+            # The same again in another way, of which only what is new is given.
+            self._resumed_at = self._given
+            parts = survey(self._path, thorough=True)
+            if parts == self._parts:
+                parts = [replace(part, is_for_libsndfile=False) for part in parts]
+            yield from self._read(parts, 0, is_again=True)
+
+    def _read(
+        self, parts: Sequence[Part], start: int, *, is_again: bool = False
+    ) -> Iterator[tuple[int, NDArray[np.float32]]]:
+        file = _File(parts[0], 0)
+        at = 0
+        for number, part in enumerate(parts):
+            if number and part.begins_file:
+                self._end(file, at)
+                file = _File(part, at)
+            if (number or is_again) and not self._opens(part):
+                file.lacks(part, self.info.sample_rate)
+                continue
+            reader = self._reader
+            for block in self._zeros(file.lost_before(part, reader, at)):
+                self._note_silence(at, len(block))
+                yield from self._new(at, block)
+                at += len(block)
+            self._reader_began = began = at
+            for inside, block in self._in_form(part, start if len(parts) == 1 else 0, at):
+                at = began + inside + len(block)
+                yield from self._new(began + inside, block)
+            self._keep()
+            file.holds(part, reader, began)
+            if not is_again and _has_given_up(reader, at - began):
+                self._gave_up = True
+                return
+        self._end(file, at)
+
+    def _opens(self, part: Part) -> bool:
+        try:
+            reader = open_part(self._path, part, self._audio_track)
+        except BadInputError:
+            return False
+        self._reader.close()
+        self._reader, self._is_kept = reader, False
+        return True
+
+    def _new(
+        self, at: int, block: NDArray[np.float32]
+    ) -> Iterator[tuple[int, NDArray[np.float32]]]:
+        """Give what of a block was not given before."""
+        known = min(max(self._given - at, 0), len(block))
+        if known < len(block):
+            self._given = at + len(block)
+            yield at + known, block[known:]
+
+    def _in_form(
+        self, part: Part, start: int, at: int
+    ) -> Iterator[tuple[int, NDArray[np.float32]]]:
+        """Read a part, in the form of the first one, and no longer than it is by its bytes."""
+        reader, inside = self._reader, 0
+        own, target = _form(reader), (self.info.sample_rate, self.channels)
+        most = None if part.seconds is None else round(part.seconds * own[0])
+        blocks = _until(reader.blocks(start), most)
+        if own == target:
+            yield from blocks
+            return
+        self._notes.append(
+            f"{quoted(self._path.name)} changes from {_named(*target)} to {_named(*own)} at "
+            f"{position(at / target[0])}; what follows was converted."
+        )
+        adapter = Adapter(*own, *target)
+        for _, block in blocks:
+            converted = adapter.push(block)
+            yield inside, converted
+            inside += len(converted)
+        yield inside, adapter.finish()
+
+    def _zeros(self, frames: int) -> Iterator[NDArray[np.float32]]:
+        for first in range(0, frames, BLOCK_FRAMES):
+            yield np.zeros((min(BLOCK_FRAMES, frames - first), len(self.channels)), np.float32)
+
+    def _note_silence(self, at: int, frames: int) -> None:
+        if at < self._given:
+            return
+        if self._silences and sum(self._silences[-1]) == at:
+            at, before = self._silences.pop()
+            frames += before
+        self._silences.append(Silence(at, frames))
+
+    def _keep(self) -> None:
+        """Keep what a reader says before another one takes its place."""
+        self._silences, self._notes = self.silences, self.notes
+        self._is_kept = True
+
+    def _end(self, file: _File, at: int) -> None:
+        """Note what is missing at the end of a file."""
+        missing = file.missing(at, self.info.sample_rate)
+        if missing > 0:
+            self.missing.append(Silence(at, missing))
+        self.has_open_end = self.has_open_end or file.is_cut_off
+
+    def close(self) -> None:
+        """See `Reader.close`."""
+        self._reader.close()
+
+
+class _File:
+    """One of the files that were joined: how long it should be.
+
+    Args:
+        part: its first one.
+        began: the frame at which it begins.
+    """
+
+    def __init__(self, part: Part, began: int) -> None:
+        self._began = began
+        self._declared_seconds = part.declared_seconds or 0.0
+        self._declared_frames = 0
+        self._clock: Fraction | None = None
+        self.is_cut_off = False
+
+    def lost_before(self, part: Part, reader: Reader, at: int) -> int:
+        """Return how many frames are lost between the part before and this one."""
+        rate = reader.info.sample_rate
+        if part.ends_at is None or reader.info.frames is None:
+            return round(part.lost_seconds * rate)
+        begins_at = part.ends_at - Fraction(reader.info.frames, rate)
+        if self._clock is None:  # a broadcast that is recorded begins at any time
+            self._clock = begins_at
+        lost = round((begins_at - self._clock) * rate) - (at - self._began)
+        return lost if 0 < lost <= _MOST_GAP_SECONDS * rate else 0
+
+    def lacks(self, part: Part, rate: int) -> None:
+        """Take a part that cannot be read."""
+        self._declared_frames += round((part.seconds or 0) * rate)
+
+    def holds(self, part: Part, reader: Reader, began: int) -> None:
+        """Take a part that was read to its end."""
+        self.is_cut_off = self.is_cut_off or part.is_cut_off
+        if reader.info.frames is not None and part.seconds is None:
+            tolerated = round(reader.tolerated_seconds * reader.info.sample_rate)
+            ends = began - self._began + reader.info.frames - tolerated
+            self._declared_frames = max(self._declared_frames, ends)
+
+    def missing(self, at: int, rate: int) -> int:
+        """Return how many frames are missing at its end, which is `at`."""
+        declared = round(self._declared_seconds * rate)
+        return max(declared, self._declared_frames) - (at - self._began)
+
+
+def _form(reader: Reader) -> tuple[int, tuple[str, ...]]:
+    return reader.info.sample_rate, reader.channels
+
+
+def _named(rate: int, channels: Sequence[str]) -> str:
+    return f"{counted(len(channels), 'channel')} at {rate} Hz"
+
+
+def _until(
+    blocks: Iterator[tuple[int, NDArray[np.float32]]], most: int | None
+) -> Iterator[tuple[int, NDArray[np.float32]]]:
+    """Leave out what lies behind the end of a part: an encoder's padding."""
+    for at, block in blocks:
+        kept = block if most is None else block[: max(most - at, 0)]
+        if len(kept):
+            yield at, kept
+        if len(kept) < len(block):
+            return
+
+
+def _has_given_up(reader: Reader, frames: int) -> bool:
+    """Tell whether more may be had than a reader gave."""
+    if reader.gave_up:
+        return True
+    expected = reader.info.frames
+    is_short = (
+        expected is not None and expected - frames > UNNOTICED_SECONDS * reader.info.sample_rate
+    )
+    return isinstance(reader, SndfileReader) and is_short
