@@ -42,6 +42,7 @@ def measure(path: Path) -> Measurement:
         if meter is not None:
             meter.finish()
         true_peak = None if meter is None else meter.true_peak
+        loss = source.loss()
         return Measurement(
             info=source.info,
             channels=source.channels,
@@ -53,5 +54,5 @@ def measure(path: Path) -> Measurement:
             true_peak=None if true_peak is None else max(true_peak, peak),
             loudness_lufs=None if meter is None else meter.loudness_lufs,
             loudness_range_lu=None if meter is None else meter.loudness_range_lu,
-            warning=source.cut_off(),
+            warning="" if loss is None else loss.text,
         )
