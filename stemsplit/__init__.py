@@ -16,7 +16,15 @@ if TYPE_CHECKING:
     from stemsplit.errors import StemsplitError
     from stemsplit.futures import StemFuture, StemPool, TrackError
     from stemsplit.inspection import Inspection, NotInspected, inspect
-    from stemsplit.job import Attempt, Limits, Outcome, Reason, Settings
+    from stemsplit.job import (
+        Attempt,
+        Limits,
+        Outcome,
+        Reason,
+        Settings,
+        TrackWarning,
+        WarningKind,
+    )
     from stemsplit.standing import status
 
 _HOME = {
@@ -33,6 +41,8 @@ _HOME = {
     "StemPool": "stemsplit.futures",
     "StemsplitError": "stemsplit.errors",
     "TrackError": "stemsplit.futures",
+    "TrackWarning": "stemsplit.job",
+    "WarningKind": "stemsplit.job",
     "as_completed": "concurrent.futures",
     "convert": "stemsplit.batch",
     "inspect": "stemsplit.inspection",
@@ -54,6 +64,8 @@ __all__ = [
     "StemPool",
     "StemsplitError",
     "TrackError",
+    "TrackWarning",
+    "WarningKind",
     "__version__",
     "as_completed",
     "convert",

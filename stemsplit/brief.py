@@ -74,4 +74,5 @@ class Brief:
             version=self.version,
             overwrite=self.overwrite,
             retry_failed=self.retry_failed,
+            accept_damaged=self.settings.accept_damaged,
         )

@@ -56,6 +56,10 @@ class BadInputError(StemsplitError):
     """One audio file cannot be separated, and trying again would not help."""
 
 
+class DamagedError(StemsplitError):
+    """More of one audio file is lost than a warning is enough for."""
+
+
 class OutputExistsError(StemsplitError):
     """A file that stemsplit did not make, or that somebody has changed, would be replaced."""
 

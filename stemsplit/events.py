@@ -229,6 +229,7 @@ class TrackDone(_Event, frozen=True, kw_only=True, tag="track_done"):
         destination: the folder of its stems.
         stems: one entry a stem.
         warnings: sentences a person should read all the same.
+        warning_kinds: the kind of each of them: `damaged`, `clipped` or `note`.
         audio_seconds: how much audio was separated.
         seconds: wall time from the child's start to the stems in place.
         attempts: how many children it took.
@@ -241,6 +242,7 @@ class TrackDone(_Event, frozen=True, kw_only=True, tag="track_done"):
     destination: str
     stems: tuple[Stem, ...]
     warnings: tuple[str, ...]
+    warning_kinds: tuple[str, ...] = ()
     audio_seconds: float
     seconds: float
     attempts: int
@@ -294,6 +296,13 @@ class Failure(msgspec.Struct, frozen=True, kw_only=True):
     message: str
 
 
+class Damage(msgspec.Struct, frozen=True, kw_only=True):
+    """A line of the summary: a track that is done although part of its source is lost."""
+
+    source: str
+    message: str
+
+
 class BatchDone(_Event, frozen=True, kw_only=True, tag="batch_done"):
     """Nothing is left to do, or nothing more can be done.
 
@@ -309,7 +318,10 @@ class BatchDone(_Event, frozen=True, kw_only=True, tag="batch_done"):
         peak_memory_bytes: the largest memory of all processes together, the supervisor and the
             fork server included; null if unknown.
         times_real_time: audio separated a second.
+        damaged, clipped, notes: how many of the tracks separated now have a warning of that kind.
+            Tracks that failed as damaged are not among them.
         failures: one entry for each failure.
+        damages: one entry for each track that `damaged` counts.
         exit_code: what the command will return.
     """
 
@@ -322,7 +334,11 @@ class BatchDone(_Event, frozen=True, kw_only=True, tag="batch_done"):
     audio_seconds: float
     peak_memory_bytes: int | None
     times_real_time: float | None = None
+    damaged: int = 0
+    clipped: int = 0
+    notes: int = 0
     failures: tuple[Failure, ...] = ()
+    damages: tuple[Damage, ...] = ()
     exit_code: int
 
 

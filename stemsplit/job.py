@@ -6,6 +6,7 @@ Holds no behaviour beyond what a value can say of itself, and touches no file.
 from __future__ import annotations
 
 import os
+from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -15,6 +16,7 @@ from stemsplit.compat import StrEnum
 from stemsplit.envelope import Curve
 from stemsplit.errors import (
     BadInputError,
+    DamagedError,
     DiskFullError,
     EngineError,
     InsufficientMemoryError,
@@ -28,7 +30,7 @@ from stemsplit.errors import (
 from stemsplit.units import Amount, TimeLimit, parse_duration, parse_size, parse_time_limit
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
 
 MODEL_SAMPLE_RATE = 44_100
 """The one sample rate that Spleeter's models were trained at, in Hz."""
@@ -73,6 +75,7 @@ class Reason(StrEnum):
 
     DONE = "done"
     BAD_INPUT = "bad_input"
+    DAMAGED = "damaged"
     OUTPUT_EXISTS = "output_exists"
     CRASHED = "crashed"
     NO_RESULT = "no_result"
@@ -105,6 +108,7 @@ class Reason(StrEnum):
         """Give the reason that an error is told under; `crashed` for what nobody foresaw."""
         return {
             BadInputError: cls.BAD_INPUT,
+            DamagedError: cls.DAMAGED,
             OutputExistsError: cls.OUTPUT_EXISTS,
             DiskFullError: cls.DISK_FULL,
             UnwritableError: cls.UNWRITABLE,
@@ -113,6 +117,43 @@ class Reason(StrEnum):
             StoppedError: cls.CANCELLED,
             UnreachableError: cls.UNREACHABLE,
         }.get(type(error), cls.CRASHED)
+
+
+class WarningKind(StrEnum):
+    """What a warning about a track is about.
+
+    DAMAGED: part of the source is missing or was replaced by silence. CLIPPED: samples beyond full
+    scale were clamped. NOTE: anything else.
+    """
+
+    DAMAGED = "damaged"
+    CLIPPED = "clipped"
+    NOTE = "note"
+
+
+class TrackWarning(msgspec.Struct, frozen=True, kw_only=True):
+    """Something a person should know about a track.
+
+    Attributes:
+        kind: what it is about.
+        text: one sentence.
+    """
+
+    kind: WarningKind
+    text: str
+
+    def __str__(self) -> str:
+        """Return the sentence."""
+        return self.text
+
+
+def count_kinds(tracks: Iterable[Iterable[TrackWarning]]) -> Counter[WarningKind]:
+    """Count the tracks that have a warning of each kind.
+
+    Args:
+        tracks: the warnings of each track.
+    """
+    return Counter(kind for warnings in tracks for kind in {one.kind for one in warnings})
 
 
 AUTOMATIC = "auto"
@@ -153,6 +194,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         tags: whether the stems get the tags and the cover of the source.
         engine: what runs the network: `tensorflow`, `onnx`, or `auto` for the first of them that
             is installed. Or `module:function` that builds one inside the child.
+        accept_damaged: whether what is there of a damaged file is written, with a warning, however
+            much of it is lost. Otherwise a track that lost more than 5 % fails with the reason
+            `damaged`.
     """
 
     what: What = "separation"
@@ -171,6 +215,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     threads: int | None = None
     tags: bool = True
     engine: str = AUTOMATIC
+    accept_damaged: bool = False
 
     @property
     def separates(self) -> bool:
@@ -455,7 +500,7 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
         reason: why the last attempt ended.
         message: one sentence, empty when done.
         remedy: what to do next, empty when done.
-        warnings: sentences a person should read although the track is done.
+        warnings: what a person should know although the track is done, or beside its failure.
         stems: the finished stems; empty unless done.
         audio_seconds: how much audio was separated.
         attempts: one entry a child, in order; empty where none was started.
@@ -465,7 +510,7 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
     reason: Reason
     message: str = ""
     remedy: str = ""
-    warnings: tuple[str, ...] = ()
+    warnings: tuple[TrackWarning, ...] = ()
     stems: tuple[StemFile, ...] = ()
     audio_seconds: float = 0.0
     attempts: tuple[Attempt, ...] = ()

@@ -14,7 +14,16 @@ from typing import Protocol
 
 import msgspec
 
-from stemsplit.job import AudioInfo, Effort, Job, Reason, Settings, StemFile
+from stemsplit.job import (
+    AudioInfo,
+    Effort,
+    Job,
+    Reason,
+    Settings,
+    StemFile,
+    TrackWarning,
+    WarningKind,
+)
 
 
 class Task(msgspec.Struct, frozen=True, kw_only=True):
@@ -101,8 +110,9 @@ class Separated(msgspec.Struct, frozen=True, kw_only=True, tag=True):
 
 
 class Warned(msgspec.Struct, frozen=True, kw_only=True, tag=True):
-    """Something a person should know although the track goes on."""
+    """Something a person should know although the track goes on; see `TrackWarning`."""
 
+    kind: WarningKind
     text: str
 
 
@@ -113,11 +123,13 @@ class Finished(msgspec.Struct, frozen=True, kw_only=True, tag=True):
         stems: one entry a file.
         audio_seconds: how much audio was separated.
         peak_rss_bytes: see `stemsplit.job.Attempt`.
+        warnings: all that the child has sent, to be recorded before its stems are published.
     """
 
     stems: tuple[StemFile, ...]
     audio_seconds: float
     peak_rss_bytes: int | None = None
+    warnings: tuple[TrackWarning, ...] = ()
 
 
 class Failed(msgspec.Struct, frozen=True, kw_only=True, tag=True):

@@ -8,11 +8,11 @@ import msgspec
 
 from stemsplit import events
 from stemsplit.engines import name_of
-from stemsplit.job import Reason
+from stemsplit.job import Reason, WarningKind
 from stemsplit.text import counted, printable
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
 
     from stemsplit.brief import Brief
     from stemsplit.job import Attempt, Effort, Job, Outcome
@@ -141,7 +141,8 @@ def ended(outcome: Outcome) -> events.TrackDone | events.TrackFailed:
                 )
                 for stem in outcome.stems
             ),
-            warnings=outcome.warnings,
+            warnings=tuple(one.text for one in outcome.warnings),
+            warning_kinds=tuple(one.kind for one in outcome.warnings),
             audio_seconds=outcome.audio_seconds,
             seconds=outcome.seconds,
             attempts=len(outcome.attempts),
@@ -172,6 +173,14 @@ def failed(outcome: Outcome) -> events.TrackFailed:
         log_tail=last.log_tail,
         log_file=_path(last.log_file),
     )
+
+
+def damage(outcomes: Iterable[Outcome]) -> Iterator[events.Damage]:
+    """Tracks that are done although part of their source is lost."""
+    for outcome in outcomes:
+        lost = [one.text for one in outcome.warnings if one.kind is WarningKind.DAMAGED]
+        if lost and outcome.reason is Reason.DONE:
+            yield events.Damage(source=printable(outcome.job.source), message=" ".join(lost))
 
 
 def _path(path: str | None) -> str | None:

@@ -16,7 +16,7 @@ import msgspec
 
 from stemsplit import events, narrate
 from stemsplit.errors import ExitCode, StemsplitError
-from stemsplit.job import Outcome, Reason
+from stemsplit.job import Outcome, Reason, WarningKind, count_kinds
 from stemsplit.library.board import Board
 from stemsplit.library.journal import Journal
 from stemsplit.library.lock import held
@@ -172,8 +172,7 @@ class _Ledger:
 
     def publishing(self, job: Job, coming: Sequence[Stem], result: Finished) -> bool:
         """See `stemsplit.workshop.Ledger`; the next run completes it."""
-        del result
-        self._journal.publishing(job, coming, overwrite=self._overwrite)
+        self._journal.publishing(job, coming, overwrite=self._overwrite, warnings=result.warnings)
         return True
 
     def taken_back(self, job: Job) -> None:
@@ -457,6 +456,8 @@ class _Run:
         failed = [narrate.failed_input(one) for one in result.problems]
         failed += [event for _, event in self._failed_earlier]
         failed += [narrate.failed(one) for one in result.failures]
+        done = (one for one in result.outcomes if one.reason is Reason.DONE)
+        warned = count_kinds(one.warnings for one in done)
         return events.BatchDone(
             done=reasons[Reason.DONE],
             skipped=len(result.skipped),
@@ -467,10 +468,14 @@ class _Run:
             audio_seconds=audio_seconds,
             peak_memory_bytes=self._peak_memory_bytes,
             times_real_time=audio_seconds / seconds if audio_seconds else None,
+            damaged=warned[WarningKind.DAMAGED],
+            clipped=warned[WarningKind.CLIPPED],
+            notes=warned[WarningKind.NOTE],
             failures=tuple(
                 events.Failure(source=one.source, reason=one.reason, message=one.message)
                 for one in failed
             ),
+            damages=tuple(narrate.damage(result.outcomes)),
             exit_code=int(result.exit_code if exit_code is None else exit_code),
         )
 

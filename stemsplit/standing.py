@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from stemsplit.events import Failure
+from stemsplit.job import WarningKind
 from stemsplit.library import board
 from stemsplit.library.lock import holder_of, is_held, nothing_there
 from stemsplit.library.reader import JournalReader
@@ -36,6 +37,7 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
         ended: when it ended; null while it runs, and if it was killed.
         exit_code: its; null likewise.
         done, failed, left: tracks; those that were done before are among the first.
+        damaged, clipped, notes: how many of the done tracks have a warning of that kind.
         left_earlier: tracks that earlier runs have left, and the last one did not name.
         overwriting: whether everything was to be done again, so that the same command would do so.
         audio_seconds_done, audio_seconds_left: of these tracks.
@@ -53,6 +55,9 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
     done: int
     failed: int
     left: int
+    damaged: int = 0
+    clipped: int = 0
+    notes: int = 0
     left_earlier: int
     overwriting: bool
     audio_seconds_done: float
@@ -76,6 +81,7 @@ def status(output: str | os.PathLike[str]) -> Report:
     with opened as journal:
         run = journal.last_run()
         counts = journal.counts()
+        warned = journal.warned()
         failures = journal.failures()
         left_earlier = journal.left_earlier()
     if run is None:
@@ -95,6 +101,9 @@ def status(output: str | os.PathLike[str]) -> Report:
         done=done + run.unrecorded,
         failed=len(failures),
         left=sum(count for count, _ in counts.values()),
+        damaged=warned[WarningKind.DAMAGED],
+        clipped=warned[WarningKind.CLIPPED],
+        notes=warned[WarningKind.NOTE],
         left_earlier=left_earlier,
         overwriting=bool(run.overwrite),
         audio_seconds_done=done_seconds,

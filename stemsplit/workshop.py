@@ -63,6 +63,7 @@ if TYPE_CHECKING:
 _TELLING = frozenset(Reason) - {
     Reason.DONE,
     Reason.BAD_INPUT,
+    Reason.DAMAGED,
     Reason.OUTPUT_EXISTS,
     Reason.DISK_FULL,
     Reason.UNWRITABLE,

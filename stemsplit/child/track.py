@@ -36,9 +36,9 @@ from stemsplit.child.process import peak_rss_bytes
 from stemsplit.child.render import Residual, convert, render
 from stemsplit.child.separate import separate, separate_at_once
 from stemsplit.entry import resolve
-from stemsplit.errors import REINSTALL, BadInputError, DiskFullError, EngineError
+from stemsplit.errors import REINSTALL, BadInputError, DamagedError, DiskFullError, EngineError
 from stemsplit.formats import LOSSY, MOST_FLAC_CHANNELS, frames_at, stem_depth, stem_rate
-from stemsplit.job import CONVERTED, RESIDUAL, pcm_bytes
+from stemsplit.job import CONVERTED, RESIDUAL, TrackWarning, WarningKind, pcm_bytes
 from stemsplit.messages import (
     Finished,
     Progress,
@@ -138,14 +138,12 @@ def _work_on(task: Task, alive: _Alive) -> Finished:
         # Closed before the source is: threads of it may still be reading.
         with contextlib.closing(rendering):
             written = _write(task, form, source, rendering, alive)
-        loss = source.loss()
-        for text in ("" if loss is None else loss.text, _levels(task, written)):
-            if text:
-                alive.say(Warned(text=text))
+        _warn_of_levels(task, written, alive)
     return Finished(
         stems=written,
         audio_seconds=written[0].frames / form.sample_rate,
         peak_rss_bytes=peak_rss_bytes(),
+        warnings=alive.warnings,
     )
 
 
@@ -342,6 +340,7 @@ def _write(
                 f"{quoted(source.path.name)} is shorter than one sample at {form.sample_rate} Hz.",
                 "There is nothing in it to write.",
             )
+        _judge_loss(task, source, alive)
         gain = gain_for(max(writer.peak for writer in writers))
         for writer in writers:
             for _ in writer.level(gain):
@@ -352,6 +351,26 @@ def _write(
     finally:
         for writer in writers:
             writer.abandon()
+
+
+def _judge_loss(task: Task, source: Decoder, alive: _Alive) -> None:
+    """Send what there is to know of a source that was read to its end.
+
+    Raises:
+        DamagedError: if too much of it is lost, unless that is accepted.
+    """
+    for note in source.notes():
+        alive.warn(WarningKind.NOTE, note)
+    loss = source.loss()
+    if loss is None:
+        return
+    if not loss.is_tolerable and not task.settings.accept_damaged:
+        # Rounded down: of a file that lost 99.6 % something is left.
+        raise DamagedError(
+            f"{loss.text} {math.floor(100 * loss.share)} % of it is missing.",
+            "Restore it from a backup, or use --accept-damaged to write what is there.",
+        )
+    alive.warn(WarningKind.DAMAGED, loss.text)
 
 
 class _Alive:
@@ -366,6 +385,17 @@ class _Alive:
         self._watch = watch
         self._seconds = 0.0
         self._told_at = time.monotonic()
+        self._warnings: list[TrackWarning] = []
+
+    @property
+    def warnings(self) -> tuple[TrackWarning, ...]:
+        """Return all warnings that were sent."""
+        return tuple(self._warnings)
+
+    def warn(self, kind: WarningKind, text: str) -> None:
+        """Send a warning."""
+        self._warnings.append(TrackWarning(kind=kind, text=text))
+        self.say(Warned(kind=kind, text=text))
 
     def progress(self, seconds: float) -> None:
         """Note that so many more seconds of audio are written."""
@@ -400,27 +430,30 @@ def _finish(alive: _Alive, writer: StemWriter, tags: SourceTags | None) -> StemF
     """Finish one stem, and say so: flushing and reading back a long one takes its time."""
     stem, complaint = writer.finish(tags)
     if complaint:
-        alive.say(Warned(text=complaint))
+        alive.warn(WarningKind.NOTE, complaint)
     alive.tell()
     return stem
 
 
-def _levels(task: Task, stems: tuple[StemFile, ...]) -> str:
-    """Say what was done to samples beyond full scale; empty if there were none."""
+def _warn_of_levels(task: Task, stems: tuple[StemFile, ...], alive: _Alive) -> None:
+    """Send what was done to samples beyond full scale, if there were any."""
     name = quoted(task.job.source_path.name)
     if stems[0].gain < 1:
         decibels = -20 * math.log10(stems[0].gain)
-        return (
-            f"{name}: it was made {decibels:.1f} dB quieter, all files alike, so that none clips."
+        alive.warn(
+            WarningKind.NOTE,
+            f"{name}: it was made {decibels:.1f} dB quieter, all files alike, so that none clips.",
         )
+        return
     clipped = [stem for stem in stems if stem.clipped_samples]
     if not clipped:
-        return ""
+        return
     found = ", ".join(
         f"{stem.clipped_samples:,}" + ("" if stem.stem == CONVERTED else f" in {stem.stem}")
         for stem in clipped
     )
-    return (
+    alive.warn(
+        WarningKind.CLIPPED,
         f"{name}: samples beyond full scale were clamped ({found}); `--clip rescale` makes all of "
-        "it quieter instead, `--bit-depth 32f` keeps them."
+        "it quieter instead, `--bit-depth 32f` keeps them.",
     )

@@ -11,6 +11,7 @@ from stemsplit.cli.batches import conduct, read_inputs, written_as
 from stemsplit.cli.options import (
     AGAIN,
     SHOWN,
+    AcceptDamaged,
     BitRate,
     Bits,
     Clipping,
@@ -51,6 +52,7 @@ def convert(
     order: OrderOfWork = "given",
     overwrite: Annotated[bool, AGAIN] = False,
     retry_failed: Annotated[bool, AGAIN] = False,
+    accept_damaged: AcceptDamaged = False,
     dry_run: DryRun = False,
     json: Annotated[bool, SHOWN] = False,
     quiet: Quiet = False,
@@ -99,6 +101,9 @@ def convert(
         Convert again what is done, and replace it.
     retry_failed:
         Try again what has failed in an earlier run.
+    accept_damaged:
+        Write what is there of a damaged file, with a warning, instead of failing when more than 5 %
+        of it is lost. Also tries again what has failed as damaged in an earlier run.
     dry_run:
         Tell what would be done; do nothing.
     json:
@@ -121,6 +126,7 @@ def convert(
         bitrate=bitrate,
         clip=clip,
         tags=tags,
+        accept_damaged=accept_damaged,
     )
     do = partial(
         batch.separate,

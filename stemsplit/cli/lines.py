@@ -8,6 +8,7 @@ says how far the batch is.
 from __future__ import annotations
 
 import time
+from operator import attrgetter
 from pathlib import PurePath
 from typing import TYPE_CHECKING
 
@@ -15,8 +16,9 @@ from rich.console import Console
 
 from stemsplit import events
 from stemsplit.cli.download import download_display
-from stemsplit.cli.pace import progress_of
+from stemsplit.cli.pace import kinds_of, progress_of
 from stemsplit.cli.screen import DRAINING, Screen, Shown, can_draw
+from stemsplit.cli.warned import WarningLines
 from stemsplit.errors import ExitCode
 from stemsplit.text import clock_time, mebibytes, moment, printable
 
@@ -60,6 +62,7 @@ class TextDisplay:
             self._out = self._err  # lines on the bars' screen must go through the bars' console
         self._shown = Shown()
         self._screen = Screen(self._err, self._shown)
+        self._warned = WarningLines(verbose=verbose)
         self._verb = "separate"
         self._total = 0
         self._ended = 0
@@ -206,8 +209,8 @@ class TextDisplay:
             f"{self._count()} done: {_name(event.source)}, {clock_time(event.audio_seconds)} "
             f"in {event.seconds:.1f} s{memory} -> {place}",
         )
-        for warning in event.warnings:
-            self._print(self._err, f"warning: {warning}", "yellow")
+        for line in self._warned.of_track(event):
+            self._print(self._err, line, "yellow")
 
     def _failed(self, event: events.TrackFailed) -> None:
         self._end(event.source)
@@ -230,7 +233,8 @@ class TextDisplay:
             self._err.print(f"    {printable(line)}")
 
     def _summary(self, event: events.BatchDone) -> None:
-        counts = [f"{event.done} {self._verb.removesuffix('e')}ed"]
+        kinds = kinds_of(event.damaged, event.clipped, event.notes)
+        counts = [f"{event.done} {self._verb.removesuffix('e')}ed{kinds}"]
         counts += [f"{event.skipped} done already"] if event.skipped else []
         counts += [f"{event.failed} failed"] if event.failed else []
         counts += [f"{event.not_started} not started"] if event.not_started else []
@@ -249,8 +253,11 @@ class TextDisplay:
             self._print(self._out, text + ".")
         else:
             self._err.print(text + ".")
-        for failure in event.failures:
-            self._print(self._err, f"  failed: {failure.source}: {failure.message}", "red")
+        for line in self._warned.at_the_end(event):
+            self._print(self._err, line, "yellow")
+        for failure in sorted(event.failures, key=attrgetter("reason")):
+            text = f"  failed: {failure.source}: {failure.message} ({failure.reason})"
+            self._print(self._err, text, "red")
 
     def _count(self) -> str:
         self._ended += 1

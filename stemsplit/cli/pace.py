@@ -1,4 +1,4 @@
-"""Runs in the supervisor. How far and how fast a batch is, in a few words."""
+"""Runs in the supervisor. How far and how fast a batch is, and its warnings, in a few words."""
 
 from __future__ import annotations
 
@@ -33,6 +33,14 @@ def pace(status: Status) -> list[str]:
     if status.seconds_left is not None:
         words.append(f"until about {moment(time.time() + status.seconds_left)}")
     return words
+
+
+def kinds_of(damaged: int, clipped: int, notes: int) -> str:
+    """Return ` (3 damaged, 41 clipped, 2 with notes)`, with a space in front; empty for none."""
+    words = [f"{damaged:,} damaged"] if damaged else []
+    words += [f"{clipped:,} clipped"] if clipped else []
+    words += [f"{notes:,} with notes"] if notes else []
+    return f" ({', '.join(words)})" if words else ""
 
 
 def memory_of(used_bytes: int | None, cap_bytes: int) -> str:

@@ -6,6 +6,7 @@ import contextlib
 import os
 import sys
 import time
+from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -13,7 +14,10 @@ from rich.console import Console
 
 from stemsplit import __version__
 from stemsplit.cli.options import parameter
+from stemsplit.cli.pace import kinds_of
 from stemsplit.errors import ExitCode, OutputExistsError, UnwritableError
+from stemsplit.job import WarningKind
+from stemsplit.library.records import JobState
 from stemsplit.text import clock_time, counted, mebibytes, moment, printable, quoted
 
 if TYPE_CHECKING:
@@ -103,10 +107,14 @@ def _print(history: History) -> None:
     for track in history.tracks:
         print(_line(*_row(track)))
     print()
+    print(_counts(history))
     engines = history.engines()
     for run in history.runs:
         print(_run(run, engines[run.number]))
     console = Console(highlight=False, emoji=False, markup=False, soft_wrap=True)
+    for track in history.tracks:
+        for text in _damage(track):
+            console.print(f"damaged: {printable(track.source)}: {text}", style="yellow")
     for source, reason, message in _failures(history):
         console.print(f"failed: {source}: {message} ({reason})", style="red")
 
@@ -119,7 +127,7 @@ def _row(track: PastTrack) -> Iterator[str]:
     last = track.attempts[-1] if track.attempts else None
     took = None if last is None else last.seconds
     audio = track.audio_seconds
-    yield (track.reason or track.state) if track.state == "failed" else track.state
+    yield _state(track)
     yield clock_time(audio) if audio else ""
     yield "" if took is None else clock_time(took)
     yield f"{audio / took:.1f}x" if track.state == "done" and audio and took else ""
@@ -127,6 +135,31 @@ def _row(track: PastTrack) -> Iterator[str]:
     yield "" if peak is None else mebibytes(peak)
     yield "" if cap is None else mebibytes(cap)
     yield printable(track.source)
+
+
+def _state(track: PastTrack) -> str:
+    if track.state == "failed":
+        return track.reason or track.state
+    if track.state != "done":
+        return track.state
+    kinds = {one.kind for one in track.warnings}
+    shown = [kind for kind in WarningKind if kind in kinds]
+    return ", ".join(("done", *shown[:1]))  # damage comes first
+
+
+def _damage(track: PastTrack) -> Iterator[str]:
+    """Yield what is lost of a track that is done."""
+    if track.state == "done":
+        yield from (one.text for one in track.warnings if one.kind is WarningKind.DAMAGED)
+
+
+def _counts(history: History) -> str:
+    states = Counter(track.state for track in history.tracks)
+    done, failed = states.pop(JobState.DONE, 0), states.pop(JobState.FAILED, 0)
+    warned = history.warned
+    kinds = kinds_of(*(warned[kind] for kind in WarningKind))
+    failed += len(history.refused)
+    return f"{done:,} done{kinds}, {failed:,} failed, {states.total():,} left"
 
 
 def _run(run: PastRun, engines: Sequence[str]) -> str:

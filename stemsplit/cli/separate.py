@@ -19,6 +19,7 @@ from stemsplit.cli.options import (
     SHOWN,
     SOUND,
     SPEED,
+    AcceptDamaged,
     BitRate,
     Bits,
     Clipping,
@@ -81,6 +82,7 @@ def separate(
     path_map: Annotated[list[str] | None, CLUSTER, PATH_MAP] = None,
     overwrite: Annotated[bool, AGAIN] = False,
     retry_failed: Annotated[bool, AGAIN] = False,
+    accept_damaged: AcceptDamaged = False,
     dry_run: DryRun = False,
     json: Annotated[bool, SHOWN] = False,
     quiet: Quiet = False,
@@ -176,6 +178,9 @@ def separate(
         Separate again what is done, and replace it.
     retry_failed:
         Try again what has failed in an earlier run.
+    accept_damaged:
+        Write what is there of a damaged file, with a warning, instead of failing when more than 5 %
+        of it is lost. Also tries again what has failed as damaged in an earlier run.
     dry_run:
         Tell what would be done, and do nothing. Also how long it would take and what it would
         need.
@@ -200,6 +205,7 @@ def separate(
             bitrate=bitrate,
             clip=clip,
             tags=tags,
+            accept_damaged=accept_damaged,
         ),
         model=model,
         stems=None if stems is None else tuple(one.strip() for one in stems.split(",")),

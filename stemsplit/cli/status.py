@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from rich.console import Console
 
-from stemsplit.cli.pace import memory_of, pace
+from stemsplit.cli.pace import kinds_of, memory_of, pace
 from stemsplit.cli.show import print_json
 from stemsplit.errors import ExitCode
 from stemsplit.text import clock_time, mebibytes, moment
@@ -45,7 +45,8 @@ def status(output: str, /, *, json: bool = False) -> int:
 
 def _lines(report: Report) -> Iterator[str]:
     yield f"{report.output}: {_state(report)}"
-    counts = f"{report.done} done, {report.failed} failed, {report.left} left"
+    kinds = kinds_of(report.damaged, report.clipped, report.notes)
+    counts = f"{report.done} done{kinds}, {report.failed} failed, {report.left} left"
     yield (
         f"  {counts}; {clock_time(report.audio_seconds_done)} of audio done, "
         f"{clock_time(report.audio_seconds_left)} left"

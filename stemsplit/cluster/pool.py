@@ -641,10 +641,14 @@ class ClusterPool:
                     folder = self._output / os.fsdecode(_checked_work(asked.work))
                     work.ledger.attempt_begins(work.job, settings, effort, attempt, folder)
                     shard.begun.add(work.track)
-                case words.Publishing(coming=coming, stems=stems, audio_seconds=seconds):
+                case words.Publishing(coming=coming):
                     _check_places(coming, work.job, self._output)
                     shard.results[work.track] = asked
-                    result = Finished(stems=stems, audio_seconds=seconds)
+                    result = Finished(
+                        stems=asked.stems,
+                        audio_seconds=asked.audio_seconds,
+                        warnings=asked.warnings,
+                    )
                     completed = work.ledger.publishing(work.job, coming, result)
                 case words.TakenBack():
                     work.ledger.taken_back(work.job)
@@ -768,6 +772,7 @@ def _shown(work: RemoteWork, result: words.Publishing | None) -> Settled:
     outcome = Outcome(
         job=work.job,
         reason=Reason.DONE,
+        warnings=() if result is None else result.warnings,
         stems=() if result is None else result.stems,
         audio_seconds=0.0 if result is None else result.audio_seconds,
     )

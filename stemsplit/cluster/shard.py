@@ -168,6 +168,7 @@ class _RemoteLedger:
                 coming=tuple(coming),
                 stems=result.stems,
                 audio_seconds=result.audio_seconds,
+                warnings=result.warnings,
             )
         )
 

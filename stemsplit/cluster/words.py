@@ -11,7 +11,7 @@ from typing import IO, TYPE_CHECKING
 
 import msgspec
 
-from stemsplit.job import Attempt, Effort, Job, Limits, Outcome, Settings, StemFile
+from stemsplit.job import Attempt, Effort, Job, Limits, Outcome, Settings, StemFile, TrackWarning
 from stemsplit.library.records import Stem
 from stemsplit.messages import Message
 
@@ -153,13 +153,14 @@ class Begins(msgspec.Struct, frozen=True, kw_only=True, tag=True):
 
 
 class Publishing(msgspec.Struct, frozen=True, kw_only=True, tag=True):
-    """May these stems be shown? `stems` and `audio_seconds` are what the child said of them."""
+    """May these stems be shown? `stems` and what follows are from the child's result."""
 
     question: int
     track: int
     coming: tuple[Stem, ...]
     stems: tuple[StemFile, ...]
     audio_seconds: float
+    warnings: tuple[TrackWarning, ...] = ()
 
 
 class TakenBack(msgspec.Struct, frozen=True, kw_only=True, tag=True):

@@ -12,18 +12,21 @@ import msgspec
 from stemsplit.engines import name_of
 from stemsplit.envelope import Curve
 from stemsplit.errors import UsageError
+from stemsplit.job import count_kinds
 from stemsplit.library.database import Database
 from stemsplit.library.lock import nothing_there
-from stemsplit.library.records import JobState
+from stemsplit.library.records import JobState, warnings_of
 from stemsplit.library.state import State
 from stemsplit.text import quoted
 
 if TYPE_CHECKING:
+    from collections import Counter
     from collections.abc import Iterator, Mapping
     from pathlib import Path
 
+    from stemsplit.job import TrackWarning, WarningKind
+
 _curve = msgspec.json.Decoder(Curve)
-_warnings = msgspec.json.Decoder(tuple[str, ...])
 _refused = msgspec.json.Decoder(tuple[tuple[str, str, str], ...])
 
 
@@ -118,7 +121,7 @@ class PastTrack:
     reason: str | None
     message: str
     remedy: str
-    warnings: tuple[str, ...]
+    warnings: tuple[TrackWarning, ...]
     audio_seconds: float | None
     stems: tuple[PastStem, ...]
     attempts: tuple[PastAttempt, ...]
@@ -145,6 +148,12 @@ class History:
                 loaders[one.run] |= {one.engine} - {""}
         named = {run: tuple(sorted(map(name_of, found))) for run, found in loaders.items()}
         return defaultdict(tuple, named)
+
+    @property
+    def warned(self) -> Counter[WarningKind]:
+        """Count the done tracks that have a warning of each kind."""
+        done = (track for track in self.tracks if track.state is JobState.DONE)
+        return count_kinds(track.warnings for track in done)
 
     @property
     def failed(self) -> tuple[PastTrack, ...]:
@@ -252,7 +261,7 @@ def _tracks(rows: _Rows) -> Iterator[PastTrack]:
             reason=reason,
             message=message,
             remedy=remedy,
-            warnings=_warnings.decode(warnings),
+            warnings=warnings_of(warnings),
             audio_seconds=seconds,
             stems=tuple(stems.get(job, ())),
             attempts=tuple(attempts.get(job, ())),

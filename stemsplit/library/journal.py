@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from stemsplit.envelope import Curve
-    from stemsplit.job import Attempt, Effort, Job, Outcome, Settings
+    from stemsplit.job import Attempt, Effort, Job, Outcome, Settings, TrackWarning
     from stemsplit.library.probe import Probe
     from stemsplit.library.records import Entry, Summary
 
@@ -262,13 +262,21 @@ class Journal(JournalReader):
                 ),
             )
 
-    def publishing(self, job: Job, coming: Sequence[Stem], *, overwrite: bool) -> None:
+    def publishing(
+        self,
+        job: Job,
+        coming: Sequence[Stem],
+        *,
+        overwrite: bool,
+        warnings: Sequence[TrackWarning] = (),
+    ) -> None:
         """Note that a track's stems are checked and on disk, and about to be shown.
 
         Args:
             job: the track.
             coming: its stems.
             overwrite: whether they may replace whatever is there.
+            warnings: about the track, recorded here in case the run is killed before its end.
 
         Raises:
             OutputExistsError: if they may not, and a file is there that is not this job's or was
@@ -289,8 +297,12 @@ class Journal(JournalReader):
             )
         with self._transaction() as db:
             db.execute(
-                "UPDATE jobs SET state = 'publishing', coming = ? WHERE place = ?",
-                (msgspec.msgpack.encode(coming), place),
+                "UPDATE jobs SET state = 'publishing', coming = ?, warnings = ? WHERE place = ?",
+                (
+                    msgspec.msgpack.encode(coming),
+                    msgspec.json.encode(warnings).decode(),
+                    place,
+                ),
             )
 
     def _strange(self, place: bytes, coming: Sequence[Stem], *, some_shown: bool) -> bytes | None:

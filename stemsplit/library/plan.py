@@ -36,6 +36,7 @@ STAYS_FAILED = frozenset(
     {
         Reason.BAD_INPUT,
         Reason.CRASHED,
+        Reason.DAMAGED,
         Reason.NODE_LOST,
         Reason.NO_RESULT,
         Reason.OVER_RAM_CAP,
@@ -82,6 +83,7 @@ class Wish:
         version: of stemsplit.
         overwrite: whether everything is done again.
         retry_failed: whether what has failed is tried again.
+        accept_damaged: whether what has failed as damaged is tried again.
         recovered: whether what a dead run has left was brought in order before.
     """
 
@@ -89,6 +91,7 @@ class Wish:
     version: str
     overwrite: bool = False
     retry_failed: bool = False
+    accept_damaged: bool = False
     recovered: bool = True
 
 
@@ -343,7 +346,7 @@ def _of_known(
         return Decision(
             action=Action.LEAVE_FAILED,
             why=record.message,
-            remedy=f"{record.remedy} With --retry-failed it is tried again.".lstrip(),
+            remedy=_how_to_try_again(record),
             reason=record.reason,
         )
     why = _why_again(record, wanted, wish, gone)
@@ -366,8 +369,22 @@ def _stays_failed(record: Record, wanted: Wanted, wish: Wish) -> bool:
         and record.wanted.equals(wanted)
         and record.reason in STAYS_FAILED
         and record.version == wish.version
-        and not wish.retry_failed
+        and not _is_wanted_again(record, wish)
     )
+
+
+def _is_wanted_again(record: Record, wish: Wish) -> bool:
+    """Tell whether what has failed is to be tried again.
+
+    A track that failed as damaged can be done once damage is accepted, without a second option.
+    """
+    return wish.retry_failed or (record.reason is Reason.DAMAGED and wish.accept_damaged)
+
+
+def _how_to_try_again(record: Record) -> str:
+    if record.reason is Reason.DAMAGED:  # with --retry-failed alone it would fail again
+        return record.remedy
+    return f"{record.remedy} With --retry-failed it is tried again.".lstrip()
 
 
 def _why_again(record: Record, wanted: Wanted, wish: Wish, gone: Sequence[str]) -> str:
@@ -376,7 +393,8 @@ def _why_again(record: Record, wanted: Wanted, wish: Wish, gone: Sequence[str]) 
     if record.state is JobState.FAILED and record.wanted.equals(wanted):
         if record.version != wish.version:
             return f"failed under stemsplit {record.version}"
-        return "failed, to be tried again" if wish.retry_failed else f"not done ({record.reason})"
+        wanted_again = _is_wanted_again(record, wish)
+        return "failed, to be tried again" if wanted_again else f"not done ({record.reason})"
     if published is None:
         return "not done yet"
     if not published.has_source_of(wanted):

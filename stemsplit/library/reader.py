@@ -13,17 +13,31 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from stemsplit.job import Reason
+from stemsplit.job import Reason, count_kinds
 from stemsplit.library.database import Database
 from stemsplit.library.probe import Probe
-from stemsplit.library.records import JobState, Owned, Past, Record, Run, Wanted, place_of
+from stemsplit.library.records import (
+    JobState,
+    Owned,
+    Past,
+    Record,
+    Run,
+    Wanted,
+    place_of,
+    warnings_of,
+)
 from stemsplit.text import printable
 
 if TYPE_CHECKING:
-    from stemsplit.job import Job, Settings
+    from collections import Counter
+
+    from stemsplit.job import Job, Settings, WarningKind
 
 _KNOWS_NODES = 3
 """The first version of the journal that says on which node of a cluster an attempt was made."""
+
+_HAS_WARNINGS = 2
+"""The first version of the journal that keeps warnings."""
 
 _probe = msgspec.msgpack.Decoder(Probe)
 
@@ -115,6 +129,18 @@ class JournalReader(Database):
             """
         )
         return {JobState(state): (count, seconds) for state, count, seconds in rows}
+
+    def warned(self) -> Counter[WarningKind]:
+        """Count the last run's done jobs that have a warning of each kind."""
+        if self.version < _HAS_WARNINGS:
+            return count_kinds(())
+        rows = self._rows(
+            """
+            SELECT warnings FROM jobs
+            WHERE run = (SELECT max(id) FROM runs) AND state = 'done' AND warnings <> '[]'
+            """
+        )
+        return count_kinds(warnings_of(text) for (text,) in rows)
 
     def left_earlier(self) -> int:
         """Count the jobs of earlier runs that are neither done nor failed."""

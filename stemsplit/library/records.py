@@ -15,7 +15,7 @@ import msgspec
 from stemsplit import remote
 from stemsplit.compat import StrEnum
 from stemsplit.errors import UnreachableError
-from stemsplit.job import AUTOMATIC, LOADERS, Settings
+from stemsplit.job import AUTOMATIC, LOADERS, Settings, TrackWarning, WarningKind
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -260,11 +260,13 @@ class Summary(Protocol):
 def settings_key(settings: Settings) -> str:
     """Give what of the settings the stems depend on, in a form that can be compared.
 
+    Whether damage is accepted is not in it: the stems of a healthy file do not depend on that.
+
     Of those that came later, only what differs from the default is in it: a version that can do
     more then does not do everything again.
     """
     values = msgspec.structs.asdict(settings)
-    del values["threads"]
+    del values["threads"], values["accept_damaged"]
     if settings.engine in {AUTOMATIC, *LOADERS}:
         # Engines give the same stems, to 1e-5: a library that was begun with one is finished with
         # another. The name is that of the only one there was once, so that old journals hold.
@@ -273,6 +275,23 @@ def settings_key(settings: Settings) -> str:
     always = {"model", "format", "bit_depth", "tags", "engine"}
     kept = {name: value for name, value in values.items() if name in always or value != usual[name]}
     return msgspec.json.encode(kept, order="sorted").decode()
+
+
+_warnings: msgspec.json.Decoder[tuple[TrackWarning | str, ...]] = msgspec.json.Decoder(
+    tuple[TrackWarning | str, ...]
+)
+
+
+def warnings_of(text: str) -> tuple[TrackWarning, ...]:
+    """Read a job's warnings as the journal keeps them, in JSON.
+
+    Before warnings had kinds they were sentences alone. Their kind is not known: they read as
+    notes.
+    """
+    return tuple(
+        TrackWarning(kind=WarningKind.NOTE, text=one) if isinstance(one, str) else one
+        for one in _warnings.decode(text)
+    )
 
 
 def places_below(job: Job, output: Path) -> dict[str, bytes]:

@@ -133,7 +133,7 @@ def _track(
         "attempts": [_attempt(one, number_of, lanes) for one in track.attempts],
     }
     if track.warnings:
-        told["warnings"] = track.warnings
+        told["warnings"] = [[one.kind, one.text] for one in track.warnings]
     if track.state == "failed":
         told |= {"reason": track.reason, "message": track.message, "remedy": track.remedy}
         told |= logs.last_of(track.attempts)

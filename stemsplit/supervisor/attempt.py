@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from stemsplit.envelope import Envelope
-from stemsplit.job import Attempt, Outcome, Reason
+from stemsplit.job import Attempt, Outcome, Reason, TrackWarning
 from stemsplit.messages import Finished, Warned
 from stemsplit.supervisor import admission, life, lifecycle, logs
 from stemsplit.supervisor.life import Action, Phase
@@ -43,7 +43,7 @@ class Request:
     work: Work
     effort: Effort
     attempts: list[Attempt] = field(default_factory=list)
-    warnings: list[str] = field(default_factory=list)
+    warnings: list[TrackWarning] = field(default_factory=list)
     cancelled: bool = False
 
     def settled(self, verdict: Verdict, result: Finished | None = None) -> Settled:
@@ -117,7 +117,8 @@ class RunningAttempt:
         messages = self.inbox.take()
         for message in messages:
             if isinstance(message, Warned):
-                self.request.warnings.append(message.text)
+                warning = TrackWarning(kind=message.kind, text=message.text)
+                self.request.warnings.append(warning)
             self.feed(life.Heard(now=now, message=message))
         if not self.inbox.open:
             self.feed(life.Silenced(now=now))

@@ -117,8 +117,8 @@ def _hear(state: State, event: Heard, rules: Rules) -> State:
             return replace(_at_work(state), separated_seconds=seconds)
         case Separated():
             state, line = replace(state, separated=True), "all is separated"
-        case Warned(text=text):
-            line = f"warned: {text}"
+        case Warned(kind=kind, text=text):
+            line = f"warned ({kind}): {text}"
         case Finished() | Failed() as word:
             what = "finished" if isinstance(word, Finished) else f"failed: {word.message}"
             return _close(_tell(replace(state, last_word=word), now, what), now, rules)

@@ -39,7 +39,7 @@ GOOD = {
     "mono 48k.flac": 44_100 * 4,
     "-dash, naïve 歌.ogg": 44_100 * 4,
     "one sample.wav": 1,
-    "cut.wav": None,
+    "a little cut.wav": None,
 }
 BAD = {
     "missing.wav": "does not exist",
@@ -49,6 +49,7 @@ BAD = {
     "nan.wav": "not a finite number",
     "sixteen channels.wav": "16 channels",
     "no music": "no audio files",
+    "cut.wav": "are missing",
 }
 
 
@@ -68,6 +69,7 @@ def inputs(song: NDArray[np.float32], tmp_path_factory: pytest.TempPathFactory) 
     soundfile.write(folder / "one sample.wav", song[1000:1001], 44_100)
     whole = (folder / "plain.wav").read_bytes()
     (folder / "cut.wav").write_bytes(whole[: len(whole) // 2])
+    (folder / "a little cut.wav").write_bytes(whole[: len(whole) * 97 // 100])
     (folder / "empty.wav").touch()
     (folder / "text.wav").write_text("la la la\n" * 99)
     soundfile.write(folder / "header.wav", np.zeros((0, 2)), 44_100)
@@ -107,7 +109,7 @@ def test_bad_inputs_get_a_sentence_each(
     failed = _of(events, "track_failed", name)
     assert words in failed["message"]
     assert failed["remedy"]
-    assert failed["reason"] == "bad_input"
+    assert failed["reason"] == ("damaged" if name == "cut.wav" else "bad_input")
     assert not (events[-1]["out"] / Path(name).stem).exists()
 
 
@@ -125,10 +127,25 @@ def test_good_inputs_are_separated_beside_bad_ones(
         assert frames is None or info.frames == frames
 
 
-def test_a_cut_file_is_separated_with_a_warning(events: list[dict[str, Any]]) -> None:
+def test_a_file_that_is_a_little_cut_is_separated_with_a_warning(
+    events: list[dict[str, Any]],
+) -> None:
     """What is there is separated, and the warning says how much is not."""
-    done = _of(events, "track_done", "cut.wav")
-    assert "2.00 s of 4.00 s (50%) are missing" in done["warnings"][0]
+    done = _of(events, "track_done", "a little cut.wav")
+    assert "0.12 s of 4.00 s" in done["warnings"][0]
+    assert done["warning_kinds"] == ["damaged"]
+    assert done["audio_seconds"] == pytest.approx(3.88, abs=0.01)
+    assert events[-2]["damaged"] == 1
+
+
+def test_what_is_left_of_a_cut_file_is_separated_where_that_is_accepted(
+    inputs: Path, stemsplit: Callable[..., Any]
+) -> None:
+    """Half of it, with a warning."""
+    ran = stemsplit("separate", inputs / "cut.wav", "-o", "out", "--accept-damaged", "--json")
+    assert ran.code == 0
+    done = _of([json.loads(line) for line in ran.out.splitlines()], "track_done", "cut.wav")
+    assert "2.00 s of 4.00 s" in done["warnings"][0]
     assert done["audio_seconds"] == pytest.approx(2, abs=0.01)
 
 

@@ -203,7 +203,7 @@ def test_clamped_samples_are_reported(tmp_path: Path) -> None:
     soundfile.write(loud, 4 * np.stack([tone, tone], axis=1), 44_100, subtype="FLOAT")
     (outcome,) = _separate(loud, tmp_path / "out", "fake_engines:half").outcomes
     assert outcome.reason is Reason.DONE
-    assert "beyond full scale" in outcome.warnings[0]
+    assert "beyond full scale" in outcome.warnings[0].text
     assert all(stem.clipped_samples > 1000 for stem in outcome.stems)
     assert outcome.stems[0].peak == pytest.approx(2, rel=0.01)
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from stemsplit.job import AudioInfo, Reason
+from stemsplit.job import AudioInfo, Reason, WarningKind
 from stemsplit.messages import (
     Failed,
     Finished,
@@ -85,7 +85,7 @@ def test_a_good_life() -> None:
         Sampled(now=6, memory_bytes=900, exact=True, cpu_seconds=4.0),
         Heard(now=9, message=Progress(audio_seconds=60.0)),
         Heard(now=9, message=Separated()),
-        Heard(now=9, message=Warned(text="clipped")),
+        Heard(now=9, message=Warned(kind=WarningKind.CLIPPED, text="clipped")),
         Heard(now=10, message=RESULT),
         Exited(now=10.1, exit_code=0),
     )
@@ -99,7 +99,7 @@ def test_a_good_life() -> None:
         "the engine is loaded",
         "the first segment is separated",
         "all is separated",
-        "warned: clipped",
+        "warned (clipped): clipped",
         "finished",
         "gone, exit code 0; peak memory 0 MiB",
     ]

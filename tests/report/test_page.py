@@ -267,6 +267,44 @@ def test_search_filter_and_sort(batch: Path, visit: Callable[..., Visit]) -> Non
     assert names.all_inner_texts()[-1] == "tagged.flac"
 
 
+def test_each_kind_of_warning_is_counted_and_found(
+    song: NDArray[np.float32], tmp_path: Path, visit: Callable[..., Visit]
+) -> None:
+    """Damaged, clipped and with notes; failures by their reason."""
+    soundfile.write(tmp_path / "whole.flac", np.tile(song, (5, 1)), 44_100)
+    data = (tmp_path / "whole.flac").read_bytes()
+    for name, percent in (("little", 98), ("much", 60), ("most", 10)):
+        (tmp_path / f"{name}.flac").write_bytes(data[: len(data) * percent // 100])
+    for number in range(2):
+        soundfile.write(tmp_path / f"loud {number}.wav", 4 * song, 44_100, subtype="FLOAT")
+    (tmp_path / "text.wav").write_text("no audio, although it is long enough")
+    convert: list[str | Path] = [COMMAND, "convert", "-o", "stems", "--bit-depth", "16"]
+    first = [*convert, "loud 1.wav", "--clip", "rescale"]
+    subprocess.run(first, cwd=tmp_path, capture_output=True, check=True)
+    sources = ["whole.flac", "little.flac", "much.flac", "most.flac", "loud 0.wav", "text.wav"]
+    subprocess.run([*convert, *sources], cwd=tmp_path, capture_output=True, check=False)
+    shown = visit(_report(tmp_path))
+    page = shown.page
+    summary = page.locator("#summary").inner_text().split("\n")
+    for card, count in (("done", 4), ("damaged", 1), ("clipped", 1), ("with notes", 1)):
+        assert summary[summary.index(card) + 1] == str(count)
+    title = page.locator("#failures-title").inner_text()
+    assert title == "3 failures: 2 damaged, 1 bad_input"
+    names = page.locator("#track-list h3")
+    for state, found in {
+        "damaged": ["little.flac", "most.flac", "much.flac"],
+        "clipped": ["loud 0.wav"],
+        "note": ["loud 1.wav"],
+        "done": ["little.flac", "loud 0.wav", "loud 1.wav", "whole.flac"],
+    }.items():
+        page.select_option("#state", state)
+        assert names.all_inner_texts() == found
+    assert page.locator(".warning.damaged").inner_text().startswith("damaged: “little.flac”")
+    assert page.locator(".warning.clipped").inner_text().startswith("clipped: “loud 0.wav”")
+    page.fill("#search", "full scale")
+    shown.until("document.getElementById('count').textContent.startsWith('1 of ')")
+
+
 def test_the_folder_can_be_moved(batch: Path, tmp_path: Path, visit: Callable[..., Visit]) -> None:
     """Stems and page together, to anywhere; also a page beside the folder."""
     _report(batch)

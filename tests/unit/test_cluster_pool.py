@@ -15,7 +15,17 @@ from stemsplit.cluster.fleet_words import Ended, Submission
 from stemsplit.cluster.pool import ClusterPool, RemoteWork
 from stemsplit.cluster.shape import Machine, Shape
 from stemsplit.errors import ClusterError, OutputExistsError
-from stemsplit.job import Attempt, Effort, Job, Limits, Outcome, Reason, Settings
+from stemsplit.job import (
+    Attempt,
+    Effort,
+    Job,
+    Limits,
+    Outcome,
+    Reason,
+    Settings,
+    TrackWarning,
+    WarningKind,
+)
 from stemsplit.library.records import Stem
 from stemsplit.supervisor.work import Answer, Noted, Settled, Withdrawn
 
@@ -56,6 +66,9 @@ class Ledger:
     def taken_back(self, job: Job) -> None:
         """Likewise."""
         self.told.append(("taken back", job.source))
+
+
+WARNINGS = (TrackWarning(kind=WarningKind.DAMAGED, text="It is cut."),)
 
 
 @dataclass
@@ -190,7 +203,9 @@ class World:
         """Let a shard bring a track to its end."""
         job = Job.of(Path("/there"), {"vocals": Path("/there/vocals.wav")})
         attempt = Attempt(number=1, effort=Effort(), reason=reason)
-        outcome = Outcome(job=job, reason=reason, message="So it was.", attempts=(attempt,))
+        outcome = Outcome(
+            job=job, reason=reason, message="So it was.", warnings=WARNINGS, attempts=(attempt,)
+        )
         self.say(shard, words.Settled(track=track, outcome=outcome))
 
     def begin(self, shard: int, track: int) -> None:
@@ -212,7 +227,12 @@ class World:
         self.say(
             shard,
             words.Publishing(
-                question=100 + track, track=track, coming=(), stems=(), audio_seconds=100.0
+                question=100 + track,
+                track=track,
+                coming=(),
+                stems=(),
+                audio_seconds=100.0,
+                warnings=WARNINGS,
             ),
         )
 
@@ -265,6 +285,7 @@ def test_a_batch_from_its_first_track_to_its_last(world: World) -> None:
     done = [one.outcome for one in world.events if isinstance(one, Settled)]
     assert done[0].job.paths["vocals"] == OUT / "0" / "vocals.wav", "with this machine's paths"
     assert done[0].attempts[0].node == "node 0"
+    assert done[0].warnings == WARNINGS
     world.say(1, words.Closed(unstarted=(), late=()))
     world.coming.append((1, Ended()))
     assert not [one for one in world.turn(2) if isinstance(one, Settled)]
@@ -318,6 +339,7 @@ def test_what_a_lost_node_had_shown_is_done(world: World) -> None:
     assert _outcomes(told) == {_source(1): Reason.DONE}
     outcome = next(one.outcome for one in told if isinstance(one, Settled))
     assert outcome.audio_seconds == 100.0
+    assert outcome.warnings == WARNINGS
 
 
 def test_a_track_that_takes_node_after_node_with_it_is_given_up() -> None:

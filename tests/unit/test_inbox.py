@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import msgspec
 import pytest
 
+from stemsplit.job import WarningKind
 from stemsplit.messages import Progress, Warned, send
 from stemsplit.supervisor.inbox import Inbox
 
@@ -31,7 +32,7 @@ def test_messages_come_in_order(pipe: tuple[Connection, Connection]) -> None:
     inbox = Inbox(pipe[0])
     assert inbox.take() == []
     sent = [Progress(audio_seconds=float(number)) for number in range(5)]
-    large = Warned(text="la" * 50_000)
+    large = Warned(kind=WarningKind.NOTE, text="la" * 50_000)
     for message in sent:
         send(pipe[1], message)
     assert inbox.take() == sent

@@ -13,7 +13,16 @@ from typing import TYPE_CHECKING
 import pytest
 
 from stemsplit.errors import DiskFullError, StemsplitError, UnwritableError
-from stemsplit.job import Attempt, Effort, Job, Outcome, Reason, Settings
+from stemsplit.job import (
+    Attempt,
+    Effort,
+    Job,
+    Outcome,
+    Reason,
+    Settings,
+    TrackWarning,
+    WarningKind,
+)
 from stemsplit.library.database import _uri
 from stemsplit.library.journal import Journal
 from stemsplit.library.probe import Probe, Tags
@@ -28,6 +37,11 @@ if TYPE_CHECKING:
 
 SETTINGS = Settings()
 STEMS = ("vocals", "accompaniment")
+WARNINGS = (
+    TrackWarning(kind=WarningKind.DAMAGED, text="It is cut."),
+    TrackWarning(kind=WarningKind.NOTE, text="It is old."),
+    TrackWarning(kind=WarningKind.NOTE, text="It is dusty."),
+)
 
 
 @dataclass
@@ -75,7 +89,7 @@ class World:
         paths = self.job(name).paths
         moves = {f"{stem}.wav": paths[stem] for stem in STEMS}
         coming = coming_stems(work, moves, self.output)
-        self.journal.publishing(self.job(name), coming, overwrite=False)
+        self.journal.publishing(self.job(name), coming, overwrite=False, warnings=WARNINGS)
         return moves
 
     def state(self, name: str = "song") -> JobState:
@@ -190,6 +204,23 @@ def test_after_a_death_while_publishing(world: World, shown: int) -> None:
     assert {path.read_text() for path in moves.values()} == {"song vocals", "song accompaniment"}
     assert world.state() is JobState.DONE
     assert not work.exists()
+
+
+def test_a_death_while_publishing_loses_no_warning(world: World) -> None:
+    """A track that the next run shows is known to be damaged; counted once, whatever it has."""
+    world.begin("song", "other")
+    world.show(world.start())
+    assert not world.journal.warned(), "it is not done yet"
+    recover(world.journal, world.output)
+    assert world.journal.warned() == {WarningKind.DAMAGED: 1, WarningKind.NOTE: 1}
+
+
+def test_only_done_tracks_are_counted(world: World) -> None:
+    """One that failed is among the failures."""
+    world.begin("song")
+    world.start()
+    world.journal.settled(Outcome(job=world.job(), reason=Reason.DAMAGED, warnings=WARNINGS))
+    assert not world.journal.warned()
 
 
 def test_old_stems_are_not_taken_for_new_ones(world: World) -> None:

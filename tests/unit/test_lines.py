@@ -10,7 +10,7 @@ from rich.console import Console
 
 from stemsplit.cli.lines import TextDisplay
 from stemsplit.cli.screen import Screen, Shown
-from stemsplit.events import BatchProgress, BatchStarted, TrackFailed
+from stemsplit.events import BatchProgress, BatchStarted, TrackDone, TrackFailed
 from stemsplit.progress import RunningTrack, Status, Step
 
 MIB = 2**20
@@ -74,6 +74,38 @@ def test_quiet_says_nothing_of_that(capsys: pytest.CaptureFixture[str]) -> None:
             now[0] += 1.0
         display.show(TrackFailed(source="a.mp3", reason="bad_input", message="No.", remedy="Do."))
     assert capsys.readouterr().err == "[1/0] failed: a.mp3: No. Do.\n"
+
+
+def _done(*warnings: str, kind: str = "note") -> TrackDone:
+    return TrackDone(
+        source="/music/a.flac",
+        destination="/out/a",
+        stems=(),
+        warnings=warnings,
+        warning_kinds=(kind,) * len(warnings),
+        audio_seconds=1.0,
+        seconds=1.0,
+        attempts=1,
+        peak_memory_bytes=None,
+        peak_rss_bytes=None,
+    )
+
+
+def test_notes_are_told_apart_by_more_than_names_and_figures(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """A thousand of one sort hide no other sort, and no damage."""
+    with TextDisplay(quiet=False, verbose=False) as display:
+        for number in range(1000):
+            display.show(_done(f"“{number} a.flac”: it was made {number / 10} dB quieter."))
+        display.show(_done("“b.flac”: its cover was left out."))
+        for _ in range(10):
+            display.show(_done("“c.flac” lacks 1.0 s.", kind="damaged"))
+    lines = capsys.readouterr().err.splitlines()
+    assert len(lines) == 5 + 1 + 10
+    assert lines[4] == "note: “4 a.flac”: it was made 0.4 dB quieter."
+    assert lines[5] == "note: “b.flac”: its cover was left out."
+    assert lines[6:] == ["damaged: “c.flac” lacks 1.0 s."] * 10
 
 
 def _drawn(shown: Shown, *, columns: int, rows: int = 24) -> list[str]:

@@ -328,6 +328,26 @@ def test_failures_of_the_track_stay_until_asked(world: World, reason: str) -> No
     assert world.decide(_another(world, "/music/song.wav", size_bytes=1)).action is Action.DO
 
 
+def test_damage_stays_failed_until_it_is_accepted(world: World) -> None:
+    """Accepting it is enough; `--retry-failed` alone works, and is not recommended."""
+    world.end(Reason.DAMAGED)
+    decision = world.decide()
+    assert (decision.action, decision.reason) == (Action.LEAVE_FAILED, Reason.DAMAGED)
+    assert "--retry-failed" not in decision.remedy
+    accepted = world.decide(accept_damaged=True)
+    assert (accepted.action, accepted.why) == (Action.DO, "failed, to be tried again")
+    assert world.decide(retry_failed=True).action is Action.DO
+
+
+def test_to_accept_damage_does_nothing_else_again(world: World) -> None:
+    """Other failures stay; what is done stays done."""
+    world.end(Reason.CRASHED)
+    assert world.decide(accept_damaged=True).action is Action.LEAVE_FAILED
+    world.end(Reason.DONE)
+    accepting = settings_key(Settings(accept_damaged=True))
+    assert world.decide(settings=accepting, accept_damaged=True).action is Action.LEAVE
+
+
 @pytest.mark.parametrize("reason", ["disk_full", "unwritable", "cancelled", "no_memory"])
 def test_failures_of_the_machine_are_tried_again(world: World, reason: str) -> None:
     """They say nothing about the track."""

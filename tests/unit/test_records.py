@@ -4,8 +4,14 @@ from __future__ import annotations
 
 import pytest
 
-from stemsplit.job import Settings
-from stemsplit.library.records import MODIFY_WINDOW_NS, Wanted, same_mark, settings_key
+from stemsplit.job import Settings, TrackWarning, WarningKind
+from stemsplit.library.records import (
+    MODIFY_WINDOW_NS,
+    Wanted,
+    same_mark,
+    settings_key,
+    warnings_of,
+)
 
 SECOND = 10**9
 
@@ -35,8 +41,9 @@ def test_what_is_wanted_is_the_source_and_the_settings() -> None:
 
 
 def test_only_what_changes_stems_is_in_the_key() -> None:
-    """Threads change no sample."""
+    """Threads change no sample; whether damage is accepted changes no healthy file's."""
     assert settings_key(Settings(threads=1)) == settings_key(Settings(threads=2))
+    assert settings_key(Settings(accept_damaged=True)) == settings_key(Settings())
     for other in (
         Settings(model="4stems"),
         Settings(format="flac"),
@@ -62,3 +69,12 @@ def test_a_setting_that_came_later_does_nothing_again() -> None:
         '{"bit_depth":"24","engine":"stemsplit.child.engines.tensorflow:load","format":"wav",'
         '"model":"2stems","tags":true}'
     )
+
+
+def test_warnings_of_older_journals_are_read() -> None:
+    """They were sentences without a kind."""
+    assert warnings_of('["It clips."]') == (TrackWarning(kind=WarningKind.NOTE, text="It clips."),)
+    assert warnings_of('[{"kind":"damaged","text":"It is cut."}]') == (
+        TrackWarning(kind=WarningKind.DAMAGED, text="It is cut."),
+    )
+    assert warnings_of("[]") == ()

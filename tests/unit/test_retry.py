@@ -60,6 +60,7 @@ def test_each_kind_of_failure_has_its_own_count() -> None:
     "reason",
     [
         Reason.BAD_INPUT,
+        Reason.DAMAGED,
         Reason.OUTPUT_EXISTS,
         Reason.DISK_FULL,
         Reason.UNWRITABLE,

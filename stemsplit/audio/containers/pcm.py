@@ -83,7 +83,7 @@ def survey(file: RawIOBase, size: int) -> Found | None:  # noqa: PLR0911 - one f
             return _caf(Chunks(file, size, CAF))
         if head.startswith((b".snd", b"dns.")):
             return _au(head, size)
-    except struct.error:
+    except (struct.error, OverflowError):
         return None
     return None
 

@@ -36,7 +36,12 @@
   // An attempt is an array, to keep the page small.
   const [RUN, LANE, BEGAN, SECONDS, REASON, PEAK, CAP, MEMORY] = [0, 1, 2, 3, 4, 5, 6, 7];
 
+  // So is a warning.
+  const [KIND, TEXT] = [0, 1];
+
   const tracks = data.tracks;
+  const hasKind = (track, kind) => (track.warnings || []).some((one) => one[KIND] === kind);
+  const KINDS = [["damaged", "damaged"], ["clipped", "clipped"], ["note", "with notes"]];
   const isLeft = (track) => track.state !== "done" && track.state !== "failed";
   const lastOf = (track) => track.attempts[track.attempts.length - 1];
   const peakOf = (track) => Math.max(-1, ...track.attempts.map((one) => one[PEAK] ?? -1));
@@ -44,7 +49,7 @@
   tracks.forEach((track, index) => {
     track.index = index;
     track.words = [track.folder, track.name, track.reason || "", track.message || "", track.state,
-      ...(track.warnings || [])].join("\n").toLocaleLowerCase();
+      ...(track.warnings || []).map((one) => one.join(" "))].join("\n").toLocaleLowerCase();
   });
 
   // Pages of a long list: what is not on the screen costs nothing.
@@ -92,8 +97,13 @@
     const last = data.runs[data.runs.length - 1];
     const worked = data.runs.reduce((sum, run) => sum + (run.audio ? run.seconds || 0 : 0), 0);
     const separated = data.runs.reduce((sum, run) => sum + (run.audio || 0), 0);
-    const cards = [card("done", done.length.toLocaleString("en")), card("failed", failed.toLocaleString("en")),
-      card("left", left.toLocaleString("en")), card("audio done", clock(audio))];
+    const cards = [card("done", done.length.toLocaleString("en"))];
+    for (const [kind, name] of KINDS) {
+      const count = done.filter((one) => hasKind(one, kind)).length;
+      if (count) cards.push(card(name, count.toLocaleString("en")));
+    }
+    cards.push(card("failed", failed.toLocaleString("en")),
+      card("left", left.toLocaleString("en")), card("audio done", clock(audio)));
     if (worked) cards.push(card("speed", `${(separated / worked).toFixed(1)} times real time`));
     const peak = Math.max(-1, ...data.runs.map((run) => run.peak ?? -1));
     if (peak >= 0) cards.push(card("peak memory", mib(peak)));
@@ -123,7 +133,11 @@
     const refused = data.refused.map(([source, reason, message]) => ({ name: source, folder: "", reason, message }));
     const all = [...refused, ...tracks.filter((one) => one.state === "failed")];
     byId("failures").hidden = all.length === 0;
-    byId("failures-title").textContent = counted(all.length, "failure");
+    const reasons = new Map();
+    for (const one of all) reasons.set(one.reason, (reasons.get(one.reason) || 0) + 1);
+    all.sort((a, b) => reasons.get(b.reason) - reasons.get(a.reason) || (a.reason < b.reason ? -1 : a.reason > b.reason));
+    const byReason = [...reasons].sort((a, b) => b[1] - a[1]).map(([reason, n]) => `${n.toLocaleString("en")} ${reason}`);
+    byId("failures-title").textContent = `${counted(all.length, "failure")}: ${byReason.join(", ")}`;
     pager(byId("failure-list"), byId("failure-pages"), 20, failure).show(all);
   }
 
@@ -426,7 +440,9 @@
       make("span", { class: "facts", text: facts.join(", ") }),
       make("span", { class: `state-${state}`, text: state === "failed" ? `failed: ${track.reason}` : state }), button));
     if (track.message) item.append(make("p", { class: "message", text: track.message }));
-    for (const warning of track.warnings || []) item.append(make("p", { class: "warning", text: warning }));
+    for (const one of track.warnings || []) {
+      item.append(make("p", { class: `warning ${one[KIND]}`, text: `${one[KIND]}: ${one[TEXT]}` }));
+    }
     return item;
   }
 
@@ -444,7 +460,8 @@
       const state = byId("state").value;
       const found = tracks.filter((track) => words.every((word) => track.words.includes(word)) &&
         (!state || track.state === state || (state === "left" && isLeft(track)) ||
-          (state === "warnings" && (track.warnings || []).length > 0)));
+          (state === "damaged" && track.reason === "damaged") ||
+          (track.state === "done" && hasKind(track, state))));
       found.sort(ORDERS[byId("order").value]);
       byId("count").textContent = `${found.length.toLocaleString("en")} of ${counted(tracks.length, "track")}`;
       pages.show(found);
