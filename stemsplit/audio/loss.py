@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
-from stemsplit.text import counted, quoted
+from stemsplit.text import quoted
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -78,20 +78,17 @@ def loss_of(
     expected = frames / rate + gone
     said = []
     if silent >= UNNOTICED_SECONDS or silent + gone >= UNNOTICED_SECONDS > gone:
-        places = counted(len(silences), "place")
         where = f"at {position(silences[0].at / rate)}"
         if len(silences) > 1:
-            where = f"in {places}, the first at {position(silences[0].at / rate)}"
-        said.append(f"{_figure(silent, expected)} missing {where}, replaced by silence")
+            where = f"in {len(silences)} places, the first {where}"
+        said.append(f"{_figure(silent, expected)} missing {where}")
     if gone >= UNNOTICED_SECONDS:
         at = missing[0].at / rate
         is_end = len(missing) == 1 and missing[0].at >= frames
         where = "at its end" if is_end else f"at {position(at)}"
         said.append(f"{_figure(gone, expected)} missing {where}")
     if has_open_end:
-        said.append(
-            f"it is cut off at {position(frames / rate)}, and nobody can tell how much is missing"
-        )
+        said.append(f"it is cut off at {position(frames / rate)}; how much is missing is not known")
     if not said:
         return None
     return Loss(

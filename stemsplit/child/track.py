@@ -365,9 +365,8 @@ def _judge_loss(task: Task, source: Decoder, alive: _Alive) -> None:
     if loss is None:
         return
     if not loss.is_tolerable and not task.settings.accept_damaged:
-        # Rounded down: of a file that lost 99.6 % something is left.
         raise DamagedError(
-            f"{loss.text} {math.floor(100 * loss.share)} % of it is missing.",
+            loss.text,
             "Restore it from a backup, or use --accept-damaged to write what is there.",
         )
     alive.warn(WarningKind.DAMAGED, loss.text)
