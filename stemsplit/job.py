@@ -194,6 +194,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         tags: whether the stems get the tags and the cover of the source.
         engine: what runs the network: `tensorflow`, `onnx`, or `auto` for the first of them that
             is installed. Or `module:function` that builds one inside the child.
+        audio_track: which audio track of a film is taken, by its number from 1 or its language;
+            None is the one that the file calls its default, or its first. Files with one track
+            have no choice of languages.
         accept_damaged: whether what is there of a damaged file is written, with a warning, however
             much of it is lost. Otherwise a track that lost more than 5 % fails with the reason
             `damaged`.
@@ -216,6 +219,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     tags: bool = True
     engine: str = AUTOMATIC
     accept_damaged: bool = False
+    audio_track: str | None = None
 
     @property
     def separates(self) -> bool:

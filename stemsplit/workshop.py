@@ -107,6 +107,12 @@ def checked(settings: Settings, *, jobs: int | None) -> Settings:
 
 def _require_together(settings: Settings) -> None:
     """Refuse settings that contradict each other."""
+    track = settings.audio_track
+    if track is not None and not (track.isalpha() or (track.isdecimal() and int(track))):
+        raise UsageError(
+            f"The audio track cannot be {quoted(track)}.",
+            "Write its number, from 1, or a language such as en or deu.",
+        )
     if settings.format == "flac" and settings.bit_depth == "32f":
         raise UsageError(
             "FLAC holds no floating-point samples.", "Use --format wav, or --bit-depth 24."

@@ -152,6 +152,7 @@ def _opened(task: Task) -> Decoder:
         task.job.source_path,
         start_seconds=task.settings.start_seconds,
         duration_seconds=task.settings.duration_seconds,
+        audio_track=task.settings.audio_track,
     )
 
 

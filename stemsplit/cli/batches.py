@@ -47,6 +47,7 @@ def written_as(
     bitrate: str | None,
     clip: Clip | None,
     tags: bool,
+    audio_track: str | None,
     accept_damaged: bool,
 ) -> Settings:
     """Read the options on what is taken of a track and how files are written.
@@ -68,6 +69,7 @@ def written_as(
         bit_rate=None if bitrate is None else parse_bit_rate(bitrate, "bitrate"),
         clip=clip,
         tags=tags,
+        audio_track=audio_track,
         accept_damaged=accept_damaged,
     )
 

@@ -12,6 +12,7 @@ from stemsplit.cli.options import (
     AGAIN,
     SHOWN,
     AcceptDamaged,
+    AudioTrack,
     BitRate,
     Bits,
     Clipping,
@@ -48,6 +49,7 @@ def convert(
     tags: Tags = True,
     start: Start = None,
     duration: Duration = None,
+    audio_track: AudioTrack = None,
     jobs: Jobs = "auto",
     order: OrderOfWork = "given",
     overwrite: Annotated[bool, AGAIN] = False,
@@ -79,6 +81,9 @@ def convert(
         Where in each file to begin, such as 90s or 1:30.
     duration:
         How much of each file to take, such as 30s.
+    audio_track:
+        Which audio track of a film to take: its number, from 1, or a language such as en or deu.
+        The default track if not given.
     format:
         wav, flac, mp3, ogg, opus or m4a.
     bit_depth:
@@ -126,6 +131,7 @@ def convert(
         bitrate=bitrate,
         clip=clip,
         tags=tags,
+        audio_track=audio_track,
         accept_damaged=accept_damaged,
     )
     do = partial(

@@ -20,6 +20,7 @@ from stemsplit.cli.options import (
     SOUND,
     SPEED,
     AcceptDamaged,
+    AudioTrack,
     BitRate,
     Bits,
     Clipping,
@@ -62,6 +63,7 @@ def separate(
     tags: Tags = True,
     start: Start = None,
     duration: Duration = None,
+    audio_track: AudioTrack = None,
     high_band: Annotated[HighBand, SOUND, value("WAY")] = "zeros",
     mwf: Annotated[bool, SOUND] = False,
     jobs: Jobs = "auto",
@@ -124,6 +126,9 @@ def separate(
         Where in each track to begin, such as 90s or 1:30.
     duration:
         How much of each track to take, such as 30s.
+    audio_track:
+        Which audio track of a film to take: its number, from 1, or a language such as en or deu.
+        The default track if not given.
     format:
         wav, flac, mp3, ogg, opus or m4a.
     bit_depth:
@@ -205,6 +210,7 @@ def separate(
             bitrate=bitrate,
             clip=clip,
             tags=tags,
+            audio_track=audio_track,
             accept_damaged=accept_damaged,
         ),
         model=model,

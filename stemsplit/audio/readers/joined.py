@@ -56,6 +56,7 @@ def open_part(path: Path, part: Part, audio_track: str | None = None) -> Reader:
         except NotReadableError as error:
             why = str(error)
         else:
+            _require_track(path, audio_track)
             is_clear = reader.info.channels <= STEREO or reader.are_named
             if is_clear or reader.info.format not in _NAMED_ELSEWHERE:
                 return reader
@@ -73,6 +74,15 @@ def open_part(path: Path, part: Part, audio_track: str | None = None) -> Reader:
     if reader is not None:
         reader.close()
     return other
+
+
+def _require_track(path: Path, audio_track: str | None) -> None:
+    """Refuse the number of another track in a file that has one."""
+    if audio_track is not None and audio_track.isdecimal() and int(audio_track) > 1:
+        raise BadInputError(
+            f"{quoted(path.name)} has no audio track {audio_track}; it has 1.",
+            "Leave --audio-track out, or give it for the films alone.",
+        )
 
 
 def _refuse_protected(path: Path) -> None:
