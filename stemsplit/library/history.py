@@ -22,9 +22,11 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
     from pathlib import Path
 
-_curve = msgspec.json.Decoder(Curve)
-_warnings = msgspec.json.Decoder(tuple[str, ...])
-_refused = msgspec.json.Decoder(tuple[tuple[str, str, str], ...])
+_curve: msgspec.json.Decoder[Curve] = msgspec.json.Decoder(Curve)
+_warnings: msgspec.json.Decoder[tuple[str, ...]] = msgspec.json.Decoder(tuple[str, ...])
+_refused: msgspec.json.Decoder[tuple[tuple[str, str, str], ...]] = msgspec.json.Decoder(
+    tuple[tuple[str, str, str], ...]
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
