@@ -76,7 +76,7 @@ def test_the_lock_has_a_version_of_everything_within_its_range(name: str) -> Non
 
 @pytest.mark.parametrize("lock", LOCKS, ids=lambda lock: lock.name)
 def test_a_lock_holds_versions_and_hashes_alone(lock: Path) -> None:
-    """Where the files come from is the affair of whoever installs them."""
+    """No address of an index: each machine installs from the index that it is set up for."""
     text = lock.read_text(encoding="utf-8")
     assert "://" not in text
     for one in _pins(lock):

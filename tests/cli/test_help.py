@@ -69,7 +69,7 @@ def test_help_all_has_every_option(command: str, stemsplit: Callable[..., Any]) 
 def test_what_was_misspelt_is_answered_with_what_is_near(
     arguments: tuple[str, ...], says: str, stemsplit: Callable[..., Any]
 ) -> None:
-    """One line that names it, exit code 2. Sentences that cyclopts writes are its own."""
+    """One line that names it, exit code 2. cyclopts may change its sentences."""
     ran = stemsplit(*arguments)
     assert ran.code == 2
     assert re.search(rf"(?<![\w-]){re.escape(says)}(?![\w-])", ran.err)

@@ -103,7 +103,7 @@ def test_every_weight_of_the_checkpoint_is_used(
 
 @pytest.mark.parametrize("network", NETWORKS.values(), ids=str)
 def test_the_graphs_are_as_they_are_written(network: object) -> None:
-    """Those in the package, field by field; the order of their bytes is protobuf's affair."""
+    """Those in the package, field by field; protobuf may change the order of their bytes."""
     graph = pytest.importorskip("stemsplit.child.engines.graph", reason="onnx is not installed")
     expected = graph.make_graph(network)
     written = graph_path(network).read_bytes()  # type: ignore[arg-type]
