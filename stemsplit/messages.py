@@ -211,7 +211,7 @@ def encode_record(record: logging.LogRecord) -> bytes:
 
 def decode_record(data: bytes) -> logging.LogRecord:
     """Unpack it in the supervisor; raises `msgspec.DecodeError` on anything else."""
-    line = msgspec.msgpack.decode(data, type=_LogLine)
+    line: _LogLine = msgspec.msgpack.decode(data, type=_LogLine)
     return logging.makeLogRecord(
         {
             "name": line.logger,

@@ -26,8 +26,10 @@ if TYPE_CHECKING:
 
     from stemsplit.job import TrackWarning, WarningKind
 
-_curve = msgspec.json.Decoder(Curve)
-_refused = msgspec.json.Decoder(tuple[tuple[str, str, str], ...])
+_curve: msgspec.json.Decoder[Curve] = msgspec.json.Decoder(Curve)
+_refused: msgspec.json.Decoder[tuple[tuple[str, str, str], ...]] = msgspec.json.Decoder(
+    tuple[tuple[str, str, str], ...]
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     from stemsplit.library.probe import Probe
     from stemsplit.library.records import Entry, Summary
 
-_stems = msgspec.msgpack.Decoder(tuple[Stem, ...])
+_stems: msgspec.msgpack.Decoder[tuple[Stem, ...]] = msgspec.msgpack.Decoder(tuple[Stem, ...])
 
 
 class Journal(JournalReader):

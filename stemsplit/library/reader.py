@@ -39,7 +39,7 @@ _KNOWS_NODES = 3
 _HAS_WARNINGS = 2
 """The first version of the journal that keeps warnings."""
 
-_probe = msgspec.msgpack.Decoder(Probe)
+_probe: msgspec.msgpack.Decoder[Probe] = msgspec.msgpack.Decoder(Probe)
 
 
 class JournalReader(Database):
@@ -168,7 +168,9 @@ class JournalReader(Database):
     def failures(self) -> list[tuple[str, str, str]]:
         """List the last run's failures: source, printable; reason; message."""
         rows = self._rows("SELECT refused FROM runs ORDER BY id DESC LIMIT 1")
-        refused = msgspec.json.decode(rows[0][0], type=list[tuple[str, str, str]]) if rows else []
+        refused: list[tuple[str, str, str]] = (
+            msgspec.json.decode(rows[0][0], type=list[tuple[str, str, str]]) if rows else []
+        )
         failed = self._rows(
             """
             SELECT source, reason, message FROM jobs

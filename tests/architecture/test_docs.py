@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import ast
+import copy
 import importlib
 import json
 import pkgutil
 import re
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+import generate
 import pytest
 
 import stemsplit
@@ -20,7 +22,7 @@ from stemsplit.job import Reason
 from stemsplit.models.catalogue import MODELS
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from cyclopts import App
 
@@ -70,7 +72,57 @@ def test_the_index_names_every_page() -> None:
 def test_the_schema_of_events_is_what_the_program_says() -> None:
     """If this fails, run `python docs/generate.py`."""
     written = json.loads((DOCS / "events.schema.json").read_text(encoding="utf-8"))
-    assert written == json.loads(json.dumps(events.json_schema()))
+    assert written == json.loads(json.dumps(generate.schema_of_events()))
+
+
+def _in_another_form(schema: dict[str, Any]) -> dict[str, Any]:
+    """Write the same schema as another version of msgspec might."""
+    other = dict(reversed(copy.deepcopy(schema).items()))
+    other["anyOf"].reverse()
+    for definition in other["$defs"].values():
+        if "required" in definition:
+            definition["required"].reverse()
+        if "description" in definition:
+            definition["description"] = definition["description"].replace("\n", "\n    ")
+        for one in definition.get("properties", {}).values():
+            if "anyOf" in one:
+                types = [choice.pop("type") for choice in one["anyOf"]]
+                (rules,) = [choice for choice in one.pop("anyOf") if choice] or [{}]
+                one.update(rules, type=types[::-1])
+            elif len(one.get("enum", ())) == 1:
+                (one["const"],) = one.pop("enum")
+    return other
+
+
+def test_the_published_schema_does_not_depend_on_how_msgspec_writes_it() -> None:
+    """Order, indentation, `const` and lists of types say the same in another form."""
+    schema = events.json_schema()
+    other = _in_another_form(schema)
+    assert '"const"' in json.dumps(other)
+    assert '"type": ["' in json.dumps(other)
+    assert json.dumps(generate.normal_form(other)) == json.dumps(generate.schema_of_events())
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda track: track["properties"].pop("warnings"),
+        lambda track: track["properties"]["attempts"].update(type="number"),
+        lambda track: track["properties"]["peak_rss_bytes"].update(anyOf=[{"type": "integer"}]),
+        lambda track: track["properties"]["type"].update(enum=["track_ready"]),
+        lambda track: track["properties"]["stems"].update(items={"type": "string"}),
+        lambda track: track["required"].remove("seconds"),
+        lambda track: track.update(description=track["description"].replace("stems", "files")),
+    ],
+    ids=["field", "type", "null", "tag", "items", "required", "description"],
+)
+def test_a_schema_of_another_meaning_has_another_form(
+    change: Callable[[dict[str, Any]], object],
+) -> None:
+    """A change of an event is seen, whatever the form hides."""
+    schema = events.json_schema()
+    change(schema["$defs"]["TrackDone"])
+    assert generate.normal_form(schema) != generate.schema_of_events()
 
 
 def _commands(of: App, name: str) -> Iterator[tuple[str, App]]:

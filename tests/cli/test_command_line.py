@@ -22,7 +22,7 @@ OFFLINE = {"PIP_NO_INDEX": "1", "PIP_FIND_LINKS": "", "STEMSPLIT_RELEASE_URL": "
     [
         (["separate", "a.wav"], "--output"),
         (["separate", "-o", "out"], "nothing to separate"),
-        (["separate", "a.wav", "-o", "out", "--bitdepth", "16"], "Did you mean --bit-depth"),
+        (["separate", "a.wav", "-o", "out", "--bitdepth", "16"], "--bit-depth"),
         (["separate", "a.wav", "-o", "out", "--bit-depth", "12"], "--bit-depth"),
         (["separate", "a.wav", "-o", "out", "--jobs", "many"], "--jobs"),
         (["separate", "a.wav", "-o", "out", "-m", "4stem"], "Did you mean 4stems?"),

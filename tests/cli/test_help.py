@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import subprocess
 import sys
@@ -49,10 +50,10 @@ def test_help_all_has_every_option(command: str, stemsplit: Callable[..., Any]) 
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
-        (("separat", "a.wav"), 'Did you mean "separate"?'),
-        (("separate", "a.wav", "-o", "out", "--modle", "4stems"), "Did you mean --model?"),
+        (("separat", "a.wav"), "separate"),
+        (("separate", "a.wav", "-o", "out", "--modle", "4stems"), "--model"),
         (("separate", "a.wav", "-o", "out", "--model", "4stem"), "Did you mean 4stems?"),
-        (("separate", "a.wav", "-o", "out", "--format", "flacc"), 'Did you mean "flac"?'),
+        (("separate", "a.wav", "-o", "out", "--format", "flacc"), "flac"),
         (("separate", "a.wav", "-o", "out", "--stems", "vocal"), "vocals"),
         (("models", "fetch", "5stem"), "Did you mean 5stems?"),
         (
@@ -60,18 +61,18 @@ def test_help_all_has_every_option(command: str, stemsplit: Callable[..., Any]) 
             "No folder is named for what is made. Name one with --output or -o.",
         ),
         (("doctor", "now"), "“now” is too much here. Try `stemsplit doctor --help`."),
-        (("models", "fech"), 'Did you mean "fetch"?'),
-        (("completion", "bsh"), 'Did you mean "bash"?'),
+        (("models", "fech"), "fetch"),
+        (("completion", "bsh"), "bash"),
     ],
     ids=lambda value: value if isinstance(value, str) else " ".join(value),
 )
 def test_what_was_misspelt_is_answered_with_what_is_near(
     arguments: tuple[str, ...], says: str, stemsplit: Callable[..., Any]
 ) -> None:
-    """One line, exit code 2."""
+    """One line that names it, exit code 2. cyclopts may change its sentences."""
     ran = stemsplit(*arguments)
     assert ran.code == 2
-    assert says in ran.err
+    assert re.search(rf"(?<![\w-]){re.escape(says)}(?![\w-])", ran.err)
     assert len(ran.err.splitlines()) == 1
 
 

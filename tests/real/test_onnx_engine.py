@@ -103,10 +103,11 @@ def test_every_weight_of_the_checkpoint_is_used(
 
 @pytest.mark.parametrize("network", NETWORKS.values(), ids=str)
 def test_the_graphs_are_as_they_are_written(network: object) -> None:
-    """Those in the package, byte for byte."""
+    """Those in the package, field by field; protobuf may change the order of their bytes."""
     graph = pytest.importorskip("stemsplit.child.engines.graph", reason="onnx is not installed")
-    expected = graph.make_graph(network).SerializeToString(deterministic=True)
-    assert graph_path(network).read_bytes() == expected  # type: ignore[arg-type]
+    expected = graph.make_graph(network)
+    written = graph_path(network).read_bytes()  # type: ignore[arg-type]
+    assert type(expected).FromString(written) == expected
 
 
 def test_weights_that_were_not_converted_are_an_error(tmp_path: Path) -> None:

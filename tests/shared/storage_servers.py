@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import http.client
 import random
+import shutil
 import socket
 import subprocess
 import sys
@@ -11,37 +12,34 @@ import threading
 import time
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import platformdirs
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-    from pathlib import Path
     from typing import Self
 
 _START_SECONDS = 30.0
 
+_MOTO_LOCK = Path(__file__).parents[1] / "requirements" / "moto.txt"
+
 
 def moto_server() -> Path:
-    """Give the command of moto's server, installed in an environment of its own.
+    """Return the command of moto's server, installed in an environment of its own.
 
-    Its web framework and Spleeter's command line want different versions of click.
+    Its web framework and Spleeter's command line need different versions of click. The environment
+    is made again when its lock file has changed.
     """
     folder = platformdirs.user_cache_path("stemsplit-tests") / "moto"
-    command = folder / "bin" / "moto_server"
-    if not command.exists():
+    installed = folder / _MOTO_LOCK.name
+    if not installed.exists() or installed.read_bytes() != _MOTO_LOCK.read_bytes():
         subprocess.run([sys.executable, "-m", "venv", "--clear", folder], check=True)
-        install: list[str | Path] = [
-            folder / "bin" / "python",
-            "-m",
-            "pip",
-            "install",
-            "--quiet",
-            "moto[server]",
-        ]
-        subprocess.run(install, check=True)
-    return command
+        pip: list[str | Path] = [folder / "bin" / "python", "-m", "pip"]
+        subprocess.run([*pip, "install", "--quiet", "-r", _MOTO_LOCK], check=True)
+        shutil.copyfile(_MOTO_LOCK, installed)
+    return folder / "bin" / "moto_server"
 
 
 def _free_port() -> int:

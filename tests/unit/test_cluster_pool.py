@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from stemsplit.supervisor.work import PoolEvent, Work
 
 OUT = Path("/out")
-_order = msgspec.msgpack.Decoder(words.Order)
+_order: msgspec.msgpack.Decoder[words.Order] = msgspec.msgpack.Decoder(words.Order)
 
 
 class Ledger:
