@@ -144,5 +144,5 @@ class Fields(mediafile.MediaFile):  # type: ignore[misc]
     def clear(self, name: str) -> None:
         """Take back one field that was set in part."""
         more = {"track": ("tracktotal",), "disc": ("disctotal",)}.get(name, ())
-        for one in ("year",) if name == "date" else (name, *more):
+        for one in ("year",) if name == "date" else (*more, name):
             delattr(self, one)

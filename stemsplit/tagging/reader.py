@@ -20,7 +20,7 @@ import mutagen.id3
 from stemsplit.tagging.blocks import ApeTags, Id3Tags, held, tolerant_flac, tolerant_mp4
 from stemsplit.tagging.fields import FIELDS, Fields
 from stemsplit.tagging.text_chunks import TextChunks, read_text_chunks
-from stemsplit.tagging.traces import fields_of, has_tag_signature, traced_fields
+from stemsplit.tagging.traces import fields_of, has_id3v1, has_tag_signature, traced_fields
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -104,7 +104,7 @@ def read_tags(path: Path, metadata_of: Callable[[Path], Mapping[str, list[str]]]
     has_nothing = not found.values and (not is_known or head[4:8] == b"ftyp")
     if found.failed or missing or has_nothing:
         found.add(_of_texts(metadata_of(path), _LIBAV_FIELDS))
-    had_something = bool(missing or found.values) or has_tag_signature(head, tail)
+    had_something = bool(missing) or has_tag_signature(head, tail)
     return ReadTags(
         values=found.values,
         lost=frozenset((found.lost | missing) - found.values.keys()),
@@ -200,7 +200,7 @@ class _Found:
         """Yield ID3 and APE tags before and behind the audio that mutagen has not looked for."""
         tags = [block.tags for block in blocks]
         ends = tail or head
-        has_id3 = head[:3] == b"ID3" or ends[-128:-125] == b"TAG"
+        has_id3 = head[:3] == b"ID3" or has_id3v1(head, tail)
         for there, kind, holder in (
             (has_id3, mutagen.id3.ID3, Id3Tags),
             (b"APETAGEX" in ends, mutagen.apev2.APEv2, ApeTags),
@@ -273,7 +273,7 @@ def _value(fields: Fields, name: str) -> tuple[Any, bool]:
     if isinstance(value, str):
         return cleaned(value), True
     if name in _LISTS:
-        return [text for one in value or () for text in _parts(one)], True
+        return _parts(value or ()), True
     return value, True
 
 
@@ -300,8 +300,10 @@ def cleaned(text: str) -> str:
     return whole.rstrip("\0").replace("\0", " ") if whole.strip("\0 \t\r\n") else ""
 
 
-def _parts(text: str) -> list[str]:
-    return [part for part in map(cleaned, text.split("\0")) if part]
+def _parts(texts: Iterable[str]) -> list[str]:
+    """Return texts, which may each hold several, separated by NUL bytes; none is there twice."""
+    parts = (cleaned(part) for text in texts for part in text.split("\0"))
+    return [*dict.fromkeys(filter(None, parts))]
 
 
 def _of_texts(texts: Mapping[str, list[str]], names: Mapping[str, str]) -> dict[str, Any]:
@@ -309,7 +311,7 @@ def _of_texts(texts: Mapping[str, list[str]], names: Mapping[str, str]) -> dict[
     values: dict[str, Any] = {}
     for key, found in texts.items():
         name = names.get(key)
-        several = [text for one in found for text in _parts(one)]
+        several = _parts(found)
         if name is None or name in values or not several:
             continue
         if name in _LISTS:

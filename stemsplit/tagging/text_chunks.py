@@ -47,6 +47,9 @@ _MOST_TEXT_BYTES = 2**24
 _TAIL_BYTES = 2**16
 """Searched for a `LIST INFO` chunk when a wrong size hides it."""
 
+_ENTRY_BYTES = 8
+"""Of the header of a text in a `LIST INFO` chunk."""
+
 _LIST_INFO = re.compile(rb"LIST([\s\S]{4})INFO")
 _IDENTIFIER = re.compile(rb"[ -~]{4}")
 
@@ -100,36 +103,42 @@ def _read_wav(file: BinaryIO) -> TextChunks:
     for kind, start, size in _chunks(file, 12, "<4sI"):
         if kind == b"LIST" and _at(file, start, 4) == b"INFO":
             seen = True
-            length = file.seek(0, os.SEEK_END) - start
-            found.damaged |= size > length
-            _read_info(_at(file, start + 4, min(size - 4, _MOST_TEXT_BYTES)), found)
+            length = max(min(size - 4, _MOST_TEXT_BYTES), 0)
+            _read_info(_at(file, start + 4, length + _TAIL_BYTES), length, found)
     if not seen:
         end = file.seek(0, os.SEEK_END)
         tail = _at(file, max(end - _TAIL_BYTES, 12), _TAIL_BYTES)
         for match in _LIST_INFO.finditer(tail):
             (size,) = struct.unpack("<I", match[1])
-            _read_info(tail[match.end() :][: max(size - 4, 0)], found)
+            _read_info(tail[match.end() :], max(size - 4, 0), found)
     return found.chunks()
 
 
-def _read_info(data: bytes, found: _Collector) -> None:
-    """Read the entries of a `LIST INFO` chunk, behind its `INFO`."""
+def _read_info(data: bytes, length: int, found: _Collector) -> None:
+    """Read the entries of a `LIST INFO` chunk.
+
+    Args:
+        data: what is behind its `INFO`, and what follows the chunk.
+        length: of the entries in bytes, as the chunk says; more entries behind that are read, too.
+        found: takes the texts.
+    """
     position = 0
-    while len(data) - position > 8:  # noqa: PLR2004 - a header
+    while len(data) - position > _ENTRY_BYTES:
         kind, size = struct.unpack_from("<4sI", data, position)
-        position += 8
-        text = data[position : position + size]
-        if not _IDENTIFIER.fullmatch(kind) or len(text) < size:
-            # The entry's size, or that of the one before, is wrong: up to its NUL it is readable.
-            found.damaged |= bool(data[position - 8 :].strip(b"\0"))
-            if kind in _INFO_FIELDS:
-                found.add(_INFO_FIELDS[kind], text)
+        if position >= length and kind not in _INFO_FIELDS:
             return
+        start, position = position, position + _ENTRY_BYTES + size
+        text = data[start + _ENTRY_BYTES : position]
         if kind in _INFO_FIELDS:
             found.add(_INFO_FIELDS[kind], text)
-        position += size
+        is_beyond = position > min(length, len(data)) and data[position:][:4] not in _INFO_FIELDS
+        if not _IDENTIFIER.fullmatch(kind) or (is_beyond and start < length):
+            # The size of this entry, or of the one before, is wrong.
+            found.damaged |= bool(data[start:length].strip(b"\0"))
+            return
         if size % 2 and data[position : position + 1] == b"\0":  # some writers leave it out
             position += 1
+    found.damaged |= bool(data[position:length].strip(b"\0"))
 
 
 def _read_aiff(file: BinaryIO) -> TextChunks:

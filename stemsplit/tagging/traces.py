@@ -55,6 +55,9 @@ FIELD_OF_KEY = {
     "COMPOSER": "composers",
     "METADATA_BLOCK_PICTURE": "images",
     "COVER ART (FRONT)": "images",
+    # pictures in FLAC
+    "IMAGE/PNG": "images",
+    "IMAGE/JPEG": "images",
     # MP4
     "\xa9NAM": "title",
     "\xa9ART": "artists",
@@ -120,6 +123,7 @@ _VORBIS = (
         before=b"\0",
         any_case=True,
     ),
+    _Keys("image/png,image/jpeg", re.compile(rb"\0\0[\s\S]{18}")),
 )
 _APE = (
     _Keys(
@@ -170,10 +174,15 @@ def fields_of(keys: Iterable[str]) -> set[str]:
 
 def has_tag_signature(head: bytes, tail: bytes) -> bool:
     """Tell whether the file says that it has tags: ID3, APE or ASF's description."""
-    last = (tail or head)[-_ID3V1_BYTES:]
     return (
         head[:3] == b"ID3"
-        or (len(last) == _ID3V1_BYTES and last[:3] == b"TAG")
+        or has_id3v1(head, tail)
         or b"APETAGEX" in (tail or head)
         or (head[:8] == _ASF_HEADER and _ASF_CONTENT_DESCRIPTION in head)
     )
+
+
+def has_id3v1(head: bytes, tail: bytes) -> bool:
+    """Tell whether the file ends in an ID3v1 tag, and not in an APE tag of the same length."""
+    last = (tail or head)[-_ID3V1_BYTES - 3 :]
+    return len(last) > _ID3V1_BYTES and last[3:6] == b"TAG" and last[:8] != b"APETAGEX"
