@@ -39,6 +39,9 @@ FORMAT_NAMES: Final = {
 _BLOCK_BYTES = 32
 """Of a FLAC picture block, its texts and its picture apart."""
 
+_DECODED = ("JPEG", "PNG", "WEBP", "AVIF", "GIF", "BMP", "TIFF", "JPEG2000", "MPO", "ICO")
+"""Types of pictures that are converted: others, such as PostScript, would start programs."""
+
 _MOST_PIXELS = 25_000_000
 """100 MB while it is decoded; JPEG is decoded to fewer where that is enough."""
 
@@ -90,7 +93,9 @@ def _converted(data: bytes, problem: str, most: int | None) -> bytes:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("error", PIL.Image.DecompressionBombWarning)
-            with PIL.Image.open(io.BytesIO(data)) as image:
+            PIL.Image.init()
+            known = [one for one in _DECODED if one in PIL.Image.OPEN]
+            with PIL.Image.open(io.BytesIO(data), formats=known) as image:
                 written = _written(image, most)
     except UnfitPictureError:
         raise

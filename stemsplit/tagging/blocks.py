@@ -50,7 +50,7 @@ class _TolerantMp4Tags(mutagen.mp4.MP4Tags):
         for entry in list(entries.children or ()):
             entries.children = [entry]
             try:
-                super().load(atoms, fileobj)  # type: ignore[no-untyped-call]
+                super().load(atoms, fileobj)
             except Exception:  # whatever a damaged atom makes it raise
                 _logger.debug("unreadable: %s", entry.name, exc_info=True)
                 self.rejected += 1
@@ -92,7 +92,7 @@ def tolerant_mp4(file: BinaryIO) -> _TolerantMp4 | None:
         return None
     file.seek(0)
     try:
-        return _TolerantMp4(file)  # type: ignore[no-untyped-call]
+        return _TolerantMp4(file)
     except Exception:  # noqa: BLE001 - whatever a damaged file makes a parser raise
         return None
 
@@ -115,9 +115,9 @@ def tolerant_flac(file: BinaryIO) -> _Flac | None:
         data = file.read(int.from_bytes(header[1:], "big"))
         try:
             if kind == mutagen.flac.VCFLACDict.code:
-                tags = tags or mutagen.flac.VCFLACDict(io.BytesIO(data))  # type: ignore[no-untyped-call]
+                tags = tags or mutagen.flac.VCFLACDict(io.BytesIO(data))
             elif kind == mutagen.flac.Picture.code:
-                pictures.append(mutagen.flac.Picture(data))  # type: ignore[no-untyped-call]
+                pictures.append(mutagen.flac.Picture(data))
         except Exception:  # whatever a damaged block makes it raise
             _logger.debug("unreadable: block of type %s", kind, exc_info=True)
             rejected += 1

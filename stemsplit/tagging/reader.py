@@ -208,7 +208,7 @@ class _Found:
             if not there or any(isinstance(one, kind) for one in tags):
                 continue
             try:
-                yield holder(kind(os.fspath(path)))  # type: ignore[no-untyped-call]
+                yield holder(kind(os.fspath(path)))
             except Exception:  # whatever a damaged tag makes a parser raise
                 _logger.debug("mutagen rejects tags of %s", path, exc_info=True)
                 self.failed = True
@@ -258,7 +258,7 @@ def _present(block: Any) -> set[str]:  # noqa: ANN401 - one of mutagen's kinds o
     tags = block.tags if block.tags is not None else {}
     keys = [str(key) for key in tags.keys()]  # noqa: SIM118 - not all of these are mappings
     if isinstance(tags, mutagen.id3.ID3):
-        for chapter in tags.values():  # type: ignore[no-untyped-call]
+        for chapter in tags.values():
             keys += getattr(chapter, "sub_frames", {}).keys()
     return fields_of(keys) | ({"images"} if getattr(block, "pictures", None) else set())
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import base64
 import io
 import struct
 import zlib
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import mutagen
 import mutagen.flac
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
-SONG = np.random.default_rng(0).uniform(-0.5, 0.5, (RATE, 2)).astype(np.float32)
+SONG = np.random.default_rng(0).uniform(-0.2, 0.2, (RATE, 2)).astype(np.float32)
 """One second of noise, `(frames, 2)`."""
 
 
@@ -78,7 +79,7 @@ def tagged_mp3(path: Path, *frames: mutagen.id3.Frame) -> Path:
     file = mutagen.mp3.MP3(path)
     file.add_tags()
     for frame in frames:
-        file.tags.add(frame)
+        file[frame.HashKey] = frame
     file.save()
     return path
 
@@ -135,7 +136,7 @@ def wav_with(path: Path, chunk: bytes, *, data_size: int | None = None) -> Path:
 
 def tags_of(path: Path) -> dict[str, object]:
     """Return what mutagen itself reads of a file that was written: texts, and pictures' types."""
-    file = mutagen.File(path)
+    file: Any = mutagen.File(path)
     assert file is not None
     if isinstance(file, mutagen.mp4.MP4):
         return {
@@ -153,13 +154,13 @@ def tags_of(path: Path) -> dict[str, object]:
         return {
             **{name: file[key].text if key in file else None for name, key in keys.items()},
             "track": str(file.get("TRCK", "")),
-            "pictures": [(int(one.type), one.data) for one in file.tags.getall("APIC")],
+            "pictures": [
+                (int(one.type), one.data) for one in file.values() if one.FrameID == "APIC"
+            ],
         }
     if isinstance(file, mutagen.flac.FLAC):
         pictures = file.pictures
     else:
-        import base64
-
         found = file.get("metadata_block_picture", [])
         pictures = [mutagen.flac.Picture(base64.b64decode(one)) for one in found]
     track = [*file.get("tracknumber", [""]), *file.get("tracktotal", [])]

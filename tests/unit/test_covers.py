@@ -76,6 +76,7 @@ def test_a_transparent_cover_is_scaled_down() -> None:
         (b"", "no picture of a known type"),
         (picture("WEBP")[:300], "cannot be decoded"),
         (picture("TIFF")[:300], "cannot be decoded"),
+        (picture("EPS"), "cannot be decoded"),
     ],
 )
 def test_a_broken_cover_is_refused(data: bytes, says: str) -> None:

@@ -10,6 +10,7 @@ import mutagen.apev2
 import mutagen.flac
 import mutagen.id3
 import mutagen.mp3
+import mutagen.mp4
 import mutagen.oggvorbis
 import pytest
 import soundfile
@@ -382,7 +383,7 @@ SIZES: dict[str, tuple[tuple[bytes, int, int], ...]] = {
 
 
 def _sizes(data: bytes, kind: str) -> list[int]:
-    found = []
+    found: list[int] = []
     for key, start, end in SIZES[kind]:
         at = data.find(key)
         while at >= 0:
@@ -415,8 +416,8 @@ def _tagged(path: Path, kind: str) -> Path:
     if kind == "wav":
         texts = ((b"INAM", b"Title\0"), (b"IART", b"A\0"), (b"ICRD", b"1999\0"))
         return wav_with(file, info_list(*texts))
-    cover = mutagen.mp4.MP4Cover(picture("PNG"), mutagen.mp4.MP4Cover.FORMAT_PNG)
-    return tagged_m4a(file, nam=["Title"], ART=["A", "B"], day=["1999"], covr=[cover])
+    covers = [mutagen.mp4.MP4Cover(picture("PNG"), mutagen.mp4.MP4Cover.FORMAT_PNG)]
+    return tagged_m4a(file, nam=["Title"], ART=["A", "B"], day=["1999"], covr=covers)
 
 
 @pytest.mark.parametrize("kind", list(SIZES))
