@@ -100,6 +100,8 @@ def read_tags(path: Path, metadata_of: Callable[[Path], Mapping[str, list[str]]]
     is_known = found.read_blocks(path, head, tail)
     chunks = names_in_chunks(path)
     found.add(_of_texts(chunks.values, _CHUNK_FIELDS))
+    found.values = {name: _cleaned_value(value) for name, value in found.values.items()}
+    found.values = {name: value for name, value in found.values.items() if value}
     missing = traced_fields(head, tail) - found.present
     has_nothing = not found.values and (not is_known or head[4:8] == b"ftyp")
     if found.failed or missing or has_nothing:
@@ -129,7 +131,7 @@ def open_tags(path: Path) -> Fields:
 
 
 def names_of(path: Path, fields: Fields | None) -> Mapping[str, Any]:
-    """Return the fields that names are made of, as in `ReadTags.values`.
+    """Return the fields that names are made of, as in `ReadTags.values`, with NUL bytes in them.
 
     Args:
         path: of the file.
@@ -269,12 +271,16 @@ def _value(fields: Fields, name: str) -> tuple[Any, bool]:
         return numbered(getattr(fields, name), getattr(fields, f"{name}total")), True
     if name == "date":
         return _date(fields)
-    value = getattr(fields, name)
+    return getattr(fields, name), True
+
+
+def _cleaned_value(value: Any) -> Any:  # noqa: ANN401 - of any field
+    """Return a text or texts as every file can hold them; any other value as it is."""
     if isinstance(value, str):
-        return cleaned(value), True
-    if name in _LISTS:
-        return _parts(value or ()), True
-    return value, True
+        return cleaned(value)
+    if isinstance(value, list) and isinstance(value[0], str):
+        return _parts(value)
+    return value
 
 
 def _date(fields: Fields) -> tuple[tuple[int, int | None, int | None] | None, bool]:
