@@ -100,12 +100,11 @@ class SourceTags:
             if problems:
                 dropped["images"] = "; ".join(dict.fromkeys(problems))
         held = {name: value for name, value in values.items() if value}
-        dropped |= _assigned(fields, held)
+        refused = _assigned(fields, held)
         if not _saved(fields, file):
-            dropped |= _saved_one_by_one(file, held)
-        if held and not held.keys() - dropped.keys():
-            return self._nothing_written(file, "each of them was refused")
-        return self._dropped_sentence(dropped)
+            refused |= _saved_one_by_one(file, held)
+        has_others = bool(held.keys() - refused.keys())
+        return self._dropped_sentence(dropped | refused, has_others=has_others)
 
     def _fitted(self, kind: str) -> tuple[list[mediafile.Image], list[str]]:
         """Return the pictures that a format takes, and why it does not take the others."""
@@ -120,13 +119,14 @@ class SourceTags:
             self._pictures[kind] = pictures, problems
         return self._pictures[kind]
 
-    def _dropped_sentence(self, dropped: Mapping[str, str]) -> str:
+    def _dropped_sentence(self, dropped: Mapping[str, str], *, has_others: bool) -> str:
         new = {name: reason for name, reason in dropped.items() if name not in self._reported}
         if not new:
             return ""
         self._reported |= new.keys()
         what = listed([f"{FIELDS.get(name, name)} ({reason})" for name, reason in new.items()])
-        return f"{quoted(self._file_name)}: its {what} could not be copied; other tags were kept."
+        rest = "; other tags were kept" if has_others else ""
+        return f"{quoted(self._file_name)}: its {what} could not be copied{rest}."
 
     def _nothing_written(self, file: Path, why: str) -> str:
         if "" in self._reported:

@@ -5,6 +5,7 @@ Good for plans and names alone. How many samples a file really holds, the child 
 
 from __future__ import annotations
 
+import contextlib
 import logging
 from typing import TYPE_CHECKING
 
@@ -34,6 +35,7 @@ _FILM_BYTES_A_SECOND = 500_000
 """Of a film at 4 Mbit/s, likewise."""
 
 _NO_NUMBER = (None, None)
+_MOST_DIGITS = 9
 
 
 class Tags(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -97,7 +99,10 @@ def probe(path: Path, status: os.stat_result) -> Probe:
             tags=_tags(path, media),
         )
     except mediafile.UnreadableFileError:
-        return msgspec.structs.replace(look, is_other=_other_kind(path), tags=_tags(path, None))
+        tags = Tags()
+        with contextlib.suppress(Exception):  # whatever a damaged file makes a parser raise
+            tags = _tags(path, None)
+        return msgspec.structs.replace(look, is_other=_other_kind(path), tags=tags)
     except Exception:
         _logger.debug("no tags in %s", path, exc_info=True)
         return look
@@ -137,8 +142,9 @@ def _tags(path: Path, media: Fields | None) -> Tags:
 
 
 def _whole(number: str | None) -> int | None:
-    """Return a number that is one; some tracks are called A1."""
-    return int(number) if number and number.lstrip("-").isdecimal() else None
+    """Return a number that is one, and of a sane length; some tracks are called A1."""
+    is_number = number is not None and len(number) <= _MOST_DIGITS
+    return int(number) if is_number and number and number.lstrip("-").isdecimal() else None
 
 
 def sounds(path: Path) -> bool:

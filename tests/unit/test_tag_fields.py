@@ -31,6 +31,7 @@ from tagged_files import (
 
 from stemsplit.audio.encode import Form, StemWriter
 from stemsplit.audio.tags import SourceTags, libav_metadata, unread_sentence
+from stemsplit.job import CONVERTED
 from stemsplit.library.probe import probe
 from stemsplit.tagging.reader import cleaned, numbered, read_tags
 
@@ -128,6 +129,32 @@ def test_a_track_that_has_no_number_is_kept_where_it_can_be(tmp_path: Path) -> N
         assert tags_of(file)["track"] == ("" if stem_format == "m4a" else "A1")
         assert ("its track number" in complaint) == (stem_format == "m4a")
     assert probe(source, source.stat()).tags.track is None
+
+
+def test_one_of_two_covers(tmp_path: Path) -> None:
+    """The other one stays."""
+    pictures = [flac_picture(b"no picture"), flac_picture(picture("PNG"), kind=4)]
+    source = tagged_flac(tmp_path / "a.flac", pictures)
+    file, complaint = _stem(tmp_path, "mp3", SourceTags.of(source), CONVERTED)
+    assert tags_of(file)["pictures"] == [(4, picture("PNG"))]
+    assert "its cover (it is no picture" in complaint
+
+
+def test_the_only_tag(tmp_path: Path) -> None:
+    """Nothing is said of others."""
+    source = tagged_flac(tmp_path / "a.flac", tracknumber="A1")
+    _, complaint = _stem(tmp_path, "m4a", SourceTags.of(source), CONVERTED)
+    assert complaint == "“a.flac”: its track number (M4A does not hold it) could not be copied."
+
+
+def test_a_first_look_never_raises(tmp_path: Path) -> None:
+    """Not for absurd numbers, nor for a file that has gone."""
+    path = tagged_flac(tmp_path / "a.flac", title="Title", tracknumber="9" * 5000)
+    status = path.stat()
+    look = probe(path, status)
+    assert (look.tags.title, look.tags.track, look.seconds) == ("Title", None, 1.0)
+    path.unlink()
+    assert probe(path, status).tags.title == ""
 
 
 def test_a_field_that_fails_only_when_it_is_saved_is_dropped(tmp_path: Path) -> None:
