@@ -96,14 +96,17 @@ def test_aiff(tmp_path: Path) -> None:
 
 
 def test_caf(tmp_path: Path) -> None:
-    """`info`."""
-    soundfile.write(tmp_path / "a.caf", SONG, 44_100)
-    texts = b"title\0T\xc3\xaatre\0artist\0Some\0approximate duration in seconds\x001\0"
+    """`info`, by names of its own, and names made of it."""
+    path = tmp_path / "a.caf"
+    soundfile.write(path, SONG, 44_100)
+    texts = b"title\0T\xc3\xaate\0artist\0Some\0approximate duration in seconds\x001\0"
     info = struct.pack(">I", 3) + texts
-    data = (tmp_path / "a.caf").read_bytes()
-    data = data[:8] + data[8:64] + b"info" + struct.pack(">Q", len(info)) + info + data[64:]
-    values, _ = _read(data)
-    assert values in ({"title": ["Têtre"], "artist": ["Some"]}, {})
+    data = path.read_bytes()
+    first = 8 + 12 + 32  # the header, and the first chunk, which describes the samples
+    chunk = b"info" + struct.pack(">Q", len(info)) + info
+    path.write_bytes(data[:first] + chunk + data[first:])
+    assert _read(path.read_bytes()) == ({"title": ["Tête"], "artist": ["Some"]}, False)
+    assert probe(path, path.stat()).tags == Tags(title="Tête", artist="Some")
 
 
 @given(
@@ -144,7 +147,7 @@ def test_names_are_made_of_them(tmp_path: Path) -> None:
 
 
 def test_a_file_that_mutagen_does_not_read_has_names(tmp_path: Path) -> None:
-    """A WAV whose first chunk is not what it should be, and CAF."""
+    """A WAV whose first chunk is not what it should be."""
     data = wav_with(tmp_path / "a.wav", info_list(*ENTRIES)).read_bytes()
     broken = tmp_path / "b.wav"
     broken.write_bytes(data.replace(b"fmt ", b"fmt_"))
