@@ -5,6 +5,10 @@ from __future__ import annotations
 import os
 import re
 import time
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 _REMOTE = re.compile(rb"\A/([a-z][a-z0-9+.-]+):/")
 
@@ -45,6 +49,11 @@ def counted(count: int, what: str) -> str:
 def moment(seconds: float) -> str:
     """Give `Wed 2026-11-25 07:00` for a time in seconds since 1970, on the clock on the wall."""
     return time.strftime("%a %Y-%m-%d %H:%M", time.localtime(seconds))
+
+
+def listed(words: Sequence[str]) -> str:
+    """Return `one`, `one and two`, or `one, two and three`."""
+    return " and ".join(filter(None, (", ".join(words[:-1]), *words[-1:])))
 
 
 def mebibytes(count: int) -> str:

@@ -5,8 +5,8 @@ Good for plans and names alone. How many samples a file really holds, the child 
 
 from __future__ import annotations
 
+import contextlib
 import logging
-import os
 from typing import TYPE_CHECKING
 
 import filetype
@@ -15,11 +15,14 @@ import msgspec
 
 from stemsplit.job import MODEL_SAMPLE_RATE, MOST_FRAMES_A_BYTE
 from stemsplit.library.endings import FILM_SUFFIXES, LOSSY_SUFFIXES
+from stemsplit.tagging.reader import names_of, open_tags
 
 if TYPE_CHECKING:
+    import os
     from pathlib import Path
 
     from stemsplit.remote import Status
+    from stemsplit.tagging.fields import Fields
 
 _logger = logging.getLogger(__name__)
 
@@ -30,6 +33,9 @@ _LOSSY_BYTES_A_SECOND = 192_000 / 8
 """Of what is compressed, at 192 kbit/s, likewise."""
 _FILM_BYTES_A_SECOND = 500_000
 """Of a film at 4 Mbit/s, likewise."""
+
+_NO_NUMBER = (None, None)
+_MOST_DIGITS = 9
 
 
 class Tags(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -85,15 +91,18 @@ def probe(path: Path, status: os.stat_result) -> Probe:
         is_film=path.suffix.lower() in FILM_SUFFIXES,
     )
     try:
-        media = mediafile.MediaFile(os.fspath(path))
+        media = open_tags(path)
         return msgspec.structs.replace(
             look,
             seconds=_plausible_seconds(media, status.st_size),
             sample_rate=media.samplerate or None,
-            tags=_tags(media),
+            tags=_tags(path, media),
         )
     except mediafile.UnreadableFileError:
-        return msgspec.structs.replace(look, is_other=_other_kind(path))
+        tags = Tags()
+        with contextlib.suppress(Exception):  # whatever a damaged file makes a parser raise
+            tags = _tags(path, None)
+        return msgspec.structs.replace(look, is_other=_other_kind(path), tags=tags)
     except Exception:
         _logger.debug("no tags in %s", path, exc_info=True)
         return look
@@ -109,24 +118,33 @@ def probe_remote(path: Path, there: Status) -> Probe:
     )
 
 
-def _plausible_seconds(media: mediafile.MediaFile, size_bytes: int) -> float | None:
+def _plausible_seconds(media: Fields, size_bytes: int) -> float | None:
     """Give the duration unless there is none, or more than the file can hold: a broken header."""
     seconds = float(media.length or 0.0)
     most = size_bytes * MOST_FRAMES_A_BYTE / (media.samplerate or MODEL_SAMPLE_RATE)
     return seconds if 0 < seconds <= most else None
 
 
-def _tags(media: mediafile.MediaFile) -> Tags:
+def _tags(path: Path, media: Fields | None) -> Tags:
+    values = names_of(path, media)
+    (track, _), (disc, _) = values.get("track", _NO_NUMBER), values.get("disc", _NO_NUMBER)
+    year, _, _ = values.get("date", (None, None, None))
     return Tags(
-        title=media.title or "",
-        artist=media.artist or "",
-        albumartist=media.albumartist or "",
-        album=media.album or "",
-        genre=media.genre or "",
-        track=media.track,
-        disc=media.disc,
-        year=media.year,
+        title=values.get("title", ""),
+        artist=values.get("artists", ("",))[0],
+        albumartist=values.get("albumartists", ("",))[0],
+        album=values.get("album", ""),
+        genre=values.get("genres", ("",))[0],
+        track=_whole(track),
+        disc=_whole(disc),
+        year=year,
     )
+
+
+def _whole(number: str | None) -> int | None:
+    """Return a number that is one, and of a sane length; some tracks are called A1."""
+    is_number = number is not None and len(number) <= _MOST_DIGITS
+    return int(number) if is_number and number and number.lstrip("-").isdecimal() else None
 
 
 def sounds(path: Path) -> bool:

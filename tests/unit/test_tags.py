@@ -107,7 +107,12 @@ def test_a_container_that_takes_no_tags_is_told(tmp_path: Path) -> None:
     stem = tmp_path / "vocals.wav"
     soundfile.write(stem, SONG, 44_100, format="RF64")
     before = stem.read_bytes()
-    assert "got no tags" in SourceTags.of(_source(tmp_path, "mp3")).write(stem, "vocals")
+    tags = SourceTags.of(_source(tmp_path, "mp3"))
+    assert tags.write(stem, "vocals") == (
+        "“song.mp3”: what was made of it got no tags (a WAV file past 4 GiB holds none; --format "
+        "flac does)."
+    )
+    assert tags.write(stem, "vocals") == "", "a track's stems have one sentence together"
     assert stem.read_bytes() == before
 
 

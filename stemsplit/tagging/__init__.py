@@ -1,0 +1,1 @@
+"""Runs in both. Reading the tags of audio files; needs no audio library."""
