@@ -13,13 +13,15 @@ import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+import msgspec
+
 from stemsplit.errors import UsageError
 from stemsplit.formats import LOSSY, stem_rate
 from stemsplit.job import CONVERTED, MODEL_SAMPLE_RATE, RESIDUAL, STEREO, pcm_bytes
 from stemsplit.library.naming import DEFAULT_NAME, DEFAULT_NAME_CONVERTED, Template
 from stemsplit.library.place import Namer, place
 from stemsplit.library.plan import Action, decide, known, see, see_remote
-from stemsplit.library.probe import probe, probe_remote
+from stemsplit.library.probe import probe, probe_remote, sample_of
 from stemsplit.library.scan import Problem, scan, unreadable
 from stemsplit.models.catalogue import MODELS, find, written
 from stemsplit.remote import is_remote, listing, path_of
@@ -216,6 +218,9 @@ class _Looks:
             status.st_mtime_ns,
         ):
             kept = self.new[source] = probe(track.path, status)
+        elif not kept.sample:  # an earlier version has kept it
+            sample = sample_of(track.path)
+            kept = self.new[source] = msgspec.structs.replace(kept, sample=sample)
         if kept.is_other:
             return Problem(
                 path=track.path,
