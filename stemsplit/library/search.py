@@ -108,6 +108,7 @@ class Search:
         self._output = output
         self._exclusions = exclusions
         self._stems = Stems(none=with_stems)
+        self._excluded = 0  # also what was met before, so that a second input is not called empty
         self.left_out = LeftOut()
         self.unreadable: dict[Path, Problem] = {}
 
@@ -164,6 +165,7 @@ class Search:
     def _note_excluded(self, path: Path, *, is_folder: bool) -> bool:
         out = self.left_out
         (out.excluded_folders if is_folder else out.excluded_files).add(path)
+        self._excluded += 1
         return True
 
     def _leaves_out(
@@ -233,8 +235,9 @@ class Search:
             )
             return
         base = Path(*_until_magic(path.parts))
-        excluded = self._excluded
-        empty = True
+        if self._excludes(base, _folder_kept(base), is_folder=True):
+            return
+        excluded, empty = self._excluded, True
         for one in self._matches(path, base):
             empty = False
             yield one
@@ -242,10 +245,6 @@ class Search:
             yield Problem(
                 path=path, message=f"Nothing matches {quoted(path)}.", remedy="Check the pattern."
             )
-
-    @property
-    def _excluded(self) -> int:
-        return len(self.left_out.excluded_files) + len(self.left_out.excluded_folders)
 
     def _matches(self, pattern: Path, base: Path) -> Iterator[Track | Problem]:
         parts = pattern.relative_to(base).parts

@@ -396,8 +396,10 @@ def test_exclusions_hold_for_inputs_too(music: Path, monkeypatch: pytest.MonkeyP
         assert "1 folder excluded" in "".join(left_out(found)) or "1 file" in "".join(
             left_out(found)
         )
-    found = scan([music / "*.flac"], exclusions=Exclusions(["top.*"]))
-    assert (found.tracks, found.problems) == ([], [])
+    for inputs in ([music / "*.flac"], [music / "*.flac"] * 2, [music / "**" / "t*.flac"] * 2):
+        for pattern in ("top.*", "music"):
+            found = scan(inputs, exclusions=Exclusions([pattern]))
+            assert (found.tracks, found.problems) == ([], [])
 
 
 def test_exclusions_of_names_that_look_like_patterns(music: Path) -> None:
