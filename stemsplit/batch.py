@@ -13,9 +13,10 @@ from stemsplit.cluster.places import PathMap
 from stemsplit.control import Control
 from stemsplit.errors import UsageError
 from stemsplit.job import Limits, Settings
+from stemsplit.library.exclusion import Exclusions
 from stemsplit.library.state import State
 from stemsplit.overnight import next_time
-from stemsplit.preparation import paths_of, template_of
+from stemsplit.preparation import checked_limit, paths_of, patterns_of, template_of
 from stemsplit.preview import preview
 from stemsplit.remote import path_of
 from stemsplit.result import BatchResult
@@ -74,6 +75,9 @@ def separate(  # noqa: PLR0913 - each is a setting that a person names
     settings: Settings | None = None,
     *,
     listed: Iterable[str | os.PathLike[str]] = (),
+    listed_in: str | os.PathLike[str] | None = None,
+    exclude: Iterable[str] = (),
+    limit: int | None = None,
     name: str | None = None,
     limits: Limits | None = None,
     jobs: int | None = None,
@@ -102,6 +106,11 @@ def separate(  # noqa: PLR0913 - each is a setting that a person names
         output: made if need be.
         settings: model, format and so on.
         listed: as `inputs`; a relative path keeps its folder.
+        listed_in: the folder that relative paths in `listed` are relative to; None is the current
+            one.
+        exclude: patterns of files and folders to leave out: a name at any depth (`Podcasts`,
+            `*.m4b`), or a path below the input (`live/**/demo*`).
+        limit: separate at most this many tracks, at least 1; the rest is left for the next call.
         name: the template of the stems' names below `output`; None is the usual one.
         limits: of memory, time and retries.
         jobs: how many children may run at once, at least 1; None weighs processors and memory.
@@ -140,6 +149,9 @@ def separate(  # noqa: PLR0913 - each is a setting that a person names
     brief = Brief(
         inputs=tuple(paths_of(inputs)),
         listed=tuple(paths_of(listed)),
+        listed_in=None if listed_in is None else path_of(listed_in),
+        exclusions=Exclusions(patterns_of(exclude)),
+        limit=checked_limit(limit),
         state=State(path_of(output).absolute()),
         template=template_of(settings, name),
         settings=settings,

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from stemsplit.library.exclusion import Exclusions
 from stemsplit.library.plan import Wish
 from stemsplit.library.records import settings_key
 from stemsplit.models.catalogue import written
@@ -24,6 +25,9 @@ class Brief:
 
     Attributes:
         inputs, listed: files, folders and patterns; files and folders from a list.
+        listed_in: the folder that relative ones of the list are relative to; None is the current.
+        exclusions: files and folders that are left out.
+        limit: the most tracks to separate in this run; None if there is none.
         state: the places of what is kept in the output folder.
         template: of the stems' names.
         settings: of the separation.
@@ -55,6 +59,9 @@ class Brief:
     version: str
     cluster: str | None = None
     path_map: tuple[str, ...] = ()
+    listed_in: Path | None = None
+    exclusions: Exclusions = field(default_factory=Exclusions)
+    limit: int | None = None
 
     @property
     def preloaded(self) -> bool:

@@ -30,7 +30,8 @@ class BatchStarted(_Event, frozen=True, kw_only=True, tag="batch_started"):
     Attributes:
         schema: version of this vocabulary.
         version: of stemsplit.
-        tracks: how many there are, those included that are done already.
+        tracks: how many there are, with those that are done already, without those that a limit
+            leaves for another run.
         what: is done: `separation` or `conversion`.
         model: the model's name; null for a conversion.
         engine: what runs its network, `tensorflow` or `onnx`; null likewise.
@@ -80,7 +81,7 @@ class TrackPlanned(_Event, frozen=True, kw_only=True, tag="track_planned"):
         source: the audio file.
         destination: the folder of its stems.
         paths: of its stems.
-        action: `separate`, `leave` (done), `leave_failed` or `refuse`.
+        action: `separate`, `leave` (done), `leave_failed`, `refuse`, or `put_off` to another run.
         why: in words.
         audio_seconds: duration that the header declares; null where it does not say.
         predicted_seconds: of its child; null where it is not separated.
@@ -103,6 +104,8 @@ class PlanMade(_Event, frozen=True, kw_only=True, tag="plan_made"):
     Attributes:
         separate, leave, leave_failed, refuse: how many tracks become which.
         problems: inputs that lead to no track.
+        put_off: tracks left for another run because of a limit.
+        unreadable: folders below an input that cannot be read.
         audio_seconds: to be separated, guessed where a file does not say.
         predicted_seconds: of the batch.
         predicted_bytes: of all stems to be written.
@@ -131,6 +134,8 @@ class PlanMade(_Event, frozen=True, kw_only=True, tag="plan_made"):
     threads: int
     until: float | None
     ends_in_time: int | None
+    put_off: int = 0
+    unreadable: tuple[str, ...] = ()
     exit_code: int
 
 
@@ -313,6 +318,8 @@ class BatchDone(_Event, frozen=True, kw_only=True, tag="batch_done"):
         not_started: tracks left out because the batch was stopped, or because they would not have
             ended in time.
         late: those of them that would not have ended in time.
+        put_off: tracks left for another run because of a limit; not among `not_started`.
+        unreadable: folders below an input that cannot be read; what is in them was left out.
         seconds: wall time of the batch.
         audio_seconds: audio separated now.
         peak_memory_bytes: the largest memory of all processes together, the supervisor and the
@@ -330,6 +337,8 @@ class BatchDone(_Event, frozen=True, kw_only=True, tag="batch_done"):
     failed: int
     not_started: int
     late: int = 0
+    put_off: int = 0
+    unreadable: tuple[str, ...] = ()
     seconds: float
     audio_seconds: float
     peak_memory_bytes: int | None

@@ -9,6 +9,7 @@ import msgspec
 from stemsplit import events
 from stemsplit.engines import name_of
 from stemsplit.job import Reason, WarningKind
+from stemsplit.library.exclusion import endings_of, names_of
 from stemsplit.text import counted, printable
 
 if TYPE_CHECKING:
@@ -17,11 +18,15 @@ if TYPE_CHECKING:
     from stemsplit.brief import Brief
     from stemsplit.job import Attempt, Effort, Job, Outcome
     from stemsplit.library.plan import Decision
-    from stemsplit.library.scan import Problem
+    from stemsplit.library.scan import Found, Problem
     from stemsplit.messages import Started
     from stemsplit.supervisor.plan import Plan
 
     Listener = Callable[[events.Event], None]
+
+
+_MOST_UNREADABLE = 20
+"""So many folders that cannot be read are named."""
 
 
 def batch_started(brief: Brief, tracks: int) -> events.BatchStarted:
@@ -39,6 +44,44 @@ def batch_started(brief: Brief, tracks: int) -> events.BatchStarted:
 def duplicates(count: int) -> events.Note:
     """Some files were met again."""
     return events.Note(text=f"{counted(count, 'file')} named more than once, and taken once")
+
+
+def left_out(found: Found) -> Iterator[str]:
+    """Say what the search of folders left out, and which folders could not be read."""
+    out = found.left_out
+    if out.system:
+        yield f"{counted(len(out.system), 'system folder')} left out ({names_of(out.system)})"
+    if out.hidden:
+        yield (
+            f"{counted(len(out.hidden), 'hidden file or folder', 'hidden files and folders')} left "
+            f"out ({names_of(out.hidden)}); to take one, give it as an input"
+        )
+    excluded = [
+        counted(len(paths), what)
+        for paths, what in ((out.excluded_files, "file"), (out.excluded_folders, "folder"))
+        if paths
+    ]
+    if excluded:
+        names = names_of([*out.excluded_folders, *out.excluded_files])
+        yield f"{' and '.join(excluded)} excluded by --exclude ({names})"
+    if out.unfinished:
+        files = counted(len(out.unfinished), "unfinished file")
+        yield f"{files} left out ({names_of(out.unfinished)})"
+    if out.unknown:
+        yield (
+            f"{counted(len(out.unknown), 'file')} left out, audio neither by name nor by content "
+            f"({endings_of(out.unknown)})"
+        )
+    for one in found.unreadable[:_MOST_UNREADABLE]:
+        yield f"warning: {one.message} What is in it was left out. {one.remedy}"
+    more = len(found.unreadable) - _MOST_UNREADABLE
+    if more > 0:
+        yield f"warning: {counted(more, 'further folder')} cannot be read"
+
+
+def put_off(count: int) -> str:
+    """Say how many tracks are left for another run."""
+    return f"{counted(count, 'track')} left for another run by --limit"
 
 
 def left(strangers: int, left_out: int) -> Iterator[str]:

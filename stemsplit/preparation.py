@@ -13,13 +13,15 @@ import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+import msgspec
+
 from stemsplit.errors import UsageError
 from stemsplit.formats import LOSSY, stem_rate
 from stemsplit.job import CONVERTED, MODEL_SAMPLE_RATE, RESIDUAL, STEREO, pcm_bytes
 from stemsplit.library.naming import DEFAULT_NAME, DEFAULT_NAME_CONVERTED, Template
 from stemsplit.library.place import Namer, place
 from stemsplit.library.plan import Action, decide, known, see, see_remote
-from stemsplit.library.probe import probe, probe_remote
+from stemsplit.library.probe import probe, probe_remote, sample_of
 from stemsplit.library.scan import Problem, scan, unreadable
 from stemsplit.models.catalogue import MODELS, find, written
 from stemsplit.remote import is_remote, listing, path_of
@@ -82,6 +84,12 @@ class Prepared:
         """How many tracks are left because of files that no journal knows."""
         return sum(one.is_strange for one in self.tracks)
 
+    def to_do(self, limit: int | None) -> tuple[list[Placed], list[Placed]]:
+        """Give the tracks to be done now, at most `limit` of them, and those left for later."""
+        tracks = self.of(Action.DO)
+        most = len(tracks) if limit is None else limit
+        return tracks[:most], tracks[most:]
+
     def of(self, action: Action) -> list[Placed]:
         """Give the tracks of which this becomes."""
         return [one.placed for one in self.tracks if one.decision.action is action]
@@ -93,6 +101,8 @@ def find_tracks(brief: Brief) -> Found:
         brief.inputs,
         brief.state.output,
         listed=brief.listed,
+        listed_in=brief.listed_in,
+        exclusions=brief.exclusions,
         with_stems=not brief.settings.separates,
     )
 
@@ -216,6 +226,9 @@ class _Looks:
             status.st_mtime_ns,
         ):
             kept = self.new[source] = probe(track.path, status)
+        elif not kept.sample:  # an earlier version has kept it
+            sample = sample_of(track.path)
+            kept = self.new[source] = msgspec.structs.replace(kept, sample=sample)
         if kept.is_other:
             return Problem(
                 path=track.path,
@@ -260,6 +273,28 @@ def stem_bytes(probe: Probe, settings: Settings, stems: int) -> int:
     depth = _DEEPEST if settings.bit_depth == "source" else settings.bit_depth
     written_bytes = pcm_bytes(frames, STEREO, depth) * stems
     return round(written_bytes * (_FLAC_SHARE if settings.format == "flac" else 1)) + waiting
+
+
+def patterns_of(exclude: Iterable[str]) -> Iterator[str]:
+    """Take what a caller gives as patterns.
+
+    Raises:
+        UsageError: if it is one text and no list.
+    """
+    if isinstance(exclude, str):
+        raise UsageError(f"exclude is one pattern, {quoted(exclude)}.", "Put it into a list.")
+    return iter(exclude)
+
+
+def checked_limit(limit: int | None) -> int | None:
+    """Give the limit of a batch.
+
+    Raises:
+        UsageError: if it is less than 1.
+    """
+    if limit is not None and limit < 1:
+        raise UsageError(f"limit cannot be {limit}.", "Give a number of tracks from 1 on.")
+    return limit
 
 
 def paths_of(inputs: Iterable[str | os.PathLike[str]]) -> Iterator[Path]:

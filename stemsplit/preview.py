@@ -10,6 +10,8 @@ import shutil
 import time
 from typing import TYPE_CHECKING
 
+import msgspec
+
 from stemsplit import events, narrate
 from stemsplit.library.plan import Action, Decision
 from stemsplit.library.publish import refused
@@ -54,7 +56,7 @@ def preview(brief: Brief, tell: Listener) -> BatchResult:
             stack.enter_context(journal)
         prepared = prepare(found, brief, journal, recovered=False)
         past = journal.past(brief.settings, preloaded=brief.preloaded) if journal else []
-    to_do = prepared.of(Action.DO)
+    to_do, later = prepared.to_do(brief.limit)
     plan = make_plan(
         brief.settings,
         brief.limits,
@@ -63,16 +65,25 @@ def preview(brief: Brief, tell: Listener) -> BatchResult:
         preloaded=brief.preloaded,
         past=past,
     )
-    tell(narrate.batch_started(brief, len(prepared.tracks) + len(prepared.problems)))
+    tracks = len(prepared.tracks) - len(later) + len(prepared.problems)
+    tell(narrate.batch_started(brief, tracks))
     if found.duplicates:
         tell(narrate.duplicates(found.duplicates))
+    for text in narrate.left_out(found):
+        tell(events.Note(text=text))
     refused = _refused(to_do, brief, plan)
     to_do = [one for one in to_do if one.job.source not in refused]
     for text in narrate.left(prepared.strangers, prepared.left_out):
         tell(events.Note(text=text))
+    put_off = {one.job.source for one in later}
     for one in prepared.tracks:
         verdict = refused.get(one.placed.job.source)
         decision = one.decision
+        if one.placed.job.source in put_off:
+            decision = Decision(action=Action.LEAVE, why="left for another run by --limit")
+            planned = _planned(one.placed, decision, brief, plan)
+            tell(msgspec.structs.replace(planned, action="put_off"))
+            continue
         if verdict is not None:
             decision = Decision(action=Action.REFUSE, why=verdict.message, remedy=verdict.remedy)
         tell(_planned(one.placed, decision, brief, plan))
@@ -87,6 +98,8 @@ def preview(brief: Brief, tell: Listener) -> BatchResult:
             if one.decision.action in {Action.LEAVE_FAILED, Action.REFUSE}
             or one.placed.job.source in refused
         ),
+        put_off=tuple(one.job for one in later),
+        unreadable=tuple(found.unreadable),
     )
     longest = max((audio_seconds(one.probe, brief.settings) for one in to_do), default=0.0)
     footprint = plan.forecast.footprint(plan.crew.effort, longest)
@@ -97,6 +110,8 @@ def preview(brief: Brief, tell: Listener) -> BatchResult:
             leave_failed=len(prepared.of(Action.LEAVE_FAILED)),
             refuse=len(prepared.of(Action.REFUSE)) + len(refused),
             problems=len(prepared.problems),
+            put_off=len(later),
+            unreadable=tuple(printable(one.path) for one in found.unreadable),
             audio_seconds=sum(audio_seconds(one.probe, brief.settings) for one in to_do),
             predicted_seconds=predicted_seconds(to_do, brief, plan),
             predicted_bytes=sum(_bytes(one, brief) for one in to_do),

@@ -26,6 +26,8 @@ class BatchResult:
         not_started: jobs that were left out because the batch was stopped or drained, or because
             they would not have ended in time.
         late: those that would not have ended in time.
+        put_off: jobs that were left for another batch because of a limit.
+        unreadable: folders below an input that cannot be read; what is in them was left out.
         stopped: whether it was stopped, because all further tracks would have failed alike.
         drained: whether it was asked to start nothing more.
     """
@@ -36,6 +38,8 @@ class BatchResult:
     failed_earlier: tuple[Job, ...] = ()
     not_started: tuple[Job, ...] = ()
     late: tuple[Job, ...] = ()
+    put_off: tuple[Job, ...] = ()
+    unreadable: tuple[Problem, ...] = ()
     stopped: bool = False
     drained: bool = False
 
@@ -48,8 +52,9 @@ class BatchResult:
     def exit_code(self) -> ExitCode:
         """What the command returns.
 
-        0 if all went well, 3 if some failed, 1 if all had to stop, 130 if it was drained with
-        work left, 10 if the time was up with work left.
+        0 if all went well, 3 if some failed or a folder could not be read, 1 if all had to stop,
+        130 if it was drained with work left, 10 if the time was up with work left. A limit that
+        was reached changes nothing.
         """
         if self.stopped:
             return ExitCode.ERROR
@@ -57,6 +62,6 @@ class BatchResult:
             return ExitCode.INTERRUPTED
         if self.late:
             return ExitCode.TIME_IS_UP
-        if self.failures or self.problems or self.failed_earlier:
+        if self.failures or self.problems or self.failed_earlier or self.unreadable:
             return ExitCode.SOME_FAILED
         return ExitCode.DONE

@@ -47,7 +47,7 @@ if TYPE_CHECKING:
     from stemsplit.library.place import Placed
     from stemsplit.library.records import Stem
     from stemsplit.library.recovery import Recovery
-    from stemsplit.library.scan import Problem
+    from stemsplit.library.scan import Found, Problem
     from stemsplit.messages import Finished
     from stemsplit.models.fetch import Progress as DownloadProgress
     from stemsplit.narrate import Listener
@@ -68,7 +68,7 @@ def run(
     found = find_tracks(brief)
     has_journal = _has_journal(brief)
     if not found.tracks and not has_journal:
-        a_run.announce(0, found.problems, found.duplicates)
+        a_run.announce(0, found.problems, found)
         return a_run.conclude()
     # What cannot be is found out before anything is made, where there is no journal to heed.
     first = None if has_journal else prepare(found, brief, None)
@@ -80,10 +80,12 @@ def run(
         a_run.tell_of(recover(journal, brief.state.output, overwrite=brief.overwrite))
         if first is None or journal.last_run() is not None:
             first = prepare(found, brief, journal)
-        a_run.announce(len(first.tracks), first.problems, found.duplicates)
+        later = first.to_do(brief.limit)[1]
+        a_run.announce(len(first.tracks) - len(later), first.problems, found)
         for text in narrate.left(first.strangers, first.left_out):
             a_run.note(text)
         to_do = a_run.sort_out(first)
+        a_run.put_off(later)
         _enlist(journal, first, a_run.refused(), brief)
         with _accounted_for(journal, a_run):
             if to_do:
@@ -189,6 +191,8 @@ class _Run:
         self._tell = tell
         self._began = time.monotonic()
         self._problems: tuple[Problem, ...] = ()
+        self._unreadable: tuple[Problem, ...] = ()
+        self._put_off: tuple[Job, ...] = ()
         self._skipped: list[Job] = []
         self._failed_earlier: list[tuple[Job, events.TrackFailed]] = []
         self._outcomes: list[Outcome] = []
@@ -217,15 +221,18 @@ class _Run:
         if parts:
             self.note(f"the last run did not end well: {', '.join(parts)}")
 
-    def announce(self, tracks: int, problems: Sequence[Problem], duplicates: int) -> None:
-        """Tell what there is, and which inputs lead to nothing."""
+    def announce(self, tracks: int, problems: Sequence[Problem], found: Found) -> None:
+        """Tell what there is, what was left out, and which inputs lead to nothing."""
         self._problems = tuple(problems)
+        self._unreadable = tuple(found.unreadable)
         self._tell(narrate.batch_started(self._brief, tracks + len(problems)))
         early, self._early = self._early or [], None
         for text in early:
             self.note(text)
-        if duplicates:
-            self._tell(narrate.duplicates(duplicates))
+        if found.duplicates:
+            self._tell(narrate.duplicates(found.duplicates))
+        for text in narrate.left_out(found):
+            self.note(text)
         for problem in problems:
             self._tell(narrate.failed_input(problem))
 
@@ -250,7 +257,13 @@ class _Run:
                     )
                     self._outcomes.append(refused)
                     self._tell(narrate.ended(refused))
-        return prepared.of(Action.DO)
+        return prepared.to_do(self._brief.limit)[0]
+
+    def put_off(self, later: list[Placed]) -> None:
+        """Leave tracks for another run, and say so."""
+        self._put_off = tuple(one.job for one in later)
+        if later:
+            self.note(narrate.put_off(len(later)))
 
     def do(
         self,
@@ -444,6 +457,8 @@ class _Run:
             failed_earlier=tuple(job for job, _ in self._failed_earlier),
             not_started=self._not_started,
             late=self._late,
+            put_off=self._put_off,
+            unreadable=self._unreadable,
             stopped=self._stopped,
             drained=self._control.draining,
         )
@@ -464,6 +479,8 @@ class _Run:
             failed=len(failed),
             not_started=len(result.not_started),
             late=len(result.late),
+            put_off=len(result.put_off),
+            unreadable=tuple(printable(one.path) for one in result.unreadable),
             seconds=seconds,
             audio_seconds=audio_seconds,
             peak_memory_bytes=self._peak_memory_bytes,

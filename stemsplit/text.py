@@ -41,9 +41,9 @@ def clock_time(seconds: float) -> str:
     return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
 
 
-def counted(count: int, what: str) -> str:
-    """Give `1 track` and `2 tracks`."""
-    return f"{count} {what}{'' if count == 1 else 's'}"
+def counted(count: int, what: str, several: str = "") -> str:
+    """Give `1 track` and `2 tracks`, or `several` for those that have another plural."""
+    return f"{count} {what if count == 1 else several or what + 's'}"
 
 
 def moment(seconds: float) -> str:

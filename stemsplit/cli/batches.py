@@ -11,6 +11,7 @@ from stemsplit.cli.stop import signals_reach
 from stemsplit.errors import UsageError
 from stemsplit.formats import LOSSY
 from stemsplit.job import Settings
+from stemsplit.library.lists import PathList, read_list
 from stemsplit.text import quoted
 from stemsplit.units import parse_bit_rate, parse_position, parse_sample_rate
 
@@ -24,14 +25,14 @@ if TYPE_CHECKING:
 
 def read_inputs(
     inputs: list[str] | None, from_file: str | None, verb: str
-) -> tuple[list[str], list[Path]]:
+) -> tuple[list[str], PathList]:
     """Give the inputs of a command and those of its list.
 
     Raises:
         UsageError: if there are none, or the list cannot be read.
     """
     listed = _read_list(from_file)
-    if not inputs and not listed:
+    if not inputs and not listed.paths:
         raise UsageError(f"There is nothing to {verb}.", "Name audio files, folders or a list.")
     return inputs or [], listed
 
@@ -110,16 +111,14 @@ def conduct(
     return result.exit_code
 
 
-def _read_list(name: str | None) -> list[Path]:
-    from stemsplit.library.lists import read_list
-
+def _read_list(name: str | None) -> PathList:
     if name is None:
-        return []
+        return PathList(paths=())
     if name == "-":
         return read_list(sys.stdin.buffer, "standard input")
     try:
         with Path(name).open("rb") as stream:
-            return read_list(stream, quoted(name))
+            return read_list(stream, quoted(name), Path(name))
     except OSError as error:
         raise UsageError(
             f"The list {quoted(name)} cannot be read ({error.strerror}).", "Check the path."

@@ -18,10 +18,12 @@ from stemsplit.cli.options import (
     Clipping,
     DryRun,
     Duration,
+    Exclude,
     Format,
     FromFile,
     Inputs,
     Jobs,
+    Limit,
     Name,
     OrderOfWork,
     Output,
@@ -40,6 +42,8 @@ def convert(
     *,
     output: Output,
     from_file: FromFile = None,
+    exclude: Exclude = None,
+    limit: Limit = None,
     name: Name = DEFAULT_NAME_CONVERTED,
     format: Format = "wav",  # noqa: A002 - the option's name
     bit_depth: Bits = None,
@@ -74,7 +78,12 @@ def convert(
     output:
         Folder or address for the converted files; made if need be.
     from_file:
-        Read more inputs from a file. - is standard input.
+        Read more inputs from a file or a playlist. - is standard input.
+    exclude:
+        Leave out what matches: a name at any depth, such as Podcasts or '*.m4b', or a path below
+        the input, such as 'live/**/demo*'. May be repeated.
+    limit:
+        Convert at most this many files in this run. The same command goes on with the rest.
     name:
         Path of each file below the folder. Placeholders as for `stemsplit separate`, but for stem.
     start:
@@ -139,7 +148,10 @@ def convert(
         inputs,
         output,
         msgspec.structs.replace(settings, what="conversion"),
-        listed=listed,
+        listed=listed.paths,
+        listed_in=listed.base,
+        exclude=exclude or (),
+        limit=limit,
         name=name,
         overwrite=overwrite,
         retry_failed=retry_failed,

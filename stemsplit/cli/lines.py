@@ -20,7 +20,7 @@ from stemsplit.cli.pace import kinds_of, progress_of
 from stemsplit.cli.screen import DRAINING, Screen, Shown, can_draw
 from stemsplit.cli.warned import WarningLines
 from stemsplit.errors import ExitCode
-from stemsplit.text import clock_time, mebibytes, moment, printable
+from stemsplit.text import clock_time, counted, mebibytes, moment, printable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -35,6 +35,7 @@ _PLANNED = {
     "leave": "done",
     "leave_failed": "failed before",
     "refuse": "refused",
+    "put_off": "later",
 }
 
 _LAST_LINES = 5
@@ -241,6 +242,9 @@ class TextDisplay:
         if event.late:
             of_them = "" if event.late == event.not_started else f", {event.late} of them"
             counts[-1] += f"{of_them} for want of time"
+        counts += [f"{event.put_off} left for another run"] if event.put_off else []
+        folders = counted(len(event.unreadable), "folder")
+        counts += [f"{folders} not read"] if event.unreadable else []
         text = ", ".join(counts)
         if event.done:
             text += (
@@ -253,6 +257,8 @@ class TextDisplay:
             self._print(self._out, text + ".")
         else:
             self._err.print(text + ".")
+        for folder in event.unreadable:
+            self._print(self._err, f"  not read: {folder}", "yellow")
         for line in self._warned.at_the_end(event):
             self._print(self._err, line, "yellow")
         for failure in sorted(event.failures, key=attrgetter("reason")):
@@ -278,6 +284,8 @@ def _plan_lines(event: events.PlanMade, verb: str) -> Iterator[str]:
     counts += [f"{event.leave_failed} failed before"] if event.leave_failed else []
     refused = event.refuse + event.problems
     counts += [f"{refused} that cannot be"] if refused else []
+    counts += [f"{event.put_off} left for another run"] if event.put_off else []
+    counts += [f"{counted(len(event.unreadable), 'folder')} not read"] if event.unreadable else []
     yield ", ".join(counts)
     if event.separate == 0:
         return

@@ -79,10 +79,13 @@ def value(metavar: str, *names: str, show_choices: bool = True) -> Parameter:
 
 
 PATH_MAP = parameter(metavar="HERE=THERE", negative=(), consume_multiple=False)
-"""The option, which may be repeated."""
+EXCLUDE = parameter(metavar="PATTERN", negative=(), consume_multiple=False)
+"""The options that may be repeated."""
 
 Inputs = Annotated[list[str] | None, Parameter(negative=())]
 Output = Annotated[str, FILES, value("FOLDER", "--output", "-o")]
+Exclude = Annotated[list[str] | None, FILES, EXCLUDE]
+Limit = Annotated[int | None, FILES, value("N")]
 FromFile = Annotated[str | None, FILES, value("FILE"), Parameter(allow_leading_hyphen=True)]
 Name = Annotated[str, FILES, value("TEMPLATE")]
 Format = Annotated[StemFormat, SOUND, value("FORMAT", "--format", "-f")]

@@ -26,10 +26,12 @@ from stemsplit.cli.options import (
     Clipping,
     DryRun,
     Duration,
+    Exclude,
     Format,
     FromFile,
     Inputs,
     Jobs,
+    Limit,
     Name,
     OrderOfWork,
     Output,
@@ -51,6 +53,8 @@ def separate(
     *,
     output: Output,
     from_file: FromFile = None,
+    exclude: Exclude = None,
+    limit: Limit = None,
     name: Name = DEFAULT_NAME,
     model: Annotated[str, SOUND, MODEL] = "2stems",
     stems: Annotated[str | None, SOUND, value("NAMES")] = None,
@@ -104,8 +108,13 @@ def separate(
     output:
         Folder or address for the stems; made if need be.
     from_file:
-        Read more inputs from a file. - is standard input; one a line, or ended by NUL as
-        `find -print0` gives them.
+        Read more inputs from a file or a playlist. - is standard input; one a line, or ended by
+        NUL as `find -print0` gives them.
+    exclude:
+        Leave out what matches: a name at any depth, such as Podcasts or '*.m4b', or a path below
+        the input, such as 'live/**/demo*'. May be repeated.
+    limit:
+        Separate at most this many tracks in this run. The same command goes on with the rest.
     name:
         Path of each stem below the folder. Placeholders: relpath, track, stem, ext, model, artist,
         albumartist, album, title, tracknumber, discnumber, year, genre, foldername, source_ext,
@@ -235,7 +244,10 @@ def separate(
         inputs,
         output,
         settings,
-        listed=listed,
+        listed=listed.paths,
+        listed_in=listed.base,
+        exclude=exclude or (),
+        limit=limit,
         name=name,
         limits=limits,
         overwrite=overwrite,

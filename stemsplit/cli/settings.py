@@ -38,9 +38,9 @@ NO_OPTIONS = frozenset(
 )
 """Variables that set something else than an option."""
 
-_PATHS = frozenset({"output", "from-file"})
+_PATHS = frozenset({"output", "from-file", "exclude"})
 
-Value = str | int | float | bool
+Value = str | int | float | bool | tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -87,9 +87,13 @@ class Applied:
         if command not in COMMANDS:
             return
         given = {one.name.removeprefix("--") for one in arguments if one.tokens}
-        for source, values in _layers(command, _options(arguments)):
+        options = _options(arguments)
+        for source, values in _layers(command, options, _repeatable(arguments)):
             # As text, so that 2.7 is no number of files; cyclopts reads it as from a shell.
-            texts = {option: written(value) for option, value in values.items()}
+            texts = {
+                option: list(value) if isinstance(value, tuple) else written(value)
+                for option, value in values.items()
+            }
             Dict({command: texts}, source=source)(app, commands, arguments)
             for option, value in values.items():
                 if option not in given:
@@ -106,6 +110,8 @@ class Applied:
 
 def written(value: Value) -> str:
     """Give a value as on the command line."""
+    if isinstance(value, tuple):
+        return ", ".join(value)
     return str(value).lower() if isinstance(value, bool) else str(value)
 
 
@@ -117,7 +123,7 @@ def settings(app: App, command: str) -> Iterator[Setting]:
     """
     arguments = app[command].assemble_argument_collection()
     options = _options(arguments)
-    layers = list(_layers(command, options))
+    layers = list(_layers(command, options, _repeatable(arguments)))
     for option, default in options.items():
         for source, values in layers:
             if option in values:
@@ -150,16 +156,31 @@ def _options(arguments: ArgumentCollection) -> dict[str, Value | None]:
     return found
 
 
-def _layers(command: str, options: Iterable[str]) -> Iterator[tuple[str, dict[str, Value]]]:
+def _repeatable(arguments: ArgumentCollection) -> frozenset[str]:
+    """Give the options that take several values."""
+    return frozenset(
+        one.name.removeprefix("--")
+        for one in arguments
+        if list[str] in (one.hint, *get_args(one.hint))
+    )
+
+
+def _layers(
+    command: str, options: Iterable[str], repeatable: frozenset[str]
+) -> Iterator[tuple[str, dict[str, Value]]]:
     """Give each source of settings with what it says, the stronger first."""
     for option in options:
         variable = _variable(option)
-        if os.environ.get(variable):  # an empty one is taken as not set, as most programs do
-            yield variable, {option: _expanded(option, os.environ[variable])}
+        text = os.environ.get(variable)
+        if text:  # an empty one is taken as not set, as most programs do
+            value: Value = text
+            if option in repeatable:  # one value a line
+                value = tuple(line for line in text.splitlines() if line)
+            yield variable, {option: _expanded(option, value)}
     for path in files():
         table = _read(path).get(command, {})
         if table:
-            yield printable(path), _checked(table, path, command, options)
+            yield printable(path), _checked(table, path, command, options, repeatable)
 
 
 def _variable(option: str) -> str:
@@ -191,7 +212,11 @@ def _read(path: Path) -> Mapping[str, Any]:
 
 
 def _checked(
-    table: Mapping[str, Any], path: Path, command: str, options: Iterable[str]
+    table: Mapping[str, Any],
+    path: Path,
+    command: str,
+    options: Iterable[str],
+    repeatable: frozenset[str],
 ) -> dict[str, Value]:
     values: dict[str, Value] = {}
     known = list(options)
@@ -204,8 +229,12 @@ def _checked(
                 f"`stemsplit config {command}` lists all.",
             )
         is_list = isinstance(value, list) and all(isinstance(one, str) for one in value)
-        plain = ",".join(value) if is_list else value
-        if not isinstance(plain, (str, int, float)):
+        plain = value
+        if option in repeatable and isinstance(value, str):
+            plain = (value,) if value else ""
+        elif is_list:
+            plain = tuple(value) if option in repeatable else ",".join(value)
+        if not isinstance(plain, (str, int, float, tuple)):
             raise UsageError(
                 f"{quoted(path)} gives {quoted(name)} a value that is neither text nor a number "
                 "nor true or false.",
@@ -215,13 +244,15 @@ def _checked(
             raise UsageError(
                 f"{quoted(path)} sets {quoted(option)} twice.", "Leave one of them out."
             )
-        if plain != "":
+        if plain not in ("", ()):
             values[option] = _expanded(option, plain)
     return values
 
 
 def _expanded(option: str, value: Value) -> Value:
     """Give `~` its meaning, as a shell does on the command line."""
+    if isinstance(value, tuple):
+        return tuple(str(_expanded(option, one)) for one in value)
     if option in _PATHS and isinstance(value, str) and value != "-":
         return os.path.expanduser(value)  # noqa: PTH111 - it stays text
     return value

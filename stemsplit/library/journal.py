@@ -26,7 +26,7 @@ from stemsplit.library.records import (
     Stem,
     Unfinished,
     mark_of,
-    same_mark,
+    same_stem,
     settings_key,
 )
 from stemsplit.text import printable, quoted
@@ -171,12 +171,13 @@ class Journal(JournalReader):
             )
             db.executemany(
                 """
-                INSERT INTO jobs (place, run, source, source_bytes, source_modified_ns, settings,
-                    version, state, predicted_seconds)
-                VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)
+                INSERT INTO jobs (place, run, source, source_bytes, source_modified_ns,
+                    source_sample, settings, version, state, predicted_seconds)
+                VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
                 ON CONFLICT (place) DO UPDATE SET run = excluded.run, source = excluded.source,
                     source_bytes = excluded.source_bytes,
-                    source_modified_ns = excluded.source_modified_ns, settings = excluded.settings,
+                    source_modified_ns = excluded.source_modified_ns,
+                    source_sample = excluded.source_sample, settings = excluded.settings,
                     version = excluded.version, state = excluded.state,
                     predicted_seconds = excluded.predicted_seconds
                 """,
@@ -187,6 +188,7 @@ class Journal(JournalReader):
                         os.path.abspath(entry.job.source),
                         entry.wanted.source_bytes,
                         entry.wanted.source_modified_ns,
+                        entry.wanted.sample or None,
                         entry.wanted.settings,
                         version,
                         entry.state,
@@ -209,9 +211,25 @@ class Journal(JournalReader):
                     if entry.state is not JobState.WAITING
                 ),
             )
+            self._note_samples(db, entries)
             for entry in entries:
                 if entry.agreed is not None:
                     self._note_agreed(db, self.place_of(entry.job), entry.agreed)
+
+    def _note_samples(self, db: sqlite3.Connection, entries: Sequence[Entry]) -> None:
+        """Note the samples of files that an earlier version knew by size and time alone."""
+        for kind in ("source", "published"):
+            db.executemany(
+                f"""
+                UPDATE jobs SET {kind}_sample = ? WHERE place = ? AND {kind}_sample IS NULL
+                    AND {kind}_bytes = ? AND {kind}_modified_ns = ?
+                """,  # noqa: S608 - one of the two names above
+                (
+                    (entry.wanted.sample, self.place_of(entry.job), *entry.wanted.source_mark)
+                    for entry in entries
+                    if entry.state is not JobState.WAITING and entry.wanted.sample
+                ),
+            )
 
     @staticmethod
     def _note_agreed(
@@ -312,7 +330,7 @@ class Journal(JournalReader):
         """
         for stem in coming:
             mark = mark_of(os.path.join(self._output, stem.path))
-            if mark is None or (some_shown and same_mark(mark, stem.mark)):
+            if mark is None or (some_shown and same_stem(mark, stem.mark)):
                 continue
             rows = self._rows(
                 """
@@ -321,7 +339,7 @@ class Journal(JournalReader):
                 """,
                 stem.path,
             )
-            if not rows or rows[0][0] != place or not same_mark(rows[0][1:], mark):
+            if not rows or rows[0][0] != place or not same_stem(rows[0][1:], mark):
                 return stem.path
         return None
 
@@ -374,7 +392,8 @@ class Journal(JournalReader):
         db.execute(
             """
             UPDATE jobs SET coming = NULL, published_settings = settings,
-                published_bytes = source_bytes, published_modified_ns = source_modified_ns
+                published_bytes = source_bytes, published_modified_ns = source_modified_ns,
+                published_sample = source_sample
             WHERE id = ?
             """,
             (job,),

@@ -22,7 +22,7 @@ from pathlib import Path, PureWindowsPath
 from typing import TYPE_CHECKING
 
 from stemsplit.errors import UsageError
-from stemsplit.library.endings import AUDIO_SUFFIXES
+from stemsplit.library.endings import CUT_SUFFIXES
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -175,7 +175,7 @@ def _of_file(track: Track) -> dict[str, str]:
         folder = Path(os.path.abspath(path)).parent.name
     return {
         "relpath": os.fspath(track.folder),
-        "track": path.stem if path.suffix.lower() in AUDIO_SUFFIXES else path.name,
+        "track": path.stem if path.suffix.lower() in CUT_SUFFIXES else path.name,
         "foldername": folder or "root",
         "source_ext": path.suffix.removeprefix("."),
     }

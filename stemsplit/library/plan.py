@@ -19,7 +19,7 @@ from stemsplit.library.records import (
     place_of,
     places_below,
     remote_mark,
-    same_mark,
+    same_stem,
 )
 from stemsplit.text import quoted
 
@@ -209,7 +209,7 @@ def known(
 
 
 def _owns(file: Owned | None, place: bytes, mark: tuple[int, int]) -> bool:
-    return file is not None and file.place == place and same_mark(file.mark, mark)
+    return file is not None and file.place == place and same_stem(file.mark, mark)
 
 
 def _has_moved(known_source: bytes, source: bytes) -> bool:
@@ -292,6 +292,7 @@ def wanted_of(placed: Placed, wish: Wish) -> Wanted:
         source_bytes=placed.probe.size_bytes,
         source_modified_ns=placed.probe.modified_ns,
         settings=wish.settings,
+        sample=placed.probe.sample,
     )
 
 

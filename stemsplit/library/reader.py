@@ -39,7 +39,19 @@ _KNOWS_NODES = 3
 _HAS_WARNINGS = 2
 """The first version of the journal that keeps warnings."""
 
+_KNOWS_SAMPLES = 4
+"""The first version that keeps samples of the content of sources."""
+
 _probe: msgspec.msgpack.Decoder[Probe] = msgspec.msgpack.Decoder(Probe)
+
+
+def _wanted(size: int, modified_ns: int, settings: str, sample: bytes | None) -> Wanted:
+    return Wanted(
+        source_bytes=size,
+        source_modified_ns=modified_ns,
+        settings=settings,
+        sample=sample or b"",
+    )
 
 
 class JournalReader(Database):
@@ -51,19 +63,20 @@ class JournalReader(Database):
 
     def records(self) -> dict[bytes, Record]:
         """Give all that is known of jobs, by their places."""
-        query = """
+        knows_samples = self.version >= _KNOWS_SAMPLES
+        samples = "source_sample, published_sample" if knows_samples else "NULL, NULL"
+        query = f"""
             SELECT place, source, source_bytes, source_modified_ns, settings, published_bytes,
-                published_modified_ns, published_settings, version, state, reason, message, remedy
+                published_modified_ns, published_settings, version, state, reason, message, remedy,
+                {samples}
             FROM jobs
-        """
+        """  # noqa: S608 - one of the two texts above
         with self._told():
             return {
                 row[0]: Record(
                     source=row[1],
-                    wanted=Wanted(source_bytes=row[2], source_modified_ns=row[3], settings=row[4]),
-                    published=None
-                    if row[7] is None
-                    else Wanted(source_bytes=row[5], source_modified_ns=row[6], settings=row[7]),
+                    wanted=_wanted(row[2], row[3], row[4], row[13]),
+                    published=None if row[7] is None else _wanted(row[5], row[6], row[7], row[14]),
                     version=row[8],
                     state=JobState(row[9]),
                     reason=None if row[10] is None else Reason(row[10]),

@@ -27,6 +27,9 @@ MODIFY_WINDOW_NS = 2 * 10**9
 """Two times that are not farther apart are taken for the same: FAT keeps even seconds alone, and
 network disks may round a time after it was read for the first time."""
 
+_HOUR_NS = 3600 * 10**9
+"""FAT keeps the time on the wall, so that all times shift by this when daylight saving begins."""
+
 
 class JobState(StrEnum):
     """How far a job is."""
@@ -63,7 +66,23 @@ class Stem(msgspec.Struct, frozen=True, array_like=True):
             mark = mark_of(os.path.join(output, self.path))
         except OSError:
             return False
-        return mark is not None and same_mark(mark, self.mark)
+        return mark is not None and same_stem(mark, self.mark)
+
+
+def same_stem(one: tuple[int, int], other: tuple[int, int]) -> bool:
+    """Tell whether two marks are those of one stem, which nobody has changed.
+
+    A time that is off by an hour is the same one, as for `robocopy /DST`. No content is compared:
+    the worst that can follow is that a stem is replaced that somebody has edited without a change
+    of its size, an hour to the second after it was written, and that is to be made again anyway.
+    """
+    return same_mark(one, other) or an_hour_apart(one, other)
+
+
+def an_hour_apart(one: tuple[int, int], other: tuple[int, int]) -> bool:
+    """Tell whether two marks differ by an hour of time and by nothing else."""
+    apart = abs(one[1] - other[1])
+    return one[0] == other[0] and abs(apart - _HOUR_NS) <= MODIFY_WINDOW_NS
 
 
 def same_mark(one: tuple[int, int], other: tuple[int, int]) -> bool:
@@ -132,18 +151,29 @@ class Wanted:
         source_bytes: size of the source.
         source_modified_ns: when it was last written to, in nanoseconds since 1970.
         settings: as `settings_key` gives them.
+        sample: of the source's content (`stemsplit.library.probe.sample_of`); empty if unknown.
     """
 
     source_bytes: int
     source_modified_ns: int
     settings: str
+    sample: bytes = b""
+
+    @property
+    def source_mark(self) -> tuple[int, int]:
+        """Size and time of the source."""
+        return self.source_bytes, self.source_modified_ns
 
     def has_source_of(self, other: Wanted) -> bool:
-        """Tell whether both are made of the same source."""
-        return same_mark(
-            (self.source_bytes, self.source_modified_ns),
-            (other.source_bytes, other.source_modified_ns),
-        )
+        """Tell whether both are made of the same source.
+
+        If its times are an hour apart, the samples must be equal, and known: a recorder that
+        writes a file every hour makes it anew, with the same size.
+        """
+        one, two = self.source_mark, other.source_mark
+        if same_mark(one, two):
+            return True
+        return an_hour_apart(one, two) and self.sample == other.sample != b""
 
     def equals(self, other: Wanted | None) -> bool:
         """Tell whether both have the same source and settings."""

@@ -5,7 +5,7 @@ Each script leads from one version to the next. Once released, a script is never
 
 from __future__ import annotations
 
-SCHEMA_VERSION = 3
+SCHEMA_VERSION = 4
 
 APPLICATION_ID = 0x73_74_65_6D  # b"stem"
 """Marks the file as ours (SQLite's `application_id`)."""
@@ -103,5 +103,10 @@ MIGRATIONS = (
     """
     ALTER TABLE attempts ADD COLUMN node TEXT NOT NULL DEFAULT '';      -- empty: the run's host
     CREATE INDEX unfinished_attempts_of_job ON attempts (job) WHERE reason IS NULL;
+    """,
+    # 3 -> 4: a sample of the content, which tells a file whose time has shifted from a changed one
+    """
+    ALTER TABLE jobs ADD COLUMN source_sample BLOB;     -- null if an earlier version has noted it
+    ALTER TABLE jobs ADD COLUMN published_sample BLOB;  -- of the source of the stems; likewise
     """,
 )

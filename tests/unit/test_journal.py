@@ -406,6 +406,27 @@ def test_names_that_are_not_utf_8(world: World) -> None:
     assert world.state(name) is JobState.DONE
 
 
+def test_samples_of_files_that_an_older_stemsplit_has_done(world: World) -> None:
+    """Are noted by the next run that finds the file as it was, and by no other."""
+
+    def left(modified_ns: int, sample: bytes) -> tuple[bytes, bytes]:
+        wanted = Wanted(
+            source_bytes=1, source_modified_ns=modified_ns, settings="{}", sample=sample
+        )
+        entry = Entry(job=world.job(), wanted=wanted, predicted_seconds=1, state=JobState.DONE)
+        world.journal.begin_run(SETTINGS, [entry], version="1")
+        record = world.journal.records()[world.journal.place_of(world.job())]
+        assert record.published is not None
+        return record.wanted.sample, record.published.sample
+
+    world.begin("song")
+    publish(world.output / ".stemsplit-song1", world.show(world.start()))
+    world.journal.settled(Outcome(job=world.job(), reason=Reason.DONE, attempts=(_attempt(),)))
+    assert left(3, b"another time") == (b"", b"")
+    assert left(2, b"first") == (b"first", b"first")
+    assert left(2, b"second") == (b"first", b"first")
+
+
 def test_a_journal_of_an_older_stemsplit_is_brought_up_to_date(tmp_path: Path) -> None:
     """What was done by it is still done, and what came later is empty."""
     with contextlib.closing(sqlite3.connect(tmp_path / "journal")) as database, database:
@@ -424,6 +445,7 @@ def test_a_journal_of_an_older_stemsplit_is_brought_up_to_date(tmp_path: Path) -
         )
     with JournalReader(tmp_path / "journal", tmp_path) as reader:  # as a plan does, first of all
         assert reader.past(Settings(), preloaded=True) == []
+        assert reader.records()[b"a"].wanted.sample == b""
     with Journal(tmp_path / "journal", tmp_path) as journal:
         assert journal.version == SCHEMA_VERSION
         assert journal.records()[b"a"].state is JobState.DONE

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from msgspec.structs import replace as replace_probe
 
 from stemsplit.errors import OutputExistsError
 from stemsplit.job import Attempt, Effort, Job, Outcome, Reason, Settings
@@ -30,7 +32,6 @@ from stemsplit.library.records import Entry, JobState, coming_stems, places_belo
 from stemsplit.library.scan import Track
 
 if TYPE_CHECKING:
-    import os
     from collections.abc import Iterator
 
     from stemsplit.library.plan import Decision
@@ -205,6 +206,33 @@ def test_a_changed_file_is_done_again(world: World) -> None:
     for change in ({"size_bytes": 1001}, {"modified_ns": 6 * 10**9}):
         decision = world.decide(_another(world, "/music/song.wav", **change))
         assert (decision.action, decision.why) == (Action.DO, "the file has changed")
+
+
+@pytest.mark.parametrize("apart", [3600, -3600, 3601, -3599])
+@pytest.mark.parametrize("reason", [Reason.DONE, Reason.CRASHED])
+def test_daylight_saving_does_nothing_again(world: World, apart: int, reason: Reason) -> None:
+    """The time of a file on FAT shifts by an hour: it stays done, or failed, as it was."""
+    at = PROBE.modified_ns + apart * 10**9
+    world.placed = replace(world.placed, probe=replace_probe(PROBE, sample=b"x" * 16))
+    world.end(reason)
+    left = Action.LEAVE if reason is Reason.DONE else Action.LEAVE_FAILED
+    same = _another(world, "/music/song.wav", modified_ns=at, sample=b"x" * 16)
+    assert world.decide(same).action is left
+    moved = _another(world, modified_ns=at, sample=b"x" * 16)
+    assert world.decide(moved).action is left, "on a disk that is mounted elsewhere as well"
+    changed = _another(world, "/music/song.wav", modified_ns=at, sample=b"y" * 16)
+    assert world.decide(changed).action is Action.DO
+
+
+def test_daylight_saving_makes_no_stem_a_stranger(world: World) -> None:
+    """What lies on FAT is still ours when it is to be made again; an edited one is not."""
+    world.end(Reason.DONE)
+    vocals = world.placed.job.paths["vocals"]
+    at = vocals.stat().st_mtime_ns
+    settings = settings_key(Settings(bit_depth="16"))
+    for apart, action in ((3600, Action.DO), (-3600, Action.DO), (7200, Action.REFUSE)):
+        os.utime(vocals, ns=(0, at + apart * 10**9))
+        assert world.decide(settings=settings).action is action
 
 
 def test_changed_settings_do_it_again(world: World) -> None:

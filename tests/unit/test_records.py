@@ -9,11 +9,13 @@ from stemsplit.library.records import (
     MODIFY_WINDOW_NS,
     Wanted,
     same_mark,
+    same_stem,
     settings_key,
     warnings_of,
 )
 
 SECOND = 10**9
+HOUR = 3600 * SECOND
 
 
 @pytest.mark.parametrize(
@@ -29,6 +31,39 @@ SECOND = 10**9
 def test_a_disk_may_round_times(other: tuple[int, int], *, same: bool) -> None:
     """FAT to two seconds; a size is never rounded."""
     assert same_mark((7, 10 * SECOND), other) is same
+
+
+@pytest.mark.parametrize(
+    ("apart", "same"),
+    [
+        (HOUR, True),
+        (-HOUR, True),
+        (HOUR + MODIFY_WINDOW_NS, True),
+        (-HOUR - MODIFY_WINDOW_NS, True),
+        (HOUR + MODIFY_WINDOW_NS + 1, False),
+        (HOUR - MODIFY_WINDOW_NS - 1, False),
+        (2 * HOUR, False),
+        (HOUR // 2, False),
+    ],
+)
+def test_daylight_saving_shifts_times_by_an_hour(apart: int, *, same: bool) -> None:
+    """A source is the same if its content is; of a stem size and time are enough."""
+
+    def wanted(at: int, sample: bytes, size: int = 7) -> Wanted:
+        return Wanted(source_bytes=size, source_modified_ns=at, settings="a", sample=sample)
+
+    one = wanted(10 * HOUR, b"x")
+    assert one.has_source_of(wanted(10 * HOUR + apart, b"x")) is same
+    for other in (
+        wanted(10 * HOUR + apart, b"y"),
+        wanted(10 * HOUR + apart, b""),
+        wanted(10 * HOUR + apart, b"x", size=8),
+    ):
+        assert not one.has_source_of(other)
+        assert not other.has_source_of(one)
+    assert not wanted(0, b"").has_source_of(wanted(apart, b"")), "two unknown samples prove nothing"
+    assert same_stem((7, 10 * HOUR), (7, 10 * HOUR + apart)) is same
+    assert not same_stem((7, 10 * HOUR), (8, 10 * HOUR + apart))
 
 
 def test_what_is_wanted_is_the_source_and_the_settings() -> None:

@@ -12,6 +12,7 @@ import pytest
 from stemsplit import remote
 from stemsplit.errors import DiskFullError, UnreachableError, UsageError
 from stemsplit.job import Effort, Job, Settings
+from stemsplit.library.exclusion import Exclusions
 from stemsplit.library.journal import Journal
 from stemsplit.library.publish import discard, left_behind, publish, take_back
 from stemsplit.library.records import Entry, JobState, Wanted, coming_stems
@@ -221,3 +222,29 @@ def test_a_file_that_does_not_arrive_whole_is_sent_again(
 def test_ssh_asks_who_the_host_is() -> None:
     """Sshfs would take anybody's word."""
     assert remote._OPTIONS["sftp"] == {"known_hosts": ()}
+
+
+def test_what_a_listing_leaves_out_is_counted(place: Path) -> None:
+    """Trash, hidden folders, patterns, and names that only content could tell apart."""
+    for name in (
+        "song.weba",
+        "#recycle/a/old.wav",
+        "#recycle/b/old.wav",
+        ".38 Special/one.wav",
+        "Podcasts/1.mp3",
+        "Podcasts/cover.jpg",
+        "src/index.ts",
+    ):
+        _put(place / name)
+    found = scan([place], exclusions=Exclusions(["Podcasts"]))
+    assert [track.path.name for track in found.tracks] == ["song.weba"]
+    out = found.left_out
+    assert out.system == {place / "#recycle"}
+    assert out.hidden == {place / ".38 Special"}
+    assert out.excluded_folders == {place / "Podcasts"}
+    assert out.unknown == {place / "src/index.ts"}
+    named = scan([place / "#recycle"])
+    assert [track.path.name for track in named.tracks] == ["old.wav"] * 2
+    for pattern in (printable(place / "song*"), "*.weba", "song.weba"):
+        found = scan([place / "song.weba"], exclusions=Exclusions([pattern]))
+        assert (found.tracks, found.problems) == ([], [])

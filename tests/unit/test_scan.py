@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -12,11 +13,13 @@ import soundfile
 
 from stemsplit.errors import UsageError
 from stemsplit.job import Job, Outcome, Reason, Settings
+from stemsplit.library.exclusion import Exclusions
 from stemsplit.library.journal import Journal
 from stemsplit.library.lists import read_list
 from stemsplit.library.records import Entry, JobState, Wanted, coming_stems
 from stemsplit.library.scan import Found, scan
 from stemsplit.library.state import State
+from stemsplit.narrate import left_out
 from stemsplit.remote import path_of
 
 
@@ -224,7 +227,7 @@ def test_listed_files_keep_their_folders(music: Path, monkeypatch: pytest.Monkey
 )
 def test_lists_have_lines_or_nuls(text: bytes, paths: list[str]) -> None:
     """With a NUL anywhere, newlines belong to names; Windows' line ends do not."""
-    assert [str(path) for path in read_list(io.BytesIO(text), "list")] == paths
+    assert [str(path) for path in read_list(io.BytesIO(text), "list").paths] == paths
 
 
 @pytest.mark.parametrize(
@@ -234,6 +237,205 @@ def test_what_is_no_list_is_refused(text: bytes) -> None:
     """Rather than taking each letter for a path, one of which is the root of all files."""
     with pytest.raises(UsageError, match="no list of files"):
         read_list(io.BytesIO(text), "list")
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "paths", "base"),
+    [
+        ("list.txt", b"#EXTINF:9,Artist - Song\na.wav\n#b.wav\n", ["a.wav", "#b.wav"], None),
+        ("list.txt", b"#EXTRA.wav\n./#EXT.wav\n", ["#EXTRA.wav", "#EXT.wav"], None),
+        ("x/list.m3u", b"# by hand\r\n#EXTALB:x\r\na.wav\r\n", ["a.wav"], "x"),
+        ("x/list.M3U8", "\ufeff#EXTM3U\n#EXT-X-VERSION:3\né.wav".encode(), ["é.wav"], "x"),
+        ("x/list", b"#EXTM3U\n# by hand\na.wav\n", ["a.wav"], "x"),
+        (None, b"#EXTM3U\n# by hand\na.wav\n", ["a.wav"], None),
+        ("list.txt", b"#EXTINF\0#b.wav\0", ["#EXTINF", "#b.wav"], None),
+        ("list.txt", b"file:///m/a%20b%C3%A9.wav\n", ["/m/a bé.wav"], None),
+        (
+            "list.m3u",
+            b"file://localhost/m/100%25.wav\nFILE:/m/b.wav\n",
+            ["/m/100%.wav", "/m/b.wav"],
+            ".",
+        ),
+    ],
+)
+def test_playlists(
+    name: str | None,
+    text: bytes,
+    paths: list[str],
+    base: str | None,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Their directives and comments are no files, and their paths are relative to them."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "#EXTRA.wav").touch()
+    found = read_list(io.BytesIO(text), "list", None if name is None else Path(name))
+    assert [str(path) for path in found.paths] == paths
+    assert found.base == (None if base is None else Path(base))
+
+
+def test_what_a_playlist_names_keeps_its_folder(music: Path) -> None:
+    """Below the playlist's own, wherever the command is run; patterns leave out below it, too."""
+    listed = [Path("a/one.wav"), Path("../music/top.flac"), Path("b")]
+    found = scan([], listed=listed, listed_in=music)
+    assert _pairs(found) == [("a", "one.wav"), (".", "top.flac"), ("b", "two.MP3")]
+    found = scan([], listed=listed, listed_in=music, exclusions=Exclusions(["a", "b/"]))
+    assert _pairs(found) == [(".", "top.flac")]
+    assert len(found.left_out.excluded_folders) == 2
+
+
+SYSTEM = (
+    "#recycle", "@Recycle", "@Recently-Snapshot", "$RECYCLE.BIN", "RECYCLER", "lost+found",
+    ".Trash-1000", ".Trashes", "@eaDir", "System Volume Information", "#snapshot", ".AppleDouble",
+    "__MACOSX", "found.000",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("name", [*SYSTEM, "#RECYCLE", "lost+FOUND"])
+def test_trash_and_system_folders_are_left_out(music: Path, name: str) -> None:
+    """At any depth, whatever the case; by patterns as well; unless such a folder is named."""
+    shutil.rmtree(music / ".trash")
+    for folder in (music, music / "a"):
+        (folder / name / "deeper").mkdir(parents=True)
+        (folder / name / "deeper" / "old.wav").touch()
+    usual = [(".", "top.flac"), ("a", "one.wav"), ("b", "two.MP3")]
+    for found in (scan([music]), scan([music / "**"]), scan([], listed=[music])):
+        assert _pairs(found) == usual
+        assert len(found.left_out.system) == 2
+        (text,) = [one for one in left_out(found) if "system" in one]
+        assert text == f"2 system folders left out ({name})"
+    found = scan([music / "*" / "*" / "*"])
+    met = set() if name.startswith(".") else {music / name, music / "a" / name}
+    assert (_pairs(found), found.left_out.system) == ([], met)
+    for named in (music / name, music / name / "**" / "*.wav", music / "**" / name / "**" / "*"):
+        assert "old.wav" in [one.path.name for one in scan([named]).tracks]
+
+
+def test_hidden_music_is_counted(music: Path) -> None:
+    """A band's folder may begin with a dot; what a Mac keeps beside each file is no music."""
+    for name in (".38 Special/one.wav", "a/._one.wav", "a/.DS_Store", ".stemsplit/x.wav"):
+        (music / name).parent.mkdir(exist_ok=True)
+        (music / name).touch()
+    found = scan([music])
+    hidden = {path.relative_to(music).as_posix() for path in found.left_out.hidden}
+    assert hidden == {".38 Special", "a/.hidden.wav"}
+    assert "to take one, give it as an input" in " ".join(left_out(found))
+    assert _pairs(scan([music / ".38 Special"])) == [(".", "one.wav")]
+    assert _pairs(scan([music / ".*" / "one.wav"])) == [(".38 Special", "one.wav")]
+
+
+def test_what_is_no_audio_by_name_or_content_is_counted(music: Path) -> None:
+    """TypeScript gives no failures; a film of that ending is taken; downloads are left to end."""
+    for name in ("one.ts", "two.ts", "x.nobody-knows", "song.mp3.part"):
+        (music / "a" / name).write_text("export const x = 1;\n")
+    packet = b"\x47\x40\0\x10" + bytes(184)
+    (music / "film.ts").write_bytes(packet * 50)
+    found = scan([music])
+    assert (".", "film.ts") in _pairs(found)
+    assert len(found.tracks) == 4
+    texts = " ".join(left_out(found))
+    assert (
+        "3 files left out, audio neither by name nor by content (.ts 2, .nobody-knows 1)" in texts
+    )
+    assert "1 unfinished file left out (song.mp3.part)" in texts
+
+
+@pytest.mark.parametrize(
+    ("pattern", "left"),
+    [
+        ("two.MP3", "top a/one b/deep/three b/deep/live"),
+        ("two.mp3", "top a/one b/two b/deep/three b/deep/live"),
+        ("*.wav", "top b/two"),
+        ("b", "top a/one"),
+        ("b/", "top a/one"),
+        ("top.flac/", "top a/one b/two b/deep/three b/deep/live"),
+        ("deep", "top a/one b/two"),
+        ("/deep", "top a/one b/two b/deep/three b/deep/live"),
+        ("/b/deep", "top a/one b/two"),
+        ("b/*", "top a/one"),
+        ("b/**", "top a/one"),
+        ("*/deep/live*", "top a/one b/two b/deep/three"),
+        ("**/live.wav", "top a/one b/two b/deep/three"),
+        ("music/b", "top a/one"),
+        ("*/top.flac", "top a/one b/two b/deep/three b/deep/live"),
+        ("one", "top a/one b/two b/deep/three b/deep/live"),
+        ("t*", "a/one b/deep/live"),
+        ("[ab]", "top"),
+    ],
+)
+def test_exclusions(music: Path, pattern: str, left: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Names at any depth, paths below the input or as typed, `**`, upper and lower case."""
+    (music / "b" / "deep").mkdir()
+    for name in ("three.wav", "live.wav"):
+        (music / "b" / "deep" / name).touch()
+    if pattern == "t*":
+        (music / "b" / "two.MP3").rename(music / "b" / "tiny.mp3")
+    monkeypatch.chdir(music.parent)
+    found = scan([Path("music")], exclusions=Exclusions([pattern]))
+    names = [(one.folder / one.path.stem).as_posix() for one in found.tracks]
+    assert sorted(names) == sorted(left.split())
+    out = found.left_out
+    assert bool(out.excluded_files or out.excluded_folders) is (len(names) < 5)
+    everywhere = scan([Path("music/**/*")], exclusions=Exclusions([pattern]))
+    assert sorted((one.folder / one.path.stem).as_posix() for one in everywhere.tracks) == sorted(
+        names
+    )
+
+
+def test_exclusions_hold_for_inputs_too(music: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As in restic: a shell's `*` names files one by one; that nothing is left is no failure."""
+    monkeypatch.chdir(music)
+    inputs = [Path("a"), Path("b/two.MP3"), Path("top.flac")]
+    assert _pairs(scan(inputs, exclusions=Exclusions(["b"]))) == [
+        (".", "one.wav"),
+        (".", "top.flac"),
+    ]
+    for pattern in ("a", "*", str(music / "a"), f"{music}/a/", "**/one.wav"):
+        found = scan([music / "a"], exclusions=Exclusions([pattern]))
+        assert (found.tracks, found.problems) == ([], [])
+        assert "1 folder excluded" in "".join(left_out(found)) or "1 file" in "".join(
+            left_out(found)
+        )
+    for inputs in ([music / "*.flac"], [music / "*.flac"] * 2, [music / "**" / "t*.flac"] * 2):
+        for pattern in ("top.*", "music"):
+            found = scan(inputs, exclusions=Exclusions([pattern]))
+            assert (found.tracks, found.problems) == ([], [])
+
+
+def test_exclusions_of_names_that_look_like_patterns(music: Path) -> None:
+    """`song [live].wav` means that file; so does a name that a disk keeps in another form."""
+    for name in ("song [live].wav", "So\u0301lo.wav"):
+        (music / name).touch()
+    found = scan([music], exclusions=Exclusions(["song [live].wav", "S\u00f3lo.wav"]))
+    assert _pairs(found) == [(".", "top.flac"), ("a", "one.wav"), ("b", "two.MP3")]
+
+
+@pytest.mark.parametrize("pattern", ["", "/", "."])
+def test_a_pattern_that_names_nothing_is_an_error(pattern: str) -> None:
+    """As where a variable of the shell is empty."""
+    with pytest.raises(UsageError, match="names nothing"):
+        Exclusions([pattern])
+
+
+def test_a_subfolder_that_cannot_be_read_is_told_once(
+    music: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And what is beside it is found; one that is an input itself is a problem."""
+    listed = os.scandir
+
+    def refuse(path: str | Path) -> object:
+        if Path(path).name == "a":
+            raise PermissionError(13, "Permission denied")
+        return listed(path)
+
+    monkeypatch.setattr(os, "scandir", refuse)
+    for found in (scan([music]), scan([music, music]), scan([music / "**" / "*"])):
+        assert _pairs(found) == [(".", "top.flac"), ("b", "two.MP3")]
+        assert found.problems == []
+        assert [one.path for one in found.unreadable] == [music / "a"]
+    assert "cannot be read (Permission denied)" in " ".join(left_out(scan([music])))
+    found = scan([music / "a"])
+    assert (found.unreadable, len(found.problems)) == ([], 1)
 
 
 def test_an_empty_list_is_an_error() -> None:

@@ -14,7 +14,7 @@ import pytest
 import soundfile
 
 from stemsplit.audio.tags import SourceTags
-from stemsplit.library.probe import Probe, Tags, probe, sounds
+from stemsplit.library.probe import Probe, Tags, probe, sample_of, sounds
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -176,6 +176,25 @@ def test_files_that_lie_or_are_damaged(tmp_path: Path, content: bytes, other: st
 def test_a_duration_that_is_not_known_is_guessed() -> None:
     """From the size, as if it were uncompressed."""
     assert Probe(size_bytes=176_400 * 60, modified_ns=0).likely_seconds == 60
+
+
+def test_a_sample_sees_head_middle_and_tail(tmp_path: Path) -> None:
+    """And the size; not every byte of a large file, since thousands of them are looked at."""
+    path = tmp_path / "song.wav"
+    content = bytearray(200_000)
+    path.write_bytes(content)
+    whole = sample_of(path)
+    assert len(whole) == 16
+    for at in (0, 16_000, 100_000, 199_999):
+        content[at] = 1
+        path.write_bytes(content)
+        assert sample_of(path) != whole, at
+        content[at] = 0
+    path.write_bytes(content[:-1])
+    assert sample_of(path) != whole
+    path.write_bytes(content)
+    assert sample_of(path) == whole == probe(path, path.stat()).sample
+    assert sample_of(tmp_path / "absent") == b""
 
 
 def test_sound_is_told_by_content(tmp_path: Path) -> None:

@@ -61,7 +61,9 @@ class Beast:
     warned: frozenset[str] = frozenset()
 
 
-def whole(tape: str = "a", at: float = 0.0, first: float = 0.0, seconds: float = SECONDS) -> Stretch:
+def whole(
+    tape: str = "a", at: float = 0.0, first: float = 0.0, seconds: float = SECONDS
+) -> Stretch:
     """Return a stretch; all of a tape if no more is said."""
     return Stretch(tape=tape, first=first, seconds=seconds, at=at)
 
@@ -170,9 +172,7 @@ def _chunked(kind: str) -> Iterator[Beast]:
     yield beast("quarter of the size", partial(_with_size, kind, 0.25))
     if ext != "rf64":  # where that means "see ds64"
         yield beast("unknown size", partial(_with_size, kind, None))
-    yield beast(
-        "double size", partial(_with_size, kind, 2.0), reason="damaged", warned=DAMAGED
-    )
+    yield beast("double size", partial(_with_size, kind, 2.0), reason="damaged", warned=DAMAGED)
     yield beast(
         "cut by 2 percent", lambda: _cut(_encoded(kind), 0.98), warned=DAMAGED,
         seconds=0.98 * SECONDS, holds=(whole(seconds=0.97 * SECONDS),),
@@ -250,9 +250,7 @@ def _mp3s() -> Iterator[Beast]:
             f"{name} double count", lambda e=encode: _with_count(e(), 2.0), warned=DAMAGED,
             reason="damaged",
         )  # fmt: skip
-        yield beast(
-            f"{name} joined", lambda e=encode: e() + e("b"), seconds=2 * SECONDS, holds=two
-        )
+        yield beast(f"{name} joined", lambda e=encode: e() + e("b"), seconds=2 * SECONDS, holds=two)
         yield beast(
             f"{name} joined without header", lambda e=encode: e() + _without_header(e("b")),
             seconds=2 * SECONDS, holds=two,
@@ -305,7 +303,11 @@ def _streams() -> Iterator[Beast]:
     for ext, codec in (("aac", "aac"), ("ac3", "ac3"), ("mp2", "mp2")):
 
         def encode(
-            folder: Path, tape: str = "a", ext: str = ext, codec: str = codec, **how: Any  # noqa: ANN401 - of `libav`
+            folder: Path,
+            tape: str = "a",
+            ext: str = ext,
+            codec: str = codec,
+            **how: Any,  # noqa: ANN401 - of `libav`
         ) -> bytes:
             return libav(folder, tape, f"{tape}.{ext}", codec, **how)
 
@@ -361,9 +363,7 @@ def _flacs() -> Iterator[Beast]:
     )
     yield beast("total of 0", lambda: _with_total(_flac(), 0))
     yield beast("half the total", lambda: _with_total(_flac(), 0.5))
-    yield beast(
-        "double total", lambda: _with_total(_flac(), 2), warned=DAMAGED, reason="damaged"
-    )
+    yield beast("double total", lambda: _with_total(_flac(), 2), warned=DAMAGED, reason="damaged")
     yield beast("joined", lambda: _flac() + _flac("b"), seconds=2 * SECONDS, holds=two)
     yield beast(
         "the same twice", lambda: _flac() + _flac(), seconds=2 * SECONDS,
@@ -383,9 +383,7 @@ def _flacs() -> Iterator[Beast]:
         "garbage inside", lambda: _hole(_flac(), 0.5, 3000), warned=DAMAGED, holds=around,
         reason="damaged",
     )  # fmt: skip
-    yield beast(
-        "one bit", lambda: _hole(_flac(), 0.5, 1, b"\x55"), warned=DAMAGED, holds=around
-    )
+    yield beast("one bit", lambda: _hole(_flac(), 0.5, 1, b"\x55"), warned=DAMAGED, holds=around)
     yield beast(
         "garbage inside, total of 0", lambda: _hole(_with_total(_flac(), 0), 0.5, 30),
         warned=DAMAGED, holds=around,
@@ -420,9 +418,7 @@ def _oggs() -> Iterator[Beast]:
             return Beast(name=f"{ext} {name}.{ext}", make=lambda _: make(), **expected)
 
         two = (whole(), whole("b", SECONDS))
-        yield beast(
-            "chain", lambda e=encode: e() + e("b"), seconds=2 * SECONDS, holds=two
-        )
+        yield beast("chain", lambda e=encode: e() + e("b"), seconds=2 * SECONDS, holds=two)
         yield beast(
             "chain of three", lambda e=encode: e() + e("b") + e("c"), seconds=3 * SECONDS,
             holds=(*two, whole("c", 2 * SECONDS)),
@@ -572,9 +568,7 @@ def _disguised() -> Iterator[Beast]:
         "wav": _mp3, "flac": lambda: sndfile("a", "OGG", "VORBIS"), "ogg": _flac,
         "mp3": lambda: _encoded("wav"), "m4a": _mp3, "au": _flac, "wma": lambda: _encoded("aiff"),
     }.items():  # fmt: skip
-        yield Beast(
-            name=f"another name.{said}", make=lambda _, make=make: make(), holds=(whole(),)
-        )
+        yield Beast(name=f"another name.{said}", make=lambda _, make=make: make(), holds=(whole(),))
     yield Beast(name="text.au", make=lambda _: b"dear diary\n" * 9000, reason="bad_input")
     yield Beast(name="text.vox", make=lambda _: b"dear diary\n" * 9000, reason="bad_input")
 

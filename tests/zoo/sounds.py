@@ -43,7 +43,12 @@ def tape(name: str, rate: int = RATE, channels: int = 2) -> NDArray[np.float32]:
 
 
 def sndfile(
-    name: str, kind: str, subtype: str = "PCM_16", rate: int = RATE, channels: int = 2, **how: Any  # noqa: ANN401 - of libsndfile
+    name: str,
+    kind: str,
+    subtype: str = "PCM_16",
+    rate: int = RATE,
+    channels: int = 2,
+    **how: Any,  # noqa: ANN401 - of libsndfile
 ) -> bytes:
     """Encode a tape with libsndfile."""
     file = io.BytesIO()

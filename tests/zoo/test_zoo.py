@@ -35,11 +35,21 @@ def zoo(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def _run(command: str, folder: Path, names: list[str], output: Path, *options: str) -> dict[str, Any]:
+def _run(
+    command: str, folder: Path, names: list[str], output: Path, *options: str
+) -> dict[str, Any]:
     """Run the installed command over files; return the last event of each, by its name."""
     done = subprocess.run(
         [
-            *(sys.executable, "-m", "stemsplit", command, *(folder / name for name in names), "-o", output),
+            *(
+                sys.executable,
+                "-m",
+                "stemsplit",
+                command,
+                *(folder / name for name in names),
+                "-o",
+                output,
+            ),
             *("--json", "--name", "{source_ext}/{relpath}/{track}.{ext}", *options),
         ],
         capture_output=True,
