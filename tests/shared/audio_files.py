@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 RATE = 44_100
+_PCM_FRAMES = 4_096
+"""Of each packet of PCM; encoders of other codecs cut what they get themselves."""
 
 
 def write_libav(
@@ -54,9 +56,12 @@ def write_libav(
         picture = av.VideoFrame(64, 64, "yuv420p")
         picture.pts = number
         output.mux(film.encode(picture))
-    frame = av.AudioFrame.from_ndarray(samples.reshape(1, -1), format="flt", layout=layout)
-    frame.sample_rate, frame.pts, frame.time_base = rate, 0, Fraction(1, rate)
-    output.mux(sound.encode(frame))
+    step = _PCM_FRAMES if codec.startswith("pcm") else max(len(samples), 1)
+    for first in range(0, len(samples), step):
+        piece = samples[first : first + step].reshape(1, -1)
+        frame = av.AudioFrame.from_ndarray(piece, format="flt", layout=layout)
+        frame.sample_rate, frame.pts, frame.time_base = rate, first, Fraction(1, rate)
+        output.mux(sound.encode(frame))
     for stream in (film, sound):
         if stream is not None:
             output.mux(stream.encode(None))

@@ -79,7 +79,9 @@ def survey(data: FileBytes, base: int) -> list[Part]:
         files[-1].append(run)
     infos = [_info(data, runs[0]) for runs in files]
     parts = [
-        part for runs, info in zip(files, infos, strict=True) for part in _parts(data, runs, info)
+        part
+        for runs, info in zip(files, infos, strict=True)
+        for part in _parts(runs, info, _lost_tail(data, runs[-1]) if runs is files[-1] else 0, data)
     ]
     if len(parts) == 1 and (infos[0] is None or infos[0].is_right(files[0][0])):
         is_xing = infos[0] is not None and infos[0].is_xing
@@ -113,7 +115,9 @@ def _info(data: FileBytes, run: Run) -> _Info | None:
     )
 
 
-def _parts(data: FileBytes, runs: Sequence[Run], info: _Info | None) -> Iterator[Part]:
+def _parts(
+    runs: Sequence[Run], info: _Info | None, lost_at_end: int, data: FileBytes
+) -> Iterator[Part]:
     """Describe the parts of one file, those behind damage included."""
     kind = runs[0].kind
     counts = [run.count - (info is not None and number == 0) for number, run in enumerate(runs)]
@@ -121,7 +125,7 @@ def _parts(data: FileBytes, runs: Sequence[Run], info: _Info | None) -> Iterator
     there = sum(counts) + sum(lost)
     declared = info.frames if info is not None else 0
     if not declared:
-        declared = there + _lost_tail(data, runs[-1])
+        declared = there + lost_at_end
     ends_as_declared = info is not None and info.frames == there
     for number, (run, count, gone) in enumerate(zip(runs, counts, lost, strict=True)):
         is_first, is_last = number == 0, number == len(runs) - 1

@@ -17,7 +17,10 @@ _CHUNKED = (b"RIFF", b"RIFX", b"RF64", b"BW64", b"riff", b"FORM", b"caff", b".sn
 _OTHERS = (b"\x1a\x45\xdf\xa3", b"\x30\x26\xb2\x75", b"wvpk", b"MAC ", b"TTA1", b"FLV", b"DSD ")
 """How files begin that are neither a stream of frames nor surveyed here."""
 
+_BOXES = frozenset({b"ftyp", b"moov", b"mdat", b"free", b"skip", b"wide"})
 _MOST_FILES = 10_000
+_JUNK_BYTES = 1 << 16
+"""How much may stand before a file that is not recognised by its first bytes."""
 
 
 def survey(path: Path, *, thorough: bool = False) -> list[Part]:
@@ -48,9 +51,17 @@ def survey(path: Path, *, thorough: bool = False) -> list[Part]:
             parts = flac.survey(data, base, thorough=thorough)
         elif head.startswith(b"OggS"):
             parts = ogg.survey(data)
-        elif not head.startswith(_OTHERS) and head[4:8] not in {b"ftyp", b"moov", b"mdat"}:
-            parts = mpeg.survey(data, base)
+        elif not head.startswith(_OTHERS) and head[4:8] not in _BOXES:
+            parts = mpeg.survey(data, base) or _behind_junk(data, base)
     return parts or [Part()]
+
+
+def _behind_junk(data: FileBytes, base: int) -> list[Part]:
+    """Survey a file that does not begin at its beginning."""
+    if data.find(b"OggS", base, base + _JUNK_BYTES) >= 0:
+        return ogg.survey(data)
+    at = data.find(flac.MAGIC, base, base + _JUNK_BYTES)
+    return flac.survey(data, at) if at >= 0 else []
 
 
 def _chunked(path: Path, base: int, size: int) -> list[Part]:

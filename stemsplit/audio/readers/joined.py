@@ -185,14 +185,15 @@ class JoinedReader:
     def _read(
         self, parts: Sequence[Part], start: int, *, is_again: bool = False
     ) -> Iterator[tuple[int, NDArray[np.float32]]]:
-        file = _File(parts[0], 0)
+        rate = self.info.sample_rate
+        file = _File(parts[0], 0, rate)
         at = 0
         for number, part in enumerate(parts):
             if number and part.begins_file:
                 self._end(file, at)
-                file = _File(part, at)
+                file = _File(part, at, rate)
             if (number or is_again) and not self._opens(part):
-                file.lacks(part, self.info.sample_rate)
+                file.lacks(part)
                 continue
             reader = self._reader
             for block in self._zeros(file.lost_before(part, reader, at)):
@@ -269,7 +270,7 @@ class JoinedReader:
 
     def _end(self, file: _File, at: int) -> None:
         """Note what is missing at the end of a file."""
-        missing = file.missing(at, self.info.sample_rate)
+        missing = file.missing(at)
         if missing > 0:
             self.missing.append(Silence(at, missing))
         self.has_open_end = self.has_open_end or file.is_cut_off
@@ -285,42 +286,39 @@ class _File:
     Args:
         part: its first one.
         began: the frame at which it begins.
+        rate: of frames, in Hz.
     """
 
-    def __init__(self, part: Part, began: int) -> None:
-        self._began = began
-        self._declared_seconds = part.declared_seconds or 0.0
-        self._declared_frames = 0
+    def __init__(self, part: Part, began: int, rate: int) -> None:
+        self._began, self._rate = began, rate
+        self._expected = round((part.declared_seconds or 0.0) * rate)
         self._clock: Fraction | None = None
         self.is_cut_off = False
 
     def lost_before(self, part: Part, reader: Reader, at: int) -> int:
         """Return how many frames are lost between the part before and this one."""
-        rate = reader.info.sample_rate
         if part.ends_at is None or reader.info.frames is None:
-            return round(part.lost_seconds * rate)
-        begins_at = part.ends_at - Fraction(reader.info.frames, rate)
+            return round(part.lost_seconds * self._rate)
+        begins_at = part.ends_at - Fraction(reader.info.frames, reader.info.sample_rate)
         if self._clock is None:  # a broadcast that is recorded begins at any time
             self._clock = begins_at
-        lost = round((begins_at - self._clock) * rate) - (at - self._began)
-        return lost if 0 < lost <= _MOST_GAP_SECONDS * rate else 0
+        lost = round((begins_at - self._clock) * self._rate) - (at - self._began)
+        return lost if 0 < lost <= _MOST_GAP_SECONDS * self._rate else 0
 
-    def lacks(self, part: Part, rate: int) -> None:
+    def lacks(self, part: Part) -> None:
         """Take a part that cannot be read."""
-        self._declared_frames += round((part.seconds or 0) * rate)
+        self._expected += round((part.seconds or 0) * self._rate)
 
     def holds(self, part: Part, reader: Reader, began: int) -> None:
         """Take a part that was read to its end."""
         self.is_cut_off = self.is_cut_off or part.is_cut_off
-        if reader.info.frames is not None and part.seconds is None:
-            tolerated = round(reader.tolerated_seconds * reader.info.sample_rate)
-            ends = began - self._began + reader.info.frames - tolerated
-            self._declared_frames = max(self._declared_frames, ends)
+        if part.seconds is None and reader.info.seconds is not None:
+            seconds = reader.info.seconds - reader.tolerated_seconds
+            self._expected = max(self._expected, began - self._began + int(seconds * self._rate))
 
-    def missing(self, at: int, rate: int) -> int:
+    def missing(self, at: int) -> int:
         """Return how many frames are missing at its end, which is `at`."""
-        declared = round(self._declared_seconds * rate)
-        return max(declared, self._declared_frames) - (at - self._began)
+        return self._expected - (at - self._began)
 
 
 def _form(reader: Reader) -> tuple[int, tuple[str, ...]]:

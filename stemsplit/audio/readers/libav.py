@@ -48,7 +48,10 @@ _TOLERANT: dict[str, Any] = (
 )
 """A file is read whatever its tags are in; PyAV 19 takes any by itself."""
 
-_GUESSED = frozenset({"mp3", "aac", "ac3", "eac3", "dts", "loas", "mpeg", "mpegts"})
+_CLOCKLESS = frozenset({"mp3", "aac", "ac3", "eac3", "dts", "loas"})
+"""Streams of frames without timestamps; FFmpeg counts."""
+
+_GUESSED = _CLOCKLESS | {"mpeg", "mpegts"}
 """Containers that do not say how long they are; FFmpeg guesses from the bit rate."""
 
 _RESTARTED = frozenset({"mpegts", "mpeg", "ogg", "flv"})
@@ -283,7 +286,7 @@ class LibavReader:
     ) -> Iterator[NDArray[np.float32]]:
         """Return a frame, behind silence where its timestamp is later than it would be."""
         timestamp, at = None, timeline.position
-        if frame.pts is not None and self._container.format.name not in _GUESSED:
+        if frame.pts is not None and self._container.format.name not in _CLOCKLESS:
             timestamp = self._samples(frame.pts, frame.time_base) - self._origin
         gap = timeline.gap_before(timestamp, len(samples))
         self._note_silence(at, gap)
