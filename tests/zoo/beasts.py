@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
     from pathlib import Path
 
-    Make = Callable[[Path], bytes]
+    Make = Callable[..., bytes]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -95,7 +95,7 @@ def _hole(data: bytes, at: float, count: int, fill: bytes = b"") -> bytes:
 
 # -- files of chunks
 
-CHUNKED: dict[str, tuple[str, str, dict[str, str]]] = {
+CHUNKED: dict[str, tuple[str, str, dict[str, Any]]] = {
     "wav": ("WAV", "PCM_16", {}),
     "24.wav": ("WAV", "PCM_24", {}),
     "float.wav": ("WAV", "FLOAT", {}),
@@ -167,7 +167,7 @@ def _chunked(kind: str) -> Iterator[Beast]:
     ext = kind.rpartition(".")[2]
     name = kind.removesuffix(f".{ext}") if "." in kind else ext
 
-    def beast(lie: str, make: Callable[[], bytes], **expected: Any) -> Beast:  # noqa: ANN401 - of a beast
+    def beast(lie: str, make: Callable[..., bytes], **expected: Any) -> Beast:  # noqa: ANN401 - of a beast
         expected.setdefault("holds", (whole(),))
         return Beast(name=f"{name} {lie}.{ext}", make=lambda _: make(), **expected)
 
@@ -236,7 +236,7 @@ def _with_vbri(data: bytes) -> bytes:
 
 
 def _mp3s() -> Iterator[Beast]:
-    def beast(name: str, make: Callable[[], bytes], **expected: Any) -> Beast:  # noqa: ANN401 - of a beast
+    def beast(name: str, make: Callable[..., bytes], **expected: Any) -> Beast:  # noqa: ANN401 - of a beast
         expected.setdefault("holds", (whole(),))
         return Beast(name=f"{name}.mp3", make=lambda _: make(), **expected)
 
@@ -355,7 +355,7 @@ def _with_total(data: bytes, share: float) -> bytes:
 
 
 def _flacs() -> Iterator[Beast]:
-    def beast(name: str, make: Callable[[], bytes], **expected: Any) -> Beast:  # noqa: ANN401 - of a beast
+    def beast(name: str, make: Callable[..., bytes], **expected: Any) -> Beast:  # noqa: ANN401 - of a beast
         expected.setdefault("holds", (whole(),))
         return Beast(name=f"{name}.flac", make=lambda _: make(), **expected)
 
@@ -410,45 +410,41 @@ def _pages(data: bytes) -> list[bytes]:
 
 def _oggs() -> Iterator[Beast]:
     kinds: dict[str, Callable[..., bytes]] = {
-        "ogg": lambda tape="a", rate=RATE, channels=2: sndfile(
-            tape, "OGG", "VORBIS", rate, channels
-        ),
-        "opus": lambda tape="a", rate=48_000, channels=2: sndfile(
-            tape, "OGG", "OPUS", 48_000, channels
-        ),
+        "ogg": partial(sndfile, kind="OGG", subtype="VORBIS"),
+        "opus": partial(sndfile, kind="OGG", subtype="OPUS", rate=48_000),
     }
     for ext, encode in kinds.items():
 
-        def beast(name: str, make: Callable[[], bytes], ext: str = ext, **expected: Any) -> Beast:  # noqa: ANN401 - of a beast
-            expected.setdefault("holds", (whole(),))
+        def beast(name: str, make: Callable[..., bytes], ext: str = ext, **expected: Any) -> Beast:  # noqa: ANN401 - of a beast
+            expected.setdefault("holds", (whole("a"),))
             return Beast(name=f"{ext} {name}.{ext}", make=lambda _: make(), **expected)
 
-        two = (whole(), whole("b", SECONDS))
-        yield beast("chain", lambda e=encode: e() + e("b"), seconds=2 * SECONDS, holds=two)
+        two = (whole("a"), whole("b", SECONDS))
+        yield beast("chain", lambda e=encode: e("a") + e("b"), seconds=2 * SECONDS, holds=two)
         yield beast(
-            "chain of three", lambda e=encode: e() + e("b") + e("c"), seconds=3 * SECONDS,
+            "chain of three", lambda e=encode: e("a") + e("b") + e("c"), seconds=3 * SECONDS,
             holds=(*two, whole("c", 2 * SECONDS)),
         )  # fmt: skip
         yield beast(
-            "chain with junk between", lambda e=encode: e() + bytes(range(256)) * 9 + e("b"),
+            "chain with junk between", lambda e=encode: e("a") + bytes(range(256)) * 9 + e("b"),
             seconds=2 * SECONDS, holds=two,
         )  # fmt: skip
         yield beast(
-            "chain to mono", lambda e=encode: e() + e("b", channels=1), seconds=2 * SECONDS,
+            "chain to mono", lambda e=encode: e("a") + e("b", channels=1), seconds=2 * SECONDS,
             holds=two, warned=NOTED,
         )  # fmt: skip
         if ext == "ogg":
             yield beast(
-                "chain to another rate", lambda e=encode: e() + e("b", 48_000),
+                "chain to another rate", lambda e=encode: e("a") + e("b", rate=48_000),
                 seconds=2 * SECONDS, holds=two, warned=NOTED,
             )  # fmt: skip
-        yield beast("junk in front", lambda e=encode: bytes(100) + e())
+        yield beast("junk in front", lambda e=encode: bytes(100) + e("a"))
         yield beast(
-            "without its end", lambda e=encode: b"".join(_pages(e())[:-1]), warned=DAMAGED,
+            "without its end", lambda e=encode: b"".join(_pages(e("a"))[:-1]), warned=DAMAGED,
             seconds=0, holds=(whole(seconds=0.3 * SECONDS),),
         )  # fmt: skip
         yield beast(
-            "cut, then chained", lambda e=encode: _cut(e(), 0.7) + e("b"), warned=DAMAGED,
+            "cut, then chained", lambda e=encode: _cut(e("a"), 0.7) + e("b"), warned=DAMAGED,
             seconds=0, holds=(whole(seconds=0.3 * SECONDS),),
         )  # fmt: skip
 

@@ -1,4 +1,4 @@
-"""What goes into the awkward files: sound that is like itself at no other time, and its encodings."""
+"""What goes into the awkward files: sound unlike itself at any other time, and its encodings."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def tape(name: str, rate: int = RATE, channels: int = 2) -> NDArray[np.float32]:
     samples = (samples * swell[:, None]).clip(-0.99, 0.99).astype(np.float32)
     if rate != RATE:
         samples = soxr.resample(samples, RATE, rate)
-    return samples[:, :channels].copy()
+    return np.array(samples[:, :channels], np.float32)
 
 
 def sndfile(
@@ -57,7 +57,13 @@ def sndfile(
 
 
 def libav(
-    folder: Path, name: str, file: str, codec: str, rate: int = RATE, channels: int = 2, **how: str
+    folder: Path,
+    name: str,
+    file: str,
+    codec: str,
+    rate: int = RATE,
+    channels: int = 2,
+    **how: Any,  # noqa: ANN401 - of `write_libav`
 ) -> bytes:
     """Encode a tape with FFmpeg's libraries, in the container that `file` ends with."""
     path = folder / f"encoded {file}"

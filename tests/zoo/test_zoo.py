@@ -39,18 +39,12 @@ def _run(
     command: str, folder: Path, names: list[str], output: Path, *options: str
 ) -> dict[str, Any]:
     """Run the installed command over files; return the last event of each, by its name."""
+    stem = "/{stem}" if command == "separate" else ""
+    name = f"{{source_ext}}/{{track}}{stem}.{{ext}}"
     done = subprocess.run(
         [
-            *(
-                sys.executable,
-                "-m",
-                "stemsplit",
-                command,
-                *(folder / name for name in names),
-                "-o",
-                output,
-            ),
-            *("--json", "--name", "{source_ext}/{relpath}/{track}.{ext}", *options),
+            *(sys.executable, "-m", "stemsplit", command, "--json", "--output", str(output)),
+            *("--name", name, *options, *(str(folder / one) for one in names)),
         ],
         capture_output=True,
         text=True,
@@ -149,21 +143,23 @@ def test_ffmpeg_finds_no_more(
         pytest.skip("it is refused")
     found = subprocess.run(
         [
-            *("ffmpeg", "-v", "quiet", "-i", zoo / name, "-map", "0:a:0"),
+            *("ffmpeg", "-v", "quiet", "-i", str(zoo / name), "-map", "0:a:0"),
             *("-f", "s16le", "-ac", "1", "-ar", "8000", "-"),
         ],
         capture_output=True,
         check=False,
     )
-    stem = event["stems"][0]
-    assert stem["frames"] / stem["sample_rate"] >= len(found.stdout) / 16_000 - UNTOLD_SECONDS
+    stem, seconds = event["stems"][0], len(found.stdout) / 16_000
+    # It keeps what an encoder has put around the second of two songs.
+    padding = 2 * UNTOLD_SECONDS if "joined" in name else 0.0
+    assert stem["frames"] / stem["sample_rate"] >= seconds - padding - UNTOLD_SECONDS
 
 
 @pytest.mark.skipif(shutil.which("ffmpeg") is None, reason="ffmpeg is not installed")
 def test_dts_under_a_wav_header_is_decoded(zoo: Path, tmp_path: Path) -> None:
     """As on CDs with DTS sound: 16-bit samples that play as noise."""
-    encode = ["ffmpeg", "-v", "error", "-i", zoo / "wav chunk behind.wav", "-c:a", "dca"]
-    subprocess.run([*encode, "-strict", "-2", tmp_path / "a.dts"], check=True)
+    encode = ["ffmpeg", "-v", "error", "-i", str(zoo / "wav chunk behind.wav"), "-c:a", "dca"]
+    subprocess.run([*encode, "-strict", "-2", str(tmp_path / "a.dts")], check=True)
     (tmp_path / "dts.wav").write_bytes(as_pcm((tmp_path / "a.dts").read_bytes()))
     event = _run("convert", tmp_path, ["dts.wav"], tmp_path / "out", *CONVERTED)["dts.wav"]
     _check(Beast(name="dts", make=lambda _: b"", holds=(whole(),)), event)
