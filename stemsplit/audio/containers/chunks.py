@@ -26,7 +26,9 @@ _TAIL_BYTES = 4 << 20
 
 _HEAD_BYTES = 24
 _MOST_CHUNKS = 10_000
-_NAME = re.compile(rb"[A-Za-z(][A-Za-z0-9 _()\xa9-]{2}[A-Za-z0-9 _()]")
+_NAME = re.compile(rb"(?=[A-Za-z(][A-Za-z0-9 _()\xa9-]{2}[A-Za-z0-9 _()])")
+"""Wherever a name of four characters may begin, within another one too."""
+
 _BEHIND_SAMPLES = (
     *(b"LIST", b"list", b"bext", b"iXML", b"cue ", b"smpl", b"inst", b"fact", b"PEAK", b"JUNK"),
     *(b"junk", b"PAD ", b"FLLR", b"cart", b"acid", b"DISP", b"plst", b"axml", b"_PMX", b"afsp"),
@@ -152,8 +154,9 @@ class Chunks:
             bytes_a_second: of the samples; 0 where that is not known.
         """
         rest = self.size - first
-        if declared is not None and declared >= rest:
-            return Samples(there=Range(first, self.size), declared=declared, next_file=self.size)
+        if declared is not None and declared > rest:
+            there = Range(first, self._tail(first))
+            return Samples(there=there, declared=declared, next_file=self.size)
         if declared is not None:
             end = first + declared
             behind = end + declared % 2 * (self._layout.align == 2)  # noqa: PLR2004 - bytes

@@ -40,6 +40,7 @@ class Part:
 
     Attributes:
         pieces: its bytes: ranges of the file, and corrected bytes. None for the whole file.
+        spare: other bytes, for a library that stumbles over what stands beside the sound.
         seconds: how long it is by its bytes; None where they do not say. What decodes to more is
             an encoder's padding.
         lost_seconds: how much is missing between the part before and this one.
@@ -54,6 +55,7 @@ class Part:
     """
 
     pieces: tuple[Range | bytes, ...] | None = None
+    spare: tuple[Range | bytes, ...] | None = None
     seconds: Fraction | None = None
     lost_seconds: Fraction = Fraction()
     ends_at: Fraction | None = None

@@ -101,7 +101,11 @@ def _part(
     seconds = None
     if samples.declared and bytes_a_second > 0:
         seconds = samples.declared / bytes_a_second
-    part = Part(pieces=None if is_right else corrected, declared_seconds=seconds)
+    part = Part(
+        pieces=None if is_right else corrected,
+        spare=corrected if is_right else None,
+        declared_seconds=seconds,
+    )
     return Found(part, samples.there, samples.next_file)
 
 
@@ -131,7 +135,7 @@ def _wave(chunks: Chunks, order: str, first: int) -> Found | None:
     samples = chunks.samples(data.first, declared, bytes_a_second)
     body = struct.pack(f"{order}4sI", b"fmt ", len(description)) + description
     body += bytes(len(description) % 2)
-    if b"fact" in found:
+    if b"fact" in found and tag not in _PCM_TAGS:  # the count of samples of what is compressed
         fact = chunks.read(found[b"fact"].first, 4)
         body += struct.pack(f"{order}4sI", b"fact", len(fact)) + fact
     header = _wave_header(order, body, len(samples.there), align)

@@ -48,18 +48,12 @@ def open_part(path: Path, part: Part, audio_track: str | None = None) -> Reader:
     Raises:
         BadInputError: if neither can make anything of it.
     """
-    reader: SndfileReader | None = None
-    why = ""
-    if part.is_for_libsndfile:
-        try:
-            reader = SndfileReader(path, part)
-        except NotReadableError as error:
-            why = str(error)
-        else:
-            _require_track(path, audio_track)
-            is_clear = reader.info.channels <= STEREO or reader.are_named
-            if is_clear or reader.info.format not in _NAMED_ELSEWHERE:
-                return reader
+    reader, why = _by_libsndfile(path, part)
+    if reader is not None:
+        _require_track(path, audio_track)
+        is_clear = reader.info.channels <= STEREO or reader.are_named
+        if is_clear or reader.info.format not in _NAMED_ELSEWHERE:
+            return reader
     from stemsplit.audio.readers.libav import LibavReader
 
     _refuse_protected(path)
@@ -69,11 +63,23 @@ def open_part(path: Path, part: Part, audio_track: str | None = None) -> Reader:
         if reader is not None:
             return reader
         raise (
-            error if isinstance(error, BadInputError) else _unknown(path, f"{why or error}")
+            error if isinstance(error, BadInputError) else _unknown(path, why or str(error))
         ) from error
     if reader is not None:
         reader.close()
     return other
+
+
+def _by_libsndfile(path: Path, part: Part) -> tuple[SndfileReader | None, str]:
+    """Open a part with libsndfile; None and why, where that makes nothing of it."""
+    if not part.is_for_libsndfile:
+        return None, ""
+    try:
+        return SndfileReader(path, part), ""
+    except NotReadableError as error:
+        if part.spare is not None:
+            return _by_libsndfile(path, replace(part, pieces=part.spare, spare=None))
+        return None, str(error)
 
 
 def _require_track(path: Path, audio_track: str | None) -> None:
