@@ -454,7 +454,7 @@ def start_method_of(settings: Settings, wanted: StartMethod | None = None) -> St
 def preload_of(settings: Settings) -> tuple[str, ...]:
     """Give the modules that a fork server imports for children who work so."""
     engine = settings.loader.partition(":")[0]
-    return ("stemsplit.child.main", *((engine,) if engine else ()))
+    return ("stemsplit.child.main", *(("stemsplit.audio.transforms", engine) if engine else ()))
 
 
 class Workshop:

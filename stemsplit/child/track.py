@@ -31,7 +31,6 @@ from stemsplit.audio.encode import (
     gain_for,
 )
 from stemsplit.audio.tags import SourceTags
-from stemsplit.audio.transforms import best_transform
 from stemsplit.child.process import peak_rss_bytes
 from stemsplit.child.render import Residual, convert, render
 from stemsplit.child.separate import separate, separate_at_once
@@ -271,6 +270,8 @@ def _residual(task: Task, form: Form, source: Decoder) -> Residual | None:
 
 def _separation(task: Task, stems: tuple[str, ...]) -> Separation:
     """Load the engine and give what it does."""
+    from stemsplit.audio.transforms import best_transform  # SciPy, which no conversion needs
+
     settings = task.settings
     loader = _imported(settings.loader)
     if settings.mwf:

@@ -17,7 +17,7 @@ from stemsplit.audio.containers.window import FileBytes
 if TYPE_CHECKING:
     from io import RawIOBase
 
-_SNIFFED_BYTES = 1 << 18
+_SNIFFED_BYTES = 1 << 16
 _SILENT_BYTES = 1 << 20
 """Silence may stand before the compressed sound; it is skipped up to so much."""
 
