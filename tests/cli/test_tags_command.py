@@ -79,11 +79,11 @@ def test_tags_arrive_in_every_format(
     large: Any = tags_of(tmp_path / f"out/large.{stem_format}")["pictures"]
     assert len(large) == 1, "scaled down or as it was, but not dropped"
     expected = [
-        "warning: “bad.m4a”: some of its tags are damaged and could not be read; others were kept."
+        "note: “bad.m4a”: some of its tags are damaged and could not be read; others were kept."
     ]
     if stem_format == "m4a":
         expected.append(
-            "warning: “webp.mp3”: its cover (image/webp, which M4A does not hold, and it cannot be "
+            "note: “webp.mp3”: its cover (image/webp, which M4A does not hold, and it cannot be "
             "decoded) could not be copied; other tags were kept."
         )
     assert sorted(line for line in ran.err.splitlines() if "could not be" in line) == expected
