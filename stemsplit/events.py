@@ -329,6 +329,7 @@ class BatchDone(_Event, frozen=True, kw_only=True, tag="batch_done"):
             Tracks that failed as damaged are not among them.
         failures: one entry for each failure.
         damages: one entry for each track that `damaged` counts.
+        damaged_earlier: how many of the tracks that were done already have such a warning.
         exit_code: what the command will return.
     """
 
@@ -348,6 +349,7 @@ class BatchDone(_Event, frozen=True, kw_only=True, tag="batch_done"):
     notes: int = 0
     failures: tuple[Failure, ...] = ()
     damages: tuple[Damage, ...] = ()
+    damaged_earlier: int = 0
     exit_code: int
 
 

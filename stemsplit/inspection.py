@@ -60,6 +60,7 @@ class Inspection(msgspec.Struct, frozen=True, kw_only=True):
         loudness_lufs: integrated loudness; null likewise.
         loudness_range_lu: from soft to loud; null likewise.
         warning: what is missing or damaged; empty if nothing is.
+        notes: what else there is to know, such as other audio tracks.
         model: that the prediction is for.
         predicted_memory_bytes: of all processes together, while this file is separated; null where
             this machine has not as much.
@@ -82,6 +83,7 @@ class Inspection(msgspec.Struct, frozen=True, kw_only=True):
     loudness_lufs: float | None
     loudness_range_lu: float | None
     warning: str
+    notes: tuple[str, ...]
     model: str
     predicted_memory_bytes: int | None
     predicted_seconds: float | None
@@ -208,6 +210,7 @@ def _told(path: Path, found: Measurement, plan: Plan | None, model: str) -> Insp
         loudness_lufs=found.loudness_lufs,
         loudness_range_lu=found.loudness_range_lu,
         warning=found.warning,
+        notes=found.notes,
         model=model,
         predicted_memory_bytes=memory,
         predicted_seconds=time,

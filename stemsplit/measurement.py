@@ -24,6 +24,7 @@ class Measurement(msgspec.Struct, frozen=True, kw_only=True, tag=True):
             the file is too short to tell.
         loudness_range_lu: from soft to loud (EBU Tech 3342); None likewise.
         warning: what is missing or damaged; empty if nothing is.
+        notes: what else there is to know, such as other audio tracks.
     """
 
     info: AudioInfo
@@ -36,6 +37,7 @@ class Measurement(msgspec.Struct, frozen=True, kw_only=True, tag=True):
     loudness_lufs: float | None
     loudness_range_lu: float | None
     warning: str
+    notes: tuple[str, ...] = ()
 
 
 class NotMeasured(msgspec.Struct, frozen=True, kw_only=True, tag=True):

@@ -10,7 +10,7 @@ from stemsplit import events
 from stemsplit.engines import name_of
 from stemsplit.job import Reason, WarningKind
 from stemsplit.library.exclusion import endings_of, names_of
-from stemsplit.text import counted, printable
+from stemsplit.text import counted, printable, quoted
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -64,6 +64,8 @@ def left_out(found: Found) -> Iterator[str]:
     if excluded:
         names = names_of([*out.excluded_folders, *out.excluded_files])
         yield f"{' and '.join(excluded)} excluded by --exclude ({names})"
+    for pattern in found.unmatched:
+        yield f"--exclude {quoted(pattern)} matched nothing"
     if out.unfinished:
         files = counted(len(out.unfinished), "unfinished file")
         yield f"{files} left out ({names_of(out.unfinished)})"

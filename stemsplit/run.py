@@ -200,6 +200,7 @@ class _Run:
         self._late: tuple[Job, ...] = ()
         self._preloaded: dict[bytes, bool] = {}
         self._peak_memory_bytes: int | None = None
+        self._damaged = 0
         self._stopped = False
         self._journal: Journal | None = None
         self._tally: Tally | None = None
@@ -493,6 +494,7 @@ class _Run:
                 for one in failed
             ),
             damages=tuple(narrate.damage(result.outcomes)),
+            damaged_earlier=max(self._damaged - warned[WarningKind.DAMAGED], 0),
             exit_code=int(result.exit_code if exit_code is None else exit_code),
         )
 
@@ -511,6 +513,9 @@ class _Run:
     def conclude(self, journal: Journal | None = None) -> BatchResult:
         """Sum up in the journal, beside it, and for whoever listens."""
         result = self.result()
+        if journal is not None:
+            with contextlib.suppress(StemsplitError):
+                self._damaged = journal.warned()[WarningKind.DAMAGED]
         summary = self.summary(result)
         if journal is not None:
             # A batch that was stopped by a full disk may not be able to write this either.

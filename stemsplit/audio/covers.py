@@ -42,8 +42,11 @@ _BLOCK_BYTES = 32
 _DECODED = ("JPEG", "PNG", "WEBP", "AVIF", "GIF", "BMP", "TIFF", "JPEG2000", "MPO", "ICO")
 """Types of pictures that are converted: others, such as PostScript, would start programs."""
 
-_MOST_PIXELS = 25_000_000
-"""100 MB while it is decoded; JPEG is decoded to fewer where that is enough."""
+_MOST_PIXELS = 12_000_000
+"""48 MB while it is decoded, within the cap of a conversion; JPEG is decoded to fewer where that is
+enough."""
+
+_MOST_CONVERTED_BYTES = 32 << 20
 
 _SIDES = (3000, 2000, 1400, 1000, 600)
 """Of a picture that is scaled down, in pixels."""
@@ -79,6 +82,8 @@ def fitted(picture: mediafile.Image, kind: str) -> mediafile.Image:
         problem = f"{mime}, which M4A does not hold"
     else:
         problem = "it is no picture of a known type"
+    if len(picture.data) > _MOST_CONVERTED_BYTES:
+        raise UnfitPictureError(problem)
     data = _converted(picture.data, problem, most)
     return mediafile.Image(data=data, desc=picture.desc, type=picture.type)
 

@@ -187,9 +187,9 @@ class Decoder:
     def _refuse_noise(self, block: NDArray[np.float32]) -> None:
         if self.info.bits is not None and not self.info.floating and is_full_scale_noise(block):
             raise BadInputError(
-                f"{quoted(self.path.name)} holds noise at full scale: encrypted or compressed data "
-                "under the name of sound.",
-                "Export or copy it again from where it comes.",
+                f"{quoted(self.path.name)} contains full-scale noise, probably encrypted or "
+                "compressed data.",
+                "Export or copy it again from the original.",
             )
 
     def _refuse_non_finite(self, block: NDArray[np.float32], at: int) -> None:

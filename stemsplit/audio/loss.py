@@ -85,10 +85,10 @@ def loss_of(
     if gone >= UNNOTICED_SECONDS:
         at = missing[0].at / rate
         is_end = len(missing) == 1 and missing[0].at >= frames
-        where = "at its end" if is_end else f"at {position(at)}"
+        where = "at the end" if is_end else f"at {position(at)}"
         said.append(f"{_figure(gone, expected)} missing {where}")
     if has_open_end:
-        said.append(f"it is cut off at {position(frames / rate)}; how much is missing is not known")
+        said.append(f"cut off at {position(frames / rate)}, how much is missing is unknown")
     if not said:
         return None
     return Loss(
@@ -99,7 +99,7 @@ def loss_of(
 
 
 def _figure(lost: float, expected: float) -> str:
-    return f"{lost:.2f} s of {expected:.2f} s ({lost / max(expected, 1e-9):.0%}) are"
+    return f"{lost:.2f} s of {expected:.2f} s ({lost / max(expected, 1e-9):.0%}) is"
 
 
 def position(seconds: float) -> str:

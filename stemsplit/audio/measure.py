@@ -55,4 +55,5 @@ def measure(path: Path) -> Measurement:
             loudness_lufs=None if meter is None else meter.loudness_lufs,
             loudness_range_lu=None if meter is None else meter.loudness_range_lu,
             warning="" if loss is None else loss.text,
+            notes=source.notes(),
         )

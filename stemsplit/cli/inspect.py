@@ -100,6 +100,8 @@ def _rows(one: Inspection) -> Iterator[tuple[str, str]]:
         yield f"separating ({one.model})", f"about {memory} of memory and {time}"
     if one.warning:
         yield "warning", one.warning
+    for note in one.notes:
+        yield "note", note
 
 
 def _bits(one: Inspection) -> str:

@@ -236,7 +236,8 @@ class TextDisplay:
     def _summary(self, event: events.BatchDone) -> None:
         kinds = kinds_of(event.damaged, event.clipped, event.notes)
         counts = [f"{event.done} {self._verb.removesuffix('e')}ed{kinds}"]
-        counts += [f"{event.skipped} done already"] if event.skipped else []
+        earlier = f" ({event.damaged_earlier:,} damaged)" if event.damaged_earlier else ""
+        counts += [f"{event.skipped} done already{earlier}"] if event.skipped else []
         counts += [f"{event.failed} failed"] if event.failed else []
         counts += [f"{event.not_started} not started"] if event.not_started else []
         if event.late:
@@ -258,9 +259,9 @@ class TextDisplay:
         else:
             self._err.print(text + ".")
         for folder in event.unreadable:
-            self._print(self._err, f"  not read: {folder}", "yellow")
+            self._err.print(f"  not read: {folder}", style="yellow")
         for line in self._warned.at_the_end(event):
-            self._print(self._err, line, "yellow")
+            self._err.print(line, style="yellow")
         for failure in sorted(event.failures, key=attrgetter("reason")):
             text = f"  failed: {failure.source}: {failure.message} ({failure.reason})"
             self._print(self._err, text, "red")

@@ -34,6 +34,8 @@ EVERYDAY = frozenset(
     {
         "--output",
         "--from-file",
+        "--exclude",
+        "--limit",
         "--name",
         "--model",
         "--stems",
@@ -47,6 +49,7 @@ EVERYDAY = frozenset(
         "--until",
         "--overwrite",
         "--retry-failed",
+        "--accept-damaged",
         "--dry-run",
         "--json",
         "--quiet",

@@ -55,7 +55,7 @@ class WarningLines:
 
     def at_the_end(self, event: BatchDone) -> Iterator[str]:
         """Yield the lines that follow the counts of the batch."""
-        where = "" if self._verbose else "; --verbose or `stemsplit report` lists them"
+        where = "" if self._verbose else "; `stemsplit report OUT --html` lists them"
         if event.clipped:
             yield (
                 f"  {counted(event.clipped, 'track')} clipped: `--clip rescale` makes such tracks "
@@ -64,8 +64,13 @@ class WarningLines:
         hidden = sum(max(0, count - _NOTES_SHOWN) for count in self._notes.values())
         if hidden:
             yield (
-                f"  {counted(hidden, 'more note')} like those above; --verbose or the page of "
-                "`stemsplit report` lists them"
+                f"  {counted(hidden, 'more note')} like those above; `stemsplit report OUT --html` "
+                "lists them"
             )
         for one in event.damages:
             yield f"  damaged: {one.source}: {one.message}"
+        if event.damaged_earlier:
+            yield (
+                f"  {counted(event.damaged_earlier, 'damaged track')} done in earlier runs: "
+                "`stemsplit report OUT` lists them"
+            )

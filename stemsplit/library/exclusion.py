@@ -165,7 +165,8 @@ class Exclusions:
 
     def __init__(self, patterns: Iterable[str] = ()) -> None:
         """Read the patterns."""
-        self._patterns = tuple(self._parse(pattern) for pattern in patterns)
+        self._patterns = {pattern: self._parse(pattern) for pattern in patterns}
+        self._matched: set[str] = set()
 
     def __bool__(self) -> bool:
         """Tell whether there are any."""
@@ -197,7 +198,16 @@ class Exclusions:
             path: its whole path.
             is_folder: whether it is one.
         """
-        return any(one.matches(below, path, is_folder=is_folder) for one in self._patterns)
+        for text, pattern in self._patterns.items():
+            if pattern.matches(below, path, is_folder=is_folder):
+                self._matched.add(text)
+                return True
+        return False
+
+    @property
+    def unmatched(self) -> list[str]:
+        """The patterns that nothing has matched."""
+        return [text for text in self._patterns if text not in self._matched]
 
     def first(self, below: Sequence[str], path: Path, *, is_folder: bool) -> Path | None:
         """Return the folder above a file or folder, or itself, that is left out; None if none is.

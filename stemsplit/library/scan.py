@@ -26,6 +26,7 @@ class Found:
         duplicates: how many files were met more than once.
         left_out: files and folders that were left out.
         unreadable: folders below an input that cannot be read.
+        unmatched: patterns of exclusions that nothing has matched.
     """
 
     tracks: list[Track] = field(default_factory=list)
@@ -33,6 +34,7 @@ class Found:
     duplicates: int = 0
     left_out: LeftOut = field(default_factory=LeftOut)
     unreadable: list[Problem] = field(default_factory=list)
+    unmatched: list[str] = field(default_factory=list)
 
 
 def scan(
@@ -61,7 +63,8 @@ def scan(
         exclusions: what is left out, inputs included.
         with_stems: whether stems that a journal knows are taken like everything else.
     """
-    search = Search(output, exclusions or Exclusions(), with_stems=with_stems)
+    exclusions = exclusions or Exclusions()
+    search = Search(output, exclusions, with_stems=with_stems)
     found = Found(left_out=search.left_out)
     seen: dict[str, int] = {}
     again: set[str] = set()
@@ -94,4 +97,5 @@ def scan(
             found.tracks[seen[real]] = one
     found.duplicates = len(again)
     found.unreadable = list(search.unreadable.values())
+    found.unmatched = exclusions.unmatched
     return found

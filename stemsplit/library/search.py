@@ -69,6 +69,12 @@ class Problem:
     remedy: str
 
 
+def _folder_named(path: Path) -> Path:
+    """Return the folders that a path names, without its root and steps out of a folder."""
+    folder = Path(os.path.normpath(path)).parent
+    return Path(*(part for part in folder.parts if part not in {folder.anchor, ".."}))
+
+
 def _folder_kept(path: Path) -> Path:
     folder = Path(os.path.normpath(path.parent))
     leads_out = folder.is_absolute() or ".." in folder.parts
@@ -116,22 +122,22 @@ class Search:
         """Follow one entry of a list; a folder keeps its own path as a file does its folder's."""
         path = entry if base is None else base / entry
         if path.is_dir():
-            if not self._excludes(path, _folder_kept(entry), is_folder=True):
+            if not self._excludes(path, _folder_named(path), is_folder=True):
                 yield from _moved_below(self._below(path), _folder_kept(entry / "x"))
         elif not self._stems.hold(path):
-            yield from self.named(path, _folder_kept(entry), counts=True)
+            yield from self.named(path, _folder_kept(entry), is_listed=True)
 
     def named(
-        self, path: Path, folder: Path = Path(), *, counts: bool = False
+        self, path: Path, folder: Path = Path(), *, is_listed: bool = False
     ) -> Iterator[Track | Problem]:
         """Follow one input.
 
         Args:
             path: the input.
             folder: that its track keeps.
-            counts: whether exclusions see that folder; else the one that `path` is given with.
+            is_listed: whether it comes from a list, so that exclusions see all of its folders.
         """
-        kept = folder if counts else _folder_kept(path)
+        kept = _folder_named(path) if is_listed else _folder_kept(path)
         if is_remote(path):
             yield from self._remote(path, folder, kept)
             return
@@ -158,6 +164,7 @@ class Search:
 
     def _excludes(self, path: Path, kept: Path, *, is_folder: bool) -> bool:
         """Tell whether something that is not reached by way of its folders is left out."""
+        path = path if is_remote(path) else Path(os.path.normpath(path))
         below = (*kept.parts, path.name)
         out = self._exclusions.first(below, path, is_folder=is_folder) if path.name else None
         return out is not None and self._note_excluded(out, is_folder=is_folder or out != path)

@@ -55,7 +55,7 @@ def test_a_file_that_lost_much_fails_until_that_is_accepted(
     (failed,) = _events(ran, "track_failed")
     assert (ran.code, failed["reason"], failed["attempts"]) == (3, "damaged", 1)
     assert source in failed["message"]
-    assert re.search(r"s of 20\.00 s \((39|40|41)%\) are missing at its end", failed["message"])
+    assert re.search(r"s of 20\.00 s \((39|40|41)%\) is missing at the end", failed["message"])
     assert "backup" in failed["remedy"]
     assert "--accept-damaged" in failed["remedy"]
     assert [path.name for path in (tmp_path / "out").iterdir()] == [".stemsplit"]

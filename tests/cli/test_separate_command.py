@@ -49,7 +49,7 @@ BAD = {
     "nan.wav": "not a finite number",
     "sixteen channels.wav": "16 channels",
     "no music": "no audio files",
-    "cut.wav": "are missing",
+    "cut.wav": "is missing at the end",
 }
 
 

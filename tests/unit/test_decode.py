@@ -92,7 +92,7 @@ def test_says_that_a_cut_ogg_has_no_end(tmp_path: Path, noise: NDArray[np.float3
     soundfile.write(path, noise, 44_100)
     read, warning = _read(_cut(path, 0.6))
     assert 0 < len(read) < FRAMES
-    assert "how much is missing is not known" in warning
+    assert "how much is missing is unknown" in warning
 
 
 @pytest.mark.parametrize("lost", [1, 20, 5_000])

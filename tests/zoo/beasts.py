@@ -335,7 +335,7 @@ def _streams() -> Iterator[Beast]:
                    whole(at=0.65 * SECONDS, first=0.65 * SECONDS, seconds=0.35 * SECONDS)),
         )  # fmt: skip
         yield beast(
-            "cut", lambda at, e=encode: _cut(e(at), 0.6), seconds=0.6 * SECONDS,
+            "cut", lambda at, e=encode: _cut(e(at), 0.6), seconds=0.6 * SECONDS, warned=DAMAGED,
             holds=(whole(seconds=0.55 * SECONDS),),
         )  # fmt: skip
 
@@ -516,6 +516,23 @@ def _films() -> Iterator[Beast]:
             make=lambda at, e=ext, c=codec: _remuxed(at, e, c, gap),
             holds=around, warned=DAMAGED, reason="damaged",
         )  # fmt: skip
+    for share in (0.9, 0.6):
+        yield Beast(
+            name=f"cut to {share}.wma",
+            make=lambda at, s=share: _cut(libav(at, "a", "plain.wma", "wmav2", bit_rate=192_000), s),
+            seconds=0, holds=(whole(seconds=(share - 0.15) * SECONDS),), warned=DAMAGED,
+            reason="damaged",
+        )  # fmt: skip
+    yield Beast(
+        name="as it should be.wma",
+        make=lambda at: libav(at, "a", "plain.wma", "wmav2", bit_rate=192_000),
+        holds=(whole(),), slack=0.1,
+    )  # fmt: skip
+    yield Beast(
+        name="cut, with its index at the end.m4a",
+        make=lambda at: _cut(libav(at, "a", "plain.m4a", "aac"), 0.9),
+        reason="bad_input",
+    )
     yield Beast(
         name="fragments.mp4",
         make=lambda at: libav(at, "a", "fragments.mp4", "aac",
@@ -573,6 +590,12 @@ def _disguised() -> Iterator[Beast]:
         yield Beast(name=f"another name.{said}", make=lambda _, make=make: make(), holds=(whole(),))
     yield Beast(name="text.au", make=lambda _: b"dear diary\n" * 9000, reason="bad_input")
     yield Beast(name="text.vox", make=lambda _: b"dear diary\n" * 9000, reason="bad_input")
+    yield Beast(
+        name="not found.flac", make=lambda _: b"<!DOCTYPE html><html>404</html>", reason="bad_input"
+    )
+    yield Beast(
+        name="playlist.mp3", make=lambda _: b"#EXTM3U\n#EXTINF:1,a\na.wav\n", reason="bad_input"
+    )
 
 
 def beasts() -> list[Beast]:

@@ -63,6 +63,7 @@ class Run:
         count: of frames.
         junk: bytes before them that are neither frames nor tags.
         mark: where one of `MARKS` stands in the first frame; 0 if none does.
+        is_cut_off: whether the file ends within the frame that follows them.
         begins_file: whether they begin a file of their own, which was joined to the one before: a
             tag, a stream of another kind or a header says so.
     """
@@ -73,6 +74,7 @@ class Run:
     count: int = 0
     junk: int = 0
     mark: int = 0
+    is_cut_off: bool = False
     begins_file: bool = False
 
 
@@ -272,7 +274,8 @@ def _follow(data: FileBytes, run: Run) -> int:
             size = found[0]
             if is_mpeg:  # whose first four bytes tell all
                 known[head] = size
-        if at + size > len(data):  # cut off within a frame
+        if at + size > len(data):
+            run.is_cut_off = True
             break
         for offset in offsets:
             if block[inside + offset : inside + offset + 4] in MARKS:

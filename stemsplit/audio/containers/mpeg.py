@@ -144,6 +144,7 @@ def _parts(
             declared_seconds=_seconds(declared, info, kind) if is_first else None,
             is_for_libsndfile=has_header,
             demuxer="" if has_header else kind.demuxer,
+            is_cut_off=run.is_cut_off and is_last and declared <= there,
             begins_file=is_first,
         )
 

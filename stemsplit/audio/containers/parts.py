@@ -48,6 +48,7 @@ class Part:
             not say.
         declared_seconds: how long the header says that the file is which begins with this part;
             None where it does not say.
+        tolerated_seconds: by how much `declared_seconds` may be more than there is.
         is_for_libsndfile: whether libsndfile reads all of it; FFmpeg does otherwise.
         demuxer: FFmpeg's name of the container; empty where FFmpeg recognises it.
         is_cut_off: whether its end is missing, although there is no telling how much.
@@ -60,6 +61,7 @@ class Part:
     lost_seconds: Fraction = Fraction()
     ends_at: Fraction | None = None
     declared_seconds: float | None = None
+    tolerated_seconds: float = 0.0
     is_for_libsndfile: bool = True
     demuxer: str = ""
     is_cut_off: bool = False

@@ -12,9 +12,9 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from collections.abc import Iterator
+from stemsplit.audio.containers import asf, mp4
 
+if TYPE_CHECKING:
     from stemsplit.audio.containers.window import FileBytes
 
 _MP4_ENTRIES = {
@@ -23,10 +23,8 @@ _MP4_ENTRIES = {
     b"aavd": "Audible",
     b"aaxc": "Audible",
 }
-_MP4_FOLDERS = frozenset({b"moov", b"trak", b"mdia", b"minf", b"stbl"})
 _AUDIBLE_BRANDS = (b"aax ", b"aaxc")
 
-_ASF = b"\x30\x26\xb2\x75\x8e\x66\xcf\x11"
 _ASF_ENCRYPTION = (
     b"\xfb\xb3\x11\x22\x23\xbd\xd2\x11\xb4\xb7\x00\xa0\xc9\x55\xfc\x6e",
     b"\x14\xe6\x8a\x29\x22\x26\x17\x4c\xb9\x35\xda\xe0\x7e\xe9\x28\x9c",
@@ -47,7 +45,7 @@ def protection_of(data: FileBytes) -> str:
     """Name the copy protection of a file; empty if it has none that is known here."""
     if data[4:8] == b"ftyp":
         return "Audible" if data[8:12] in _AUDIBLE_BRANDS else _mp4(data)
-    if data[0:8] == _ASF:
+    if data[0:8] == asf.MAGIC:
         header = data[0 : min(int.from_bytes(data[16:24], "little"), _MOST_HEADER_BYTES)]
         return "Windows Media DRM" if any(mark in header for mark in _ASF_ENCRYPTION) else ""
     if data[0:4] == _EBML:
@@ -62,31 +60,8 @@ def protection_of(data: FileBytes) -> str:
 
 
 def _mp4(data: FileBytes) -> str:
-    entries = _sample_entries(data, 0, len(data))
+    entries = mp4.sample_entries(data, 0, len(data))
     return next((_MP4_ENTRIES[name] for name in entries if name in _MP4_ENTRIES), "")
-
-
-def _boxes(data: FileBytes, first: int, end: int) -> Iterator[tuple[bytes, int, int]]:
-    """Visit the boxes between two offsets: the name of each, its first byte, and its end."""
-    at = first
-    while at + 8 <= end:
-        size, name, header = int.from_bytes(data[at : at + 4], "big"), data[at + 4 : at + 8], 8
-        if size == 1:
-            size, header = int.from_bytes(data[at + 8 : at + 16], "big"), 16
-        box_end = end if size == 0 else at + size
-        if box_end < at + header or box_end > end:
-            return
-        yield name, at + header, box_end
-        at = box_end
-
-
-def _sample_entries(data: FileBytes, first: int, end: int) -> Iterator[bytes]:
-    """Visit the names of the sample entries of all tracks."""
-    for name, inside, box_end in _boxes(data, first, end):
-        if name in _MP4_FOLDERS:
-            yield from _sample_entries(data, inside, box_end)
-        elif name == b"stsd":  # with a version and a count before its entries
-            yield from (entry for entry, _, _ in _boxes(data, inside + 8, box_end))
 
 
 def _transport(data: FileBytes) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from stemsplit.audio.containers import disguise, flac, mpeg, ogg, pcm
+from stemsplit.audio.containers import asf, disguise, flac, mpeg, ogg, pcm
 from stemsplit.audio.containers.frames import tag_end
 from stemsplit.audio.containers.parts import Part, PartFile, Range
 from stemsplit.audio.containers.window import FileBytes
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 _CHUNKED = (b"RIFF", b"RIFX", b"RF64", b"BW64", b"riff", b"FORM", b"caff", b".snd", b"dns.")
-_OTHERS = (b"\x1a\x45\xdf\xa3", b"\x30\x26\xb2\x75", b"wvpk", b"MAC ", b"TTA1", b"FLV", b"DSD ")
+_OTHERS = (b"\x1a\x45\xdf\xa3", asf.MAGIC[:4], b"wvpk", b"MAC ", b"TTA1", b"FLV", b"DSD ")
 """How files begin that are neither a stream of frames nor surveyed here."""
 
 _BOXES = frozenset({b"ftyp", b"moov", b"mdat", b"free", b"skip", b"wide"})
@@ -51,6 +51,8 @@ def survey(path: Path, *, thorough: bool = False) -> list[Part]:
             parts = flac.survey(data, base, thorough=thorough)
         elif head.startswith(b"OggS"):
             parts = ogg.survey(data)
+        elif head.startswith(asf.MAGIC):
+            parts = asf.survey(data)
         elif not head.startswith(_OTHERS) and head[4:8] not in _BOXES:
             parts = mpeg.survey(data, base) or _behind_junk(data, base)
     return parts or [Part()]

@@ -15,6 +15,7 @@ import msgspec
 import numpy as np
 
 from stemsplit.audio.blocks import BLOCK_FRAMES
+from stemsplit.audio.containers import mp4
 from stemsplit.audio.containers.protection import protection_of
 from stemsplit.audio.containers.survey import survey
 from stemsplit.audio.containers.window import FileBytes
@@ -38,6 +39,8 @@ if TYPE_CHECKING:
 _NAMED_ELSEWHERE = frozenset({"FLAC", "OGG"})
 """Formats that say which channel is which where libsndfile does not look."""
 
+_HEAD_BYTES = 4096
+_COPY_AGAIN = "Download or copy it again."
 _MOST_GAP_SECONDS = 3600
 """A longer gap between parts is a clock that was set, and no loss."""
 
@@ -50,21 +53,24 @@ def open_part(path: Path, part: Part, audio_track: str | None = None) -> Reader:
     """
     reader, why = _by_libsndfile(path, part)
     if reader is not None:
-        _require_track(path, audio_track)
         is_clear = reader.info.channels <= STEREO or reader.are_named
         if is_clear or reader.info.format not in _NAMED_ELSEWHERE:
             return reader
+    if reader is None:
+        _refuse_text(path)
+    _refuse_protected(path)
     from stemsplit.audio.readers.libav import LibavReader
 
-    _refuse_protected(path)
     try:
         other = LibavReader(path, part, audio_track)
-    except (NotReadableError, BadInputError) as error:
+    except BadInputError:
         if reader is not None:
             return reader
-        raise (
-            error if isinstance(error, BadInputError) else _unknown(path, why or str(error))
-        ) from error
+        raise
+    except NotReadableError as error:
+        if reader is not None:
+            return reader
+        raise _unknown(path, f"{error}; {why}".strip("; ")) from error
     if reader is not None:
         reader.close()
     return other
@@ -82,31 +88,56 @@ def _by_libsndfile(path: Path, part: Part) -> tuple[SndfileReader | None, str]:
         return None, str(error)
 
 
-def _require_track(path: Path, audio_track: str | None) -> None:
-    """Refuse the number of another track in a file that has one."""
-    if audio_track is not None and audio_track.isdecimal() and int(audio_track) > 1:
-        raise BadInputError(
-            f"{quoted(path.name)} has no audio track {audio_track}; it has 1.",
-            "Leave --audio-track out, or give it for the films alone.",
-        )
-
-
 def _refuse_protected(path: Path) -> None:
     with path.open("rb", buffering=0) as file:
-        scheme = protection_of(FileBytes(file))
+        data = FileBytes(file)
+        scheme, lacks_index = protection_of(data), mp4.lacks_index(data)
+    if lacks_index:
+        raise BadInputError(
+            f"{quoted(path.name)} is cut off: the index at its end (moov) is missing, and nothing "
+            "can be found without it.",
+            _COPY_AGAIN,
+        )
     if scheme:
         raise BadInputError(
-            f"{quoted(path.name)} is copy-protected ({scheme}): it plays only in programs that "
-            "have the key.",
-            "Use a copy without protection, from the shop or made by the program that plays it.",
+            f"{quoted(path.name)} is copy-protected ({scheme}): it plays only in authorised "
+            "programs.",
+            "Use a copy without protection, from the shop or exported by such a program.",
         )
+
+
+def _refuse_text(path: Path) -> None:
+    """Refuse playlists, web pages and other texts, which FFmpeg takes for all kinds of sound."""
+    with path.open("rb") as file:
+        head = file.read(_HEAD_BYTES)
+    if not _is_text(head):
+        return
+    name, text = quoted(path.name), head.removeprefix(b"\xef\xbb\xbf").lstrip().lower()
+    if text.startswith((b"#extm3u", b"[playlist]", b"<asx")):
+        raise BadInputError(
+            f"{name} is a playlist, not audio.", "Give an .m3u playlist with --from-file."
+        )
+    if text.startswith((b"<!doctype html", b"<html")):
+        raise BadInputError(f"{name} is a web page, not audio.", _COPY_AGAIN)
+    raise BadInputError(f"{name} is a text file, not audio.", "Rename or remove it.")
 
 
 def _unknown(path: Path, why: str) -> BadInputError:
     return BadInputError(
         f"{quoted(path.name)} is not an audio file that stemsplit can read ({why.rstrip('.')}).",
-        "Neither libsndfile nor FFmpeg knows it: check what it is, or export it again.",
+        "Neither libsndfile nor FFmpeg can read it: check what it is, or export it again.",
     )
+
+
+def _is_text(head: bytes) -> bool:
+    """Tell whether bytes are UTF-8 without control characters."""
+    try:
+        text = head.decode(errors="strict")
+    except UnicodeDecodeError as error:
+        if error.start < len(head) - 4:  # what is cut at the end may be a character
+            return False
+        text = head[: error.start].decode()
+    return all(one.isprintable() or one in "\r\n\t" for one in text)
 
 
 class JoinedReader:
@@ -211,7 +242,7 @@ class JoinedReader:
                 at = began + inside + len(block)
                 yield from self._new(began + inside, block)
             self._keep()
-            file.holds(part, reader, began)
+            file.holds(part, reader, began, at)
             if not is_again and _has_given_up(reader, at - began):
                 self._gave_up = True
                 return
@@ -297,7 +328,9 @@ class _File:
 
     def __init__(self, part: Part, began: int, rate: int) -> None:
         self._began, self._rate = began, rate
-        self._expected = round((part.declared_seconds or 0.0) * rate)
+        self._declared = round((part.declared_seconds or 0.0) * rate)
+        self._tolerated = round(part.tolerated_seconds * rate)
+        self._expected = 0
         self._clock: Fraction | None = None
         self.is_cut_off = False
 
@@ -315,16 +348,20 @@ class _File:
         """Take a part that cannot be read."""
         self._expected += round((part.seconds or 0) * self._rate)
 
-    def holds(self, part: Part, reader: Reader, began: int) -> None:
-        """Take a part that was read to its end."""
+    def holds(self, part: Part, reader: Reader, began: int, ended: int) -> None:
+        """Take a part that was read from the frame `began` to the frame `ended`."""
         self.is_cut_off = self.is_cut_off or part.is_cut_off
         if part.seconds is None and reader.info.seconds is not None:
-            seconds = reader.info.seconds - reader.tolerated_seconds
-            self._expected = max(self._expected, began - self._began + int(seconds * self._rate))
+            end = began + int(reader.info.seconds * self._rate)
+            if end - ended > reader.tolerated_seconds * self._rate:
+                self._expected = max(self._expected, end - self._began)
 
     def missing(self, at: int) -> int:
         """Return how many frames are missing at its end, which is `at`."""
-        return self._expected - (at - self._began)
+        length = at - self._began
+        if self._declared - length > self._tolerated:
+            return max(self._declared, self._expected) - length
+        return self._expected - length
 
 
 def _form(reader: Reader) -> tuple[int, tuple[str, ...]]:

@@ -46,17 +46,17 @@ def choose_track(
     """
     tracks = list(container.streams.audio)
     if not tracks:
-        raise BadInputError(f"{quoted(name)} has no sound.", "Name another file.")
+        raise BadInputError(f"{quoted(name)} has no audio track.", "Give another file.")
     found = _default(tracks) if wanted is None else _wanted(tracks, wanted)
     if found is None:
         raise BadInputError(
-            f"{quoted(name)} has no audio track {wanted}; it has {_listed(tracks)}.",
-            "Choose one of these with --audio-track, or leave the option out.",
+            f"{quoted(name)} has no audio track {quoted(wanted)}. It has {_listed(tracks)}.",
+            "Select one of these with --audio-track, by number or language.",
         )
     if len(tracks) > 1 and wanted is None:
         notes.append(
-            f"{quoted(name)} has {len(tracks)} audio tracks: {_listed(tracks)}; track "
-            f"{tracks.index(found) + 1} was used, --audio-track chooses another."
+            f"{quoted(name)} has {len(tracks)} audio tracks: {_listed(tracks)}. Using track "
+            f"{tracks.index(found) + 1}; --audio-track selects another."
         )
     return found
 
