@@ -195,8 +195,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         engine: what runs the network: `tensorflow`, `onnx`, or `auto` for the first of them that
             is installed. Or `module:function` that builds one inside the child.
         audio_track: which audio track of a film is taken, by its number from 1 or its language;
-            None is the one that the file calls its default, or its first. Files with one track
-            have no choice of languages.
+            None is the one that the file calls its default, or its first. Of files with one track
+            that one is taken in any case.
         accept_damaged: whether what is there of a damaged file is written, with a warning, however
             much of it is lost. Otherwise a track that lost more than 5 % fails with the reason
             `damaged`.

@@ -25,6 +25,9 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+_JUDGED_FRAMES = 16_384
+"""By which noise is told from music."""
+
 _LEAST_BIT_RATE = 32_000
 """In bits a second, of music without a declared length."""
 
@@ -70,6 +73,8 @@ class Decoder:
         self.channels = self._reader.channels
         self.frames_given = 0
         self._position = 0
+        is_integer = self.info.bits is not None and not self.info.floating
+        self._heard: list[NDArray[np.float32]] | None = [] if is_integer else None
         self._start = round(start_seconds * self.info.sample_rate)
         self._most = (
             None
@@ -147,8 +152,7 @@ class Decoder:
                 block = block[: self._most - self.frames_given]
             if len(block):
                 self._refuse_non_finite(block, at + first)
-                if not self.frames_given:
-                    self._refuse_noise(block)
+                self._refuse_noise(block)
                 self.frames_given += len(block)
                 yield block
             if self.frames_given == self._most:
@@ -185,7 +189,14 @@ class Decoder:
         return tuple(self._reader.notes)
 
     def _refuse_noise(self, block: NDArray[np.float32]) -> None:
-        if self.info.bits is not None and not self.info.floating and is_full_scale_noise(block):
+        """Judge the first samples that are not silent, once there are enough of them."""
+        if self._heard is None or not block.any():
+            return
+        self._heard.append(block[block.any(axis=1)])
+        if sum(map(len, self._heard)) < _JUDGED_FRAMES:
+            return
+        heard, self._heard = np.concatenate(self._heard), None
+        if is_full_scale_noise(heard):
             raise BadInputError(
                 f"{quoted(self.path.name)} contains full-scale noise, probably encrypted or "
                 "compressed data.",

@@ -141,7 +141,7 @@ def test_what_is_no_audio_gets_a_sentence_each(tmp_path: Path) -> None:
     expected = {
         "missing.wav": "does not exist",
         "empty.wav": "is empty",
-        "text.wav": "not an audio file",
+        "text.wav": "is a text file, not audio",
         "header.wav": "no samples",
         ".": "not a file",
     }

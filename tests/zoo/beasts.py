@@ -13,6 +13,8 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import av
+import numpy as np
+from audio_files import write_libav
 from av.stream import Disposition
 from sounds import RATE, SECONDS, libav, sndfile, tape
 
@@ -189,6 +191,10 @@ def _chunked(kind: str) -> Iterator[Beast]:
     yield beast("chunk behind", lambda: _with_chunk(kind, b"LIST", bytes(64), 64))
     yield beast("odd chunk behind", lambda: _with_chunk(kind, b"odd ", b"xyz", 3))
     yield beast("too long a chunk behind", lambda: _with_chunk(kind, b"LIST", bytes(64), 10**6))
+    yield beast(
+        "a picture behind",
+        lambda: _encoded(kind) + random.Random(0).randbytes(100_000),  # noqa: S311 - to be had again
+    )
     yield beast("ID3v1 behind", lambda: _encoded(kind) + ID3V1)
     yield beast("zeros behind", lambda: _encoded(kind) + bytes(100_000))
     yield beast(
@@ -335,7 +341,7 @@ def _streams() -> Iterator[Beast]:
                    whole(at=0.65 * SECONDS, first=0.65 * SECONDS, seconds=0.35 * SECONDS)),
         )  # fmt: skip
         yield beast(
-            "cut", lambda at, e=encode: _cut(e(at), 0.6), seconds=0.6 * SECONDS, warned=DAMAGED,
+            "cut", lambda at, e=encode: _cut(e(at), 0.601), seconds=0.6 * SECONDS, warned=DAMAGED,
             holds=(whole(seconds=0.55 * SECONDS),),
         )  # fmt: skip
 
@@ -408,6 +414,11 @@ def _pages(data: bytes) -> list[bytes]:
     return [b"OggS" + page for page in found]
 
 
+def _without_page(data: bytes, number: int) -> bytes:
+    pages = _pages(data)
+    return b"".join(pages[:number] + pages[number + 1 :])
+
+
 def _oggs() -> Iterator[Beast]:
     kinds: dict[str, Callable[..., bytes]] = {
         "ogg": partial(sndfile, kind="OGG", subtype="VORBIS"),
@@ -440,6 +451,11 @@ def _oggs() -> Iterator[Beast]:
             )  # fmt: skip
         yield beast("junk in front", lambda e=encode: bytes(100) + e("a"))
         yield beast(
+            "without its first sound", lambda e=encode: _without_page(e("a"), 2),
+            warned=DAMAGED, reason="damaged", seconds=0, slack=0.1,
+            holds=(whole(first=0.6 * SECONDS, at=0.6 * SECONDS, seconds=0.4 * SECONDS),),
+        )  # fmt: skip
+        yield beast(
             "without its end", lambda e=encode: b"".join(_pages(e("a"))[:-1]), warned=DAMAGED,
             seconds=0, holds=(whole(seconds=0.3 * SECONDS),),
         )  # fmt: skip
@@ -450,6 +466,25 @@ def _oggs() -> Iterator[Beast]:
 
 
 # -- containers with a clock
+
+
+def _late(folder: Path, ext: str, seconds: float) -> bytes:
+    """Write a film whose second half has timestamps that are later by so much."""
+    source = folder / f"source of late {ext}.mka"
+    source.write_bytes(libav(folder, "a", "source.mka", "aac"))
+    path = folder / f"late.{ext}"
+    with av.open(source) as film, av.open(path, "w") as output:
+        stream: Any = film.streams.audio[0]
+        target: Any = output.add_stream_from_template(stream)
+        for packet in film.demux(stream):
+            if packet.pts is None or packet.dts is None or packet.time_base is None:
+                continue
+            if packet.pts * packet.time_base >= SECONDS / 2:
+                packet.pts += int(seconds / packet.time_base)
+                packet.dts += int(seconds / packet.time_base)
+            packet.stream = target
+            output.mux(packet)
+    return path.read_bytes()
 
 
 def _remuxed(folder: Path, ext: str, codec: str, lost: tuple[float, float], **how: str) -> bytes:
@@ -492,6 +527,10 @@ def _tracks(folder: Path, ext: str, default: int, languages: Sequence[str] = ())
     return path.read_bytes()
 
 
+def _wma(folder: Path) -> bytes:
+    return libav(folder, "a", "plain.wma", "wmav2", bit_rate=192_000)
+
+
 def _films() -> Iterator[Beast]:
     gap = (1.5, 2.0)
     around = (
@@ -516,16 +555,39 @@ def _films() -> Iterator[Beast]:
             make=lambda at, e=ext, c=codec: _remuxed(at, e, c, gap),
             holds=around, warned=DAMAGED, reason="damaged",
         )  # fmt: skip
+    for ext, pictures in (("mpg", 0), ("mpg", 100), ("vob", 100)):
+        codec = "ac3" if ext == "vob" else "mp2"
+        yield Beast(
+            name=f"{codec} with {pictures} pictures.{ext}",
+            make=lambda at, e=ext, c=codec, p=pictures: libav(at, "a", f"p.{e}", c, pictures=p),
+            holds=(whole(),), slack=0.1,
+        )  # fmt: skip
+    yield Beast(
+        name="pcm cut.avi",
+        make=lambda at: _cut(libav(at, "a", "plain.avi", "pcm_s16le"), 0.6),
+        seconds=0, holds=(whole(seconds=0.5 * SECONDS),), warned=DAMAGED, reason="damaged",
+    )  # fmt: skip
+    yield Beast(
+        name="gap of 20 s.mkv",
+        make=lambda at: _late(at, "mkv", 20.0), seconds=20.0 + SECONDS,
+        holds=(whole(seconds=1.9), whole(first=2.1, at=22.1, seconds=1.8)),
+        warned=DAMAGED, reason="damaged",
+    )  # fmt: skip
+    yield Beast(
+        name="restarted after 20 s.ts",
+        make=lambda at: _late(at, "ts", 20.0), warned=NOTED, slack=0.1,
+        holds=(whole(seconds=1.9), whole(first=2.1, at=2.1, seconds=1.8)),
+    )  # fmt: skip
     for share in (0.9, 0.6):
         yield Beast(
             name=f"cut to {share}.wma",
-            make=lambda at, s=share: _cut(libav(at, "a", "plain.wma", "wmav2", bit_rate=192_000), s),
+            make=lambda at, s=share: _cut(_wma(at), s),
             seconds=0, holds=(whole(seconds=(share - 0.15) * SECONDS),), warned=DAMAGED,
             reason="damaged",
         )  # fmt: skip
     yield Beast(
         name="as it should be.wma",
-        make=lambda at: libav(at, "a", "plain.wma", "wmav2", bit_rate=192_000),
+        make=_wma,
         holds=(whole(),), slack=0.1,
     )  # fmt: skip
     yield Beast(
@@ -566,6 +628,14 @@ def _protected(folder: Path, entry: bytes) -> bytes:
     return data.replace(b"mp4a", entry, 1)
 
 
+def _noise(path: Path) -> bytes:
+    """Write full-scale noise as PCM in a film."""
+    bits = random.Random(0).randbytes(800_000)  # noqa: S311 - to be had again
+    samples = np.frombuffer(bits, np.int16).reshape(-1, 2) / np.float32(2**15)
+    write_libav(path, samples.astype(np.float32), "pcm_s16le")
+    return path.read_bytes()
+
+
 def _disguised() -> Iterator[Beast]:
     names = (("ac3", "ac3"), ("mp2", "mp2"), ("aac", "aac"), ("mp3", "libmp3lame"))
     for ext, codec in names:
@@ -579,6 +649,21 @@ def _disguised() -> Iterator[Beast]:
         make=lambda _: as_pcm(random.Random(0).randbytes(800_000)),  # noqa: S311 - to be had again
         reason="bad_input",
     )
+    yield Beast(
+        name="random bits.mka",
+        make=lambda at: _noise(at / "noise.mka"),
+        reason="bad_input",
+    )
+    for subtype in ("MS_ADPCM", "IMA_ADPCM"):
+        yield Beast(
+            name=f"{subtype}.wav", make=lambda _, s=subtype: sndfile("a", "WAV", s),
+            holds=(whole(),),
+        )  # fmt: skip
+        yield Beast(
+            name=f"{subtype} cut.wav", make=lambda _, s=subtype: _cut(sndfile("a", "WAV", s), 0.6),
+            seconds=0.6 * SECONDS, holds=(whole(seconds=0.55 * SECONDS),), warned=DAMAGED,
+            reason="damaged",
+        )  # fmt: skip
     for scheme, entry in (("FairPlay", b"drms"), ("CENC", b"enca"), ("Audible", b"aavd")):
         yield Beast(
             name=f"{scheme}.m4a", make=lambda at, e=entry: _protected(at, e), reason="bad_input"

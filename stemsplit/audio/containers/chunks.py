@@ -7,6 +7,7 @@ samples end where other chunks lead to the end of the file, or at its end.
 
 from __future__ import annotations
 
+import math
 import re
 import struct
 from dataclasses import dataclass
@@ -21,8 +22,13 @@ if TYPE_CHECKING:
 _LEAST_SECONDS = 0.05
 """Bytes behind the samples that would make a shorter sound are left out."""
 
-_TAIL_BYTES = 4 << 20
+_TAIL_BYTES = 16 << 20
 """Chunks behind samples of unknown size are searched for in this much of the end of the file."""
+
+_NOISE_BYTES = 1 << 16
+_NOISE_BITS = 7.9
+"""The entropy of a byte from which on bytes are noise: 7.99 of compressed files, less than 7.8 of
+samples of 24 bits."""
 
 _HEAD_BYTES = 24
 _MOST_CHUNKS = 10_000
@@ -160,17 +166,23 @@ class Chunks:
         if declared is not None:
             end = first + declared
             behind = end + declared % 2 * (self._layout.align == 2)  # noqa: PLR2004 - bytes
-            next_file = self._next_file(behind)
+            has_samples = declared > 0
+            next_file = self._next_file(behind, has_samples=has_samples)
             if next_file is None and behind != end:
-                next_file = self._next_file(end)
-            if next_file is None and rest - declared < _LEAST_SECONDS * bytes_a_second:
+                next_file = self._next_file(end, has_samples=has_samples)
+            is_short = rest - declared < _LEAST_SECONDS * bytes_a_second
+            if next_file is None and (is_short or (declared and self.is_noise(end))):
                 next_file = self.size
             if next_file is not None:
                 return Samples(there=Range(first, end), declared=declared, next_file=next_file)
         return Samples(there=Range(first, self._tail(first)), declared=None, next_file=self.size)
 
-    def _next_file(self, at: int) -> int | None:
+    def _next_file(self, at: int, *, has_samples: bool) -> int | None:
         """Follow what stands behind samples: chunks, tags or zeros, to the end or another file.
+
+        Args:
+            at: behind the samples.
+            has_samples: whether there are any: zeros behind none are silence that was recorded.
 
         Returns:
             where that file begins, or the end of this one; None if it looks like more samples.
@@ -182,12 +194,18 @@ class Chunks:
             if head[:4] in self._layout.files:
                 return at
             if not any(head):
-                return self.size if self._is_blank(at) else None
+                return self.size if has_samples and self._is_blank(at) else None
             chunk = self._layout.chunk(head, at)
             if chunk is None or chunk.first + chunk.size > self.size:
                 return None
             at = self._layout.behind(chunk)
         return None
+
+    def is_noise(self, at: int) -> bool:
+        """Tell whether bytes are spread as evenly as those of compressed files; samples are not."""
+        data = self.read(at, _NOISE_BYTES)
+        shares = [data.count(byte) / len(data) for byte in set(data)] if data else [1.0]
+        return -sum(share * math.log2(share) for share in shares) > _NOISE_BITS
 
     def _is_blank(self, at: int) -> bool:
         """Tell whether zeros fill the file from here on."""
@@ -201,17 +219,12 @@ class Chunks:
         """Find the first of the chunks that lead to the end of the file; its end if none do."""
         base = max(first, self.size - _TAIL_BYTES)
         data = self.read(base, self.size - base)
-        for match in _NAME.finditer(data):
-            if self._leads_to_end(data, match.start(), base):
-                return base + match.start()
-        return self.size
-
-    def _leads_to_end(self, data: bytes, at: int, base: int) -> bool:
-        for _ in range(_MOST_CHUNKS):
+        leading = {self.size}
+        for match in reversed(list(_NAME.finditer(data))):
+            at = match.start()
             chunk = self._layout.chunk(data[at : at + _HEAD_BYTES], base + at)
-            if chunk is None or chunk.first + chunk.size > self.size:
-                return False
-            if self.size in {chunk.first + chunk.size, self._layout.behind(chunk)}:
-                return True
-            at = self._layout.behind(chunk) - base
-        return False
+            if chunk is not None and not leading.isdisjoint(
+                {chunk.first + chunk.size, self._layout.behind(chunk)}
+            ):
+                leading.add(base + at)
+        return min(leading)

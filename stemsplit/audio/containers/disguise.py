@@ -30,7 +30,7 @@ _IEC_61937 = re.compile(rb"\x72\xf8\x1f\x4e|\xf8\x72\x4e\x1f")
 """The preamble of compressed sound in a digital connection, in either byte order."""
 
 _LEAST_SYNCS = 3
-_LARGEST_DTS_BYTES = 16_384
+_LEAST_GAP_BYTES, _LARGEST_DTS_BYTES = 96, 16_384
 
 
 def demuxer_of(file: RawIOBase, first: int, end: int) -> str:
@@ -77,4 +77,6 @@ def _recurs(sync: re.Pattern[bytes], data: bytes, most: int) -> bool:
     gaps = [later - before for before, later in pairwise(places)]
     if len(places) < _LEAST_SYNCS or places[0] > most:
         return False
-    return sum(gap <= most for gap in gaps) >= _LEAST_SYNCS - 1
+    return sum(_LEAST_GAP_BYTES <= gap <= most for gap in gaps) >= max(
+        _LEAST_SYNCS - 1, len(gaps) / 2
+    )

@@ -15,6 +15,7 @@ import numpy as np
 
 from stemsplit.audio.containers.frames import tag_end
 from stemsplit.audio.containers.parts import Part, Range
+from stemsplit.job import MOST_FRAMES_A_BYTE
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -27,16 +28,19 @@ MAGIC = b"fLaC"
 _SYNC = re.compile(rb"\xff[\xf8\xf9]")
 _INFO_BYTES = 34
 _LAST_BLOCK = 0x80
-_LARGEST_FRAME_BYTES = 1 << 17
-"""Larger than frames of two channels are; the end of the last one is looked for within it."""
-
 _MOST_TAG_BYTES = 1 << 20
+_SMALL_TAG_BYTES = 4096
+"""Tags behind the last frame that are no reason to look at every frame."""
+
 _LOOKED_AT = (0.0, 0.07, 0.19, 0.31, 0.47, 0.53, 0.71, 0.83, 0.97)
 """Shares of a file's bytes at which its frames are looked at; no simple fractions, at which the
 second of two or three equal files would look like the first."""
 
-_BATCH_FRAMES = 256
-"""Frames whose checksums are computed at once."""
+_BATCH_BYTES = 16 << 20
+"""Of frames whose checksums are computed at once, as large as they may be."""
+
+_MOST_MAGICS = 10_000
+"""So many times `fLaC` is looked for in a file."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +53,14 @@ class _Info:
     header: bytes
     frames_at: int
     """Behind the metadata."""
+
+    @property
+    def largest_frame(self) -> int:
+        """The most bytes of a frame: samples as they are, with headers (RFC 9639, section 9.2)."""
+        most = int.from_bytes(self.header[2:4], "big")
+        channels = (self.header[12] >> 1 & 7) + 1
+        bits = ((self.header[12] & 1) << 4 | self.header[13] >> 4) + 1
+        return most * channels * ((bits + 8) // 8) + 64 * channels
 
     def for_samples(self, samples: int) -> bytes:
         """Return a file's header that declares another length, and no checksum of all samples."""
@@ -87,10 +99,12 @@ def survey(data: FileBytes, base: int, *, thorough: bool = False) -> list[Part]:
     if not thorough and _is_in_order(data, info) and _ends_as_declared(data, info):
         return [Part(declared_seconds=info.samples / info.rate)]
     parts: list[Part] = []
+    looked = 0
     while info is not None:
         end = data.find(MAGIC, info.frames_at)
-        while end >= 0 and _info(data, end) is None:
-            end = data.find(MAGIC, end + 1)
+        while end >= 0 and looked < _MOST_MAGICS and _info(data, end) is None:
+            end, looked = data.find(MAGIC, end + 1), looked + 1
+        end = -1 if looked >= _MOST_MAGICS else end
         parts += _parts(data, info, len(data) if end < 0 else end)
         info = None if end < 0 else _info(data, end)
     return parts
@@ -174,7 +188,7 @@ _CRC16 = np.array(_table(16, 0x8005), np.uint16)
 
 def _ends_as_declared(data: FileBytes, info: _Info) -> bool:
     """Tell whether the last frame ends with the last sample that the header declares."""
-    base = max(len(data) - _LARGEST_FRAME_BYTES, info.frames_at)
+    base = max(len(data) - info.largest_frame - _SMALL_TAG_BYTES, info.frames_at)
     for at, _ in data.finditer(_SYNC, base):
         frame = _frame(data, at)
         if frame is not None and _first_sample(frame, info) + frame.samples == info.samples:
@@ -187,7 +201,8 @@ def _is_in_order(data: FileBytes, info: _Info) -> bool:
     before = -1
     for share in _LOOKED_AT:
         at = info.frames_at + int((len(data) - info.frames_at) * share)
-        found = (_frame(data, at) for at, _ in data.finditer(_SYNC, at, at + _LARGEST_FRAME_BYTES))
+        end = at + 2 * info.largest_frame
+        found = (_frame(data, one) for one, _ in data.finditer(_SYNC, at, end))
         frame = next((frame for frame in found if frame is not None), None)
         if frame is None:  # near the end of a short file
             continue
@@ -205,7 +220,7 @@ def _first_sample(frame: _Frame, info: _Info) -> int:
 def _parts(data: FileBytes, info: _Info, end: int) -> Iterator[Part]:
     """Cut a file where frames are missing or damaged."""
     frames = _in_order(data, info, end)
-    sound = _sound_ends(data, frames, end)
+    sound = _sound_ends(data, frames, end, info.largest_frame)
     declared = info.samples / info.rate or None
     at, number = 0, 0
     while number < len(frames):
@@ -242,19 +257,22 @@ def _in_order(data: FileBytes, info: _Info, end: int) -> list[_Frame]:
         frame = _frame(data, at)
         if frame is None or (found and frame.is_variable != found[0].is_variable):
             continue
-        if not found or _follows(found[-1], frame):
+        if found and _follows(found[-1], frame):
             found.append(frame)
             doubtful = None
-        elif (
-            doubtful is not None
-            and _follows(doubtful, frame)
-            and doubtful.number > found[-1].number
-        ):
+        elif doubtful is not None and _follows(doubtful, frame):
             found += [doubtful, frame]
             doubtful = None
-        elif frame.number > found[-1].number:
-            doubtful = frame
-    return found
+        elif not found or _may_come_after(found[-1], frame):
+            doubtful = frame  # until another one follows
+    return found or ([doubtful] if doubtful is not None else [])
+
+
+def _may_come_after(before: _Frame, frame: _Frame) -> bool:
+    """Tell whether a frame may stand behind another one and damage, by the size of the damage."""
+    step = 1 if before.is_variable else before.samples
+    lost = (frame.number - before.number) * step
+    return 0 < lost <= (frame.at - before.at) * MOST_FRAMES_A_BYTE
 
 
 def _follows(before: _Frame, frame: _Frame) -> bool:
@@ -262,16 +280,17 @@ def _follows(before: _Frame, frame: _Frame) -> bool:
     return frame.number == before.number + step
 
 
-def _sound_ends(data: FileBytes, frames: Sequence[_Frame], end: int) -> list[int]:
+def _sound_ends(data: FileBytes, frames: Sequence[_Frame], end: int, largest: int) -> list[int]:
     """Return where each frame ends whose checksum is right; 0 for one that is damaged."""
     while (tag := _tag_before(data, end)) is not None:
         end = tag
     ends = [frame.at for frame in frames[1:]] + [end]
     sound = [0] * len(frames)
-    for base in range(0, len(frames), _BATCH_FRAMES):
-        batch = range(base, min(base + _BATCH_FRAMES, len(frames)))
+    count = max(_BATCH_BYTES // largest, 1)
+    for base in range(0, len(frames), count):
+        batch = range(base, min(base + count, len(frames)))
         pieces = [
-            data[frames[number].at : min(ends[number], frames[number].at + _LARGEST_FRAME_BYTES)]
+            data[frames[number].at : min(ends[number], frames[number].at + largest)]
             for number in batch
         ]
         for number, crc in zip(batch, _crc16(pieces), strict=True):

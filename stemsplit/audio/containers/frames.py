@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from itertools import islice
 from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
@@ -159,7 +160,10 @@ def _ac3(head: bytes) -> tuple[int, Kind] | None:
 
 
 _SYNTAXES: tuple[Callable[[bytes], tuple[int, Kind] | None], ...] = (_mpeg, _adts, _ac3)
-_SYNC = re.compile(rb"\xff[\xe2-\xff]|\x0b\x77")
+_SYNC = re.compile(rb"\xff[\xe2-\xf7\xfa-\xff][\x10-\xef]|\xff[\xf0\xf1\xf8\xf9]|\x0b\x77")
+_MOST_SYNCS = 200_000
+"""Places behind damage that are looked at; more have no frames among them."""
+
 _HEAD_BYTES = 7
 
 
@@ -303,7 +307,8 @@ def _next_run(data: FileBytes, run: Run, last: int) -> Run | None:
         # Of another kind, with a header of its own, or behind a tag: another file.
         return Run(found[1], at, at, begins_file=True)
     # The size of the last frame may have been wrong, so that the next one begins inside of it.
-    for start, _ in data.finditer(_SYNC, at if begins_file else last + 1):
+    search = data.finditer(_SYNC, at if begins_file else last + 1)
+    for start, _ in islice(search, _MOST_SYNCS):
         found = header(data, start)
         if found is None or not is_stream(data, start, run.kind if found[1] == run.kind else None):
             continue

@@ -36,10 +36,10 @@ def lacks_index(data: FileBytes) -> bool:
     return is_mp4 and all(name != b"moov" for name, _, _ in boxes(data, 0, len(data)))
 
 
-def sample_entries(data: FileBytes, first: int, end: int) -> Iterator[bytes]:
+def sample_entries(data: FileBytes, first: int, end: int, depth: int = 0) -> Iterator[bytes]:
     """Visit the names of the sample entries of all tracks."""
     for name, inside, box_end in boxes(data, first, end):
-        if name in _FOLDERS:
-            yield from sample_entries(data, inside, box_end)
+        if name in _FOLDERS and depth < len(_FOLDERS):
+            yield from sample_entries(data, inside, box_end, depth + 1)
         elif name == b"stsd":  # with a version and a count before its entries
             yield from (entry for entry, _, _ in boxes(data, inside + 8, box_end))

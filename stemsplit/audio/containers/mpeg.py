@@ -21,13 +21,18 @@ if TYPE_CHECKING:
     from stemsplit.audio.containers.frames import Kind, Run
     from stemsplit.audio.containers.window import FileBytes
 
-_HAS_FRAMES, _HAS_BYTES, _ALL_FIELDS = 1, 2, 15
-_DELAYS_AT = 141
-"""From the mark: three bytes of LAME's tag with two numbers of 12 bits."""
+_HAS_FRAMES, _HAS_BYTES = 1, 2
+_FIELD_BYTES = {1: 4, 2: 4, 4: 100, 8: 4}
+"""Of the header's fields, by their flags: frames, bytes, table of contents, quality."""
+
+_ENCODERS = (b"LAME", b"Lavf", b"Lavc")
+_DELAYS_AT = 21
+"""From the encoder's name: three bytes with two numbers of 12 bits."""
 
 _DECODER_DELAY = 529
 """Samples by which every decoder of layer III is late (528 and one, LAME's technical FAQ)."""
 
+_MOST_HEADER_BYTES = 160
 _TAIL_BYTES = 65_536
 """Bytes behind the last frame that may be an unknown kind of tag."""
 
@@ -42,6 +47,7 @@ class _Info:
         mark: the first byte of the header.
         is_xing: whether decoders understand it: Xing's and LAME's, not Fraunhofer's.
         frames: that it declares; 0 where it does not say.
+        delays_at: where it says what was added at both ends.
         trimmed: samples that a decoder leaves out at the beginning by what it says.
         padding: likewise at the end.
     """
@@ -51,6 +57,7 @@ class _Info:
     mark: int
     is_xing: bool
     frames: int
+    delays_at: int = 0
     trimmed: int = 0
     padding: int = 0
 
@@ -83,6 +90,9 @@ def survey(data: FileBytes, base: int) -> list[Part]:
         for runs, info in zip(files, infos, strict=True)
         for part in _parts(runs, info, _lost_tail(data, runs[-1]) if runs is files[-1] else 0, data)
     ]
+    covered = sum(run.end - run.first for runs in files for run in runs)
+    if covered < (len(data) - first) / 2:
+        return []  # sound within something else, or too little of it to be sure
     if len(parts) == 1 and (infos[0] is None or infos[0].is_right(files[0][0])):
         is_xing = infos[0] is not None and infos[0].is_xing
         return [replace(parts[0], pieces=None, demuxer="", is_for_libsndfile=is_xing)]
@@ -95,21 +105,24 @@ def _info(data: FileBytes, run: Run) -> _Info | None:
     if not run.mark or found is None:
         return None
     first, mark, size = run.first, run.mark, found[0]
-    head = data[mark : mark + _DELAYS_AT + 3]
+    head = data[mark : mark + _MOST_HEADER_BYTES]
     if head.startswith(b"VBRI"):
         count = int.from_bytes(head[14:18], "big")
         return _Info(first=first, size=size, mark=mark, is_xing=False, frames=count)
     flags = int.from_bytes(head[4:8], "big")
     count = int.from_bytes(head[8:12], "big") if flags & _HAS_FRAMES else 0
-    delays = int.from_bytes(head[_DELAYS_AT:], "big")
-    if flags & _ALL_FIELDS != _ALL_FIELDS or not delays:
-        return _Info(first=first, size=size, mark=mark, is_xing=True, frames=count)
+    is_xing = bool(flags & _HAS_FRAMES)
+    lame = 8 + sum(length for flag, length in _FIELD_BYTES.items() if flags & flag)
+    delays = int.from_bytes(head[lame + _DELAYS_AT : lame + _DELAYS_AT + 3], "big")
+    if not head[lame:].startswith(_ENCODERS) or not delays:
+        return _Info(first=first, size=size, mark=mark, is_xing=is_xing, frames=count)
     return _Info(
         first=first,
         size=size,
         mark=mark,
-        is_xing=True,
+        is_xing=is_xing,
         frames=count,
+        delays_at=mark + lame + _DELAYS_AT,
         trimmed=(delays >> 12) + _DECODER_DELAY,
         padding=max((delays & 0xFFF) - _DECODER_DELAY, 0),
     )
@@ -123,6 +136,7 @@ def _parts(
     counts = [run.count - (info is not None and number == 0) for number, run in enumerate(runs)]
     lost = _lost(runs, sum(counts), info)
     there = sum(counts) + sum(lost)
+    has_open_end = runs[-1].is_cut_off or _ends_blank(data, runs[-1])
     declared = info.frames if info is not None else 0
     if not declared:
         declared = there + lost_at_end
@@ -144,7 +158,7 @@ def _parts(
             declared_seconds=_seconds(declared, info, kind) if is_first else None,
             is_for_libsndfile=has_header,
             demuxer="" if has_header else kind.demuxer,
-            is_cut_off=run.is_cut_off and is_last and declared <= there,
+            is_cut_off=has_open_end and is_last and (info is None or not info.frames),
             begins_file=is_first,
         )
 
@@ -185,6 +199,11 @@ def _lost_tail(data: FileBytes, run: Run) -> int:
     return round(rest * run.count / max(run.end - run.first, 1))
 
 
+def _ends_blank(data: FileBytes, run: Run) -> bool:
+    """Tell whether many zeros stand behind the last frame: a download that was not finished."""
+    return len(data) - run.end >= _TAIL_BYTES and data.is_blank(run.end)
+
+
 def _corrected(data: FileBytes, run: Run, info: _Info, *, keeps_padding: bool) -> bytes:
     """Return the frame with the header, so that it fits the run of frames behind it."""
     head = bytearray(data[info.first : info.first + info.size])
@@ -197,6 +216,7 @@ def _corrected(data: FileBytes, run: Run, info: _Info, *, keeps_padding: bool) -
     if flags & _HAS_BYTES:
         head[at : at + 4] = (run.end - run.first).to_bytes(4, "big")
     if info.trimmed and not keeps_padding:
-        head[mark + _DELAYS_AT + 1] &= 0xF0
-        head[mark + _DELAYS_AT + 2] = 0
+        at = info.delays_at - info.first
+        head[at + 1] &= 0xF0
+        head[at + 2] = 0
     return bytes(head)

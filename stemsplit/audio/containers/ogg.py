@@ -49,8 +49,8 @@ def survey(data: FileBytes) -> list[Part]:
     """Find the parts of an Ogg file.
 
     Returns:
-        its parts, in order; empty where streams of several kinds are interleaved, as in a film, or
-        are of a kind that is not known here.
+        its parts, in order; the whole file where streams are interleaved, as in a film, or of a
+        kind that is not known here.
     """
     pages = list(_pages(data))
     streams: list[list[_Page]] = []
@@ -59,15 +59,26 @@ def survey(data: FileBytes) -> list[Part]:
             streams.append([])
         if streams:
             streams[-1].append(page)
-    if not streams or any(len({page.serial for page in stream}) > 1 for stream in streams):
-        return []
-    if any(_header_pages(data, stream) == 0 for stream in streams):
-        return []
+    is_known = all(
+        len({page.serial for page in stream}) == 1 and _header_pages(data, stream)
+        for stream in streams
+    )
+    if not streams or not is_known:
+        last = {page.serial: page for page in pages}
+        is_cut_off = any(not page.flags & _ENDS for page in last.values())
+        sounds = sum(_is_sound(data, stream[0]) for stream in streams)
+        return [Part(is_cut_off=is_cut_off, is_for_libsndfile=sounds <= 1)]
     parts = [part for stream in streams for part in _parts(data, stream)]
     is_plain = len(parts) == 1 and all(page.first == before.end for before, page in pairwise(pages))
-    if is_plain and pages[0].first == 0:
+    if is_plain and pages[0].first == 0 and not parts[0].follows_loss:
         return [Part(is_cut_off=parts[0].is_cut_off)]
     return parts
+
+
+def _is_sound(data: FileBytes, page: _Page) -> bool:
+    """Tell whether a stream's first page is that of sound, of the kinds that libsndfile reads."""
+    head = data[page.first : page.end]
+    return any(one in head for one in (*_HEADERS, b"FLAC", b"Speex"))
 
 
 def _pages(data: FileBytes) -> Iterator[_Page]:
@@ -86,7 +97,9 @@ def _page(data: FileBytes, at: int) -> _Page | None:
     head = data[at : at + _HEADER.size]
     if len(head) < _HEADER.size:
         return None
-    _, _, flags, granule, serial, number, checksum, count = _HEADER.unpack(head)
+    _, version, flags, granule, serial, number, checksum, count = _HEADER.unpack(head)
+    if version or flags > _CONTINUES | _BEGINS | _ENDS:
+        return None
     lacing = data[at + _HEADER.size : at + _HEADER.size + count]
     end = at + _HEADER.size + len(lacing) + sum(lacing)
     whole = bytearray(data[at:end])
@@ -133,13 +146,26 @@ def _parts(data: FileBytes, stream: Sequence[_Page]) -> Iterator[Part]:
     whole = [run for run in runs if any(page.packets for page in run)]
     for number, run in enumerate(whole):
         granules = [page.granule for page in run if page.granule > 0]
-        pages = [*headers, *run]
+        first, *others = [Range(page.first, page.end) for page in (*headers, *run)]
         yield Part(
-            pieces=tuple(Range(page.first, page.end) for page in pages),
+            pieces=(_without_skip(data, first) if number else first, *others),
             ends_at=Fraction(granules[-1], rate) if granules else None,
+            follows_loss=number == 0 and run[0].number != headers[-1].number + 1,
             is_cut_off=number == len(whole) - 1 and not run[-1].flags & _ENDS,
             begins_file=number == 0,
         )
+
+
+def _without_skip(data: FileBytes, page: Range) -> bytes | Range:
+    """Return an Opus header that skips nothing, for a part that begins in the middle."""
+    whole = bytearray(data[page.first : page.end])
+    at = whole.find(b"OpusHead")
+    if at < 0:
+        return page
+    whole[at + 10 : at + 12] = bytes(2)  # RFC 7845, section 5.1
+    whole[_CHECKSUM] = bytes(4)
+    whole[_CHECKSUM] = _crc(whole).to_bytes(4, "little")
+    return bytes(whole)
 
 
 def _rate(data: FileBytes, page: _Page) -> int:

@@ -46,12 +46,15 @@ class Part:
         lost_seconds: how much is missing between the part before and this one.
         ends_at: where its end belongs, in seconds of its stream's own clock; None where it does
             not say.
+        follows_loss: whether something is missing before a part that begins a file: a little is
+            damage, much is a broadcast that was recorded.
         declared_seconds: how long the header says that the file is which begins with this part;
             None where it does not say.
         tolerated_seconds: by how much `declared_seconds` may be more than there is.
         is_for_libsndfile: whether libsndfile reads all of it; FFmpeg does otherwise.
         demuxer: FFmpeg's name of the container; empty where FFmpeg recognises it.
         is_cut_off: whether its end is missing, although there is no telling how much.
+        otherwise: what it is instead, where it cannot be opened as this.
         begins_file: whether it is the beginning of a file; else it goes on behind damage.
     """
 
@@ -60,11 +63,13 @@ class Part:
     seconds: Fraction | None = None
     lost_seconds: Fraction = Fraction()
     ends_at: Fraction | None = None
+    follows_loss: bool = False
     declared_seconds: float | None = None
     tolerated_seconds: float = 0.0
     is_for_libsndfile: bool = True
     demuxer: str = ""
     is_cut_off: bool = False
+    otherwise: Part | None = None
     begins_file: bool = True
 
     def open(self, path: Path) -> io.RawIOBase:

@@ -8,6 +8,7 @@ Audio Format" 1.0; Sun, AU.
 from __future__ import annotations
 
 import struct
+from dataclasses import replace
 from typing import TYPE_CHECKING, NamedTuple
 
 from stemsplit.audio.containers.chunks import AIFF, CAF, RIFF, RIFX, WAVE64, Chunks
@@ -18,9 +19,9 @@ if TYPE_CHECKING:
 
     from stemsplit.audio.containers.chunks import Chunk, Samples
 
-_UNKNOWN_BYTES = 0x7FFF_0000
-"""A 32-bit size from here on stands for "unknown" in what is written to a pipe: FFmpeg writes
-2**32 - 1, SoX 0x7FFFF000."""
+_UNKNOWN_BYTES = (range(0x7FFF_EF00, 0x8000_0100), range(0xFFFF_FF00, 0x1_0000_0000))
+"""Sizes that stand for "unknown" in what is written to a pipe: SoX writes 0x7FFFF000, FFmpeg
+2**32 - 1, others 2**31, and some take what stands before the samples off."""
 
 _SEE_DS64 = 0xFFFF_FFFF
 _MOST_RIFF_BYTES = 0xFFFF_0000
@@ -31,6 +32,14 @@ _FORMAT_BYTES = 16
 
 _PCM_TAGS = frozenset({0x0001, 0x0003, 0xFFFE})
 """Integers, floating point, and either of them with a channel mask (`WAVE_FORMAT_EXTENSIBLE`)."""
+
+_LAW_TAGS = frozenset({0x0006, 0x0007})
+"""A-law and mu-law."""
+
+_BLOCK_TAGS = frozenset({0x0002, 0x0011, 0x0031})
+"""ADPCM of Microsoft and IMA, and GSM 6.10, whose descriptions tell the frames of a block."""
+
+_AU_HEADER_BYTES = 24
 
 _AIFC_SAMPLE_BYTES = {
     **dict.fromkeys((b"ulaw", b"ULAW", b"alaw", b"ALAW"), 1),
@@ -51,11 +60,13 @@ class Found(NamedTuple):
         part: its pieces are ranges of the file that was surveyed.
         samples: their bytes.
         next_file: where another file begins that was joined to it, or else its end.
+        is_short: whether the header declares more samples than there are.
     """
 
     part: Part
     samples: Range
     next_file: int
+    is_short: bool = False
 
 
 def survey(file: RawIOBase, size: int) -> Found | None:  # noqa: PLR0911 - one for each format
@@ -82,7 +93,7 @@ def survey(file: RawIOBase, size: int) -> Found | None:  # noqa: PLR0911 - one f
         if head.startswith(b"caff"):
             return _caf(Chunks(file, size, CAF))
         if head.startswith((b".snd", b"dns.")):
-            return _au(head, size)
+            return _au(Chunks(file, size, AIFF), head)
     except (struct.error, OverflowError):
         return None
     return None
@@ -98,6 +109,8 @@ def _part(
 ) -> Found:
     """Describe a part: the whole file where its header is right, else the corrected pieces."""
     is_right = is_consistent and samples.are_as_declared and samples.next_file == size
+    # Of what is compressed nobody can tell how long the missing bytes would be.
+    is_short = (samples.declared or 0) > len(samples.there)
     seconds = None
     if samples.declared and bytes_a_second > 0:
         seconds = samples.declared / bytes_a_second
@@ -105,8 +118,9 @@ def _part(
         pieces=None if is_right else corrected,
         spare=corrected if is_right else None,
         declared_seconds=seconds,
+        is_cut_off=is_short and bytes_a_second <= 0,
     )
-    return Found(part, samples.there, samples.next_file)
+    return Found(part, samples.there, samples.next_file, is_short=is_short)
 
 
 def _find(chunks: Chunks, first: int, names: frozenset[bytes]) -> dict[bytes, Chunk]:
@@ -125,12 +139,12 @@ def _wave(chunks: Chunks, order: str, first: int) -> Found | None:
         return None
     form, data = found[b"fmt "], found[b"data"]
     description = chunks.read(form.first, min(form.size, 1 << 16))
-    tag, _, rate, average, align = struct.unpack_from(order + "HHIIH", description)
-    bytes_a_second = float(rate * align if tag in _PCM_TAGS else average)
+    tag, _, _, _, align = struct.unpack_from(order + "HHIIH", description)
+    bytes_a_second = _bytes_a_second(order, description)
     declared: int | None = data.size
     if b"ds64" in found and data.size == _SEE_DS64:
         (declared,) = struct.unpack_from("<8xQ", chunks.read(found[b"ds64"].first, 16))
-    elif _UNKNOWN_BYTES <= data.size <= _SEE_DS64 and data.size > chunks.size - data.first:
+    elif _is_unknown(data.size, chunks.size - data.first):
         declared = None
     samples = chunks.samples(data.first, declared, bytes_a_second)
     body = struct.pack(f"{order}4sI", b"fmt ", len(description)) + description
@@ -140,6 +154,24 @@ def _wave(chunks: Chunks, order: str, first: int) -> Found | None:
         body += struct.pack(f"{order}4sI", b"fact", len(fact)) + fact
     header = _wave_header(order, body, len(samples.there), align)
     return _part(samples, (header, samples.there), bytes_a_second, size=chunks.size)
+
+
+def _bytes_a_second(order: str, description: bytes) -> float:
+    """Return how many bytes a second takes by a `fmt ` chunk; 0 where that does not tell."""
+    tag, channels, rate, _, align, bits = struct.unpack_from(order + "HHIIHH", description)
+    if tag in _PCM_TAGS:
+        return float(rate * channels * ((bits + 7) // 8) or rate * align)
+    if tag in _LAW_TAGS:
+        return float(rate * channels)
+    if tag in _BLOCK_TAGS and len(description) >= _FORMAT_BYTES + 4:
+        (block_frames,) = struct.unpack_from(order + "H", description, _FORMAT_BYTES + 2)
+        return rate * align / block_frames if block_frames else 0.0
+    return 0.0
+
+
+def _is_unknown(declared: int, there: int) -> bool:
+    """Tell whether a size stands for "unknown"."""
+    return declared > there and any(declared in sizes for sizes in _UNKNOWN_BYTES)
 
 
 def _wave_header(order: str, body: bytes, count: int, align: int) -> bytes:
@@ -171,8 +203,8 @@ def _aiff(chunks: Chunks, kind: bytes) -> Found | None:
     bytes_a_second = _extended(description[8:18]) * frame_bytes
     (offset,) = struct.unpack(">I", chunks.read(data.first, 4))
     first = min(data.first + 8 + offset, chunks.size)
-    is_known = 8 + offset <= data.size < _UNKNOWN_BYTES
-    declared = data.size - 8 - offset if is_known else None
+    declared = None if _is_unknown(data.size, chunks.size - first) else data.size - 8 - offset
+    declared = None if declared is not None and declared < 0 else declared
     samples = chunks.samples(first, declared, bytes_a_second)
     count = min(len(samples.there), _MOST_RIFF_BYTES)
     corrected = description[:2] + struct.pack(">I", count // frame_bytes) + description[6:]
@@ -180,13 +212,18 @@ def _aiff(chunks: Chunks, kind: bytes) -> Found | None:
     body = struct.pack(">4sI", b"COMM", len(description)) + corrected
     body += struct.pack(">4sIII", b"SSND", count + 8, 0, 0)
     header = struct.pack(">4sI4s", b"FORM", 4 + len(body) + count, kind) + body
-    return _part(
+    found_part = _part(
         samples,
         (header, samples.there),
         bytes_a_second,
         size=chunks.size,
         is_consistent=frames == len(samples.there) // frame_bytes,
     )
+    if bytes_a_second > 0 and not _is_unknown(frames * frame_bytes, len(samples.there)):
+        counted, part = frames * frame_bytes / bytes_a_second, found_part.part
+        part = replace(part, declared_seconds=max(part.declared_seconds or 0.0, counted))
+        return found_part._replace(part=part)
+    return found_part
 
 
 def _extended(number: bytes) -> float:
@@ -216,14 +253,18 @@ def _caf(chunks: Chunks) -> Found | None:
     return _part(samples, corrected, bytes_a_second, size=chunks.size)
 
 
-def _au(head: bytes, size: int) -> Found | None:
+def _au(chunks: Chunks, head: bytes) -> Found | None:
+    size = chunks.size
     order = ">" if head.startswith(b".snd") else "<"
     first, declared, encoding, rate, channels = struct.unpack_from(order + "5I", head, 4)
     if first > size:
         return None
+    first = max(first, _AU_HEADER_BYTES)
     bytes_a_second = float(rate * channels * _AU_SAMPLE_BYTES.get(encoding, 0))
     there = Range(first, size)
-    is_known = declared < _UNKNOWN_BYTES or declared <= len(there)
+    if declared < len(there) and chunks.is_noise(first + declared):
+        there = Range(first, first + declared)
+    is_known = not _is_unknown(declared, len(there))
     seconds = declared / bytes_a_second if is_known and declared and bytes_a_second else None
     if declared == len(there):
         return Found(Part(declared_seconds=seconds), there, size)

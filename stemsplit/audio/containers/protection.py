@@ -12,7 +12,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
-from stemsplit.audio.containers import asf, mp4
+from stemsplit.audio.containers import declared, mp4
 
 if TYPE_CHECKING:
     from stemsplit.audio.containers.window import FileBytes
@@ -45,7 +45,7 @@ def protection_of(data: FileBytes) -> str:
     """Name the copy protection of a file; empty if it has none that is known here."""
     if data[4:8] == b"ftyp":
         return "Audible" if data[8:12] in _AUDIBLE_BRANDS else _mp4(data)
-    if data[0:8] == asf.MAGIC:
+    if data[0:8] == declared.ASF:
         header = data[0 : min(int.from_bytes(data[16:24], "little"), _MOST_HEADER_BYTES)]
         return "Windows Media DRM" if any(mark in header for mark in _ASF_ENCRYPTION) else ""
     if data[0:4] == _EBML:

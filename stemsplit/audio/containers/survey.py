@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from stemsplit.audio.containers import asf, disguise, flac, mpeg, ogg, pcm
+from stemsplit.audio.containers import declared, disguise, flac, mpeg, ogg, pcm
 from stemsplit.audio.containers.frames import tag_end
 from stemsplit.audio.containers.parts import Part, PartFile, Range
 from stemsplit.audio.containers.window import FileBytes
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 _CHUNKED = (b"RIFF", b"RIFX", b"RF64", b"BW64", b"riff", b"FORM", b"caff", b".snd", b"dns.")
-_OTHERS = (b"\x1a\x45\xdf\xa3", asf.MAGIC[:4], b"wvpk", b"MAC ", b"TTA1", b"FLV", b"DSD ")
+_OTHERS = (b"\x1a\x45\xdf\xa3", b"wvpk", b"MAC ", b"TTA1", b"FLV")
 """How files begin that are neither a stream of frames nor surveyed here."""
 
 _BOXES = frozenset({b"ftyp", b"moov", b"mdat", b"free", b"skip", b"wide"})
@@ -45,17 +45,26 @@ def survey(path: Path, *, thorough: bool = False) -> list[Part]:
             base = end
         head = data[base : base + 12]
         parts: list[Part] = []
-        if head.startswith(_CHUNKED):
+        if head.startswith(b"RIFF") and head[8:12] == b"AVI ":
+            parts = declared.survey(data)
+        elif head.startswith(_CHUNKED):
             parts = _chunked(path, base, len(data))
         elif head.startswith(flac.MAGIC):
             parts = flac.survey(data, base, thorough=thorough)
         elif head.startswith(b"OggS"):
             parts = ogg.survey(data)
-        elif head.startswith(asf.MAGIC):
-            parts = asf.survey(data)
-        elif not head.startswith(_OTHERS) and head[4:8] not in _BOXES:
+        elif head.startswith((declared.ASF, b"DSD ")):
+            parts = declared.survey(data)
+        elif not head.startswith(_OTHERS) and head[4:8] not in _BOXES and not _is_mpeg(data):
             parts = mpeg.survey(data, base) or _behind_junk(data, base)
     return parts or [Part()]
+
+
+def _is_mpeg(data: FileBytes) -> bool:
+    """Tell whether a file is an MPEG film, whose frames of sound stand between others."""
+    if data[0:4] in {b"\0\0\1\xba", b"\0\0\1\xb3"}:
+        return True
+    return any(data[0:1] == data[step : step + 1] == b"G" for step in (188, 192, 204))
 
 
 def _behind_junk(data: FileBytes, base: int) -> list[Part]:
@@ -77,7 +86,13 @@ def _chunked(path: Path, base: int, size: int) -> list[Part]:
             part, there = found.part, found.samples
             demuxer = disguise.demuxer_of(file, there.first, there.end)
         if demuxer:
-            part = Part(pieces=(there,), demuxer=demuxer, is_for_libsndfile=False)
+            part = Part(
+                pieces=(there,),
+                demuxer=demuxer,
+                is_for_libsndfile=False,
+                is_cut_off=found.is_short,
+                otherwise=part,
+            )
         parts.append(_moved(part, base, size) if base else part)
         base += found.next_file
     return parts
@@ -89,4 +104,5 @@ def _moved(part: Part, by: int, size: int) -> Part:
         Range(piece.first + by, piece.end + by) if isinstance(piece, Range) else piece
         for piece in part.pieces or (Range(0, size - by),)
     )
-    return replace(part, pieces=moved)
+    otherwise = None if part.otherwise is None else _moved(part.otherwise, by, size)
+    return replace(part, pieces=moved, spare=None, otherwise=otherwise)

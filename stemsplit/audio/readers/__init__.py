@@ -47,6 +47,10 @@ class Reader(Protocol):
         """Sentences about the file that a person may want to read."""
 
     @property
+    def late_seconds(self) -> float:
+        """When the sound begins by the file's clock; that of a film may begin after its picture."""
+
+    @property
     def tolerated_seconds(self) -> float:
         """By how much the declared length may be wrong although nothing is missing."""
 

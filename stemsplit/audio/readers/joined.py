@@ -7,6 +7,7 @@ and Ogg, and go on where libsndfile's decoders give up.
 
 from __future__ import annotations
 
+import contextlib
 from dataclasses import replace
 from fractions import Fraction
 from typing import TYPE_CHECKING
@@ -24,7 +25,7 @@ from stemsplit.audio.readers import NotReadableError
 from stemsplit.audio.readers.adapter import Adapter
 from stemsplit.audio.readers.sndfile import SndfileReader
 from stemsplit.errors import BadInputError
-from stemsplit.job import STEREO
+from stemsplit.job import MOST_FRAMES_A_BYTE, STEREO
 from stemsplit.text import counted, quoted
 
 if TYPE_CHECKING:
@@ -44,6 +45,11 @@ _COPY_AGAIN = "Download or copy it again."
 _MOST_GAP_SECONDS = 3600
 """A longer gap between parts is a clock that was set, and no loss."""
 
+_MOST_LOST_FIRST_SECONDS = 30
+"""A stream that begins later was not recorded from its beginning."""
+
+_MOST_NOTES = 3
+
 
 def open_part(path: Path, part: Part, audio_track: str | None = None) -> Reader:
     """Open a part with the library that serves it best.
@@ -51,7 +57,11 @@ def open_part(path: Path, part: Part, audio_track: str | None = None) -> Reader:
     Raises:
         BadInputError: if neither can make anything of it.
     """
-    reader, why = _by_libsndfile(path, part)
+    if part.otherwise is not None:
+        with contextlib.suppress(BadInputError):
+            return open_part(path, replace(part, otherwise=None), audio_track)
+        return open_part(path, part.otherwise, audio_track)
+    reader = _by_libsndfile(path, part)
     if reader is not None:
         is_clear = reader.info.channels <= STEREO or reader.are_named
         if is_clear or reader.info.format not in _NAMED_ELSEWHERE:
@@ -70,22 +80,22 @@ def open_part(path: Path, part: Part, audio_track: str | None = None) -> Reader:
     except NotReadableError as error:
         if reader is not None:
             return reader
-        raise _unknown(path, f"{error}; {why}".strip("; ")) from error
+        raise _unknown(path, str(error)) from error
     if reader is not None:
         reader.close()
     return other
 
 
-def _by_libsndfile(path: Path, part: Part) -> tuple[SndfileReader | None, str]:
-    """Open a part with libsndfile; None and why, where that makes nothing of it."""
+def _by_libsndfile(path: Path, part: Part) -> SndfileReader | None:
+    """Open a part with libsndfile; None where that makes nothing of it."""
     if not part.is_for_libsndfile:
-        return None, ""
+        return None
     try:
-        return SndfileReader(path, part), ""
-    except NotReadableError as error:
-        if part.spare is not None:
-            return _by_libsndfile(path, replace(part, pieces=part.spare, spare=None))
-        return None, str(error)
+        return SndfileReader(path, part)
+    except NotReadableError:
+        if part.spare is None:
+            return None
+        return _by_libsndfile(path, replace(part, pieces=part.spare, spare=None))
 
 
 def _refuse_protected(path: Path) -> None:
@@ -214,6 +224,7 @@ class JoinedReader:
         if self._gave_up:
             # The same again in another way, of which only what is new is given.
             self._resumed_at = self._given
+            self.missing, self.has_open_end = [], False
             parts = survey(self._path, thorough=True)
             if parts == self._parts:
                 parts = [replace(part, is_for_libsndfile=False) for part in parts]
@@ -223,12 +234,13 @@ class JoinedReader:
         self, parts: Sequence[Part], start: int, *, is_again: bool = False
     ) -> Iterator[tuple[int, NDArray[np.float32]]]:
         rate = self.info.sample_rate
-        file = _File(parts[0], 0, rate)
+        most = self._path.stat().st_size * MOST_FRAMES_A_BYTE
+        file = _File(parts[0], 0, rate, most)
         at = 0
         for number, part in enumerate(parts):
             if number and part.begins_file:
                 self._end(file, at)
-                file = _File(part, at, rate)
+                file = _File(part, at, rate, most)
             if (number or is_again) and not self._opens(part):
                 file.lacks(part)
                 continue
@@ -277,16 +289,21 @@ class JoinedReader:
         if own == target:
             yield from blocks
             return
-        self._notes.append(
-            f"{quoted(self._path.name)} changes from {_named(*target)} to {_named(*own)} at "
-            f"{position(at / target[0])}; what follows was converted."
-        )
+        if len(self._notes) < _MOST_NOTES:
+            self._notes.append(self._change(own, at))
         adapter = Adapter(*own, *target)
         for _, block in blocks:
             converted = adapter.push(block)
             yield inside, converted
             inside += len(converted)
         yield inside, adapter.finish()
+
+    def _change(self, form: tuple[int, tuple[str, ...]], at: int) -> str:
+        """Say that what follows has another form than the first part."""
+        return (
+            f"{quoted(self._path.name)} changes from {_named(*_form(self))} to {_named(*form)} at "
+            f"{position(at / self.info.sample_rate)}; what follows was converted."
+        )
 
     def _zeros(self, frames: int) -> Iterator[NDArray[np.float32]]:
         for first in range(0, frames, BLOCK_FRAMES):
@@ -324,23 +341,28 @@ class _File:
         part: its first one.
         began: the frame at which it begins.
         rate: of frames, in Hz.
+        most: how many frames there can be at all; a header that declares more is believed nothing.
     """
 
-    def __init__(self, part: Part, began: int, rate: int) -> None:
+    def __init__(self, part: Part, began: int, rate: int, most: int) -> None:
         self._began, self._rate = began, rate
-        self._declared = round((part.declared_seconds or 0.0) * rate)
+        declared = (part.declared_seconds or 0.0) * rate
+        self._declared = round(declared) if declared <= most else 0
         self._tolerated = round(part.tolerated_seconds * rate)
         self._expected = 0
+        self._late = 0
         self._clock: Fraction | None = None
         self.is_cut_off = False
 
     def lost_before(self, part: Part, reader: Reader, at: int) -> int:
         """Return how many frames are lost between the part before and this one."""
         if part.ends_at is None or reader.info.frames is None:
-            return round(part.lost_seconds * self._rate)
+            is_loss = part.lost_seconds <= _MOST_GAP_SECONDS
+            return round(part.lost_seconds * self._rate) if is_loss else 0
         begins_at = part.ends_at - Fraction(reader.info.frames, reader.info.sample_rate)
-        if self._clock is None:  # a broadcast that is recorded begins at any time
-            self._clock = begins_at
+        if self._clock is None:
+            is_late = part.follows_loss and begins_at <= _MOST_LOST_FIRST_SECONDS
+            self._clock = Fraction() if is_late else begins_at
         lost = round((begins_at - self._clock) * self._rate) - (at - self._began)
         return lost if 0 < lost <= _MOST_GAP_SECONDS * self._rate else 0
 
@@ -351,6 +373,7 @@ class _File:
     def holds(self, part: Part, reader: Reader, began: int, ended: int) -> None:
         """Take a part that was read from the frame `began` to the frame `ended`."""
         self.is_cut_off = self.is_cut_off or part.is_cut_off
+        self._late = round(reader.late_seconds * self._rate)
         if part.seconds is None and reader.info.seconds is not None:
             end = began + int(reader.info.seconds * self._rate)
             if end - ended > reader.tolerated_seconds * self._rate:
@@ -359,12 +382,13 @@ class _File:
     def missing(self, at: int) -> int:
         """Return how many frames are missing at its end, which is `at`."""
         length = at - self._began
-        if self._declared - length > self._tolerated:
-            return max(self._declared, self._expected) - length
+        declared = self._declared - (self._late if self._tolerated else 0)
+        if declared - length > self._tolerated:
+            return max(declared, self._expected) - length
         return self._expected - length
 
 
-def _form(reader: Reader) -> tuple[int, tuple[str, ...]]:
+def _form(reader: Reader | JoinedReader) -> tuple[int, tuple[str, ...]]:
     return reader.info.sample_rate, reader.channels
 
 

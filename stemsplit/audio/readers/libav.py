@@ -26,6 +26,7 @@ from stemsplit.audio.readers.adapter import Adapter
 from stemsplit.audio.readers.timeline import Timeline
 from stemsplit.audio.readers.tracks import choose_track
 from stemsplit.errors import BadInputError
+from stemsplit.formats import frames_at
 from stemsplit.job import MOST_FRAMES_A_BYTE, AudioInfo
 from stemsplit.text import counted, quoted
 
@@ -54,11 +55,14 @@ _CLOCKLESS = frozenset({"mp3", "aac", "ac3", "eac3", "dts", "loas"})
 _GUESSED = _CLOCKLESS | {"mpeg", "mpegts"}
 """Containers that do not say how long they are; FFmpeg guesses from the bit rate."""
 
-_RESTARTED = frozenset({"mpegts", "mpeg", "ogg", "flv"})
+_RESTARTED = frozenset({"mpegts", "mpeg", "ogg"})
 """Containers in which timestamps begin anew where a broadcast or recording was restarted."""
 
 _LONGEST_PAUSE_SECONDS = 10.0
-"""In those, and where no duration is declared; FFmpeg's own `dts_delta_threshold`."""
+"""In those; FFmpeg's own `dts_delta_threshold`."""
+
+_MOST_PAUSE_SECONDS = 3600.0
+"""In others, where no duration is declared."""
 
 _CHECKED = frozenset({"flac", "tta", "wavpack"})
 """Codecs whose packets bear a checksum: without it, damage decodes to noise."""
@@ -204,15 +208,27 @@ class LibavReader:
             frames = self._gapless
         elif self._stream.duration is not None:
             frames = self._samples(self._stream.duration, self._stream.time_base)
+            frames -= 0 if self._container.format.name.startswith("mov") else self._late
         elif found := _MATROSKA_DURATION.fullmatch(self._stream.metadata.get("DURATION", "")):
             hours, minutes, seconds = (float(found[part]) for part in "hms")
             ends = 3600 * hours + 60 * minutes + seconds
             frames = round(ends * self._rate) - self._origin
         elif self._container.duration is not None and len(self._container.streams) == 1:
             frames = self._samples(self._container.duration, Fraction(1, av.time_base))
+            frames -= self._late
         else:
             return None
         return frames if 0 < frames <= self._most_frames else None
+
+    @property
+    def late_seconds(self) -> float:
+        """When the sound begins by the file's clock."""
+        return self._late / self._rate
+
+    @property
+    def _late(self) -> int:
+        """The same in samples; 0 where it begins at once, or early, as encoders' padding does."""
+        return self._origin if self._origin > self.tolerated_seconds * self._rate else 0
 
     @property
     def _most_frames(self) -> int:
@@ -249,30 +265,30 @@ class LibavReader:
             if isinstance(frame, int):
                 yield from self._silence(timeline, frame)
             else:
-                if self._form_of(frame) != form:
+                gap = self._gap(timeline, frame)
+                if self._form_of(frame) != form or (gap and adapter is not None):
                     if adapter is not None:
-                        yield self._taken(timeline, adapter.finish())
+                        yield adapter.finish()
                     form = self._form_of(frame)
                     adapter = self._adapter(*form, timeline.position)
+                yield from self._zeros(gap)
                 samples = samples_of(self._interleaved(frame))
-                if adapter is None:
-                    yield from self._in_time(timeline, frame, samples)
-                else:
-                    yield self._taken(timeline, adapter.push(samples))
+                yield samples if adapter is None else adapter.push(samples)
             frame = next(self._frames, None)
         if adapter is not None:
-            yield self._taken(timeline, adapter.finish())
+            yield adapter.finish()
 
     def _timeline(self) -> Timeline:
         container, end = self._container, None
         restarts = self._container.format.name in _RESTARTED
         if container.duration is not None:
             end = self._samples(container.duration, Fraction(1, av.time_base)) + self._rate
-        is_bounded = end is not None and not restarts
+        longest = _LONGEST_PAUSE_SECONDS if restarts else _MOST_PAUSE_SECONDS
+        most = self._most_frames
         return Timeline(
             self._rate,
-            longest_gap=self._most_frames if is_bounded else _LONGEST_PAUSE_SECONDS * self._rate,
-            end=min(self._most_frames, end) if end is not None else self._most_frames,
+            longest_gap=longest * self._rate if restarts or end is None else most,
+            end=most if end is None or restarts else min(most, end),
         )
 
     def _silence(self, timeline: Timeline, frames: int) -> Iterator[NDArray[np.float32]]:
@@ -281,22 +297,21 @@ class LibavReader:
         timeline.take_silence(frames)
         yield from self._zeros(frames)
 
-    def _in_time(
-        self, timeline: Timeline, frame: av.AudioFrame, samples: NDArray[np.float32]
-    ) -> Iterator[NDArray[np.float32]]:
-        """Return a frame, behind silence where its timestamp is later than it would be."""
+    def _gap(self, timeline: Timeline, frame: av.AudioFrame) -> int:
+        """Return how many samples of silence belong before a frame, by its timestamp."""
         timestamp, at = None, timeline.position
         if frame.pts is not None and self._container.format.name not in _CLOCKLESS:
             timestamp = self._samples(frame.pts, frame.time_base) - self._origin
-        gap = timeline.gap_before(timestamp, len(samples))
+        samples = frames_at(frame.samples, frame.sample_rate, self._rate)
+        gap = timeline.gap_before(timestamp, samples)
         self._note_silence(at, gap)
-        yield from self._zeros(gap)
-        yield samples
-
-    @staticmethod
-    def _taken(timeline: Timeline, samples: NDArray[np.float32]) -> NDArray[np.float32]:
-        timeline.gap_before(None, len(samples))
-        return samples
+        if timeline.jumped and len(self.notes) < _MOST_NOTES:
+            self.notes.append(
+                f"{quoted(self._path.name)} has timestamps that jump by "
+                f"{timeline.jumped / self._rate:.2f} s at {position(at / self._rate)}, as where a "
+                "recording was restarted; what follows was appended."
+            )
+        return gap
 
     def _note_silence(self, at: int, frames: int) -> None:
         if not frames:
@@ -322,7 +337,7 @@ class LibavReader:
         note = (
             f"{quoted(self._path.name)} changes from {counted(len(own[1]), 'channel')} at "
             f"{own[0]} Hz to {counted(len(channels), 'channel')} at {rate} Hz at "
-            f"{position(at / own[0])}; what follows was converted to the former."
+            f"{position(at / own[0])}; what follows was converted."
         )
         if len(self.notes) < _MOST_NOTES:
             self.notes.append(note)

@@ -55,6 +55,7 @@ class SndfileReader:
 
     silences = ()
     notes = ()
+    late_seconds = 0.0
     tolerated_seconds = 0.0
 
     def __init__(self, path: Path, part: Part) -> None:

@@ -11,6 +11,7 @@ _LEAST_PAUSE_FRAMES = 0.75
 """In frames of the codec."""
 
 _LEAST_LATENESS_SECONDS = 0.05
+_LEAST_RESTART_SECONDS = 1.0
 
 
 class Timeline:
@@ -19,16 +20,22 @@ class Timeline:
     Args:
         rate: in Hz.
         longest_gap: in samples; a longer one is another timeline and no pause.
-        end: the sample at which the stream ends at the latest; None if that is not known.
+        end: the sample at which the stream ends at the latest, by its own clock.
+
+    Attributes:
+        jumped: by how many samples the last timestamp began another timeline forward; else 0.
     """
 
-    def __init__(self, rate: int, *, longest_gap: float, end: int | None) -> None:
+    def __init__(self, rate: int, *, longest_gap: float, end: int) -> None:
         """Begin at sample 0."""
         self._least_lateness = round(_LEAST_LATENESS_SECONDS * rate)
+        self._least_restart = round(_LEAST_RESTART_SECONDS * rate)
         self._longest_gap = longest_gap
         self._end = end
         self._position = 0
+        self._shift = 0
         self._next: int | None = None
+        self.jumped = 0
 
     @property
     def position(self) -> int:
@@ -42,6 +49,7 @@ class Timeline:
             timestamp: of its first sample; None where the container does not say.
             samples: of the frame.
         """
+        self.jumped = 0
         gap = 0 if timestamp is None else self._gap(timestamp, samples)
         if timestamp is not None:
             self._next = timestamp
@@ -57,10 +65,15 @@ class Timeline:
             self._next += samples
 
     def _gap(self, timestamp: int, samples: int) -> int:
-        late = timestamp - self._position
+        late = timestamp + self._shift - self._position
         pause = late if self._next is None else timestamp - self._next
+        if pause < -self._least_restart:  # the clock was set back
+            self._shift = self._position - timestamp
+            return 0
         if pause < _LEAST_PAUSE_FRAMES * samples or late < self._least_lateness:
             return 0
-        if late > self._longest_gap or (self._end is not None and timestamp > self._end):
+        if late > self._longest_gap or timestamp > self._end:
+            self._shift = self._position - timestamp
+            self.jumped = late
             return 0
         return late

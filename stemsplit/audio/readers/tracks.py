@@ -37,8 +37,8 @@ def choose_track(
         container: the open file.
         name: of the file, for sentences.
         wanted: the number of an audio track, from 1, or a language of two or three letters; None
-            for the one that the file calls its default, or its first. A file with one track has
-            no choice of languages.
+            for the one that the file calls its default, or its first. Of a file with one track
+            that one is taken, whatever is wanted.
         notes: gets a sentence where there are others.
 
     Raises:
@@ -47,13 +47,20 @@ def choose_track(
     tracks = list(container.streams.audio)
     if not tracks:
         raise BadInputError(f"{quoted(name)} has no audio track.", "Give another file.")
-    found = _default(tracks) if wanted is None else _wanted(tracks, wanted)
+    if wanted is None:
+        return _noted_default(tracks, name, notes)
+    found = _wanted(tracks, wanted)
     if found is None:
         raise BadInputError(
             f"{quoted(name)} has no audio track {quoted(wanted)}. It has {_listed(tracks)}.",
             "Select one of these with --audio-track, by number or language.",
         )
-    if len(tracks) > 1 and wanted is None:
+    return found
+
+
+def _noted_default(tracks: Sequence[av.AudioStream], name: str, notes: list[str]) -> av.AudioStream:
+    found = _default(tracks)
+    if len(tracks) > 1:
         notes.append(
             f"{quoted(name)} has {len(tracks)} audio tracks: {_listed(tracks)}. Using track "
             f"{tracks.index(found) + 1}; --audio-track selects another."
@@ -76,11 +83,11 @@ def _default(tracks: Sequence[av.AudioStream]) -> av.AudioStream:
 
 
 def _wanted(tracks: Sequence[av.AudioStream], wanted: str) -> av.AudioStream | None:
+    if len(tracks) == 1:
+        return tracks[0]
     if wanted.isdecimal():
         number = int(wanted)
         return tracks[number - 1] if 1 <= number <= len(tracks) else None
-    if len(tracks) == 1:
-        return tracks[0]
     codes = {wanted.lower(), *_SHORT_LANGUAGES.get(wanted.lower(), ())}
     codes |= {
         code for group in _SHORT_LANGUAGES.values() if wanted.lower() in group for code in group
