@@ -78,7 +78,7 @@ def test_a_failure_keeps_its_log_and_tells_its_story(song_file: Path, tmp_path: 
     for attempt in outcome.attempts:
         assert attempt.exit_code == -11
         assert "something is wrong with (512, 1024, 2)" in attempt.log_tail
-        # Two processes write to the log, so that a line of one may stand within a line of the other.
+        # Two processes write to the log: a line of one may stand within a line of the other.
         assert "Fatal Python error: " in attempt.log_tail
         assert "Segmentation fault" in attempt.log_tail
         assert attempt.log_file is not None

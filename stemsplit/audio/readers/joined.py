@@ -1,13 +1,7 @@
-"""Runs in both. All of a file: its parts one behind the other, each through the best library.
-
-libsndfile is asked first: it is small, exact at both ends of MP3 and Vorbis, and enough for what
-most libraries hold. FFmpeg's libraries read what it does not, tell which channel is which in FLAC
-and Ogg, and go on where libsndfile's decoders give up.
-"""
+"""Runs in both. All of a file: its parts one behind the other, at their time and in one form."""
 
 from __future__ import annotations
 
-import contextlib
 from dataclasses import replace
 from fractions import Fraction
 from typing import TYPE_CHECKING
@@ -16,16 +10,13 @@ import msgspec
 import numpy as np
 
 from stemsplit.audio.blocks import BLOCK_FRAMES
-from stemsplit.audio.containers import mp4
-from stemsplit.audio.containers.protection import protection_of
 from stemsplit.audio.containers.survey import survey
-from stemsplit.audio.containers.window import FileBytes
 from stemsplit.audio.loss import UNNOTICED_SECONDS, Silence, position
-from stemsplit.audio.readers import NotReadableError
 from stemsplit.audio.readers.adapter import Adapter
+from stemsplit.audio.readers.opening import open_part
 from stemsplit.audio.readers.sndfile import SndfileReader
 from stemsplit.errors import BadInputError
-from stemsplit.job import MOST_FRAMES_A_BYTE, STEREO
+from stemsplit.job import MOST_FRAMES_A_BYTE
 from stemsplit.text import counted, quoted
 
 if TYPE_CHECKING:
@@ -37,11 +28,6 @@ if TYPE_CHECKING:
     from stemsplit.audio.containers.parts import Part
     from stemsplit.audio.readers import Reader
 
-_NAMED_ELSEWHERE = frozenset({"FLAC", "OGG"})
-"""Formats that say which channel is which where libsndfile does not look."""
-
-_HEAD_BYTES = 4096
-_COPY_AGAIN = "Download or copy it again."
 _MOST_GAP_SECONDS = 3600
 """A longer gap between parts is a clock that was set, and no loss."""
 
@@ -49,105 +35,6 @@ _MOST_LOST_FIRST_SECONDS = 30
 """A stream that begins later was not recorded from its beginning."""
 
 _MOST_NOTES = 3
-
-
-def open_part(path: Path, part: Part, audio_track: str | None = None) -> Reader:
-    """Open a part with the library that serves it best.
-
-    Raises:
-        BadInputError: if neither can make anything of it.
-    """
-    if part.otherwise is not None:
-        with contextlib.suppress(BadInputError):
-            return open_part(path, replace(part, otherwise=None), audio_track)
-        return open_part(path, part.otherwise, audio_track)
-    reader = _by_libsndfile(path, part)
-    if reader is not None:
-        is_clear = reader.info.channels <= STEREO or reader.are_named
-        if is_clear or reader.info.format not in _NAMED_ELSEWHERE:
-            return reader
-    if reader is None:
-        _refuse_text(path)
-    _refuse_protected(path)
-    from stemsplit.audio.readers.libav import LibavReader
-
-    try:
-        other = LibavReader(path, part, audio_track)
-    except BadInputError:
-        if reader is not None:
-            return reader
-        raise
-    except NotReadableError as error:
-        if reader is not None:
-            return reader
-        raise _unknown(path, str(error)) from error
-    if reader is not None:
-        reader.close()
-    return other
-
-
-def _by_libsndfile(path: Path, part: Part) -> SndfileReader | None:
-    """Open a part with libsndfile; None where that makes nothing of it."""
-    if not part.is_for_libsndfile:
-        return None
-    try:
-        return SndfileReader(path, part)
-    except NotReadableError:
-        if part.spare is None:
-            return None
-        return _by_libsndfile(path, replace(part, pieces=part.spare, spare=None))
-
-
-def _refuse_protected(path: Path) -> None:
-    with path.open("rb", buffering=0) as file:
-        data = FileBytes(file)
-        scheme, lacks_index = protection_of(data), mp4.lacks_index(data)
-    if lacks_index:
-        raise BadInputError(
-            f"{quoted(path.name)} is cut off: the index at its end (moov) is missing, and nothing "
-            "can be found without it.",
-            _COPY_AGAIN,
-        )
-    if scheme:
-        raise BadInputError(
-            f"{quoted(path.name)} is copy-protected ({scheme}): it plays only in authorised "
-            "programs.",
-            "Use a copy without protection, from the shop or exported by such a program.",
-        )
-
-
-def _refuse_text(path: Path) -> None:
-    """Refuse playlists, web pages and other texts, which FFmpeg takes for all kinds of sound."""
-    with path.open("rb") as file:
-        head = file.read(_HEAD_BYTES)
-    if not _is_text(head):
-        return
-    name, text = quoted(path.name), head.removeprefix(b"\xef\xbb\xbf").lstrip().lower()
-    if text.startswith((b"#extm3u", b"[playlist]", b"<asx")):
-        raise BadInputError(
-            f"{name} is a playlist, not audio.", "Give an .m3u playlist with --from-file."
-        )
-    if text.startswith((b"<!doctype html", b"<html")):
-        raise BadInputError(f"{name} is a web page, not audio.", _COPY_AGAIN)
-    raise BadInputError(f"{name} is a text file, not audio.", "Rename or remove it.")
-
-
-def _unknown(path: Path, why: str) -> BadInputError:
-    return BadInputError(
-        f"{quoted(path.name)} is not an audio file that stemsplit can read ({why.rstrip('.')}).",
-        "Neither libsndfile nor FFmpeg can read it: check what it is, or export it again.",
-    )
-
-
-def _is_text(head: bytes) -> bool:
-    """Tell whether bytes are UTF-8 without control characters."""
-    try:
-        text = head.decode(errors="strict")
-    except UnicodeDecodeError as error:
-        if error.start < len(head) - 4:  # what is cut at the end may be a character
-            return False
-        text = head[: error.start].decode()
-    return all(one.isprintable() or one in "\r\n\t" for one in text)
 
 
 class JoinedReader:
@@ -324,6 +211,7 @@ class JoinedReader:
 
     def _end(self, file: _File, at: int) -> None:
         """Note what is missing at the end of a file."""
+        at = max(at, self._given)  # what was given before counts where it cannot be read again
         missing = file.missing(at)
         if missing > 0:
             self.missing.append(Silence(at, missing))
