@@ -24,6 +24,16 @@ class Silence(NamedTuple):
     frames: int
 
 
+def note_silence(silences: list[Silence], at: int, frames: int) -> None:
+    """Add silence to a list, as one with what it follows directly; none if it has no frames."""
+    if not frames:
+        return
+    if silences and sum(silences[-1]) == at:
+        at, before = silences.pop()
+        frames += before
+    silences.append(Silence(at, frames))
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Loss:
     """What a reader could not decode.

@@ -7,13 +7,32 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from stemsplit.audio.channels import gains_between
+from stemsplit.audio.loss import position
 from stemsplit.audio.resample import RateConverter
 from stemsplit.formats import frames_at
+from stemsplit.text import counted, quoted
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from numpy.typing import NDArray
+
+
+Form = tuple[int, tuple[str, ...]]
+"""A sample rate in Hz, and the name of each channel."""
+
+
+def change_of(name: str, before: Form, after: Form, at_seconds: float) -> str:
+    """Say that a file changes its form, and when."""
+    return (
+        f"{quoted(name)} changes from {_named(before)} to {_named(after)} at "
+        f"{position(at_seconds)}; what follows was converted."
+    )
+
+
+def _named(form: Form) -> str:
+    rate, channels = form
+    return f"{counted(len(channels), 'channel')} at {rate} Hz"
 
 
 class Adapter:

@@ -7,22 +7,21 @@ from fractions import Fraction
 from typing import TYPE_CHECKING
 
 import msgspec
-import numpy as np
 
-from stemsplit.audio.blocks import BLOCK_FRAMES
+from stemsplit.audio.blocks import silence
 from stemsplit.audio.containers.survey import survey
-from stemsplit.audio.loss import UNNOTICED_SECONDS, Silence, position
-from stemsplit.audio.readers.adapter import Adapter
+from stemsplit.audio.loss import UNNOTICED_SECONDS, Silence, note_silence
+from stemsplit.audio.readers.adapter import Adapter, change_of
 from stemsplit.audio.readers.opening import open_part
 from stemsplit.audio.readers.sndfile import SndfileReader
 from stemsplit.errors import BadInputError
 from stemsplit.job import MOST_FRAMES_A_BYTE
-from stemsplit.text import counted, quoted
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from pathlib import Path
 
+    import numpy as np
     from numpy.typing import NDArray
 
     from stemsplit.audio.containers.parts import Part
@@ -132,8 +131,9 @@ class JoinedReader:
                 file.lacks(part)
                 continue
             reader = self._reader
-            for block in self._zeros(file.lost_before(part, reader, at)):
-                self._note_silence(at, len(block))
+            for block in silence(file.lost_before(part, reader, at), len(self.channels)):
+                if at >= self._given:
+                    note_silence(self._silences, at, len(block))
                 yield from self._new(at, block)
                 at += len(block)
             self._reader_began = began = at
@@ -170,39 +170,21 @@ class JoinedReader:
     ) -> Iterator[tuple[int, NDArray[np.float32]]]:
         """Read a part, in the form of the first one, and no longer than it is by its bytes."""
         reader, inside = self._reader, 0
-        own, target = _form(reader), (self.info.sample_rate, self.channels)
+        own = reader.info.sample_rate, reader.channels
+        target = self.info.sample_rate, self.channels
         most = None if part.seconds is None else round(part.seconds * own[0])
         blocks = _until(reader.blocks(start), most)
         if own == target:
             yield from blocks
             return
         if len(self._notes) < _MOST_NOTES:
-            self._notes.append(self._change(own, at))
+            self._notes.append(change_of(self._path.name, target, own, at / target[0]))
         adapter = Adapter(*own, *target)
         for _, block in blocks:
             converted = adapter.push(block)
             yield inside, converted
             inside += len(converted)
         yield inside, adapter.finish()
-
-    def _change(self, form: tuple[int, tuple[str, ...]], at: int) -> str:
-        """Say that what follows has another form than the first part."""
-        return (
-            f"{quoted(self._path.name)} changes from {_named(*_form(self))} to {_named(*form)} at "
-            f"{position(at / self.info.sample_rate)}; what follows was converted."
-        )
-
-    def _zeros(self, frames: int) -> Iterator[NDArray[np.float32]]:
-        for first in range(0, frames, BLOCK_FRAMES):
-            yield np.zeros((min(BLOCK_FRAMES, frames - first), len(self.channels)), np.float32)
-
-    def _note_silence(self, at: int, frames: int) -> None:
-        if at < self._given:
-            return
-        if self._silences and sum(self._silences[-1]) == at:
-            at, before = self._silences.pop()
-            frames += before
-        self._silences.append(Silence(at, frames))
 
     def _keep(self) -> None:
         """Keep what a reader says before another one takes its place."""
@@ -274,14 +256,6 @@ class _File:
         if declared - length > self._tolerated:
             return max(declared, self._expected) - length
         return self._expected - length
-
-
-def _form(reader: Reader | JoinedReader) -> tuple[int, tuple[str, ...]]:
-    return reader.info.sample_rate, reader.channels
-
-
-def _named(rate: int, channels: Sequence[str]) -> str:
-    return f"{counted(len(channels), 'channel')} at {rate} Hz"
 
 
 def _until(

@@ -7,8 +7,6 @@ Sound stays at its time: what cannot be decoded, and what timestamps leave out, 
 
 from __future__ import annotations
 
-import errno
-import logging
 import re
 from fractions import Fraction
 from typing import TYPE_CHECKING, Any
@@ -18,17 +16,18 @@ import av.error
 import numpy as np
 
 from stemsplit.audio.avframes import samples_of
-from stemsplit.audio.blocks import BLOCK_FRAMES, in_pieces
+from stemsplit.audio.blocks import in_pieces, silence
 from stemsplit.audio.channels import USUAL
-from stemsplit.audio.loss import Silence, position
+from stemsplit.audio.loss import Silence, note_silence, position
 from stemsplit.audio.readers import NotReadableError
-from stemsplit.audio.readers.adapter import Adapter
+from stemsplit.audio.readers.adapter import Adapter, change_of
+from stemsplit.audio.readers.packets import MOST_CONCEALED_SECONDS, Packets, is_of_the_file
 from stemsplit.audio.readers.timeline import Timeline
 from stemsplit.audio.readers.tracks import choose_track
 from stemsplit.errors import BadInputError
 from stemsplit.formats import frames_at
 from stemsplit.job import MOST_FRAMES_A_BYTE, AudioInfo
-from stemsplit.text import counted, quoted
+from stemsplit.text import quoted
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -37,8 +36,6 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from stemsplit.audio.containers.parts import Part
-
-_logger = logging.getLogger(__name__)
 
 _OPTIONS = {"protocol_whitelist": "none"}
 """A file is read through an open descriptor; one that names others, as a playlist does, gets none
@@ -64,12 +61,6 @@ _LONGEST_PAUSE_SECONDS = 10.0
 _MOST_PAUSE_SECONDS = 3600.0
 """In others, where no duration is declared."""
 
-_CHECKED = frozenset({"flac", "tta", "wavpack"})
-"""Codecs whose packets bear a checksum: without it, damage decodes to noise."""
-
-_MOST_FAULTS = 20
-"""Errors of the demuxer in a row after which it is believed that nothing more can be read."""
-
 _LARGEST_ROUNDING = 1 / 600
 """In seconds: the coarsest clock in which edit lists of MP4 files usually count."""
 
@@ -80,9 +71,6 @@ _MOST_NOTES = 3
 
 _MISCOUNTED_CHANNELS = 8
 """With as many planes as FFmpeg has pointers in a frame, PyAV 18 looks for one more."""
-
-_MOST_CONCEALED_SECONDS = 5.0
-"""The most silence put in the place of one damaged packet."""
 
 _GAPLESS = re.compile(r"\s*(?:[0-9A-Fa-f]+\s+){3}(?P<frames>[0-9A-Fa-f]+)")
 """Apple's `iTunSMPB`: zero, samples before and behind the music, samples of music; hexadecimal."""
@@ -120,12 +108,9 @@ class LibavReader:
         self._path = path
         self.silences: list[Silence] = []
         self.notes: list[str] = []
-        self._packets_end: int | None = None
         self._rate = 0
         self._origin = 0
-        self._first_pts: int | None = None
         self._lost_first = 0
-        self._has_lost = False
         self._interleaver: av.AudioResampler | None = None
         self._size_bytes = path.stat().st_size
         self._file = part.open(path)
@@ -135,14 +120,14 @@ class LibavReader:
             )
         except (av.error.FFmpegError, ValueError, OSError) as error:
             self._file.close()
-            if not _is_of_the_file(error):
+            if not is_of_the_file(error):
                 raise
             raise NotReadableError(getattr(error, "strerror", "") or str(error)) from error
         try:
             self._stream = choose_track(self._container, path.name, audio_track, self.notes)
-            self._prepare_decoder()
+            self._packets = Packets(self._container, self._stream, path.name)
             self._gapless = self._gapless_frames()
-            self._frames = self._decoded()
+            self._frames = self._packets.decoded()
             self._first = self._first_frame()
             self.info = self._declared()
         except BaseException:
@@ -150,25 +135,9 @@ class LibavReader:
             raise
         self.channels = _names(self._first)
 
-    def _prepare_decoder(self) -> None:
-        # For an encoding that FFmpeg does not know there is no context, whatever its types say.
-        # From PyAV 19 on there is one that cannot decode.
-        context: object = self._stream.codec_context
-        if context is None:
-            raise self._unknown_encoding()
-        self._stream.codec_context.thread_count = 1
-        if self._stream.codec_context.name in _CHECKED:
-            self._stream.codec_context.options = {"err_detect": "crccheck+explode"}
-
-    def _unknown_encoding(self) -> BadInputError:
-        return BadInputError(
-            f"{quoted(self._path.name)} has sound in an encoding that FFmpeg does not know.",
-            "Export it again in another one.",
-        )
-
     def _first_frame(self) -> av.AudioFrame:
-        first = next(self._frames, None)
-        if not isinstance(first, av.AudioFrame):
+        first = next((one for one in self._frames if isinstance(one, av.AudioFrame)), None)
+        if first is None:
             raise BadInputError(
                 f"{quoted(self._path.name)} has a header, but none of its samples can be decoded.",
                 "It is damaged: export it again or restore it from a backup.",
@@ -176,12 +145,12 @@ class LibavReader:
         self._rate = first.sample_rate
         if first.pts is not None:  # sound may begin later than its film
             self._origin = self._samples(first.pts, first.time_base)
-            if self._has_lost and self._first_pts is not None:
+            timestamp = self._packets.first_timestamp
+            if self._packets.has_lost and timestamp is not None:
                 # What came before could not be decoded; before 0 there is what encoders put there.
-                began = max(self._samples(self._first_pts, first.time_base), 0)
-                self._lost_first = min(
-                    max(self._origin - began, 0), round(_MOST_CONCEALED_SECONDS * self._rate)
-                )
+                began = max(self._samples(timestamp, first.time_base), 0)
+                most = round(MOST_CONCEALED_SECONDS * self._rate)
+                self._lost_first = min(max(self._origin - began, 0), most)
                 self._origin = began
         return first
 
@@ -260,10 +229,10 @@ class LibavReader:
         timeline = self._timeline()
         yield from self._silence(timeline, self._lost_first)
         form, adapter = self._form_of(self._first), None
-        frame: av.AudioFrame | int | None = self._first
+        frame: av.AudioFrame | float | None = self._first
         while frame is not None:
-            if isinstance(frame, int):
-                yield from self._silence(timeline, frame)
+            if isinstance(frame, float):
+                yield from self._silence(timeline, round(frame * self._rate))
             else:
                 gap = self._gap(timeline, frame)
                 if self._form_of(frame) != form or (gap and adapter is not None):
@@ -271,7 +240,7 @@ class LibavReader:
                         yield adapter.finish()
                     form = self._form_of(frame)
                     adapter = self._adapter(*form, timeline.position)
-                yield from self._zeros(gap)
+                yield from silence(gap, self.info.channels)
                 samples = samples_of(self._interleaved(frame))
                 yield samples if adapter is None else adapter.push(samples)
             frame = next(self._frames, None)
@@ -293,9 +262,9 @@ class LibavReader:
 
     def _silence(self, timeline: Timeline, frames: int) -> Iterator[NDArray[np.float32]]:
         """Put silence in the place of a packet that could not be decoded."""
-        self._note_silence(timeline.position, frames)
+        note_silence(self.silences, timeline.position, frames)
         timeline.take_silence(frames)
-        yield from self._zeros(frames)
+        yield from silence(frames, self.info.channels)
 
     def _gap(self, timeline: Timeline, frame: av.AudioFrame) -> int:
         """Return how many samples of silence belong before a frame, by its timestamp."""
@@ -304,7 +273,7 @@ class LibavReader:
             timestamp = self._samples(frame.pts, frame.time_base) - self._origin
         samples = frames_at(frame.samples, frame.sample_rate, self._rate)
         gap = timeline.gap_before(timestamp, samples)
-        self._note_silence(at, gap)
+        note_silence(self.silences, at, gap)
         if timeline.jumped and len(self.notes) < _MOST_NOTES:
             self.notes.append(
                 f"{quoted(self._path.name)} has timestamps that jump by "
@@ -312,18 +281,6 @@ class LibavReader:
                 "recording was restarted; what follows was appended."
             )
         return gap
-
-    def _note_silence(self, at: int, frames: int) -> None:
-        if not frames:
-            return
-        if self.silences and sum(self.silences[-1]) == at:
-            at, before = self.silences.pop()
-            frames += before
-        self.silences.append(Silence(at, frames))
-
-    def _zeros(self, frames: int) -> Iterator[NDArray[np.float32]]:
-        for first in range(0, frames, BLOCK_FRAMES):
-            yield np.zeros((min(BLOCK_FRAMES, frames - first), self.info.channels), np.float32)
 
     @staticmethod
     def _form_of(frame: av.AudioFrame) -> tuple[int, tuple[str, ...]]:
@@ -334,12 +291,8 @@ class LibavReader:
         own = (self.info.sample_rate, self.channels)
         if (rate, channels) == own:
             return None
-        note = (
-            f"{quoted(self._path.name)} changes from {counted(len(own[1]), 'channel')} at "
-            f"{own[0]} Hz to {counted(len(channels), 'channel')} at {rate} Hz at "
-            f"{position(at / own[0])}; what follows was converted."
-        )
         if len(self.notes) < _MOST_NOTES:
+            note = change_of(self._path.name, own, (rate, channels), at / own[0])
             self.notes.append(note)
         return Adapter(rate, channels, *own)
 
@@ -375,80 +328,22 @@ class LibavReader:
 
     def _end(self) -> int | None:
         """Give the end of what is known to be music so far; None if there is no telling."""
-        if not self._container.format.name.startswith("mov") or self._packets_end is None:
+        ends = self._packets.end_seconds
+        if not self._container.format.name.startswith("mov") or ends is None:
             return None
         if self._gapless is not None:
             return self._gapless
-        end = self._packets_end - self._origin
+        end = round(ends * self._rate) - self._origin
         if self._stream.duration is not None:
             declared = self._samples(self._stream.duration, self._stream.time_base)
             if end - declared > _LARGEST_ROUNDING * self._rate:
                 return declared
         return end
 
-    def _packets(self) -> Iterator[av.Packet[av.AudioStream]]:
-        """Read packets; a demuxer that finds damage is asked to go on behind it."""
-        faults = 0
-        while faults < _MOST_FAULTS:
-            try:
-                for packet in self._container.demux(self._stream):
-                    faults = 0
-                    yield packet
-            except (av.error.FFmpegError, OSError) as error:
-                if not _is_of_the_file(error):
-                    raise
-                faults += 1
-                _logger.debug("damage in %s", self._path, exc_info=True)
-            else:
-                return
-
-    def _decoded(self) -> Iterator[av.AudioFrame | int]:
-        """Decode packet by packet: frames, and for one that fails the number of samples lost."""
-        usual = 0
-        for packet in self._packets():
-            self._note_end(packet)
-            self._first_pts = packet.pts if self._first_pts is None else self._first_pts
-            try:
-                frames = packet.decode()
-            except av.error.EOFError:
-                return
-            except av.error.FFmpegError:
-                if packet.size:
-                    self._has_lost = True
-                    lost = self._frames_in(packet) or usual
-                    if lost:
-                        yield lost
-                continue
-            except ValueError as error:
-                raise self._unknown_encoding() from error
-            for frame in frames:
-                if frame.samples:
-                    usual = frame.samples
-                    yield frame
-
-    def _frames_in(self, packet: av.Packet[av.AudioStream]) -> int:
-        if not packet.duration or packet.time_base is None:
-            return 0
-        seconds = float(packet.duration * packet.time_base)
-        return round(min(seconds, _MOST_CONCEALED_SECONDS) * self._rate)
-
-    def _note_end(self, packet: av.Packet[av.AudioStream]) -> None:
-        if packet.size and packet.pts is not None and packet.duration and packet.time_base:
-            rate = self._rate or self._stream.rate
-            end = round((packet.pts + packet.duration) * packet.time_base * rate)
-            self._packets_end = max(end, self._packets_end or 0)
-
     def close(self) -> None:
         """See `Reader.close`."""
         self._container.close()
         self._file.close()
-
-
-def _is_of_the_file(error: Exception) -> bool:
-    """Tell damage, which leads to places that no file has, from a disk that cannot be read."""
-    if isinstance(error, OSError) and not isinstance(error, av.error.FFmpegError):
-        return error.errno == errno.EINVAL
-    return True
 
 
 def _names(frame: av.AudioFrame) -> tuple[str, ...]:
