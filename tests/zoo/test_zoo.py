@@ -19,6 +19,9 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+pytestmark = pytest.mark.xdist_group("zoo")
+"""The files are made and converted once, for all tests."""
+
 BEASTS = {beast.name: beast for beast in beasts()}
 UNTOLD_SECONDS = 0.05
 """The least loss of which a person is told; encoders that declare no delay shift by less."""
