@@ -121,7 +121,9 @@ def _written(image: Image, most: int | None) -> bytes | None:
     from PIL import ImageOps
 
     if most is not None:
-        image.draft("RGB", (_SIDES[0], _SIDES[0]))  # JPEG alone: decoded to no more than needed
+        # JPEG alone: decoded to no more pixels than needed, a half, a quarter or an eighth a side.
+        side = _SIDES[0] if image.width * image.height <= _MOST_PIXELS else _SIDES[0] // 2
+        image.draft("RGB", (side, side))
     if image.width * image.height > _MOST_PIXELS:
         raise UnfitPictureError(
             f"{image.width} x {image.height} pixels, which is too much to convert"

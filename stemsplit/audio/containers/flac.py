@@ -40,7 +40,11 @@ _BATCH_BYTES = 16 << 20
 """Of frames whose checksums are computed at once, as large as they may be."""
 
 _MOST_MAGICS = 10_000
-"""So many times `fLaC` is looked for in a file."""
+"""How many times `fLaC` is searched for in a file."""
+
+_MOST_METADATA = 1_000
+_LARGEST_BLOCK = 65_535
+"""Samples of a frame, where STREAMINFO does not say."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +61,7 @@ class _Info:
     @property
     def largest_frame(self) -> int:
         """The most bytes of a frame: samples as they are, with headers (RFC 9639, section 9.2)."""
-        most = int.from_bytes(self.header[2:4], "big")
+        most = int.from_bytes(self.header[2:4], "big") or _LARGEST_BLOCK
         channels = (self.header[12] >> 1 & 7) + 1
         bits = ((self.header[12] & 1) << 4 | self.header[13] >> 4) + 1
         return most * channels * ((bits + 8) // 8) + 64 * channels
@@ -114,8 +118,7 @@ def _info(data: FileBytes, at: int) -> _Info | None:
     """Read the metadata of the file that begins at `at`; None if it is none."""
     at += len(MAGIC)
     info: bytes | None = None
-    is_last = False
-    while not is_last:
+    for _ in range(_MOST_METADATA):
         head = data[at : at + 4]
         if len(head) < 4:  # noqa: PLR2004 - a block's header
             return None
@@ -124,6 +127,8 @@ def _info(data: FileBytes, at: int) -> _Info | None:
         if kind == 0 and info is None:
             info = data[at + 4 : at + 4 + _INFO_BYTES]
         at += 4 + size
+        if is_last:
+            break
     if info is None or len(info) < _INFO_BYTES:
         return None
     rate = int.from_bytes(info[10:13], "big") >> 4
