@@ -7,6 +7,7 @@ import subprocess
 import sys
 
 import mediafile
+import numpy as np
 import PIL.Image
 import pytest
 from tagged_files import picture, png_that_claims
@@ -58,6 +59,17 @@ def test_a_cover_of_18_mb_fits_into_a_flac_file(encoding: str) -> None:
     assert (len(new.data) < 2**24 - 1000, new.mime_type) == (True, "image/jpeg")
     with PIL.Image.open(io.BytesIO(new.data)) as image:
         assert image.size == LARGE, "as JPEG it is small enough without fewer pixels"
+
+
+def test_a_photograph_of_many_pixels_is_decoded_to_fewer() -> None:
+    """Where as many would take more memory than a conversion may have."""
+    noise = np.random.default_rng(0).integers(0, 256, (4200, 4200, 3), np.uint8)
+    file = io.BytesIO()
+    PIL.Image.fromarray(noise).save(file, "JPEG", quality=95)
+    assert file.tell() > 2**24
+    new = fitted(_image(file.getvalue()), "flac")
+    with PIL.Image.open(io.BytesIO(new.data)) as image:
+        assert image.size == (2100, 2100)
 
 
 def test_a_transparent_cover_is_scaled_down() -> None:
