@@ -122,8 +122,8 @@ def _written(image: Image, most: int | None) -> bytes | None:
 
     if most is not None:
         # JPEG alone: decoded to no more pixels than needed, a half, a quarter or an eighth a side.
-        side = _SIDES[0] if image.width * image.height <= _MOST_PIXELS else _SIDES[0] // 2
-        image.draft("RGB", (side, side))
+        least = _SIDES[0] if image.width * image.height <= _MOST_PIXELS else _SIDES[0] // 2
+        image.draft("RGB", (least, least))
     if image.width * image.height > _MOST_PIXELS:
         raise UnfitPictureError(
             f"{image.width} x {image.height} pixels, which is too much to convert"
