@@ -35,7 +35,6 @@ EVERYDAY = frozenset(
         "--output",
         "--from-file",
         "--exclude",
-        "--limit",
         "--name",
         "--model",
         "--stems",
