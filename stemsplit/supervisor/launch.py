@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from stemsplit.entry import READY_FILE, enter
-from stemsplit.errors import EngineError
+from stemsplit.errors import EngineError, UsageError
 from stemsplit.messages import encode_task
 from stemsplit.supervisor.household import HOUSEHOLD
 
@@ -104,7 +104,18 @@ class Launcher:
         program: str = CHILD_PROGRAM,
         server_seconds: float = 120.0,
     ) -> None:
-        """Choose the start method; nothing is started yet."""
+        """Choose the start method; nothing is started yet.
+
+        Raises:
+            UsageError: in a daemonic process, which multiprocessing lets start no others.
+        """
+        if multiprocessing.current_process().daemon:
+            raise UsageError(
+                "stemsplit cannot start processes from a daemonic process, such as a worker of "
+                "multiprocessing.Pool or of Celery's default pool.",
+                "Call it from the main process, a thread, concurrent.futures.ProcessPoolExecutor, "
+                "or a Celery worker with --pool threads or solo.",
+            )
         self.start_method = usable_start_method(start_method)
         self._preload = preload
         self._program = program
