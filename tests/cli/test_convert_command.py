@@ -94,7 +94,7 @@ def test_a_film_a_surround_mix_and_what_is_none(
     ran = stemsplit("convert", "film.mp4", "surround.wav", "text.wav", "-o", "out", "-f", "flac")
     assert ran.code == 3
     assert "2 converted, 1 failed" in ran.err
-    assert "not an audio file" in ran.err
+    assert "is a text file, not audio" in ran.err
     assert soundfile.info(tmp_path / "out/film.flac").frames == len(music)
     six, _ = soundfile.read(tmp_path / "out/surround.flac", dtype="float32")
     np.testing.assert_array_equal(six, surround)
@@ -205,7 +205,7 @@ def test_inspect_tells_what_it_cannot_read(
     (tmp_path / "text.wav").write_text("la la la\n" * 99)
     ran = stemsplit("inspect", "empty.wav", "text.wav", "missing.wav", "good.ogg")
     assert ran.code == 3
-    for words in ("is empty", "not an audio file", "does not exist"):
+    for words in ("is empty", "is a text file, not audio", "does not exist"):
         assert words in ran.err
     assert "none: the encoding is lossy" in ran.out
     assert "Traceback" not in ran.out + ran.err

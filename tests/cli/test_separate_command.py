@@ -44,7 +44,7 @@ GOOD = {
 BAD = {
     "missing.wav": "does not exist",
     "empty.wav": "is empty",
-    "text.wav": "not an audio file",
+    "text.wav": "is a text file, not audio",
     "header.wav": "no samples",
     "nan.wav": "not a finite number",
     "sixteen channels.wav": "16 channels",
