@@ -43,6 +43,7 @@ from audio_files import write_libav  # noqa: E402 - see above
 
 REAL = "auto"
 RATE = 44_100
+SONG_SECONDS = 2.5
 HEADER_BYTES = 600
 CAP = "600MiB"
 
@@ -162,6 +163,9 @@ class Tally:
         found = ffmpeg_seconds(outcome.job.source_path)
         if found is None:
             return
+        is_all = outcome.audio_seconds >= SONG_SECONDS - UNNOTICED_SECONDS
+        if is_all and found > 1.5 * SONG_SECONDS:
+            return  # FFmpeg takes samples for smaller ones, by a broken header
         less = found - outcome.audio_seconds
         self.shorter += less > UNNOTICED_SECONDS
         is_untold = less > UNNOTICED_SECONDS and not is_warned
@@ -190,7 +194,7 @@ def ffmpeg_seconds(path: Path) -> float | None:
 
 def break_files(folder: Path, ext: str, count: int, seed: int) -> list[Path]:
     """Write so many broken files of a format; the same seed gives the same."""
-    song = make_song(2.5).mix
+    song = make_song(SONG_SECONDS).mix
     whole = folder / f"whole.{ext}"
     write_whole(whole, song)
     data = whole.read_bytes()
