@@ -122,7 +122,9 @@ def test_a_batch_with_a_failure_from_its_start_to_its_end(
     assert re.search(r"separating .*\d+% +[\d,]+ of [\d,]+ MiB$", child)
     assert BARS.search(child)
     failed = shown.until(lambda text: "1 failed, last broken.wav" in text)
-    assert "failed: songs/broken.wav: “broken.wav” is a text file, not audio" in " ".join(failed.split())
+    assert "failed: songs/broken.wav: “broken.wav” is a text file, not audio" in " ".join(
+        failed.split()
+    )
     assert shown.end() == 3
     end = shown.text
     assert not BARS.search(end), end

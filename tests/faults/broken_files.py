@@ -137,6 +137,7 @@ class Tally:
     refused: int = 0
     of_decoder: list[str] = field(default_factory=list)
     unacceptable: list[str] = field(default_factory=list)
+    lost: list[str] = field(default_factory=list)
 
     def add(self, outcome: Outcome) -> None:
         """Count one."""
@@ -170,7 +171,7 @@ class Tally:
         self.shorter += less > UNNOTICED_SECONDS
         is_untold = less > UNNOTICED_SECONDS and not is_warned
         if is_untold or less > TOLERATED_SHARE * found + UNNOTICED_SECONDS:
-            self.unacceptable.append(
+            self.lost.append(
                 f"{outcome.job.source_path.name}: {outcome.audio_seconds:.2f} s, and FFmpeg finds "
                 f"{found:.2f} s; warnings: {[str(one) for one in outcome.warnings]}"
             )
@@ -259,7 +260,7 @@ def main() -> int:
                 f"| {tally.largest_bytes / 2**20:.0f} MiB |",
                 flush=True,
             )
-            bad += tally.unacceptable
+            bad += [*tally.unacceptable, *tally.lost]
             told += tally.of_decoder
     for line in (*told, *bad):
         print(line)  # noqa: T201

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+import warnings
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -70,5 +71,7 @@ def test_broken_files_come_to_an_end_each(tmp_path: Path, ext: str) -> None:
     seed = int(time.time())
     tally = run(tmp_path, ext, MUTATIONS, seed, ENGINE)
     assert tally.unacceptable == [], f"seed {seed}"
+    if tally.lost:  # of random damage FFmpeg may make more than there is
+        warnings.warn(f"seed {seed}: {tally.lost}", stacklevel=1)
     assert tally.of_decoder == [], f"seed {seed}: a decoder crashed, or wanted too much"
     assert tally.reasons.total() == MUTATIONS
