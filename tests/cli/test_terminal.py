@@ -97,7 +97,7 @@ def terminal(tmp_path: Path, song: NDArray[np.float32]) -> Iterator[Callable[...
     songs = tmp_path / "songs"
     songs.mkdir()
     for name in ("first song.wav", "second song.wav"):
-        soundfile.write(songs / name, np.tile(song, (10, 1)), 44_100)
+        soundfile.write(songs / name, np.tile(song, (30, 1)), 44_100)
     (songs / "broken.wav").write_bytes(b"no audio, although it is long enough to be some")
     opened: list[Terminal] = []
 
@@ -116,10 +116,12 @@ def test_a_batch_with_a_failure_from_its_start_to_its_end(
 ) -> None:
     """Bars while it works, a line for what has ended, the failure always in sight."""
     shown = terminal()
-    middle = shown.until(lambda text: "separating" in text and "times real time" in text)
-    assert re.search(r"\d+%  \d of 3 tracks, \d:\d\d of 1:20", middle)
+    measured = re.compile(
+        r"^(?:first|second) song\.wav .*separating .*\d+% +[\d,]+ of [\d,]+ MiB$", re.MULTILINE
+    )
+    middle = shown.until(lambda text: bool(measured.search(text)) and "times real time" in text)
+    assert re.search(r"\d+%  \d of 3 tracks, \d:\d\d of 4:00", middle)
     (child,) = re.findall(r"^(?:first|second) song\.wav .*$", middle, re.MULTILINE)
-    assert re.search(r"separating .*\d+% +[\d,]+ of [\d,]+ MiB$", child)
     assert BARS.search(child)
     failed = shown.until(lambda text: "1 failed, last broken.wav" in text)
     assert "failed: songs/broken.wav: “broken.wav” is a text file, not audio" in " ".join(
@@ -131,7 +133,7 @@ def test_a_batch_with_a_failure_from_its_start_to_its_end(
     assert not shown.screen.cursor.hidden
     lines = end.splitlines()
     for name in ("first", "second"):
-        assert any(re.match(rf"\[\d/3\] done: {name} song\.wav, 0:40 in", line) for line in lines)
+        assert any(re.match(rf"\[\d/3\] done: {name} song\.wav, 2:00 in", line) for line in lines)
     assert "2 separated, 1 failed" in end
     assert "1 failed, last" not in end, "that was the bars' own line"
 

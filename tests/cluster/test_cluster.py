@@ -208,18 +208,17 @@ def test_a_cluster_of_one_s_own_is_nobody_else_s(library: Path, tmp_path: Path) 
         "local",
         "--json",
     ]
-    before = {one.pid for one in psutil.process_iter()}
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as batch:
         assert batch.stdout is not None
         for line in batch.stdout:
             if '"track_started"' in line:
                 break
         family = psutil.Process(batch.pid).children(recursive=True)
-        new = {one.pid for one in psutil.process_iter()} - before
+        pids = {batch.pid, *(one.pid for one in family)}
         listening = {
             one.laddr.ip
             for one in psutil.net_connections("inet")
-            if one.pid in new and one.status == psutil.CONN_LISTEN
+            if one.pid in pids and one.status == psutil.CONN_LISTEN
         }
         rest = batch.stdout.readlines()
         assert batch.wait() == 0

@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 import soundfile
+from daemonic import separate_in_a_daemon
 
-from stemsplit import Reason, Settings, StemPool, TrackError, as_completed, separate
+from stemsplit import Reason, Settings, StemPool, TrackError, as_completed
 from stemsplit.errors import InsufficientMemoryError, UsageError
 from stemsplit.messages import Progress
 
@@ -169,27 +170,12 @@ def test_a_pool_that_is_never_used_costs_nothing(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
-def _separate_in_a_daemon(song: str) -> list[str]:
-    """Try both ways; runs in a worker of `multiprocessing.Pool`, which is a daemon."""
-    told = []
-    try:
-        separate([song], f"{song} out", HALF)
-    except UsageError as error:
-        told.append(str(error))
-    try:
-        with StemPool(HALF) as pool:
-            pool.submit(song, f"{song} out").result(60)
-    except UsageError as error:
-        told.append(str(error))
-    return told
-
-
 @pytest.mark.parametrize("method", ["fork", "spawn"])
 def test_a_daemon_is_told_that_it_may_start_no_processes(songs: list[Path], method: str) -> None:
     """Where multiprocessing would end it with an AssertionError, as in Celery's default pool."""
     if method not in multiprocessing.get_all_start_methods():
         pytest.skip(f"there is no {method} here")
     with multiprocessing.get_context(method).Pool(1) as pool:
-        told = pool.apply_async(_separate_in_a_daemon, [str(songs[0])]).get(120)
+        told = pool.apply_async(separate_in_a_daemon, [str(songs[0])]).get(120)
     assert len(told) == 2
     assert all("daemonic process" in one and "--pool threads" in one for one in told)

@@ -1,0 +1,23 @@
+"""A batch inside a daemonic process, in a module that a spawned process can import."""
+
+from __future__ import annotations
+
+from stemsplit import Settings, StemPool, separate
+from stemsplit.errors import UsageError
+
+_SETTINGS = Settings(engine="fake_engines:half")
+
+
+def separate_in_a_daemon(song: str) -> list[str]:
+    """Try `separate` and `StemPool`; give what each says."""
+    told = []
+    try:
+        separate([song], f"{song} out", _SETTINGS)
+    except UsageError as error:
+        told.append(str(error))
+    try:
+        with StemPool(_SETTINGS) as pool:
+            pool.submit(song, f"{song} out").result(60)
+    except UsageError as error:
+        told.append(str(error))
+    return told
