@@ -84,15 +84,15 @@ def survey(data: FileBytes, base: int) -> list[Part]:
         if run.begins_file:
             files.append([])
         files[-1].append(run)
+    covered = sum(run.end - run.first for runs in files for run in runs)
+    if covered < (len(data) - first) / 2:
+        return []  # sound within something else, or too little of it to be sure
     infos = [_info(data, runs[0]) for runs in files]
     parts = [
         part
         for runs, info in zip(files, infos, strict=True)
         for part in _parts(runs, info, _lost_tail(data, runs[-1]) if runs is files[-1] else 0, data)
     ]
-    covered = sum(run.end - run.first for runs in files for run in runs)
-    if covered < (len(data) - first) / 2:
-        return []  # sound within something else, or too little of it to be sure
     if len(parts) == 1 and (infos[0] is None or infos[0].is_right(files[0][0])):
         is_xing = infos[0] is not None and infos[0].is_xing
         return [replace(parts[0], pieces=None, demuxer="", is_for_libsndfile=is_xing)]
@@ -144,12 +144,13 @@ def _parts(
     for number, (run, count, gone) in enumerate(zip(runs, counts, lost, strict=True)):
         is_first, is_last = number == 0, number == len(runs) - 1
         trimmed = info.trimmed if info is not None and is_first else 0
-        padding = info.padding if info is not None and is_last and ends_as_declared else 0
+        keeps_padding = is_last and ends_as_declared
+        padding = info.padding if info is not None and keeps_padding else 0
         first = run.first + (info.size if info is not None and is_first else 0)
         pieces: tuple[Range | bytes, ...] = (Range(first, run.end),)
-        has_header = info is not None and info.is_xing and is_first
-        if info is not None and has_header:
-            keeps_padding = is_last and ends_as_declared
+        has_header = False
+        if info is not None and info.is_xing and is_first:
+            has_header = True
             pieces = (_corrected(data, run, info, keeps_padding=keeps_padding), *pieces)
         yield Part(
             pieces=pieces,
