@@ -12,4 +12,9 @@ def main() -> int:
 
 
 if __name__ == "__main__":
+    import sys
+
+    if not getattr(sys.flags, "safe_path", False):
+        # `python -m` has put the current folder there, which may be a folder of music.
+        del sys.path[0]
     raise SystemExit(main())

@@ -10,6 +10,7 @@ import sys
 import traceback
 from typing import TYPE_CHECKING
 
+from stemsplit.child.engines.configuration import prepare_environment
 from stemsplit.child.process import Watch, peak_rss_bytes, settle_in
 from stemsplit.child.track import was_preloaded, work_on
 from stemsplit.errors import StemsplitError
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 def main(pipe: Connection, log_channel: Connection, packed_task: bytes) -> None:
     """Work on one track and report on `pipe`; exits with 1 if that failed."""
     task = decode_task(packed_task)
+    prepare_environment()  # an engine of somebody's own may load these libraries too
     preloaded = was_preloaded(task.settings)
     settle_in(log_channel, nice=task.nice)
     watch = Watch(pipe)

@@ -12,6 +12,7 @@ from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 import ray
+from ray.job_config import JobConfig
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from stemsplit.cluster import greeting
@@ -39,6 +40,17 @@ _CONNECT_SECONDS = 10.0
 
 _NODES_SECONDS = 2.0
 """So often the cluster is asked for its nodes."""
+
+
+class _JobConfig(JobConfig):
+    """Keeps Ray from putting the current folder before all others on the `sys.path` of workers.
+
+    It does so for every job without a working folder of its own (`connect` in
+    ray/_private/worker.py), and has no option against it.
+    """
+
+    def _runtime_env_has_working_dir(self) -> bool:
+        return True
 
 
 class RayFleet:
@@ -341,21 +353,40 @@ def _connect(address: str, cpus: int) -> None:
         "logging_level": "ERROR",
         "configure_logging": False,
         "namespace": "stemsplit",
+        "job_config": _JobConfig(),
     }
     try:
         if address == "local":
-            ray.init(
-                address="local",
-                num_cpus=cpus,
-                include_dashboard=False,
-                _node_ip_address=_LOOPBACK,
-                **common,
-            )
+            with _no_api_server():
+                ray.init(
+                    address="local",
+                    num_cpus=cpus,
+                    include_dashboard=False,
+                    _node_ip_address=_LOOPBACK,
+                    **common,
+                )
         else:
             _require_answer(address)
             ray.init(address=address, **common)
     except (OSError, RuntimeError, ValueError, ray.exceptions.RayError) as error:
         raise _refusal(address, str(error), _fault(error)) from error
+
+
+@contextlib.contextmanager
+def _no_api_server() -> Iterator[None]:
+    """Start Ray without its API server, which it can do without.
+
+    Without a dashboard that only gathers statistics on usage. Even where these are disabled, it
+    asks the network in which cloud this machine is (`UsageStatsHead.run` in
+    ray/dashboard/modules/usage_stats/usage_stats_head.py).
+    """
+    services = ray._private.services  # noqa: SLF001 - there is no public way to
+    start = services.start_api_server
+    services.start_api_server = lambda *_arguments, **_options: (None, None)
+    try:
+        yield
+    finally:
+        services.start_api_server = start
 
 
 def _refusal(address: str, text: str, fault: str) -> ClusterError:

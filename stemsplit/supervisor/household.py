@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING
 
 import psutil
 
-from stemsplit.compat import safe_path
+from stemsplit.compat import multiprocessing_imports_safely, safe_path
 from stemsplit.entry import HOUSEHOLD_MARK
 from stemsplit.errors import UsageError
 from stemsplit.supervisor import warden
@@ -78,7 +78,8 @@ class Household:
             if self._members == 0:
                 # Started before anything bears the mark, because it belongs to the whole program.
                 if sys.platform != "win32":
-                    resource_tracker.ensure_running()
+                    with multiprocessing_imports_safely():
+                        resource_tracker.ensure_running()
                 self.folder = Path(tempfile.mkdtemp(prefix="stemsplit-household-"))
                 try:
                     self._warden = subprocess.Popen(  # noqa: S603 - our own program

@@ -18,6 +18,7 @@ from multiprocessing import forkserver, resource_tracker
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
+from stemsplit.compat import multiprocessing_imports_safely
 from stemsplit.entry import READY_FILE, enter
 from stemsplit.errors import EngineError, UsageError
 from stemsplit.messages import encode_task
@@ -219,7 +220,7 @@ class Launcher:
         """Start a fork server unless one of ours runs."""
         self._context.set_forkserver_preload(list(preload))
         self._waits_until = time.monotonic() + self._server_seconds
-        with HOUSEHOLD.environment(), _interrupts_held():
+        with HOUSEHOLD.environment(), multiprocessing_imports_safely(), _interrupts_held():
             forkserver.ensure_running()
         HOUSEHOLD.fork_server_pid = _fork_server()._forkserver_pid  # noqa: SLF001
 
@@ -232,7 +233,12 @@ class Launcher:
             daemon=True,
         )
         try:
-            with self._inherited(), _interrupts_held(), _main_module_can_be_imported():
+            with (
+                self._inherited(),
+                multiprocessing_imports_safely(),
+                _interrupts_held(),
+                _main_module_can_be_imported(),
+            ):
                 process.start()
         except BaseException:
             # An interrupt that was held back comes out here; nobody else knows this child yet.

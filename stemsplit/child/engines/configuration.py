@@ -1,4 +1,4 @@
-"""Runs in the child. How TensorFlow is asked to run, and what it says of weights."""
+"""Runs in the child. What engines' libraries read of the environment; errors of TensorFlow's."""
 
 from __future__ import annotations
 
@@ -18,11 +18,14 @@ _VARIABLES = {
     # By itself TensorFlow takes oneDNN's convolutions only where a processor has AVX-512 VNNI;
     # they are the quicker ones with AVX2 as well (docs/decisions/0010-the-fast-path.md).
     "TF_ENABLE_ONEDNN_OPTS": "1",
+    # Otherwise ONNX Runtime, from 1.32 on, writes a device id below the home folder and looks for a
+    # host of Microsoft's to report to.
+    "ORT_DISABLE_TELEMETRY": "1",
 }
 
 
 def prepare_environment() -> None:
-    """Set what TensorFlow reads while it is loaded, unless somebody has set it."""
+    """Set what TensorFlow and ONNX Runtime read while they are loaded, unless it is set already."""
     for name, value in _VARIABLES.items():
         os.environ.setdefault(name, value)
 

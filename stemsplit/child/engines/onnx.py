@@ -22,13 +22,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
-import onnxruntime as ort
 
 from stemsplit.audio.stft import SEGMENT_FRAMES
+from stemsplit.child.engines.configuration import prepare_environment
 from stemsplit.child.engines.networks import network_of
 from stemsplit.child.engines.ratio_mask import ratio_masks, softmax_estimates
 from stemsplit.errors import EngineError
 from stemsplit.job import STEREO
+
+prepare_environment()
+
+import onnxruntime as ort
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
