@@ -6,6 +6,8 @@ points wide need not be kept any finer.
 
 from __future__ import annotations
 
+from typing import Annotated
+
 import msgspec
 
 
@@ -17,8 +19,8 @@ class Curve(msgspec.Struct, frozen=True, kw_only=True):
         values: in order, the first beginning at 0; None where nothing was measured.
     """
 
-    step: float
-    values: tuple[float | None, ...]
+    step: Annotated[float, msgspec.Meta(gt=0, le=1e11)]
+    values: tuple[Annotated[float, msgspec.Meta(ge=-1e300, le=1e300)] | None, ...]
 
 
 class Envelope:

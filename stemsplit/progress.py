@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Annotated
+
 import msgspec
 
 from stemsplit.compat import StrEnum
+from stemsplit.units import Count, Moment, Seconds
 
 
 class Step(StrEnum):
@@ -31,13 +34,13 @@ class RunningTrack(msgspec.Struct, frozen=True, kw_only=True):
     """
 
     source: str
-    attempt: int
+    attempt: Count
     step: Step
-    seconds: float
-    audio_seconds: float
-    total_seconds: float | None
-    memory_bytes: int | None
-    ram_cap_bytes: int
+    seconds: Seconds
+    audio_seconds: Seconds
+    total_seconds: Seconds | None
+    memory_bytes: Count | None
+    ram_cap_bytes: Count
 
 
 class Status(msgspec.Struct, frozen=True, kw_only=True):
@@ -59,17 +62,17 @@ class Status(msgspec.Struct, frozen=True, kw_only=True):
         pausing: why nothing is started, empty where something may be.
     """
 
-    pid: int
-    updated: float
-    seconds: float
-    done: int
-    failed: int
-    left: int
-    audio_seconds: float
-    audio_seconds_left: float
-    speed: float | None
-    seconds_left: float | None
-    memory_bytes: int | None
-    max_ram_bytes: int
+    pid: Count
+    updated: Moment
+    seconds: Seconds
+    done: Count
+    failed: Count
+    left: Count
+    audio_seconds: Seconds
+    audio_seconds_left: Seconds
+    speed: Annotated[float, msgspec.Meta(ge=0, le=1e9)] | None
+    seconds_left: Seconds | None
+    memory_bytes: Count | None
+    max_ram_bytes: Count
     running: tuple[RunningTrack, ...]
     pausing: str = ""

@@ -7,11 +7,20 @@ Sizes follow IEC 80000-13: `KiB`, `MiB`, `GiB` are powers of 1,024 and `kB`, `MB
 from __future__ import annotations
 
 import re
-from typing import Literal
+from typing import Annotated, Literal
 
 import msgspec
 
 from stemsplit.errors import UsageError
+
+Moment = Annotated[float, msgspec.Meta(ge=0, le=253_370_764_800)]
+"""In seconds since 1970, up to the year 9999, which `time.localtime` can show."""
+
+Seconds = Annotated[float, msgspec.Meta(ge=0, le=1e11)]
+"""A duration, up to 3,000 years: what is read from a file can be shown and added up."""
+
+Count = Annotated[int, msgspec.Meta(ge=0, le=2**62)]
+"""A number of things or bytes."""
 
 _CLOCK = re.compile(r"(?P<hour>\d{1,2}):(?P<minute>\d{2})")
 _POSITION = re.compile(r"(?:(?P<h>\d+):(?=\d\d:))?(?P<m>\d+):(?P<s>\d{2}(?:\.\d+)?)")

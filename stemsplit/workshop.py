@@ -346,6 +346,7 @@ class TrackWork:
         kept = State(self._output).logs / name
         try:
             kept.parent.mkdir(parents=True, exist_ok=True)
+            kept.unlink(missing_ok=True)  # a link would be written through
             shutil.move(log, kept)
         except OSError:
             return None  # what it says goes with the outcome all the same

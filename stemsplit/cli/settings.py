@@ -20,6 +20,7 @@ from cyclopts.config import Dict
 from stemsplit.compat import tomllib
 from stemsplit.errors import UsageError
 from stemsplit.text import printable, quoted
+from stemsplit.untrusted import read_file
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
@@ -37,6 +38,9 @@ NO_OPTIONS = frozenset(
     f"{PREFIX}{name}" for name in ("MODELS", "RELEASE_URL", "HOUSEHOLD", "REQUIRE_REAL")
 )
 """Variables that set something else than an option."""
+
+_MOST_BYTES = 2**20
+"""Of a file of settings."""
 
 _PATHS = frozenset({"output", "from-file", "exclude"})
 
@@ -180,7 +184,25 @@ def _layers(
     for path in files():
         table = _read(path).get(command, {})
         if table:
-            yield printable(path), _checked(table, path, command, options, repeatable)
+            values = _checked(table, path, command, options, repeatable)
+            if path != user_file():
+                _require_harmless(values, path)
+            yield printable(path), values
+
+
+def _require_harmless(values: Mapping[str, Value], path: Path) -> None:
+    """Refuse what would run code: the current folder may be a stranger's."""
+    engine, cluster = str(values.get("engine", "")), str(values.get("cluster", "local"))
+    if ":" in engine:
+        names = f"an engine of one's own, {quoted(engine)}"
+    elif cluster != "local":
+        names = f"the cluster {quoted(cluster)}"
+    else:
+        return
+    raise UsageError(
+        f"{quoted(path)} names {names}, which would run code that the current folder chooses.",
+        f"Set it on the command line, in the environment, or in {quoted(user_file())}.",
+    )
 
 
 def _variable(option: str) -> str:
@@ -189,15 +211,15 @@ def _variable(option: str) -> str:
 
 def _read(path: Path) -> Mapping[str, Any]:
     try:
-        found = tomllib.loads(path.read_text(encoding="utf-8-sig"))
+        found = tomllib.loads(read_file(path, _MOST_BYTES).decode("utf-8-sig"))
     except (FileNotFoundError, NotADirectoryError):
         return {}
     except OSError as error:
         raise UsageError(
             f"The settings in {quoted(path)} cannot be read ({error.strerror}).",
-            "Check the permissions.",
+            "Mend the file or its permissions, or remove it.",
         ) from error
-    except ValueError as error:  # TOML, or no UTF-8
+    except (ValueError, RecursionError) as error:  # TOML, or no UTF-8
         raise UsageError(
             f"The settings in {quoted(path)} are no TOML: {error}.", "Mend the file."
         ) from error

@@ -14,10 +14,15 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from stemsplit.progress import Status
+from stemsplit.text import printable
+from stemsplit.untrusted import read_file
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
+
+_MOST_BYTES = 2**22
+"""Of the file: it names the tracks that are being separated."""
 
 _SECONDS = 1.0
 """So often it is replaced at the most."""
@@ -62,6 +67,13 @@ class Board:
 def read(path: Path) -> Status | None:
     """Read what is shown; None if nothing is."""
     try:
-        return msgspec.json.decode(path.read_bytes(), type=Status)
-    except (OSError, msgspec.DecodeError):
+        status: Status = msgspec.json.decode(read_file(path, _MOST_BYTES), type=Status)
+    except (OSError, msgspec.DecodeError, RecursionError):
         return None
+    return msgspec.structs.replace(
+        status,
+        pausing=printable(status.pausing),
+        running=tuple(
+            msgspec.structs.replace(one, source=printable(one.source)) for one in status.running
+        ),
+    )

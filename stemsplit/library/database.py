@@ -3,6 +3,9 @@
 An SQLite database with one writer, who holds the folder's lock. It keeps SQLite's rollback journal,
 because the other kind does not work on network folders, and `synchronous=EXTRA`, which is FULL and
 the folder as well: what is committed survives a power cut. Others may read it meanwhile.
+
+The file may be a stranger's. It is opened only if it is a plain database of stemsplit's tables, and
+every row is checked when it is read: types, ranges, and that paths stay below the output folder.
 """
 
 from __future__ import annotations
@@ -11,16 +14,32 @@ import contextlib
 import os
 import sqlite3
 from enum import IntEnum
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, TypeVar
+
+import msgspec
 
 from stemsplit.errors import DiskFullError, StemsplitError, UnwritableError
 from stemsplit.library.schema import APPLICATION_ID, MIGRATIONS, SCHEMA_VERSION
-from stemsplit.text import quoted
+from stemsplit.library.state import State
+from stemsplit.text import printable, quoted
+from stemsplit.untrusted import OutsideError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
     from typing import Self
+
+
+Row = TypeVar("Row")
+
+_FOREIGN = """
+    SELECT count(*) FROM sqlite_master WHERE type IN ('trigger', 'view') OR sql LIKE '%VIRTUAL%'
+"""
+"""What could run while tables are read or written, and no version of stemsplit has made."""
+
+_SUPER_JOURNAL = bytes.fromhex("d9d505f920a163d7")
+"""Ends a rollback journal that names a journal of several databases
+(https://www.sqlite.org/tempfiles.html, 2.3), which SQLite removes, wherever it is."""
 
 
 def _uri(path: Path) -> str:
@@ -37,10 +56,13 @@ class _ResultCode(IntEnum):
     """What SQLite could not do (https://www.sqlite.org/rescode.html)."""
 
     OTHER = 0
+    ERROR = 1
     BUSY = 5
     LOCKED = 6
     CORRUPT = 11
     FULL = 13
+    CONSTRAINT = 19
+    MISMATCH = 20
     NOTADB = 26
 
     @classmethod
@@ -48,7 +70,9 @@ class _ResultCode(IntEnum):
         """Give it; by SQLite's words for it with Python 3.10, which does not tell the number."""
         number = getattr(error, "sqlite_errorcode", None)
         if number is None:
-            return _BY_WORDS.get(str(error), cls.OTHER)
+            words = str(error)
+            known = (code for start, code in _BY_WORDS.items() if words.startswith(start))
+            return next(known, cls.OTHER)
         code = number & 0xFF  # the rest tells more than is asked here
         return cls(code) if code in {*cls} else cls.OTHER
 
@@ -59,6 +83,8 @@ _BY_WORDS = {
     "database disk image is malformed": _ResultCode.CORRUPT,
     "database or disk is full": _ResultCode.FULL,
     "file is not a database": _ResultCode.NOTADB,
+    "no such ": _ResultCode.ERROR,
+    "Could not decode to UTF-8": _ResultCode.CORRUPT,  # Python's own words, without a number
 }
 
 
@@ -78,6 +104,8 @@ class Database:
         """Open it, and bring an older schema up to date."""
         self._path = path
         self._output = os.fsencode(output)
+        State(output).require_own()
+        self._require_plain_rollback()
         mode = "rwc" if writable else "rw"  # a reader may have to clean up after a crash
         with self._told():
             self._db = sqlite3.connect(
@@ -95,7 +123,9 @@ class Database:
 
     def _prepare(self, *, writable: bool) -> None:
         self._db.execute("PRAGMA foreign_keys = ON")
+        self._db.execute("PRAGMA trusted_schema = OFF")
         version = self.version
+        self._require_ours(version)
         if version > SCHEMA_VERSION:
             raise StemsplitError(
                 f"The journal {quoted(self._path)} was written by a newer stemsplit.",
@@ -111,6 +141,29 @@ class Database:
                 f"BEGIN IMMEDIATE; {script}; PRAGMA application_id = {APPLICATION_ID};"
                 f"PRAGMA user_version = {number}; COMMIT;"
             )
+
+    def _require_ours(self, version: int) -> None:
+        """Refuse a database of another program, or one that holds more than tables of ours."""
+        is_empty = not self._db.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]
+        mark = self._db.execute("PRAGMA application_id").fetchone()[0]
+        is_ours = is_empty if version == 0 else mark == APPLICATION_ID
+        if not is_ours or self._db.execute(_FOREIGN).fetchone()[0]:
+            raise StemsplitError(
+                f"{quoted(self._path)} is not a journal of stemsplit's.",
+                "Move it away, or name another folder with -o.",
+            )
+
+    def _require_plain_rollback(self) -> None:
+        """Refuse what an interrupted write has left if it could make SQLite remove other files."""
+        rollback = self._path.with_name(f"{self._path.name}-journal")
+        try:
+            with rollback.open("rb") as file:
+                file.seek(-len(_SUPER_JOURNAL), os.SEEK_END)
+                end = file.read()
+        except OSError:  # there is none, it is empty, or SQLite meets the same error
+            return
+        if end == _SUPER_JOURNAL:
+            raise self._damaged(f"{quoted(rollback.name)} names another file")
 
     @classmethod
     def read(cls, path: Path, output: Path) -> Self | None:
@@ -151,10 +204,12 @@ class Database:
         """Turn SQLite's errors into ours."""
         try:
             yield
+        except sqlite3.ProgrammingError:
+            raise  # a fault of this module's
         except sqlite3.DatabaseError as error:
-            if isinstance(error, sqlite3.IntegrityError | sqlite3.ProgrammingError):
-                raise  # a fault of this module's
             raise self._translated(error) from error
+        except (msgspec.MsgspecError, OutsideError, RecursionError, UnicodeError) as error:
+            raise self._damaged(str(error)) from error
 
     def _translated(self, error: sqlite3.DatabaseError) -> StemsplitError:
         where = f"The journal {quoted(self._path)}"
@@ -164,12 +219,14 @@ class Database:
                     "The disk of the output folder is full.",
                     "Make room, or name another folder with -o, and run the same command again.",
                 )
-            case _ResultCode.NOTADB | _ResultCode.CORRUPT:
-                return StemsplitError(
-                    f"{where} is damaged ({error}).",
-                    "Move it away and run the same command again: stems that are there are then "
-                    "left as they are.",
-                )
+            case (
+                _ResultCode.NOTADB
+                | _ResultCode.CORRUPT
+                | _ResultCode.ERROR
+                | _ResultCode.CONSTRAINT
+                | _ResultCode.MISMATCH
+            ):
+                return self._damaged(str(error))
             case _ResultCode.BUSY | _ResultCode.LOCKED:
                 return UnwritableError(
                     f"{where} is held by another program.",
@@ -178,6 +235,13 @@ class Database:
         return UnwritableError(
             f"{where} cannot be written ({error}).",
             "Check the folder's permissions and the disk, or name another folder with -o.",
+        )
+
+    def _damaged(self, fault: str) -> StemsplitError:
+        return StemsplitError(
+            f"The journal {quoted(self._path)} is damaged ({printable(fault)}).",
+            "Move it away and run the same command again: stems that are there are then left as "
+            "they are.",
         )
 
     @contextlib.contextmanager
@@ -194,6 +258,8 @@ class Database:
                     self._db.execute("ROLLBACK")
                 raise
 
-    def _rows(self, query: str, *values: object) -> list[tuple[Any, ...]]:
+    def _read(self, row: type[Row], query: str, *values: object) -> list[Row]:
+        """Read rows of a type that says what each column holds."""
         with self._told():
-            return self._db.execute(query, values).fetchall()
+            rows = self._db.execute(query, values).fetchall()
+            return msgspec.convert(rows, list[row], builtin_types=(bytes,))  # type: ignore[valid-type]

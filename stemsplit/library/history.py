@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections import defaultdict
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
 
@@ -15,9 +15,11 @@ from stemsplit.errors import UsageError
 from stemsplit.job import count_kinds
 from stemsplit.library.database import Database
 from stemsplit.library.lock import nothing_there
-from stemsplit.library.records import JobState, warnings_of
+from stemsplit.library.records import JobState, refused_of, warnings_of
 from stemsplit.library.state import State
-from stemsplit.text import quoted
+from stemsplit.text import printable, quoted
+from stemsplit.units import Count, Moment, Seconds
+from stemsplit.untrusted import require_inside
 
 if TYPE_CHECKING:
     from collections import Counter
@@ -27,9 +29,17 @@ if TYPE_CHECKING:
     from stemsplit.job import TrackWarning, WarningKind
 
 _curve: msgspec.json.Decoder[Curve] = msgspec.json.Decoder(Curve)
-_refused: msgspec.json.Decoder[tuple[tuple[str, str, str], ...]] = msgspec.json.Decoder(
-    tuple[tuple[str, str, str], ...]
-)
+
+
+class PastSettings(msgspec.Struct, frozen=True, kw_only=True):
+    """What is told of a run's settings; see `stemsplit.job.Settings`."""
+
+    what: str = "separation"
+    model: str | None = None
+    format: str | None = None
+
+
+_settings: msgspec.json.Decoder[PastSettings] = msgspec.json.Decoder(PastSettings)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,7 +50,7 @@ class PastRun:
         number: from 1.
         began, ended: in seconds since 1970; `ended` is None while it runs, and if it was killed.
         version: of stemsplit.
-        settings: JSON, as `stemsplit.library.records.settings_key` has it.
+        settings: what of them is told.
         exit_code: None likewise.
         seconds: wall time.
         audio_seconds: separated in it.
@@ -54,7 +64,7 @@ class PastRun:
     began: float
     ended: float | None
     version: str
-    settings: str
+    settings: PastSettings
     exit_code: int | None
     seconds: float | None
     audio_seconds: float | None
@@ -181,23 +191,74 @@ def read_history(output: Path) -> History:
                 "Run the same `stemsplit separate` again: it brings the journal up to date, and "
                 "does only what is left.",
             )
-        rows = reader.all_rows()
-    if not rows.runs:
+        history = reader.history(output)
+    if history is None:
         raise nothing_there(state)
-    return History(output=output, runs=tuple(map(_run, rows.runs)), tracks=tuple(_tracks(rows)))
+    return history
 
 
 _LEAST_VERSION = 2
 """Of the journal: the first that has all that is read here."""
 
 
+class _RunRow(NamedTuple):
+    number: int
+    began: Moment
+    ended: Moment | None
+    version: str
+    settings: str
+    exit_code: int | None
+    seconds: Seconds | None
+    audio_seconds: Seconds | None
+    peak_memory_bytes: Count | None
+    max_ram_bytes: Count | None
+    memory: str | None
+    refused: str
+
+
+class _JobRow(NamedTuple):
+    id: int
+    source: bytes
+    run: int
+    state: JobState
+    reason: str | None
+    message: str
+    remedy: str
+    warnings: str
+    audio_seconds: Seconds | None
+
+
+class _StemRow(NamedTuple):
+    job: int
+    number: int | None
+    path: bytes
+    stem: str | None
+    outline: bytes | None
+
+
+class _AttemptRow(NamedTuple):
+    job: int
+    id: int
+    run: int
+    number: int
+    began: Moment
+    engine: str
+    reason: str | None
+    message: str
+    seconds: Seconds | None
+    peak_pss_bytes: Count | None
+    ram_cap_bytes: Count | None
+    memory: str | None
+    log_file: str | None
+
+
 class _Rows(NamedTuple):
     """Rows as the queries below give them."""
 
-    runs: list[tuple[Any, ...]]
-    jobs: list[tuple[Any, ...]]
-    stems: list[tuple[Any, ...]]
-    attempts: list[tuple[Any, ...]]
+    runs: list[_RunRow]
+    jobs: list[_JobRow]
+    stems: list[_StemRow]
+    attempts: list[_AttemptRow]
 
 
 _RUNS = """
@@ -222,7 +283,14 @@ _ATTEMPTS = """
 
 
 class _Reader(Database):
-    def all_rows(self) -> _Rows:
+    def history(self, output: Path) -> History | None:
+        """Give all that the journal knows; None if it knows of no run."""
+        rows = self._all_rows()
+        with self._told():
+            runs = tuple(map(_run, rows.runs))
+            return History(output=output, runs=runs, tracks=tuple(_tracks(rows))) if runs else None
+
+    def _all_rows(self) -> _Rows:
         """Give one state of the journal, whatever a run writes meanwhile.
 
         That run waits as long as this takes, so nothing else is done in it.
@@ -230,69 +298,63 @@ class _Reader(Database):
         with self._told():
             self._db.execute("BEGIN")
             try:
-                return _Rows(*(self._rows(query) for query in (_RUNS, _JOBS, _STEMS, _ATTEMPTS)))
+                return _Rows(
+                    self._read(_RunRow, _RUNS),
+                    self._read(_JobRow, _JOBS),
+                    self._read(_StemRow, _STEMS),
+                    self._read(_AttemptRow, _ATTEMPTS),
+                )
             finally:
                 self._db.execute("ROLLBACK")
 
 
-def _run(row: tuple[Any, ...]) -> PastRun:
-    number, began, ended, version, settings, code, seconds, audio, peak, budget, memory, no = row
-    return PastRun(
-        number=number,
-        began=began,
-        ended=ended,
-        version=version,
-        settings=settings,
-        exit_code=code,
-        seconds=seconds,
-        audio_seconds=audio,
-        peak_memory_bytes=peak,
-        max_ram_bytes=budget,
-        memory=_read(memory),
-        refused=_refused.decode(no),
-    )
+def _run(row: _RunRow) -> PastRun:
+    decoded = {
+        "settings": _settings.decode(row.settings),
+        "memory": _curve_of(row.memory),
+        "refused": refused_of(row.refused),
+    }
+    return PastRun(**row._asdict() | decoded)
 
 
 def _tracks(rows: _Rows) -> Iterator[PastTrack]:
-    stems, attempts = _stems(rows.stems), _attempts(rows.attempts)
-    for job, source, run, state, reason, message, remedy, warnings, seconds in rows.jobs:
+    runs = {row.number for row in rows.runs}
+    attempts = _attempts([row for row in rows.attempts if row.run in runs])
+    stems = _stems(rows.stems)
+    for row in rows.jobs:
         yield PastTrack(
-            source=source,
-            run=run,
-            state=JobState(state),
-            reason=reason,
-            message=message,
-            remedy=remedy,
-            warnings=warnings_of(warnings),
-            audio_seconds=seconds,
-            stems=tuple(stems.get(job, ())),
-            attempts=tuple(attempts.get(job, ())),
+            source=row.source,
+            run=row.run,
+            state=row.state,
+            reason=None if row.reason is None else printable(row.reason),
+            message=printable(row.message),
+            remedy=printable(row.remedy),
+            warnings=warnings_of(row.warnings),
+            audio_seconds=row.audio_seconds,
+            stems=tuple(stems.get(row.id, ())),
+            attempts=tuple(attempts.get(row.id, ())),
         )
 
 
-def _stems(rows: list[tuple[Any, ...]]) -> dict[int, list[PastStem]]:
+def _stems(rows: list[_StemRow]) -> dict[int, list[PastStem]]:
     """Give the stems of each job that were published last; all, if that is not known of any."""
     last: defaultdict[int, list[PastStem]] = defaultdict(list)
     others: defaultdict[int, list[PastStem]] = defaultdict(list)
     for job, number, path, stem, outline in rows:
         name = stem or os.fsdecode(os.path.splitext(os.path.basename(path))[0])
         found = others if number is None else last
-        found[job].append(PastStem(path=path, stem=name, outline=outline or b""))
+        stem_file = PastStem(path=require_inside(path), stem=name, outline=outline or b"")
+        found[job].append(stem_file)
     return others | last
 
 
-def _attempts(rows: list[tuple[Any, ...]]) -> dict[int, list[PastAttempt]]:
+def _attempts(rows: list[_AttemptRow]) -> dict[int, list[PastAttempt]]:
     found = defaultdict(list)
-    names = (
-        "id", "run", "number", "began", "engine", "reason", "message", "seconds",
-        "peak_pss_bytes", "ram_cap_bytes", "memory", "log_file",
-    )  # fmt: skip
-    for job, *values in rows:
-        known = dict(zip(names, values, strict=True))
-        known["memory"] = _read(known["memory"])
-        found[job].append(PastAttempt(**known))
+    for row in rows:
+        known = row._asdict() | {"memory": _curve_of(row.memory)}
+        found[known.pop("job")].append(PastAttempt(**known))
     return found
 
 
-def _read(curve: str | None) -> Curve | None:
+def _curve_of(curve: str | None) -> Curve | None:
     return None if curve is None else _curve.decode(curve)

@@ -12,24 +12,27 @@ from __future__ import annotations
 import os
 import socket
 import time
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
 
+from stemsplit import remote
 from stemsplit.errors import OutputExistsError
 from stemsplit.job import Reason
 from stemsplit.library.publish import refused
 from stemsplit.library.reader import JournalReader
 from stemsplit.library.records import (
     JobState,
-    Stem,
     Unfinished,
+    coming_of,
     mark_of,
     same_stem,
     settings_key,
 )
 from stemsplit.text import printable, quoted
+from stemsplit.untrusted import leads_out, require_inside
 
 if TYPE_CHECKING:
     import sqlite3
@@ -38,9 +41,20 @@ if TYPE_CHECKING:
     from stemsplit.envelope import Curve
     from stemsplit.job import Attempt, Effort, Job, Outcome, Settings, TrackWarning
     from stemsplit.library.probe import Probe
-    from stemsplit.library.records import Entry, Summary
+    from stemsplit.library.records import Entry, Stem, Summary
 
-_stems: msgspec.msgpack.Decoder[tuple[Stem, ...]] = msgspec.msgpack.Decoder(tuple[Stem, ...])
+
+class _UnfinishedRow(NamedTuple):
+    place: bytes
+    state: JobState
+    coming: bytes | None
+    work_folder: bytes
+
+
+class _OwnerRow(NamedTuple):
+    place: bytes
+    size_bytes: int
+    modified_ns: int
 
 
 class Journal(JournalReader):
@@ -74,7 +88,8 @@ class Journal(JournalReader):
         For whoever holds the lock.
         """
         which, values = ("", ()) if job is None else ("AND place = ?", (self.place_of(job),))
-        rows = self._rows(
+        rows = self._read(
+            _UnfinishedRow,
             f"""
             SELECT place, state, coming, work_folder
             FROM jobs JOIN attempts ON attempts.job = jobs.id
@@ -83,16 +98,31 @@ class Journal(JournalReader):
             *values,
         )
         found: dict[bytes, Unfinished] = {}
-        for place, state, coming, work_folder in rows:
-            folder = Path(os.fsdecode(os.path.join(self._output, work_folder)))
+        for place, state, packed, work_folder in rows:
+            with self._told():
+                require_inside(place)
+                coming = coming_of(packed)
+                folder = Path(os.fsdecode(self._path_of(require_inside(work_folder))))
             earlier = found[place].work_folders if place in found else ()
             found[place] = Unfinished(
-                place=place,
-                state=JobState(state),
-                coming=_stems.decode(coming) if coming else (),
-                work_folders=(*earlier, folder),
+                place=place, state=state, coming=coming, work_folders=(*earlier, folder)
             )
-        return list(found.values())
+        return [self._without_links(one) for one in found.values()]
+
+    def _path_of(self, below: bytes) -> bytes:
+        return os.path.join(self._output, below)
+
+    def _without_links(self, one: Unfinished) -> Unfinished:
+        """Give up what links lead out of the output folder: a stranger may have put them there.
+
+        Nothing is moved or removed there then, and the track is separated again.
+        """
+        if remote.is_remote(self._output):
+            return one
+        folders = [os.path.relpath(os.fsencode(work), self._output) for work in one.work_folders]
+        if any(leads_out(self._output, way) for way in (*folders, *(s.path for s in one.coming))):
+            return replace(one, state=JobState.RUNNING, coming=(), work_folders=())
+        return one
 
     def recovered(self, ended: Mapping[bytes, JobState]) -> None:
         """Close the accounts of a dead run.
@@ -332,14 +362,18 @@ class Journal(JournalReader):
             mark = mark_of(os.path.join(self._output, stem.path))
             if mark is None or (some_shown and same_stem(mark, stem.mark)):
                 continue
-            rows = self._rows(
+            rows = self._read(
+                _OwnerRow,
                 """
                 SELECT place, size_bytes, modified_ns FROM stems JOIN jobs ON jobs.id = stems.job
                 WHERE path = ?
                 """,
                 stem.path,
             )
-            if not rows or rows[0][0] != place or not same_stem(rows[0][1:], mark):
+            owner = rows[0] if rows else None
+            if owner is None or owner.place != place:
+                return stem.path
+            if not same_stem((owner.size_bytes, owner.modified_ns), mark):
                 return stem.path
         return None
 
@@ -358,11 +392,17 @@ class Journal(JournalReader):
                 (self.place_of(job),),
             )
 
+    def _job(self, db: sqlite3.Connection, place: bytes) -> tuple[int, bytes | None, str]:
+        """Give a job's id, the stems that were being published, and its state."""
+        row = db.execute("SELECT id, coming, state FROM jobs WHERE place = ?", (place,)).fetchone()
+        if row is None:
+            raise self._damaged("an index is not that of its table")
+        return row  # type: ignore[no-any-return]
+
     def _note_own(self, db: sqlite3.Connection, place: bytes) -> None:
         """Note that those of the coming stems that are in place are ours, so that they can go."""
-        row = db.execute("SELECT id, coming FROM jobs WHERE place = ?", (place,)).fetchone()
-        job, coming = row
-        stems = _stems.decode(coming) if coming else ()
+        job, coming, _ = self._job(db, place)
+        stems = coming_of(coming)
         db.executemany(
             "INSERT OR REPLACE INTO stems (path, job, size_bytes, modified_ns) VALUES (?, ?, ?, ?)",
             ((stem.path, job, *stem.mark) for stem in stems if stem.is_at(self._output)),
@@ -374,8 +414,7 @@ class Journal(JournalReader):
 
         Older ones that stay beside them, of another model for one, lose their numbers.
         """
-        row = db.execute("SELECT id, coming FROM jobs WHERE place = ?", (place,)).fetchone()
-        job, coming = row
+        job, coming, _ = self._job(db, place)
         if coming is None:  # noted before, when what a dead node had left was brought in order
             return
         db.execute("UPDATE stems SET number = NULL WHERE job = ?", (job,))
@@ -386,7 +425,7 @@ class Journal(JournalReader):
             """,
             (
                 (stem.path, job, *stem.mark, stem.work_name.rpartition(".")[0], number)
-                for number, stem in enumerate(_stems.decode(coming))
+                for number, stem in enumerate(coming_of(coming))
             ),
         )
         db.execute(
@@ -414,7 +453,7 @@ class Journal(JournalReader):
         place = self.place_of(outcome.job)
         done = outcome.reason is Reason.DONE
         with self._transaction() as db:
-            state = db.execute("SELECT state FROM jobs WHERE place = ?", (place,)).fetchone()[0]
+            _, _, state = self._job(db, place)
             if not done and state == JobState.PUBLISHING:
                 db.execute(
                     "UPDATE jobs SET reason = ?, message = ?, remedy = ? WHERE place = ?",

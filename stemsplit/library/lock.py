@@ -17,7 +17,9 @@ import msgspec
 
 from stemsplit.errors import ExitCode, StemsplitError, UsageError
 from stemsplit.library.publish import refused
-from stemsplit.text import quoted
+from stemsplit.text import printable, quoted
+from stemsplit.units import Moment
+from stemsplit.untrusted import read_file
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -25,6 +27,9 @@ if TYPE_CHECKING:
 
     from stemsplit.library.state import State
 
+
+_MOST_BYTES = 2**16
+"""Of the file that names the holder."""
 
 _GLANCE_SECONDS = 0.5
 """`is_held` holds the lock itself for a moment."""
@@ -47,12 +52,12 @@ class Holder(msgspec.Struct, frozen=True, kw_only=True):
 
     pid: int
     host: str
-    since: float
+    since: Moment
 
     def __str__(self) -> str:
         """Give it in words."""
         since = time.strftime("%Y-%m-%d %H:%M", time.localtime(self.since))
-        return f"process {self.pid} on {self.host}, since {since}"
+        return f"process {self.pid} on {printable(self.host)}, since {since}"
 
 
 @contextlib.contextmanager
@@ -66,7 +71,9 @@ def held(state: State, note: Callable[[str], None] = lambda _text: None) -> Iter
     Raises:
         LockedError: if another run holds it, with who that is.
         UnwritableError, DiskFullError: if the folder cannot be written.
+        StemsplitError: if something in the folder of the lock leads elsewhere.
     """
+    state.require_own()
     lock = filelock.FileLock(state.lock)
     try:
         state.folder.mkdir(parents=True, exist_ok=True)
@@ -102,13 +109,18 @@ def holder_of(state: State) -> Holder | None:
     After a run that was killed this still names it: `is_held` tells.
     """
     try:
-        return msgspec.json.decode(_holder_file(state).read_bytes(), type=Holder)
-    except (OSError, msgspec.DecodeError):
+        return msgspec.json.decode(read_file(_holder_file(state), _MOST_BYTES), type=Holder)
+    except (OSError, msgspec.DecodeError, RecursionError):
         return None
 
 
 def is_held(state: State) -> bool:
-    """Tell whether a run holds the output folder at this moment; writes nothing."""
+    """Tell whether a run holds the output folder at this moment; writes nothing.
+
+    Raises:
+        StemsplitError: if something in the folder of the lock leads elsewhere.
+    """
+    state.require_own()
     if not state.lock.exists():
         return False
     lock = filelock.FileLock(state.lock)

@@ -19,6 +19,7 @@ from stemsplit.job import MODEL_SAMPLE_RATE, MOST_FRAMES_A_BYTE
 from stemsplit.library.endings import FILM_SUFFIXES, LOSSY_SUFFIXES
 from stemsplit.library.signatures import HEAD_BYTES, is_sound
 from stemsplit.tagging.reader import names_of, open_tags
+from stemsplit.units import Count, Seconds
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -69,10 +70,10 @@ class Probe(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         sample: of its content, as `sample_of` returns it; empty where it is not known.
     """
 
-    size_bytes: int
+    size_bytes: Count
     modified_ns: int
-    seconds: float | None = None
-    sample_rate: int | None = None
+    seconds: Seconds | None = None
+    sample_rate: Count | None = None
     tags: Tags = Tags()
     is_film: bool = False
     is_lossy: bool = False

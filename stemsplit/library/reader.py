@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import socket
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated, NamedTuple
 
 import msgspec
 
@@ -24,9 +24,12 @@ from stemsplit.library.records import (
     Run,
     Wanted,
     place_of,
+    refused_of,
     warnings_of,
 )
 from stemsplit.text import printable
+from stemsplit.units import Count, Seconds
+from stemsplit.untrusted import require_inside
 
 if TYPE_CHECKING:
     from collections import Counter
@@ -54,6 +57,90 @@ def _wanted(size: int, modified_ns: int, settings: str, sample: bytes | None) ->
     )
 
 
+class _JobRow(NamedTuple):
+    place: bytes
+    source: bytes
+    source_bytes: int
+    source_modified_ns: int
+    settings: str
+    published_bytes: int | None
+    published_modified_ns: int | None
+    published_settings: str | None
+    version: str
+    state: JobState
+    reason: Reason | None
+    message: str
+    remedy: str
+    source_sample: bytes | None
+    published_sample: bytes | None
+
+    def record(self) -> Record:
+        published = None
+        if self.published_settings is not None:
+            published = _wanted(
+                self.published_bytes or 0,
+                self.published_modified_ns or 0,
+                self.published_settings,
+                self.published_sample,
+            )
+        return Record(
+            source=self.source,
+            wanted=_wanted(
+                self.source_bytes, self.source_modified_ns, self.settings, self.source_sample
+            ),
+            published=published,
+            version=self.version,
+            state=self.state,
+            reason=self.reason,
+            message=printable(self.message),
+            remedy=printable(self.remedy),
+        )
+
+
+class _StemRow(NamedTuple):
+    path: bytes
+    place: bytes
+    size_bytes: int
+    modified_ns: int
+
+
+class _PathRow(NamedTuple):
+    path: bytes
+
+
+class _ProbeRow(NamedTuple):
+    source: bytes
+    look: bytes
+
+
+class _StateRow(NamedTuple):
+    state: JobState
+    tracks: Count
+    seconds: Seconds
+
+
+class _TextRow(NamedTuple):
+    text: str
+
+
+class _CountRow(NamedTuple):
+    number: Count
+
+
+class _FailureRow(NamedTuple):
+    source: bytes
+    reason: Reason
+    message: str
+
+
+class _Past(NamedTuple):
+    lean: int
+    threads: Annotated[int, msgspec.Meta(ge=1, le=2**16)]
+    private_bytes: Count | None
+    audio_seconds: Seconds
+    seconds: Seconds
+
+
 class JournalReader(Database):
     """What is known of an output folder's tracks. As `Database` otherwise."""
 
@@ -71,52 +158,44 @@ class JournalReader(Database):
                 {samples}
             FROM jobs
         """  # noqa: S608 - one of the two texts above
+        rows = self._read(_JobRow, query)
         with self._told():
-            return {
-                row[0]: Record(
-                    source=row[1],
-                    wanted=_wanted(row[2], row[3], row[4], row[13]),
-                    published=None if row[7] is None else _wanted(row[5], row[6], row[7], row[14]),
-                    version=row[8],
-                    state=JobState(row[9]),
-                    reason=None if row[10] is None else Reason(row[10]),
-                    message=row[11],
-                    remedy=row[12],
-                )
-                for row in self._db.execute(query)
-            }
+            return {require_inside(row.place): row.record() for row in rows}
 
     def owned(self) -> dict[bytes, Owned]:
         """Give the files that may be replaced, by their paths below the output folder."""
         query = """
             SELECT path, place, size_bytes, modified_ns FROM stems JOIN jobs ON jobs.id = stems.job
         """
+        rows = self._read(_StemRow, query)
         with self._told():
             return {
-                path: Owned(place=place, mark=(size, modified))
-                for path, place, size, modified in self._db.execute(query)
+                require_inside(path): Owned(place=require_inside(place), mark=(size, modified))
+                for path, place, size, modified in rows
             }
 
     def stems(self) -> frozenset[bytes]:
         """Give the files that were separated, and not only converted, by their paths."""
-        rows = self._rows(
+        rows = self._read(
+            _PathRow,
             """
             SELECT path FROM stems JOIN jobs ON jobs.id = stems.job
             WHERE coalesce(published_settings, settings) NOT LIKE '%"what":"conversion"%'
-            """
+            """,
         )
         return frozenset(path for (path,) in rows)
 
     def probes(self) -> dict[bytes, Probe]:
         """Give the first looks into files that were kept."""
+        rows = self._read(_ProbeRow, "SELECT source, look FROM probes")
         with self._told():
-            rows = self._db.execute("SELECT source, look FROM probes")
             return {source: _probe.decode(look) for source, look in rows}
 
     def past(self, settings: Settings, *, preloaded: bool, limit: int = 50) -> list[Past]:
         """Give the last finished attempts of this machine with the same model, oldest first."""
         here = "AND node = ''" if self.version >= _KNOWS_NODES else ""
-        rows = self._rows(
+        rows = self._read(
+            _Past,
             f"""
             SELECT lean, threads, private_bytes, attempts.audio_seconds, attempts.seconds
             FROM attempts JOIN runs ON runs.id = attempts.run
@@ -130,64 +209,68 @@ class JournalReader(Database):
             preloaded,
             limit,
         )
-        names = ("lean", "threads", "private_bytes", "audio_seconds", "seconds")
-        return [Past(**dict(zip(names, row, strict=True))) for row in reversed(rows)]
+        return [Past(**row._asdict() | {"lean": bool(row.lean)}) for row in reversed(rows)]
 
     def counts(self) -> dict[JobState, tuple[int, float]]:
         """Count the last run's jobs in each state, with their seconds of audio."""
-        rows = self._rows(
+        rows = self._read(
+            _StateRow,
             """
             SELECT state, count(*), total(coalesce(audio_seconds, predicted_seconds)) FROM jobs
             WHERE run = (SELECT max(id) FROM runs) GROUP BY state
-            """
+            """,
         )
-        return {JobState(state): (count, seconds) for state, count, seconds in rows}
+        return {state: (count, seconds) for state, count, seconds in rows}
 
     def warned(self) -> Counter[WarningKind]:
         """Count the last run's done jobs that have a warning of each kind."""
         if self.version < _HAS_WARNINGS:
             return count_kinds(())
-        rows = self._rows(
+        rows = self._read(
+            _TextRow,
             """
             SELECT warnings FROM jobs
             WHERE run = (SELECT max(id) FROM runs) AND state = 'done' AND warnings <> '[]'
-            """
+            """,
         )
-        return count_kinds(warnings_of(text) for (text,) in rows)
+        with self._told():
+            return count_kinds(warnings_of(text) for (text,) in rows)
 
     def left_earlier(self) -> int:
         """Count the jobs of earlier runs that are neither done nor failed."""
-        rows = self._rows(
+        rows = self._read(
+            _CountRow,
             """
             SELECT count(*) FROM jobs
             WHERE run < (SELECT max(id) FROM runs) AND state NOT IN ('done', 'failed')
-            """
+            """,
         )
-        return int(rows[0][0])
+        return rows[0].number
 
     def last_run(self) -> Run | None:
         """Give the last run, None if there was none."""
-        rows = self._rows(
+        rows = self._read(
+            Run,
             """
-            SELECT began, ended, version, host, pid, exit_code, unrecorded, overwrite FROM runs
+            SELECT began, ended, exit_code, unrecorded, overwrite FROM runs
             ORDER BY id DESC LIMIT 1
-            """
+            """,
         )
-        names = (
-            "began", "ended", "version", "host", "pid", "exit_code", "unrecorded", "overwrite"
-        )  # fmt: skip
-        return Run(**dict(zip(names, rows[0], strict=True))) if rows else None
+        return rows[0] if rows else None
 
     def failures(self) -> list[tuple[str, str, str]]:
         """List the last run's failures: source, printable; reason; message."""
-        rows = self._rows("SELECT refused FROM runs ORDER BY id DESC LIMIT 1")
-        refused: list[tuple[str, str, str]] = (
-            msgspec.json.decode(rows[0][0], type=list[tuple[str, str, str]]) if rows else []
-        )
-        failed = self._rows(
+        rows = self._read(_TextRow, "SELECT refused FROM runs ORDER BY id DESC LIMIT 1")
+        with self._told():
+            refused = refused_of(rows[0].text) if rows else ()
+        failed = self._read(
+            _FailureRow,
             """
             SELECT source, reason, message FROM jobs
             WHERE run = (SELECT max(id) FROM runs) AND state = 'failed' ORDER BY id
-            """
+            """,
         )
-        return refused + [(printable(source), reason, text) for source, reason, text in failed]
+        return [
+            *refused,
+            *((printable(one.source), one.reason, printable(one.message)) for one in failed),
+        ]

@@ -8,7 +8,7 @@ from __future__ import annotations
 import errno
 import os
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 import msgspec
 
@@ -16,6 +16,9 @@ from stemsplit import remote
 from stemsplit.compat import StrEnum
 from stemsplit.errors import UnreachableError
 from stemsplit.job import AUTOMATIC, LOADERS, Settings, TrackWarning, WarningKind
+from stemsplit.text import printable, quoted
+from stemsplit.units import Count, Moment
+from stemsplit.untrusted import OutsideError, is_name, require_inside
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -253,18 +256,14 @@ class Unfinished:
     work_folders: tuple[Path, ...]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Run:
+class Run(NamedTuple):
     """One run of the command; see the schema."""
 
-    began: float
-    ended: float | None
-    version: str
-    host: str
-    pid: int
+    began: Moment
+    ended: Moment | None
     exit_code: int | None
-    unrecorded: int
-    overwrite: bool
+    unrecorded: Count
+    overwrite: int
 
 
 class Summary(Protocol):
@@ -319,9 +318,41 @@ def warnings_of(text: str) -> tuple[TrackWarning, ...]:
     notes.
     """
     return tuple(
-        TrackWarning(kind=WarningKind.NOTE, text=one) if isinstance(one, str) else one
+        TrackWarning(kind=WarningKind.NOTE, text=printable(one))
+        if isinstance(one, str)
+        else TrackWarning(kind=one.kind, text=printable(one.text))
         for one in _warnings.decode(text)
     )
+
+
+_refused: msgspec.json.Decoder[tuple[tuple[str, str, str], ...]] = msgspec.json.Decoder(
+    tuple[tuple[str, str, str], ...]
+)
+
+
+def refused_of(text: str) -> tuple[tuple[str, str, str], ...]:
+    """Read the inputs of a run that are no tracks: source, reason and message of each."""
+    return tuple(
+        (printable(source), printable(reason), printable(message))
+        for source, reason, message in _refused.decode(text)
+    )
+
+
+_stems: msgspec.msgpack.Decoder[tuple[Stem, ...]] = msgspec.msgpack.Decoder(tuple[Stem, ...])
+
+
+def coming_of(packed: bytes | None) -> tuple[Stem, ...]:
+    """Read the stems that were being published, as the journal keeps them.
+
+    Raises:
+        OutsideError: if one would be moved from or to somewhere else than it should be.
+    """
+    stems = () if packed is None else _stems.decode(packed)
+    for stem in stems:
+        require_inside(stem.path)
+        if not is_name(os.fsencode(stem.work_name)):
+            raise OutsideError(f"{quoted(stem.work_name)} is no name of a file")
+    return stems
 
 
 def places_below(job: Job, output: Path) -> dict[str, bytes]:

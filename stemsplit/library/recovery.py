@@ -80,6 +80,8 @@ def _ended(one: Unfinished, journal: Journal, output: Path, *, keep: bool) -> Jo
 
 def _show(one: Unfinished, journal: Journal, output: Path) -> JobState:
     work, folder = one.work_folders[-1], os.fsencode(output)
+    if not one.coming:
+        return JobState.WAITING
     if is_there(work) and journal.may_show(one.place, one.coming):
         moves = {stem.work_name: output / os.fsdecode(stem.path) for stem in one.coming}
         with contextlib.suppress(StemsplitError):

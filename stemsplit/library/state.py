@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import hashlib
 import os
+import stat
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import platformdirs
 
+from stemsplit.errors import StemsplitError
 from stemsplit.remote import is_remote
+from stemsplit.text import quoted
+from stemsplit.untrusted import leads_out
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -31,6 +35,33 @@ class State:
             name = hashlib.sha256(os.fsencode(self.output)).hexdigest()[:16]
             return platformdirs.user_state_path("stemsplit", appauthor=False) / "outputs" / name
         return self.output / STATE_FOLDER
+
+    def require_own(self) -> None:
+        """Check that nothing in the folder leads elsewhere: it may be a stranger's.
+
+        Raises:
+            StemsplitError: if it or an entry is a link that leads out of the output folder, or is
+                neither a file nor a folder.
+        """
+        if is_remote(self.output):
+            return  # it lies in this user's own folder
+        try:
+            names = os.listdir(self.folder)
+        except OSError:  # there is none yet, or whoever opens it meets the same error
+            names = []
+        for name in ("", *names):
+            path = self.folder / name
+            try:
+                mode = path.lstat().st_mode
+            except OSError:  # gone meanwhile
+                continue
+            if stat.S_ISLNK(mode):
+                below = os.path.join(STATE_FOLDER, name)
+                if leads_out(os.fsencode(self.output), os.fsencode(below)):
+                    fault = f"is a link that leads out of {quoted(self.output)}"
+                    raise _not_ours(path, fault)
+            elif not stat.S_ISREG(mode) and not stat.S_ISDIR(mode):
+                raise _not_ours(path, "is neither a file nor a folder")
 
     @property
     def journal(self) -> Path:
@@ -56,3 +87,10 @@ class State:
     def logs(self) -> Path:
         """Logs of attempts that failed."""
         return self.folder / "logs"
+
+
+def _not_ours(path: Path, fault: str) -> StemsplitError:
+    return StemsplitError(
+        f"{quoted(path)} {fault}; stemsplit did not make it.",
+        "Remove it, or name another folder with -o.",
+    )

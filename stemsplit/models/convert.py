@@ -74,7 +74,7 @@ def fault_of(place: Path) -> str | None:
         None if they can; else the end of a sentence, which is empty where there are none.
     """
     try:
-        manifest: Converted = msgspec.json.decode((place / MANIFEST).read_bytes(), type=Converted)
+        manifest = store.decode_manifest(place / MANIFEST, Converted)
     except (OSError, msgspec.DecodeError):
         return " once more: what is there has no manifest" if place.exists() else ""
     for name, checksum in manifest.sha256.items():

@@ -7,6 +7,10 @@ for a model.
 
 from __future__ import annotations
 
+import bz2
+import contextlib
+import gzip
+import io
 import lzma
 import os
 import shutil
@@ -15,20 +19,32 @@ import tarfile
 import zipfile
 import zlib
 from pathlib import Path, PurePosixPath
-from typing import IO, TYPE_CHECKING, Protocol
+from typing import IO, TYPE_CHECKING, Any, Protocol
 
 from stemsplit.compat import run_module
 from stemsplit.errors import ModelError, says_disk_is_full
 from stemsplit.models import store
 from stemsplit.models.catalogue import COMPANION_FILES, RELEASE_URL, WEIGHTS_FILES
+from stemsplit.text import quoted
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from stemsplit.models.catalogue import Weights
 
-LARGEST_FILE_BYTES = 2**30
-"""Five times the largest published file; an archive that holds a larger one is refused."""
+LARGEST_MODEL_BYTES = 2**30
+"""Five times the largest published one; an archive that is or holds more is refused."""
+
+_MOST_MEMBERS = 1_000
+"""Of an archive; a published one has six."""
+
+_HEAD_BYTES = 6
+_COMPRESSIONS: tuple[tuple[bytes, Callable[..., Any]], ...] = (
+    (b"\x1f\x8b", gzip.open),
+    (b"BZh", bz2.open),
+    (b"\xfd7zXZ\0", lzma.open),
+)
+"""What a compressed file begins with."""
 
 _CONNECT_SECONDS = 30
 
@@ -132,7 +148,11 @@ def import_from(weights: Weights, source: Path) -> Path:
         ModelError: if they are not there, or are not the published ones.
     """
     if not source.exists():
-        raise ModelError(f"“{source}” does not exist.", "Name an archive or a folder.")
+        raise ModelError(f"{quoted(source)} does not exist.", "Name an archive or a folder.")
+    if not source.is_file() and not source.is_dir():
+        raise ModelError(
+            f"{quoted(source)} is neither a file nor a folder.", "Name an archive or a folder."
+        )
     with store.filling(weights.name, store.models_folder()) as incoming:
         return _unpack_and_install(weights, source, incoming, str(source))
 
@@ -205,13 +225,13 @@ def _unpack_and_install(weights: Weights, source: Path, incoming: Path, origin: 
             with zipfile.ZipFile(source) as archive:
                 _copy_known(_files_of_zip(archive, weights.name), unpacked)
         else:
-            with tarfile.open(source) as archive:
+            with _decompressed(source) as stream, tarfile.TarFile(fileobj=stream) as archive:
                 _copy_known(_files_of_tar(archive), unpacked)
     except _BROKEN_ARCHIVE as error:
         if says_disk_is_full(error):
             raise
         raise ModelError(
-            f"“{source.name}” cannot be unpacked ({error}).", "Fetch or copy it again."
+            f"{quoted(source.name)} cannot be unpacked ({error}).", "Fetch or copy it again."
         ) from error
     return store.install(weights, unpacked, origin)
 
@@ -225,13 +245,59 @@ def _copy_known(files: Iterator[tuple[str, int, IO[bytes] | None]], folder: Path
     for name, size, stream in files:
         if name not in known or stream is None:
             continue
-        if size > LARGEST_FILE_BYTES:
-            raise ModelError(
-                f"{name} claims {size:,} bytes, which no model has.", "Get the archive again."
-            )
+        if size > LARGEST_MODEL_BYTES:
+            raise _too_large(name)
         known.remove(name)
         with stream, (folder / name).open("wb") as copy:
             shutil.copyfileobj(stream, copy)
+
+
+def _too_large(name: str) -> ModelError:
+    return ModelError(
+        f"{quoted(name)} is larger than any model: more than {LARGEST_MODEL_BYTES:,} bytes or "
+        f"{_MOST_MEMBERS:,} files.",
+        "Name the archive or the folder of the model itself.",
+    )
+
+
+class _Bounded(io.RawIOBase):
+    """A stream that refuses to give more than any model has, however much is asked for.
+
+    What tarfile reads into memory to know a member is as long as the archive says.
+    """
+
+    def __init__(self, stream: IO[bytes], name: str) -> None:
+        self._stream = stream
+        self._name = name
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def read(self, size: int = -1) -> bytes:
+        if size < 0 or self._stream.tell() + size > LARGEST_MODEL_BYTES + tarfile.RECORDSIZE:
+            raise _too_large(self._name)
+        return self._stream.read(size)
+
+    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
+        if offset > LARGEST_MODEL_BYTES:
+            raise _too_large(self._name)
+        return self._stream.seek(offset, whence)
+
+    def tell(self) -> int:
+        return self._stream.tell()
+
+
+@contextlib.contextmanager
+def _decompressed(source: Path) -> Iterator[_Bounded]:
+    """Open a tar file, compressed or not."""
+    with source.open("rb") as file:
+        head = file.read(_HEAD_BYTES)
+    opened = next((opens for magic, opens in _COMPRESSIONS if head.startswith(magic)), open)
+    with opened(source, "rb") as stream:
+        yield _Bounded(stream, source.name)
 
 
 def _files_of_folder(folder: Path) -> Iterator[tuple[str, int, IO[bytes] | None]]:
@@ -241,7 +307,9 @@ def _files_of_folder(folder: Path) -> Iterator[tuple[str, int, IO[bytes] | None]
 
 
 def _files_of_tar(archive: tarfile.TarFile) -> Iterator[tuple[str, int, IO[bytes] | None]]:
-    for member in archive:
+    for number, member in enumerate(archive):
+        if number >= _MOST_MEMBERS:
+            raise _too_large(str(archive.name))
         if member.isreg():
             yield PurePosixPath(member.name).name, member.size, archive.extractfile(member)
 

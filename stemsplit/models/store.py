@@ -8,12 +8,13 @@ whose checksum the catalogue knows are held against that instead.
 from __future__ import annotations
 
 import contextlib
+import errno
 import hashlib
 import os
 import shutil
 import uuid
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol, TypeVar
 
 import filelock
 import msgspec
@@ -22,6 +23,7 @@ import platformdirs
 from stemsplit.errors import ModelError
 from stemsplit.models.catalogue import COMPANION_FILES, RELEASE_URL, WEIGHTS_FILES
 from stemsplit.text import quoted
+from stemsplit.untrusted import OutsideError, read_file, require_inside
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -31,6 +33,19 @@ if TYPE_CHECKING:
 MANIFEST = "stemsplit.json"
 
 _PIECE_BYTES = 2**20
+
+
+class HasChecksums(Protocol):
+    """A manifest."""
+
+    @property
+    def sha256(self) -> dict[str, str]:
+        """Of each file, by its path below the folder."""
+
+
+_Kind = TypeVar("_Kind", bound=HasChecksums)
+
+_MOST_MANIFEST_BYTES = 2**20
 
 
 class Manifest(msgspec.Struct, frozen=True, kw_only=True):
@@ -119,9 +134,26 @@ def _fault(weights: Weights, folder: Path) -> tuple[str, str] | None:
 def read_manifest(folder: Path) -> Manifest | None:
     """Read the manifest of a folder of weights; None if there is none that can be read."""
     try:
-        return msgspec.json.decode((folder / MANIFEST).read_bytes(), type=Manifest)
+        return decode_manifest(folder / MANIFEST, Manifest)
     except (OSError, msgspec.DecodeError):
         return None
+
+
+def decode_manifest(file: Path, kind: type[_Kind]) -> _Kind:
+    """Read a manifest.
+
+    Raises:
+        OSError: if there is none that is a file of a sane size.
+        msgspec.DecodeError: if it is no manifest, or names files outside of the folder.
+    """
+    try:
+        content = read_file(file, _MOST_MANIFEST_BYTES)
+        manifest: _Kind = msgspec.json.decode(content, type=kind)
+        for name in manifest.sha256:
+            require_inside(os.fsencode(name))
+    except (OutsideError, RecursionError, UnicodeError) as error:
+        raise msgspec.DecodeError(str(error)) from error
+    return manifest
 
 
 class FolderError(ModelError):
@@ -191,7 +223,9 @@ def put_in_place(incoming: Path, place: Path) -> Path:
 
 
 def sha256_of(file: Path) -> str:
-    """Give the SHA-256 of a file in hexadecimal."""
+    """Give the SHA-256 of a file in hexadecimal; raises `OSError`, also for devices and pipes."""
+    if file.exists() and not file.is_file():
+        raise OSError(errno.EINVAL, "it is not a regular file", str(file))
     with file.open("rb") as stream:
         digest = hashlib.sha256()
         while piece := stream.read(_PIECE_BYTES):

@@ -24,6 +24,7 @@ from stemsplit.remote import address_of, is_remote
 from stemsplit.report.lanes import lanes_of
 from stemsplit.supervisor.logs import end_of
 from stemsplit.text import printable
+from stemsplit.untrusted import is_name
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -96,14 +97,13 @@ def _data(history: History, folder: Path) -> dict[str, Any]:
 
 
 def _run(run: PastRun, engines: Sequence[str]) -> dict[str, Any]:
-    settings = msgspec.json.decode(run.settings)
     return {
         "began": round(run.began, 3),
         "ended": run.ended,
-        "what": settings.get("what", "separation"),
-        "model": settings.get("model"),
+        "what": run.settings.what,
+        "model": run.settings.model,
         "engine": " and ".join(engines),
-        "format": settings.get("format"),
+        "format": run.settings.format,
         "exit": run.exit_code,
         "seconds": run.seconds,
         "audio": run.audio_seconds,
@@ -195,9 +195,11 @@ class _Logs:
         if not names:
             return {}
         path = self._folder / names[-1]  # the folder may have been moved since
+        if not is_name(os.fsencode(names[-1])) or path.is_symlink() or not path.is_file():
+            return {}  # somebody has tidied up, or put something else there
         try:
             text = end_of(path, min(_LOG_BYTES, self._left))
-        except OSError:  # somebody has tidied up
+        except OSError:
             return {}
         self._left -= len(text.encode())
         below = os.fsencode(Path(".stemsplit", "logs", names[-1]))

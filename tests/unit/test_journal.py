@@ -134,7 +134,9 @@ def test_a_track_from_beginning_to_end(world: World) -> None:
     outcome = Outcome(job=world.job(), reason=Reason.DONE, audio_seconds=60.0, attempts=(attempt,))
     world.journal.settled(outcome)
     assert world.state() is JobState.DONE
-    rows = world.journal._rows("SELECT number, reason, exit_code, peak_pss_bytes FROM attempts")
+    rows = world.journal._db.execute(
+        "SELECT number, reason, exit_code, peak_pss_bytes FROM attempts"
+    ).fetchall()
     assert rows == [(1, "crashed", -11, None), (2, "done", None, 7)]
     assert world.journal.counts() == {JobState.DONE: (1, 60.0), JobState.WAITING: (1, 60.0)}
 
@@ -180,15 +182,33 @@ def test_after_a_death_while_separating(world: World) -> None:
 
 
 def test_a_journal_cannot_make_other_folders_go(world: World, tmp_path: Path) -> None:
-    """Whatever stands in it: only what is named like a work folder is removed."""
+    """Whatever stands in it: no path that leads out of the output folder is believed."""
     world.begin("song")
     precious = tmp_path / "precious"
     precious.mkdir()
     world.journal.attempt_begins(
         world.job(), SETTINGS, Effort(), number=1, work=precious, preloaded=True
     )
-    recover(world.journal, world.output)
+    with pytest.raises(StemsplitError, match="is damaged"):
+        recover(world.journal, world.output)
     assert precious.exists()
+
+
+def test_a_link_cannot_make_other_folders_go(world: World, tmp_path: Path) -> None:
+    """A work folder behind a link that leads out of the output folder is left alone."""
+    world.begin("song")
+    (tmp_path / "elsewhere" / ".stemsplit-1").mkdir(parents=True)
+    (world.output / "link").symlink_to(tmp_path / "elsewhere")
+    world.journal.attempt_begins(
+        world.job(),
+        SETTINGS,
+        Effort(),
+        number=1,
+        work=world.output / "link" / ".stemsplit-1",
+        preloaded=True,
+    )
+    assert recover(world.journal, world.output) == Recovery(shown=0, dropped=1)
+    assert (tmp_path / "elsewhere" / ".stemsplit-1").exists()
 
 
 @pytest.mark.parametrize("shown", [0, 1, 2])
@@ -449,5 +469,5 @@ def test_a_journal_of_an_older_stemsplit_is_brought_up_to_date(tmp_path: Path) -
     with Journal(tmp_path / "journal", tmp_path) as journal:
         assert journal.version == SCHEMA_VERSION
         assert journal.records()[b"a"].state is JobState.DONE
-        assert journal._rows("SELECT stem, number FROM stems") == [(None, None)]
-        assert journal._rows("SELECT warnings FROM jobs") == [("[]",)]
+        assert journal._db.execute("SELECT stem, number FROM stems").fetchall() == [(None, None)]
+        assert journal._db.execute("SELECT warnings FROM jobs").fetchall() == [("[]",)]

@@ -1,0 +1,242 @@
+"""Output folders as a stranger could make them: a good one, with one thing changed."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import random
+import shutil
+import sqlite3
+import tarfile
+from contextlib import closing, suppress
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from stemsplit.job import Effort, Job, Settings
+from stemsplit.library.journal import Journal
+from stemsplit.library.publish import WORK_PREFIX
+from stemsplit.library.records import Entry, JobState, Wanted, coming_stems
+from stemsplit.library.state import State
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+_ENDLESS_VIEW = """
+    ALTER TABLE jobs RENAME TO hidden;
+    CREATE VIEW jobs AS
+        WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) SELECT i FROM n;
+"""
+
+VICTIM_FOLDER = f"{WORK_PREFIX}victim"
+"""Named like a folder that recovery may remove."""
+
+
+def make_victim(folder: Path) -> None:
+    """Make what nothing that is done to an output folder may change."""
+    (folder / VICTIM_FOLDER).mkdir(parents=True)
+    (folder / VICTIM_FOLDER / "vocals.wav").write_bytes(b"precious")
+    (folder / "precious.wav").write_bytes(b"precious")
+
+
+def snapshot(folder: Path) -> dict[str, tuple[int, int, bytes]]:
+    """Describe every file and link below a folder."""
+    return {
+        str(path): (
+            path.lstat().st_mode,
+            path.lstat().st_size,
+            path.read_bytes() if path.is_file() and not path.is_symlink() else b"",
+        )
+        for path in folder.rglob("*")
+    }
+
+
+def leave_unfinished(output: Path, source: Path, *, publishing: bool) -> None:
+    """Leave what a run leaves that is killed while it separates or publishes a track."""
+    name = source.stem
+    job = Job.of(source, {stem: output / name / f"{stem}.wav" for stem in ("vocals", "drums")})
+    work = output / f"{WORK_PREFIX}{name}"
+    work.mkdir(parents=True)
+    for stem in job.stems:
+        (work / f"{stem}.wav").write_bytes(b"stem")
+    status = source.stat()
+    wanted = Wanted(
+        source_bytes=status.st_size, source_modified_ns=status.st_mtime_ns, settings="{}"
+    )
+    entry = Entry(job=job, wanted=wanted, predicted_seconds=4.0, state=JobState.WAITING)
+    with Journal(State(output).journal, output) as journal:
+        journal.begin_run(Settings(), [entry], version="1", refused=[("a", "b", "c")])
+        journal.attempt_begins(job, Settings(), Effort(), number=1, work=work, preloaded=True)
+        if publishing:
+            moves = {f"{stem}.wav": path for stem, path in job.paths.items()}
+            journal.publishing(job, coming_stems(work, moves, output), overwrite=False)
+
+
+class Attacker:
+    """Changes one thing of an output folder; all that it chooses follows from a seed.
+
+    Args:
+        seed: of the choices.
+        victim: a folder outside (`make_victim`).
+    """
+
+    def __init__(self, seed: int, victim: Path) -> None:
+        """Choose nothing yet."""
+        self.random = random.Random(seed)  # noqa: S311 - to be repeated, not to be secret
+        self._victim = victim
+
+    def attack(self, output: Path) -> str:
+        """Change one thing; return what was done."""
+        ways: list[Callable[[Path], str]] = [
+            *[self._change_a_value] * 6,
+            self._damage_the_journal,
+            self._change_a_text_file,
+            self._put_something_else,
+            self._change_the_schema,
+        ]
+        return self.random.choice(ways)(output)
+
+    def _paths(self) -> list[bytes]:
+        victim = os.fsencode(self._victim)
+        above = b"../" * self.random.randint(1, 4)
+        name = self._victim.name.encode()
+        return [
+            victim + b"/precious.wav",
+            victim + b"/" + VICTIM_FOLDER.encode(),
+            above + name + b"/precious.wav",
+            b"song/" + above + name + b"/" + VICTIM_FOLDER.encode(),
+            above + name,
+            b"..",
+            b".",
+            b"",
+            b"/",
+            b"out/\0",
+            b"x" * 5_000,
+        ]
+
+    def value(self) -> object:
+        """Choose a value of any type that SQLite holds."""
+        choose = self.random.choice
+        path = choose(self._paths())
+        stem = [choose(self._paths()).decode("latin-1"), choose(self._paths()), 4, 0]
+        stems: list[object] = [stem, ["vocals.wav", path, 2**63, -1], ["vocals.wav", b"a", 4]]
+        return choose(
+            [
+                path,
+                path.decode("latin-1"),
+                self.random.randbytes(self.random.randint(0, 60)),
+                choose([0, -1, 2**63 - 1, -(2**63), 7]),
+                choose([0.5, -1.0, 1e300, float("inf"), 1e13, float("nan")]),
+                None,
+                choose(["", "done", "publishing", "running", "waiting", "\x1b[2J", "é" * 100]),
+                choose(["[]", "{}", "null", "[" * 100_000, '{"step":0,"values":[1e999]}', "[1]"]),
+                '{"step":1e-300,"values":[null,"a"]}',
+                msgspec.msgpack.encode([choose(stems)]),
+                msgspec.msgpack.encode({"size_bytes": -1, "modified_ns": 2**63, "seconds": 1e308}),
+            ]
+        )
+
+    def _change_a_value(self, output: Path) -> str:
+        with closing(sqlite3.connect(State(output).journal, isolation_level=None)) as db:
+            tables = [
+                name
+                for (name,) in db.execute("SELECT name FROM sqlite_master WHERE type = 'table'")
+                if db.execute(f"SELECT count(*) FROM {name}").fetchone()[0]  # noqa: S608
+            ]
+            table = self.random.choice(tables)
+            columns = [row[1] for row in db.execute(f"PRAGMA table_info({table})")]
+            column, value = self.random.choice(columns), self.value()
+            where = "" if self.random.random() < 0.5 else f"WHERE {column} IS NOT NULL LIMIT 1"
+            cast = "CAST(? AS TEXT)" if self.random.random() < 0.2 else "?"
+            keys = f"SELECT {columns[0]} FROM {table} {where}"  # noqa: S608
+            with suppress(sqlite3.IntegrityError):  # such a column holds no such value
+                db.execute(
+                    f"UPDATE OR IGNORE {table} SET {column} = {cast} "  # noqa: S608
+                    f"WHERE {columns[0]} IN ({keys})",
+                    (value,),
+                )
+        return f"{table}.{column} = {value!r:.200}"
+
+    def _change_the_schema(self, output: Path) -> str:
+        script = self.random.choice(
+            [
+                "CREATE TRIGGER t AFTER UPDATE ON jobs BEGIN DELETE FROM stems; END",
+                _ENDLESS_VIEW,
+                "DROP TABLE stems",
+                "ALTER TABLE jobs DROP COLUMN remedy",
+                "PRAGMA user_version = 99",
+                "PRAGMA user_version = 0",
+                "PRAGMA user_version = 1",
+                "PRAGMA application_id = 7",
+            ]
+        )
+        with closing(sqlite3.connect(State(output).journal, isolation_level=None)) as db:
+            db.execute("PRAGMA legacy_alter_table = ON")
+            with suppress(sqlite3.Error):
+                db.executescript(script)
+        return script
+
+    def _damage_the_journal(self, output: Path) -> str:
+        path = State(output).journal
+        data = bytearray(path.read_bytes())
+        for _ in range(self.random.randint(1, 40)):
+            data[self.random.randrange(len(data))] = self.random.randrange(256)
+        if self.random.random() < 0.2:
+            del data[self.random.randrange(len(data)) :]
+        path.write_bytes(data)
+        return "bytes of the journal"
+
+    def _change_a_text_file(self, output: Path) -> str:
+        state = State(output)
+        path = self.random.choice(
+            [state.status, state.summary, state.folder / "holder.json", state.lock]
+        )
+        good = json.dumps(
+            {"pid": os.getpid(), "host": "\x1b[31m", "since": self.random.choice([0, -1, 1e300])}
+        )
+        content = self.random.choice(
+            [b"", b"null", b"[" * 100_000, b"{}", self.random.randbytes(50), good.encode()]
+        )
+        path.write_bytes(content)
+        return f"{path.name} = {content!r:.100}"
+
+    def _put_something_else(self, output: Path) -> str:
+        state = State(output)
+        path = self.random.choice(
+            [state.folder, state.journal, state.lock, state.status, state.summary, state.logs]
+            + [state.folder / name for name in ("holder.json", "status.new", "journal.sqlite3-wal")]
+        )
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path)
+        else:
+            path.unlink(missing_ok=True)
+        kind = self.random.choice(["link to a file", "link to a folder", "pipe", "nowhere"])
+        if kind == "pipe":
+            os.mkfifo(path)
+        else:
+            target = {"link to a file": "precious.wav", "link to a folder": VICTIM_FOLDER}
+            path.symlink_to(self._victim / target.get(kind, "new"))
+        return f"{path.name} is a {kind}"
+
+    def archive(self, folder: Path) -> Path:
+        """Make an archive that is no model's."""
+        path = folder / "archive"
+        buffer = io.BytesIO()
+        mode = self.random.choice(["w", "w:gz", "w:bz2", "w:xz"])
+        with tarfile.open(fileobj=buffer, mode=mode) as tar:
+            for _ in range(self.random.randint(0, 6)):
+                name = self.random.choice(["model.index", "checkpoint", "../victim/precious.wav"])
+                member = tarfile.TarInfo(name)
+                kinds = [tarfile.REGTYPE, tarfile.SYMTYPE, tarfile.LNKTYPE, tarfile.FIFOTYPE]
+                member.type = self.random.choice([*kinds, tarfile.CHRTYPE])
+                member.linkname = str(self._victim / "precious.wav")
+                data = self.random.randbytes(self.random.randint(0, 2_000))
+                member.size = len(data) if member.isreg() else 0
+                tar.addfile(member, io.BytesIO(data))
+        content = bytearray(buffer.getvalue())
+        for _ in range(self.random.choice([0, 0, 1, 20])):
+            content[self.random.randrange(len(content))] = self.random.randrange(256)
+        path.write_bytes(content)
+        return path
