@@ -17,12 +17,15 @@ class Control:
     Attributes:
         draining: whether it was asked to start nothing more.
         stopped_by: what it was stopped with, None if it was not.
+        unshown: why what is told of the batch could not be shown, for its summary; empty if it
+            could.
     """
 
     def __init__(self) -> None:
         """Ask nothing yet."""
         self.draining = False
         self.stopped_by: BaseException | None = None
+        self.unshown = ""
         self._pool: WorkerPool | None = None
 
     @property

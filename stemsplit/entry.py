@@ -42,7 +42,10 @@ def enter(
 
 def catch_output(log_file: bytes) -> None:
     """Send what Python and C libraries print, and the stacks of crashes, into a file."""
-    log = os.open(log_file, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+    try:
+        log = os.open(log_file, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+    except OSError:  # the disk for temporary files is full, or its cleaner was here
+        log = os.open(os.devnull, os.O_WRONLY)
     os.dup2(log, 1)
     os.dup2(log, 2)
     os.close(log)

@@ -330,6 +330,7 @@ class BatchDone(_Event, frozen=True, kw_only=True, tag="batch_done"):
         failures: one entry for each failure.
         damages: one entry for each track that `damaged` counts.
         damaged_earlier: how many of the tracks that were done already have such a warning.
+        unshown: why what was told of the batch could not be shown; empty if it could.
         exit_code: what the command will return.
     """
 
@@ -350,6 +351,7 @@ class BatchDone(_Event, frozen=True, kw_only=True, tag="batch_done"):
     failures: tuple[Failure, ...] = ()
     damages: tuple[Damage, ...] = ()
     damaged_earlier: int = 0
+    unshown: str = ""
     exit_code: int
 
 

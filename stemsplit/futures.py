@@ -13,6 +13,7 @@ from __future__ import annotations
 import atexit
 import contextlib
 import logging
+import os
 import threading
 from concurrent.futures import CancelledError, Future
 from pathlib import Path
@@ -39,7 +40,6 @@ from stemsplit.workshop import (
 )
 
 if TYPE_CHECKING:
-    import os
     from collections.abc import Callable
     from typing import Self
 
@@ -72,6 +72,10 @@ class TrackError(StemsplitError):
             for what, text in (("Traceback", last.traceback), ("Log", last.log_tail)):
                 if text:
                     self.add_note(f"{what} of the child:\n{text.rstrip()}")
+
+    def __reduce__(self) -> tuple[type[TrackError], tuple[Outcome]]:
+        """Be pickled with the outcome, as where another process asked for the track."""
+        return type(self), (self.outcome,)
 
 
 class StemFuture(Future["Outcome"]):
@@ -158,6 +162,7 @@ class StemPool:
     ) -> None:
         """Check everything; nothing is started yet."""
         refuse_inside_a_child()
+        self._pid = os.getpid()
         self._settings = checked(settings or Settings(), jobs=jobs)
         self._template = template_of(self._settings)
         self._jobs = jobs
@@ -199,9 +204,11 @@ class StemPool:
             output: the folder below which the track's stems get a folder of their own.
 
         Raises:
-            UsageError: if its stems are there already, or another track's would be.
+            UsageError: if its stems are there already, or another track's would be, and in a copy
+                of the process that made the pool.
             RuntimeError: if the pool was shut down.
         """
+        self._require_own_process()
         path = local_path(source, "StemPool")
         folder = local_path(output, "StemPool").absolute()
         namer = namer_of(folder, self._template, self._settings)
@@ -249,6 +256,8 @@ class StemPool:
             wait: until all are settled and every process is gone.
             cancel_futures: cancel those that are not done, also those that are being separated.
         """
+        if self._pid != os.getpid():
+            return  # the tracks are the pool's, which this is a copy of
         with self._lock:
             self._shut = True
             futures = [*(one for *_, one in self._early), *self._work_of]
@@ -261,6 +270,14 @@ class StemPool:
         if wait and thread is not None and thread is not threading.current_thread():
             thread.join()
             atexit.unregister(self.shutdown)
+
+    def _require_own_process(self) -> None:
+        """Refuse a copy of the pool that a fork of the program has made: its thread is not here."""
+        if self._pid != os.getpid():
+            raise UsageError(
+                f"This pool belongs to process {self._pid}, of which this one is a copy.",
+                "Make a StemPool after the fork, or submit tracks in the process that made it.",
+            )
 
     def _withdraw(self, future: StemFuture) -> None:
         with self._lock:

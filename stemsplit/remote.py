@@ -41,7 +41,12 @@ _PATH = re.compile(rb"/(?P<scheme>[a-z][a-z0-9+.-]+):/(?P<host>[^/]+)(?P<rest>.*
 _FILE = "file://"
 _SSH = frozenset({"sftp", "ssh"})
 _S3 = frozenset({"s3", "s3a"})
-_EXTRAS = {**dict.fromkeys(_S3, "s3"), **dict.fromkeys(_SSH, "sftp")}
+_HTTP = frozenset({"http", "https"})
+_EXTRAS = {
+    **dict.fromkeys(_S3, "s3"),
+    **dict.fromkeys(_SSH, "sftp"),
+    **dict.fromkeys(_HTTP, "http"),
+}
 
 _OPTIONS: dict[str, dict[str, Any]] = {
     # Without this sshfs takes any host for the right one; so asyncssh asks ~/.ssh/known_hosts.
@@ -151,18 +156,22 @@ def module_of(path: str | bytes | os.PathLike[str]) -> str:
 
 
 def _class_of(scheme: str) -> Any:  # noqa: ANN401 - fsspec has no types
-    extra = _EXTRAS.get(scheme)
     try:
         import fsspec
 
         return fsspec.get_filesystem_class(scheme)
     except (ImportError, ValueError) as error:
-        raise UsageError(
-            f"Addresses that begin with {scheme}:// cannot be used ({error}).",
-            f"Run `pip install '.[{extra}]'` in a clone of stemsplit."
-            if extra
-            else "Install what fsspec needs for them, or copy the files to a folder first.",
-        ) from error
+        raise _unusable(scheme, error) from error
+
+
+def _unusable(scheme: str, error: Exception) -> UsageError:
+    extra = _EXTRAS.get(scheme)
+    return UsageError(
+        f"Addresses that begin with {scheme}:// cannot be used ({error}).",
+        f"Run `pip install '.[{extra}]'` in a clone of stemsplit."
+        if extra
+        else "Install what fsspec needs for them, or copy the files to a folder first.",
+    )
 
 
 def _opened(path: Path | bytes | str) -> tuple[Any, str]:
@@ -171,10 +180,10 @@ def _opened(path: Path | bytes | str) -> tuple[Any, str]:
     The name is made here: fsspec would take a part of `What?.mp3` or `12::34.wav` for something
     else.
     """
-    import fsspec
-
     scheme, host, rest = _split(path)
     _class_of(scheme)
+    import fsspec
+
     system, _ = fsspec.core.url_to_fs(f"{scheme}://{host}", **_OPTIONS.get(scheme, {}))
     system.invalidate_cache()  # what others have written since is not to be missed
     if scheme in _SSH:  # whose host is no part of a name
@@ -201,6 +210,8 @@ def _patiently(
             return action()
         except (FileNotFoundError, StemsplitError):
             raise
+        except ImportError as error:  # what fsspec itself needs for such addresses
+            raise _unusable(_split(path)[0], error) from error
         except Exception as error:  # the libraries below raise all kinds
             if says_disk_is_full(error):
                 raise DiskFullError(

@@ -24,7 +24,7 @@ from stemsplit.library.plan import Action, wanted_of
 from stemsplit.library.publish import check_writable
 from stemsplit.library.reader import JournalReader
 from stemsplit.library.records import Entry, JobState, places_below
-from stemsplit.library.recovery import recover
+from stemsplit.library.recovery import recover, sweep
 from stemsplit.messages import Hello, Progress, Started
 from stemsplit.overnight import Gates, Power, Room, Until, awake
 from stemsplit.preparation import audio_seconds, find_tracks, prepare, stem_bytes, whole_seconds
@@ -76,10 +76,12 @@ def run(
         held(brief.state, a_run.note),
         Journal(brief.state.journal, brief.state.output) as journal,
     ):
-        Board(brief.state.status).close()  # of a run that was killed
+        Board(brief.state).close()  # of a run that was killed
         a_run.tell_of(recover(journal, brief.state.output, overwrite=brief.overwrite))
         if first is None or journal.last_run() is not None:
             first = prepare(found, brief, journal)
+        places = {one.placed.job.destination_path.parent for one in first.tracks}
+        sweep(journal, brief.state.output, places)
         later = first.to_do(brief.limit)[1]
         a_run.announce(len(first.tracks) - len(later), first.problems, found)
         for text in narrate.left(first.strangers, first.left_out):
@@ -340,7 +342,7 @@ class _Run:
             predicted_seconds=predicted_seconds(placed, brief, plan),
             run_seconds=journal.run_seconds,
         )
-        board = Board(brief.state.status)
+        board = Board(brief.state)
 
         def going_on(text: str) -> None:
             tally.pausing = ""
@@ -495,6 +497,7 @@ class _Run:
             ),
             damages=tuple(narrate.damage(result.outcomes)),
             damaged_earlier=max(self._damaged - warned[WarningKind.DAMAGED], 0),
+            unshown=self._control.unshown,
             exit_code=int(result.exit_code if exit_code is None else exit_code),
         )
 
@@ -522,8 +525,9 @@ class _Run:
             with contextlib.suppress(StemsplitError):
                 self.close(journal, summary.exit_code)
             with contextlib.suppress(OSError):
-                self._brief.state.summary.write_bytes(
-                    msgspec.json.format(msgspec.json.encode(summary), indent=2) + b"\n"
+                self._brief.state.write(
+                    self._brief.state.summary,
+                    msgspec.json.format(msgspec.json.encode(summary), indent=2) + b"\n",
                 )
         self._tell(summary)
         return result

@@ -34,6 +34,11 @@ def quoted(text: str | bytes | os.PathLike[str]) -> str:
     return f"“{printable(text)}”"
 
 
+def sentence_of(error: OSError) -> str:
+    """Return what the system says of an error, or its kind where it says nothing."""
+    return error.strerror or type(error).__name__
+
+
 def clock_time(seconds: float) -> str:
     """Give `3:39` for 219 seconds and `1:02:05` for 3,725."""
     minutes, rest = divmod(round(seconds), 60)

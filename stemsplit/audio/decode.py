@@ -28,6 +28,9 @@ if TYPE_CHECKING:
 _JUDGED_FRAMES = 16_384
 """By which noise is told from music."""
 
+_LARGEST_SAMPLE = 1e12
+"""More than any integer format holds; the squares of a spectrum of such samples are finite."""
+
 _LEAST_BIT_RATE = 32_000
 """In bits a second, of music without a declared length."""
 
@@ -151,7 +154,7 @@ class Decoder:
             if self._most is not None:
                 block = block[: self._most - self.frames_given]
             if len(block):
-                self._refuse_non_finite(block, at + first)
+                self._refuse_senseless(block, at + first)
                 self._refuse_noise(block)
                 self.frames_given += len(block)
                 yield block
@@ -203,17 +206,23 @@ class Decoder:
                 "Export or copy it again from the original.",
             )
 
-    def _refuse_non_finite(self, block: NDArray[np.float32], at: int) -> None:
-        if np.isfinite(block.sum()):
-            return  # a sum is finite only if all of its terms are
-        finite = np.isfinite(block).all(axis=1)
-        if not finite.all():
-            frame = at + int(np.argmin(finite))
-            raise BadInputError(
-                f"{quoted(self.path.name)} has a sample that is not a finite number at "
-                f"{frame / self.info.sample_rate:.3f} s.",
-                "The program that wrote it went wrong: export it again, or as integer PCM.",
-            )
+    def _refuse_senseless(self, block: NDArray[np.float32], at: int) -> None:
+        # An extreme that is not a number is never within bounds.
+        if not block.size or max(block.max(), -block.min()) <= _LARGEST_SAMPLE:
+            return
+        sane = (np.abs(block) <= _LARGEST_SAMPLE).all(axis=1)
+        frame = at + int(np.argmin(sane))
+        value = block[frame - at][~(np.abs(block[frame - at]) <= _LARGEST_SAMPLE)][0]
+        what = (
+            f"of {value:.0e}, full scale being 1,"
+            if np.isfinite(value)
+            else "that is not a finite number"
+        )
+        raise BadInputError(
+            f"{quoted(self.path.name)} has a sample {what} at "
+            f"{frame / self.info.sample_rate:.3f} s.",
+            "The program that wrote it went wrong: export it again, or as integer PCM.",
+        )
 
     def _empty(self) -> BadInputError:
         end = self._position or self.info.frames or 0

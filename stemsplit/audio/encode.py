@@ -7,6 +7,7 @@ supervisor's part (`stemsplit.library.publish`).
 from __future__ import annotations
 
 import contextlib
+import errno
 import math
 import os
 import shutil
@@ -316,10 +317,28 @@ def write_error(folder: Path, error: Exception) -> StemsplitError:
             "The disk of the output folder is full.",
             "Make room, or name another folder with -o, and run the same command again.",
         )
+    if _is_too_large(folder):
+        return UnwritableError(
+            "A stem is too large for this disk, which holds no files of that size.",
+            "Use --format flac, whose files are smaller, or name a folder on another disk with -o.",
+        )
     return UnwritableError(
         f"The output folder cannot be written ({getattr(error, 'strerror', None) or error}).",
         "Check its permissions and the disk, or name another folder with -o.",
     )
+
+
+def _is_too_large(folder: Path) -> bool:
+    """Find out whether a file in the folder cannot grow any more: FAT ends at 4 GiB."""
+    with contextlib.suppress(OSError):
+        for file in folder.iterdir():
+            try:
+                with file.open("ab") as end:
+                    end.write(bytes(_ROOM_FOR_A_HEADER_BYTES))
+            except OSError as error:
+                if error.errno == errno.EFBIG:
+                    return True
+    return False
 
 
 def _has_no_room(folder: Path) -> bool:

@@ -276,11 +276,11 @@ def _separation(task: Task, stems: tuple[str, ...]) -> Separation:
     loader = _imported(settings.loader)
     if settings.mwf:
         load_whole = cast("WholeFileLoader", loader)
-        with _importing(ImportError):
+        with _importing(settings.loader, ImportError):
             whole = load_whole(settings.model, task.model_path, task.effort.threads)
         return partial(separate_at_once, engine=whole, stems=stems)
     load = cast("EngineLoader", loader)
-    with _importing(ImportError):  # somebody else's engine may import only now
+    with _importing(settings.loader, ImportError):  # somebody else's engine may import only now
         engine = load(settings.model, task.model_path, task.effort.threads, lean=task.effort.lean)
     if tuple(stem for stem in engine.stems if stem in stems) != stems:
         raise EngineError(f"The engine separates {engine.stems}, not {stems}.", REINSTALL)
@@ -295,19 +295,27 @@ def _separation(task: Task, stems: tuple[str, ...]) -> Separation:
 
 
 def _imported(engine: str) -> object:
-    with _importing(Exception):  # broken installations raise all kinds
-        return resolve(engine)
+    with _importing(engine, Exception):  # broken installations raise all kinds
+        loader = resolve(engine)
+        if not callable(loader):
+            raise TypeError("it is not a function")
+        return loader
 
 
 @contextlib.contextmanager
-def _importing(faults: type[Exception]) -> Iterator[None]:
+def _importing(engine: str, faults: type[Exception]) -> Iterator[None]:
     """Say in a sentence that the engine's libraries are not as they should be."""
     try:
         yield
     except faults as error:
+        is_ours = engine.startswith("stemsplit.")
         raise EngineError(
-            f"The engine cannot be imported ({type(error).__name__}: {error}).",
-            REINSTALL,
+            f"The engine {'' if is_ours else f'{quoted(engine)} '}cannot be imported "
+            f"({type(error).__name__}: {error}).",
+            REINSTALL
+            if is_ours
+            else "Settings.engine names a function, as module:function, of a module that the "
+            "program itself can import.",
         ) from error
 
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-import io
+import contextlib
+import errno
 import sys
 import traceback
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cyclopts import (
@@ -16,7 +18,7 @@ from cyclopts import (
 )
 
 from stemsplit import __version__
-from stemsplit.cli import config, doctor, models, settings
+from stemsplit.cli import config, doctor, models, settings, streams
 from stemsplit.cli.convert import convert
 from stemsplit.cli.demo import demo
 from stemsplit.cli.help import HELP_ALL, HELP_FLAGS, Help
@@ -25,8 +27,8 @@ from stemsplit.cli.report import report
 from stemsplit.cli.separate import separate
 from stemsplit.cli.status import status
 from stemsplit.cli.stop import StoppedBySignalError, stop_on_signals
-from stemsplit.errors import EngineError, ExitCode, StemsplitError
-from stemsplit.text import printable, quoted
+from stemsplit.errors import EngineError, ExitCode, StemsplitError, UsageError
+from stemsplit.text import printable, quoted, sentence_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -73,6 +75,21 @@ app.command(demo, help_epilogue="")
 config.add_to(app)
 
 
+_WANTED_FILES = 4096
+
+_SHORTAGES = {
+    errno.EMFILE: ("Too many files are open in this process", "Allow more: `ulimit -n 1024`."),
+    errno.ENFILE: ("Too many files are open on this machine", "End other programs."),
+    errno.EAGAIN: (
+        "No further process or thread can be started",
+        "End other programs, or allow more: `ulimit -u 4096`.",
+    ),
+    errno.ENOMEM: ("The system gives this process no more memory", "End other programs."),
+    errno.ENOSPC: ("A disk is full", "Make room, or set TMPDIR to a folder on another disk."),
+}
+"""What the machine may lack anywhere: what that is, and what to do."""
+
+
 def run(arguments: Sequence[str] | None = None) -> int:
     """Run the command line.
 
@@ -83,15 +100,15 @@ def run(arguments: Sequence[str] | None = None) -> int:
         the exit code.
     """
     tokens = list(sys.argv[1:] if arguments is None else arguments)
-    _prepare_process()
+    streams.prepare()
+    _allow_many_files()
+    stop_on_signals()
     applied = settings.Applied()
     app.config = (applied,)
     app.help_formatter = Help(everything=HELP_ALL in tokens)
     try:
+        _require_current_folder()
         code = app(tokens, exit_on_error=False, print_error=False, result_action="return_value")
-    except BrokenPipeError:  # `stemsplit ... | head`
-        sys.stderr.close()
-        return ExitCode.ERROR
     except (Exception, KeyboardInterrupt, StoppedBySignalError) as error:  # noqa: BLE001 - a person gets a sentence
         verbose, _ = applied.values.get("verbose", (False, ""))
         if isinstance(error, Exception) and (verbose or {"--verbose", "-v"} & set(tokens)):
@@ -102,14 +119,37 @@ def run(arguments: Sequence[str] | None = None) -> int:
         told = " ".join(f"stemsplit: {message} {remedy} {also}".split())
         print(printable(told), file=sys.stderr)
         return failed
+    sys.stdout.flush()
+    fault = streams.lost.get("stdout")
+    if fault is not None and tokens[:1] not in (["separate"], ["convert"]):
+        if not isinstance(fault, BrokenPipeError):  # as by `stemsplit ... | head`
+            why = sentence_of(fault)
+            print(f"stemsplit: Standard output cannot be written ({why}).", file=sys.stderr)
+        return ExitCode.ERROR
     return int(code or 0)
 
 
-def _prepare_process() -> None:
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):  # a file's name must not end a batch
-            stream.reconfigure(errors="backslashreplace")
-    stop_on_signals()
+def _allow_many_files() -> None:
+    """Raise the number of files that this process may open, as far as it may do so."""
+    try:
+        import resource
+    except ImportError:  # Windows
+        return
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = _WANTED_FILES if hard == resource.RLIM_INFINITY else min(hard, _WANTED_FILES)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        with contextlib.suppress(OSError, ValueError):
+            resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+
+
+def _require_current_folder() -> None:
+    try:
+        Path.cwd()
+    except OSError as error:
+        raise UsageError(
+            f"The current folder cannot be used ({sentence_of(error)}).",
+            "Change to another one: `cd`.",
+        ) from error
 
 
 def _account(error: BaseException, command: list[str]) -> tuple[str, str, int]:
@@ -122,6 +162,9 @@ def _account(error: BaseException, command: list[str]) -> tuple[str, str, int]:
             return error.message, error.remedy, error.exit_code
         case KeyboardInterrupt():
             return f"Interrupted; {kept}", "", ExitCode.INTERRUPTED
+        case OSError(errno=number) if number in _SHORTAGES:
+            what, remedy = _SHORTAGES[number]
+            return f"{what} ({sentence_of(error)}).", remedy, ExitCode.ERROR
         case StoppedBySignalError():
             return f"Stopped; {kept}", "", error.exit_code
     return (

@@ -6,19 +6,21 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from stemsplit.cli import streams
 from stemsplit.cli.show import choose_display
 from stemsplit.cli.stop import signals_reach
 from stemsplit.errors import UsageError
 from stemsplit.formats import LOSSY
 from stemsplit.job import Settings
 from stemsplit.library.lists import PathList, read_list
-from stemsplit.text import quoted
+from stemsplit.text import quoted, sentence_of
 from stemsplit.units import parse_bit_rate, parse_position, parse_sample_rate
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Literal
 
+    from stemsplit.events import Event
     from stemsplit.job import BitDepth, Clip, StemFormat
     from stemsplit.result import BatchResult
 
@@ -98,6 +100,14 @@ def conduct(
     from stemsplit.control import Control
 
     control = Control()
+
+    def show(event: Event) -> None:
+        display.show(event)
+        error = streams.lost.get("stdout")
+        if error is not None and not control.unshown:
+            control.unshown = f"standard output cannot be written ({sentence_of(error)})"
+            print(f"stemsplit: {control.unshown}; the batch goes on.", file=sys.stderr, flush=True)
+
     with (
         choose_display(json=json, quiet=quiet, verbose=verbose) as display,
         signals_reach(control, display.drains),
@@ -105,7 +115,7 @@ def conduct(
         result = do(
             jobs=None if jobs == "auto" else jobs,
             control=control,
-            on_event=display.show,
+            on_event=show,
             download_progress=display.download_progress(),
         )
     return result.exit_code

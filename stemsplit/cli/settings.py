@@ -62,16 +62,17 @@ class Setting:
     origin: str
 
 
-def user_file() -> Path:
-    """Give the user's own file, whether it is there or not."""
-    return platformdirs.user_config_path("stemsplit", appauthor=False) / FILE_NAME
+def user_file() -> Path | None:
+    """Give the user's own file, whether it is there or not; None where there is no home folder."""
+    with contextlib.suppress(RuntimeError):
+        return platformdirs.user_config_path("stemsplit", appauthor=False) / FILE_NAME
+    return None
 
 
 def files() -> tuple[Path, ...]:
     """Give the files that are looked into, the stronger first."""
-    with contextlib.suppress(FileNotFoundError):  # the folder was removed meanwhile
-        return (Path.cwd() / FILE_NAME, user_file())
-    return (user_file(),)
+    own = user_file()
+    return (Path.cwd() / FILE_NAME, *(() if own is None else (own,)))
 
 
 class Applied:
@@ -192,17 +193,12 @@ def _layers(
 
 def _require_harmless(values: Mapping[str, Value], path: Path) -> None:
     """Refuse what would run code: the current folder may be a stranger's."""
-    engine, cluster = str(values.get("engine", "")), str(values.get("cluster", "local"))
-    if ":" in engine:
-        names = f"an engine of one's own, {quoted(engine)}"
-    elif cluster != "local":
-        names = f"the cluster {quoted(cluster)}"
-    else:
-        return
-    raise UsageError(
-        f"{quoted(path)} names {names}, which would run code that the current folder chooses.",
-        f"Set it on the command line, in the environment, or in {quoted(user_file())}.",
-    )
+    cluster = values.get("cluster", "local")
+    if cluster != "local":
+        raise UsageError(
+            f"{quoted(path)} names the cluster {quoted(str(cluster))}, which could run code here.",
+            "Name it on the command line, in the environment, or in your own file of settings.",
+        )
 
 
 def _variable(option: str) -> str:

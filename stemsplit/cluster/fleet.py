@@ -21,6 +21,7 @@ from stemsplit.cluster.fleet_words import Ended, Submission
 from stemsplit.cluster.porter import NEEDS_MODEL, carry, packed
 from stemsplit.cluster.shape import Machine
 from stemsplit.errors import ClusterError, UsageError
+from stemsplit.temporary import TemporaryFolder
 from stemsplit.text import quoted
 
 if TYPE_CHECKING:
@@ -32,6 +33,9 @@ _MOST_CALLS = 100_000
 """To the desk at the same time: each shard waits there for its orders."""
 
 _LOOPBACK = "127.0.0.1"
+
+_MOST_SESSION_BYTES = 35
+"""Ray adds 68 (`session_DATE_TIME_MICROSECONDS_PID/sockets/plasma_store`), and macOS takes 103."""
 
 _BAN_SECONDS = 300.0
 """So long a node is given nothing that could not do its part, at first."""
@@ -97,6 +101,7 @@ class RayFleet:
         self._until: dict[str, float] = {}
         self._bans: Counter[str] = Counter()
         self._given_up: set[int] = set()
+        self._session: TemporaryFolder | None = None
         self._next_look = 0.0
 
     def __enter__(self) -> Self:
@@ -107,7 +112,9 @@ class RayFleet:
                 "Call ray.shutdown() before, or run the batch in a program of its own.",
             )
         with _signals_kept():
-            _connect(self._address, self._cpus)
+            if self._address == "local":
+                self._session = TemporaryFolder("stemsplit-ray-")
+            _connect(self._address, self._cpus, self._session)
         _print_nothing()
         try:
             here = NodeAffinitySchedulingStrategy(
@@ -130,6 +137,8 @@ class RayFleet:
         """Leave the cluster: Ray ends what this batch still has running there."""
         with _signals_kept():
             ray.shutdown()
+        if self._session is not None:
+            self._session.remove()
 
     @property
     def unusable(self) -> dict[str, str]:
@@ -347,7 +356,7 @@ def _fault(error: Exception) -> str:
     return f"{type(error).__name__}: {lines[-1] if lines else ''}"[:300]
 
 
-def _connect(address: str, cpus: int) -> None:
+def _connect(address: str, cpus: int, session: TemporaryFolder | None) -> None:
     common: dict[str, Any] = {
         "log_to_driver": False,
         "logging_level": "ERROR",
@@ -356,13 +365,14 @@ def _connect(address: str, cpus: int) -> None:
         "job_config": _JobConfig(),
     }
     try:
-        if address == "local":
+        if session is not None:
             with _no_api_server():
                 ray.init(
                     address="local",
                     num_cpus=cpus,
                     include_dashboard=False,
                     _node_ip_address=_LOOPBACK,
+                    _temp_dir=_short(session.path),
                     **common,
                 )
         else:
@@ -370,6 +380,14 @@ def _connect(address: str, cpus: int) -> None:
             ray.init(address=address, **common)
     except (OSError, RuntimeError, ValueError, ray.exceptions.RayError) as error:
         raise _refusal(address, str(error), _fault(error)) from error
+
+
+def _short(folder: Path) -> str | None:
+    """Give a folder for Ray's files if the paths of sockets in it are not too long for the system.
+
+    Otherwise Ray takes its usual one, where its logs stay.
+    """
+    return str(folder) if len(os.fsencode(folder)) <= _MOST_SESSION_BYTES else None
 
 
 @contextlib.contextmanager

@@ -7,7 +7,6 @@ not be lost is in the journal.
 from __future__ import annotations
 
 import contextlib
-import os
 import time
 from typing import TYPE_CHECKING
 
@@ -21,6 +20,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
+    from stemsplit.library.state import State
+
 _MOST_BYTES = 2**22
 """Of the file: it names the tracks that are being separated."""
 
@@ -32,13 +33,13 @@ class Board:
     """Shows a run's status to others.
 
     Args:
-        path: the file.
+        state: of the output folder.
         clock: monotonic seconds.
     """
 
-    def __init__(self, path: Path, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, state: State, clock: Callable[[], float] = time.monotonic) -> None:
         """Write nothing yet."""
-        self._path = path
+        self._state = state
         self._clock = clock
         self._next = clock()
 
@@ -52,16 +53,14 @@ class Board:
             return None
         self._next = self._clock() + _SECONDS
         shown = status()
-        new = self._path.with_suffix(".new")
         with contextlib.suppress(OSError):  # a full disk ends the batch elsewhere, with a reason
-            new.write_bytes(msgspec.json.encode(shown))
-            os.replace(new, self._path)
+            self._state.write(self._state.status, msgspec.json.encode(shown))
         return shown
 
     def close(self) -> None:
         """Show nothing any more."""
         with contextlib.suppress(OSError):
-            self._path.unlink(missing_ok=True)
+            self._state.status.unlink(missing_ok=True)
 
 
 def read(path: Path) -> Status | None:

@@ -76,8 +76,9 @@ def held(state: State, note: Callable[[str], None] = lambda _text: None) -> Iter
     state.require_own()
     lock = filelock.FileLock(state.lock)
     try:
-        state.folder.mkdir(parents=True, exist_ok=True)
+        state.make()
         lock.acquire(timeout=_GLANCE_SECONDS)
+        state.share(state.lock)
     except filelock.Timeout as error:
         holder = holder_of(state)
         raise LockedError(
@@ -95,7 +96,7 @@ def held(state: State, note: Callable[[str], None] = lambda _text: None) -> Iter
     try:
         me = Holder(pid=os.getpid(), host=socket.gethostname(), since=time.time())
         with contextlib.suppress(OSError):  # a full disk; the lock holds all the same
-            _holder_file(state).write_bytes(msgspec.json.encode(me))
+            state.write(_holder_file(state), msgspec.json.encode(me))
         yield
     finally:
         with contextlib.suppress(OSError):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
+import re
 import shutil
 import uuid
 from typing import TYPE_CHECKING
@@ -21,6 +22,10 @@ if TYPE_CHECKING:
 
 WORK_PREFIX = ".stemsplit-"
 """Begins the name of every work folder; the dot hides it from people and from `scan`."""
+
+
+WORK_NAME = re.compile(rf"{re.escape(WORK_PREFIX)}[0-9a-f]{{32}}")
+"""The whole name of one, as `name_work_folder` makes it."""
 
 
 def check_writable(output: Path) -> None:

@@ -11,11 +11,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from stemsplit.errors import StemsplitError
-from stemsplit.library.publish import WORK_PREFIX, discard, is_there, publish
+from stemsplit.library.publish import WORK_NAME, WORK_PREFIX, discard, is_there, publish
 from stemsplit.library.records import JobState
 from stemsplit.remote import is_remote
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
     from pathlib import Path
 
     from stemsplit.job import Job
@@ -61,6 +62,28 @@ def recover(
         journal.recovered(ended)
     shown = sum(state is JobState.DONE for state in ended.values())
     return Recovery(shown=shown, dropped=len(ended) - shown, stuck=len(states) - len(ended))
+
+
+def sweep(journal: Journal, output: Path, folders: Iterable[Path]) -> None:
+    """Remove work folders that no attempt knows of any more, as where a disk refused it before.
+
+    For whoever holds the output folder's lock, and has brought it in order.
+
+    Args:
+        journal: of the output folder.
+        output: the folder for all stems.
+        folders: where work folders of this run will be; others are not looked into.
+    """
+    if is_remote(output):
+        return
+    kept = {work for one in journal.unfinished() for work in one.work_folders}
+    for folder in {output, *folders}:
+        with contextlib.suppress(OSError), os.scandir(folder) as entries:
+            for entry in entries:
+                work = folder / entry.name
+                is_ours = WORK_NAME.fullmatch(entry.name) and entry.is_dir(follow_symlinks=False)
+                if is_ours and work not in kept:
+                    discard(work)
 
 
 def _ended(one: Unfinished, journal: Journal, output: Path, *, keep: bool) -> JobState:

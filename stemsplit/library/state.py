@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 import stat
@@ -18,6 +19,8 @@ from stemsplit.untrusted import leads_out
 if TYPE_CHECKING:
     from pathlib import Path
 
+_OTHERS_WRITE = stat.S_IWGRP | stat.S_IWOTH
+
 STATE_FOLDER = ".stemsplit"
 """Its name; the dot hides it from people and from `scan`."""
 
@@ -33,7 +36,14 @@ class State:
         """All of it; for an output that is remote, on this machine."""
         if is_remote(self.output):
             name = hashlib.sha256(os.fsencode(self.output)).hexdigest()[:16]
-            return platformdirs.user_state_path("stemsplit", appauthor=False) / "outputs" / name
+            try:
+                own = platformdirs.user_state_path("stemsplit", appauthor=False)
+            except RuntimeError as error:
+                raise StemsplitError(
+                    "There is no home folder to keep the journal of a remote output in.",
+                    "Set HOME, or XDG_STATE_HOME to a folder.",
+                ) from error
+            return own / "outputs" / name
         return self.output / STATE_FOLDER
 
     def require_own(self) -> None:
@@ -62,6 +72,36 @@ class State:
                     raise _not_ours(path, fault)
             elif not stat.S_ISREG(mode) and not stat.S_ISDIR(mode):
                 raise _not_ours(path, "is neither a file nor a folder")
+
+    def make(self) -> None:
+        """Make the folder, which whoever may write to the output folder may write to as well.
+
+        Raises:
+            OSError: if that fails.
+        """
+        self.folder.mkdir(parents=True, exist_ok=True)
+        self.share(self.folder)
+
+    def share(self, *paths: Path) -> None:
+        """Let whoever may write to the output folder write to these; never raises."""
+        if is_remote(self.output) or os.name == "nt":
+            return
+        for path in paths:
+            with contextlib.suppress(OSError):  # a colleague's, who has done it
+                asked = self.output.stat().st_mode & _OTHERS_WRITE
+                mode = stat.S_IMODE(path.lstat().st_mode)
+                needed = asked | asked << 1  # what may be written may be read
+                if path.is_dir():
+                    needed |= asked >> 1  # and gone into
+                if mode | needed != mode:
+                    path.chmod(mode | needed)
+
+    def write(self, path: Path, content: bytes) -> None:
+        """Replace one of the small files in one step, shared as the others; raises `OSError`."""
+        new = path.with_suffix(".new")
+        new.write_bytes(content)
+        self.share(new)
+        os.replace(new, path)
 
     @property
     def journal(self) -> Path:

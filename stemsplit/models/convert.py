@@ -7,6 +7,7 @@ supervisor holds no arrays.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import subprocess
 from typing import TYPE_CHECKING
@@ -55,7 +56,9 @@ def ensure_converted(
         ModelError: if the weights are not those of this model, or no folder can be written.
     """
     name = f"{model.weights.name}-{LAYOUT}-{_key_of(folder)}"
-    usual, other = (parent / FOLDER for parent in (store.models_folder(), store.cache_folder()))
+    usual = other = store.models_folder() / FOLDER
+    with contextlib.suppress(ModelError):  # there may be no home folder
+        other = store.cache_folder() / FOLDER
     for place in (usual / name, other / name):
         if fault_of(place) is None:
             return place

@@ -68,13 +68,19 @@ def models_folder() -> Path:
     """
     for variable in ("STEMSPLIT_MODELS", "MODEL_PATH"):
         if value := os.environ.get(variable):
-            return Path(value).expanduser().absolute()
+            return Path(os.path.expanduser(value)).absolute()  # noqa: PTH111 - needs no home
     return cache_folder()
 
 
 def cache_folder() -> Path:
-    """Find the folder of models that is a user's own, whatever is set."""
-    return platformdirs.user_cache_path("stemsplit", appauthor=False) / "models"
+    """Find the folder of models that is a user's own, whatever is set; raises `ModelError`."""
+    try:
+        return platformdirs.user_cache_path("stemsplit", appauthor=False) / "models"
+    except RuntimeError as error:
+        raise ModelError(
+            "There is no home folder to keep models in.",
+            "Set HOME, or set STEMSPLIT_MODELS to a folder.",
+        ) from error
 
 
 def weights_folder(weights: Weights) -> Path:

@@ -185,6 +185,10 @@ class Throttle:
         """Halve, down to one."""
         return replace(self, workers=max(1, self.workers // 2), changed_at=now, evicted=True)
 
+    def limited(self, workers: int, now: float) -> Throttle:
+        """Allow so many for good: the system has no room for more."""
+        return replace(self, workers=workers, most=workers, changed_at=now, evicted=True)
+
     def is_settling(self, now: float, timings: Timings) -> bool:
         """Tell whether the last eviction was so recent that its effect does not show yet."""
         return self.evicted and now - self.changed_at < timings.settle

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 import psutil
 
+from stemsplit.errors import StemsplitError
 from stemsplit.supervisor.budget import HostMemory
 
 if TYPE_CHECKING:
@@ -42,8 +43,17 @@ def host_memory(groups: Iterable[Path]) -> HostMemory:
 
     Args:
         groups: as `limiting_groups` gives them.
+
+    Raises:
+        StemsplitError: if the system does not tell.
     """
-    memory = psutil.virtual_memory()
+    try:
+        memory = psutil.virtual_memory()
+    except OSError as error:
+        raise StemsplitError(
+            f"The memory of this machine cannot be read ({error}).",
+            "Mount /proc, as by `mount -t proc proc /proc`.",
+        ) from error
     total, available = memory.total, memory.available
     for group in groups:
         limit = _memory_limit(group)

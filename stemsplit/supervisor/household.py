@@ -11,11 +11,10 @@ There is one household in a program, however many pools it has: multiprocessing 
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
-import shutil
 import subprocess
 import sys
-import tempfile
 import threading
 from multiprocessing import resource_tracker
 from pathlib import Path
@@ -25,11 +24,14 @@ import psutil
 
 from stemsplit.compat import multiprocessing_imports_safely, safe_path
 from stemsplit.entry import HOUSEHOLD_MARK
-from stemsplit.errors import UsageError
+from stemsplit.errors import EngineError, StemsplitError, UsageError
 from stemsplit.supervisor import warden
+from stemsplit.temporary import TemporaryFolder
+from stemsplit.text import sentence_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from typing import Self
 
 _CHILD_ENVIRONMENT = {
     # These libraries start their threads while they are imported, and a process that has threads
@@ -39,6 +41,9 @@ _CHILD_ENVIRONMENT = {
 }
 
 _COMPLAINT_FILE = "complaint"
+
+_NO_MORE = frozenset({errno.EAGAIN, errno.EMFILE, errno.ENFILE, errno.ENOMEM})
+"""What the system answers when no more processes, open files or memory are to be had."""
 
 NO_MAIN_GUARD = (
     "A child process ran the program that uses stemsplit from its start, and so came to use "
@@ -50,12 +55,34 @@ MAIN_GUARD = (
 )
 
 
+class CannotStartError(EngineError):
+    """The system starts no further process.
+
+    Attributes:
+        helps_to_wait: whether it might when others have ended.
+    """
+
+    helps_to_wait = False
+
+    @classmethod
+    def because_of(cls, error: Exception) -> Self:
+        """Say what is the matter, and how to change it."""
+        number = getattr(error, "errno", None) or 0
+        remedy = {
+            errno.EMFILE: "Allow more open files: `ulimit -n 1024`.",
+            errno.EAGAIN: "End other programs, or allow more processes: `ulimit -u 4096`.",
+        }.get(number, "End other programs; reinstall stemsplit if that does not help.")
+        said = sentence_of(error) if isinstance(error, OSError) else type(error).__name__
+        new = cls(f"No child process can be started ({said}).", remedy)
+        new.helps_to_wait = number in _NO_MORE
+        return new
+
+
 class Household:
     """What pools share; counts them, and is there from the first to the last.
 
     Attributes:
         lock: held by whoever changes what all pools share.
-        folder: the mark; None while there is no pool.
         fork_server_pid: of a fork server that was started here, None if there is none.
     """
 
@@ -64,38 +91,70 @@ class Household:
         self.lock = threading.RLock()
         self._members = 0
         self._warden: subprocess.Popen[bytes] | None = None
-        self.folder: Path | None = None
+        self._temporary: TemporaryFolder | None = None
         self.fork_server_pid: int | None = None
 
     def enter(self) -> None:
         """Count one pool more; the first one makes the folder and starts the warden.
 
         Raises:
-            OSError: if that fails; nothing is counted then.
+            StemsplitError: if the folder cannot be made or the warden not be started; nothing is
+                counted then.
         """
         refuse_inside_a_child()
         with self.lock:
             if self._members == 0:
                 # Started before anything bears the mark, because it belongs to the whole program.
                 if sys.platform != "win32":
-                    with multiprocessing_imports_safely():
-                        resource_tracker.ensure_running()
-                self.folder = Path(tempfile.mkdtemp(prefix="stemsplit-household-"))
+                    try:
+                        with multiprocessing_imports_safely():
+                            resource_tracker.ensure_running()
+                    except OSError as error:
+                        raise CannotStartError.because_of(error) from error
+                self._temporary = TemporaryFolder("stemsplit-household-")
                 try:
-                    self._warden = subprocess.Popen(  # noqa: S603 - our own program
-                        [
-                            *(sys.executable, *safe_path(), warden.__file__),
-                            *(HOUSEHOLD_MARK, self.folder),
-                        ],
-                        stdin=subprocess.PIPE,
-                        # Ctrl-C in a terminal is not for it.
-                        start_new_session=True,
-                        creationflags=getattr(subprocess, "CREATE_NEW_PROCESS_GROUP", 0),
-                    )
+                    self._start_warden()
                 except BaseException:
                     self._remove_folder()
                     raise
             self._members += 1
+
+    def _start_warden(self) -> None:
+        try:
+            self._warden = subprocess.Popen(  # noqa: S603 - our own program
+                [
+                    *(sys.executable, *safe_path(), warden.__file__),
+                    *(HOUSEHOLD_MARK, str(self.folder)),
+                ],
+                stdin=subprocess.PIPE,
+                # Ctrl-C in a terminal is not for it.
+                start_new_session=True,
+                creationflags=getattr(subprocess, "CREATE_NEW_PROCESS_GROUP", 0),
+            )
+        except OSError as error:
+            raise CannotStartError.because_of(error) from error
+
+    def tend(self) -> bool:
+        """Replace the warden and the folder if they are gone, as after a cleaner of old files.
+
+        Returns:
+            whether the folder was gone.
+
+        Raises:
+            StemsplitError: if they cannot be made anew.
+        """
+        with self.lock:
+            if self._temporary is None:
+                return False
+            if self._warden is not None and self._warden.poll() is not None:
+                if self._warden.stdin is not None:
+                    self._warden.stdin.close()
+                self._start_warden()
+            return self._temporary.restore()
+
+    def forget(self) -> None:
+        """Start anew in a copy of the program: what runs and lies there is its parent's."""
+        self.__init__()  # type: ignore[misc]
 
     @property
     def is_last(self) -> bool:
@@ -120,10 +179,15 @@ class Household:
                 self._warden = None
             self._remove_folder()
 
+    @property
+    def folder(self) -> Path | None:
+        """The mark; None while there is no pool."""
+        return None if self._temporary is None else self._temporary.path
+
     def _remove_folder(self) -> None:
-        if self.folder is not None:
-            shutil.rmtree(self.folder, ignore_errors=True)
-            self.folder = None
+        if self._temporary is not None:
+            self._temporary.remove()
+            self._temporary = None
 
     def staff(self) -> frozenset[int]:
         """Give the numbers of the processes that serve all pools."""
@@ -159,6 +223,8 @@ class Household:
 
     def sweep(self) -> None:
         """Kill what bears the mark and has left this process's tree."""
+        with contextlib.suppress(StemsplitError):  # whoever starts the next child is told
+            self.tend()
         strays = self._marked()
         if not strays:
             return
@@ -178,6 +244,8 @@ class Household:
 
 
 HOUSEHOLD = Household()
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=HOUSEHOLD.forget)
 
 
 def refuse_inside_a_child() -> None:

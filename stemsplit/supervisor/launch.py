@@ -8,21 +8,24 @@ not exist on Windows; there each child is spawned and imports for itself.
 from __future__ import annotations
 
 import contextlib
+import logging
 import multiprocessing
 import os
 import signal
 import sys
+import tempfile
 import time
+import warnings
 from dataclasses import dataclass
-from multiprocessing import forkserver, resource_tracker
+from multiprocessing import forkserver, resource_tracker, util
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from stemsplit.compat import multiprocessing_imports_safely
 from stemsplit.entry import READY_FILE, enter
-from stemsplit.errors import EngineError, UsageError
+from stemsplit.errors import UsageError
 from stemsplit.messages import encode_task
-from stemsplit.supervisor.household import HOUSEHOLD
+from stemsplit.supervisor.household import HOUSEHOLD, CannotStartError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -36,6 +39,19 @@ if TYPE_CHECKING:
 StartMethod = Literal["forkserver", "spawn"]
 
 CHILD_PROGRAM = "stemsplit.child.main:main"
+
+_MOST_DEATHS = 3
+"""Of the fork server in a row, before children are spawned."""
+
+_FILES_FOR_A_CHILD = 6
+"""Open files that a start takes for a moment, and what the journal and logs may need meanwhile."""
+
+_MOST_SOCKET_BYTES = 103
+"""Of the path of a socket: 107 on Linux (unix(7)), 103 on macOS."""
+
+_SOCKET_NAME_BYTES = len("/listener-12345678")
+
+_logger = logging.getLogger(__name__)
 
 PRELOADED = "stemsplit.child.preloaded"
 """The last module of a preload: it tells that the others are imported."""
@@ -122,6 +138,7 @@ class Launcher:
         self._program = program
         self._server_seconds = server_seconds
         self._waits_until = 0.0
+        self._deaths = 0
         self._context: ForkServerContext | SpawnContext = (
             multiprocessing.get_context("forkserver")
             if self.start_method == "forkserver"
@@ -149,6 +166,8 @@ class Launcher:
         with HOUSEHOLD.lock:
             if HOUSEHOLD.is_last and HOUSEHOLD.fork_server_pid is not None:
                 _end_fork_server()
+                with contextlib.suppress(OSError):
+                    _socket_folder()  # multiprocessing will want to remove it
             HOUSEHOLD.leave()
 
     @property
@@ -164,18 +183,32 @@ class Launcher:
         One that has ended is started again. Nothing here waits: a start that had to wait for the
         server's imports would hold up the supervision of everything else.
         """
+        was_emptied = HOUSEHOLD.tend()
         if self.start_method != "forkserver":
             return True
         with HOUSEHOLD.lock:
             done = self._ready_file.exists()
-            if _fork_server_is_alive():
+            if _fork_server_is_alive() and not was_emptied:
+                if done:
+                    self._deaths = 0
                 if done or time.monotonic() < self._waits_until:
                     return done
-                _end_fork_server()
+            _end_fork_server()
+            self._deaths += 1
+            if self._deaths >= _MOST_DEATHS:
+                self._spawn_from_now_on()
+                return True
             # One that never got ready would not do so the next time.
+            keeps_preload = done or was_emptied
             self._ready_file.unlink(missing_ok=True)
-            self._run_server((*self._preload, PRELOADED) if done else (PRELOADED,))
+            self._run_server((*self._preload, PRELOADED) if keeps_preload else (PRELOADED,))
         return False
+
+    def _spawn_from_now_on(self) -> None:
+        """Do without a fork server: something on this system ends it each time."""
+        _logger.warning("the fork server has ended %d times; children are spawned", self._deaths)
+        self.start_method = "spawn"
+        self._context = multiprocessing.get_context("spawn")
 
     def generation(self) -> int:
         """Give the number of the fork server's process; 0 where children are spawned."""
@@ -196,21 +229,21 @@ class Launcher:
         """Start a child for `task`.
 
         Raises:
-            EngineError: if the fork server cannot be kept alive.
+            CannotStartError: if the system starts no further process, or the fork server cannot be
+                kept alive.
         """
+        _require_spare_files()
         try:
             return self._start(task)
         except (EOFError, OSError):  # the fork server has died since `ready`
             if self.start_method == "forkserver":
                 with HOUSEHOLD.lock:
-                    self._run_server((PRELOADED,))
+                    _end_fork_server()
+                    self._run_server((*self._preload, PRELOADED))
         try:
             return self._start(task)
         except (EOFError, OSError) as error:
-            raise EngineError(
-                f"No child process can be started ({type(error).__name__}: {error}).",
-                "Close other programs; reinstall stemsplit if that does not help.",
-            ) from error
+            raise CannotStartError.because_of(error) from error
 
     @property
     def _ready_file(self) -> Path:
@@ -220,9 +253,17 @@ class Launcher:
         """Start a fork server unless one of ours runs."""
         self._context.set_forkserver_preload(list(preload))
         self._waits_until = time.monotonic() + self._server_seconds
+        try:
+            self._ensure_server()
+        except OSError as error:
+            raise CannotStartError.because_of(error) from error
+        HOUSEHOLD.fork_server_pid = _fork_server()._forkserver_pid  # noqa: SLF001
+
+    def _ensure_server(self) -> None:
+        sockets = _socket_folder()
+        (self.scratch / "sockets").write_bytes(os.fsencode(sockets))  # for the warden
         with HOUSEHOLD.environment(), multiprocessing_imports_safely(), _interrupts_held():
             forkserver.ensure_running()
-        HOUSEHOLD.fork_server_pid = _fork_server()._forkserver_pid  # noqa: SLF001
 
     def _start(self, task: Task) -> Child:
         ours, theirs = self._context.Pipe(duplex=True)
@@ -263,7 +304,38 @@ class Launcher:
 def usable_start_method(wanted: StartMethod | None = None) -> StartMethod:
     """Give the start method that is wanted, or the better one of this system, if it can be."""
     method = wanted or default_start_method()
-    return "spawn" if method == "forkserver" and _runs_a_foreign_fork_server() else method
+    if method == "forkserver" and (_runs_a_foreign_fork_server() or not _has_room_for_sockets()):
+        return "spawn"
+    return method
+
+
+def _socket_folder() -> Path:
+    """Give multiprocessing's folder of sockets, made anew if a cleaner has removed it."""
+    folder = Path(util.get_temp_dir())
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    return folder
+
+
+def _has_room_for_sockets() -> bool:
+    """Tell whether the path of a fork server's socket is as short as the system wants it."""
+    folder = os.fsencode(Path(tempfile.gettempdir(), "pymp-12345678"))
+    return len(folder) + _SOCKET_NAME_BYTES <= _MOST_SOCKET_BYTES
+
+
+def _require_spare_files() -> None:
+    """Fail while there is still room for the files of what runs already.
+
+    Raises:
+        CannotStartError: if too few files can be opened for another child.
+    """
+    spare: list[int] = []
+    try:
+        spare.extend(os.dup(0) for _ in range(_FILES_FOR_A_CHILD))
+    except OSError as error:
+        raise CannotStartError.because_of(error) from error
+    finally:
+        for descriptor in spare:
+            os.close(descriptor)
 
 
 def default_start_method() -> StartMethod:
@@ -297,7 +369,9 @@ def _end_fork_server() -> None:
     if server._forkserver_pid is not None:  # noqa: SLF001
         with contextlib.suppress(ProcessLookupError):
             os.kill(server._forkserver_pid, signal.SIGKILL)  # noqa: SLF001
-    server._stop()  # noqa: SLF001
+    with contextlib.suppress(FileNotFoundError):  # a cleaner has removed the socket
+        server._stop()  # noqa: SLF001
+    server._forkserver_address = None  # noqa: SLF001
     HOUSEHOLD.fork_server_pid = None
 
 
@@ -329,7 +403,9 @@ def _interrupts_held() -> Iterator[None]:
     if not hasattr(signal, "pthread_sigmask"):  # Windows
         yield
         return
-    resource_tracker.ensure_running()  # now, because its start would let signals through again
+    with warnings.catch_warnings():  # one that has died is replaced; it keeps nothing of ours
+        warnings.simplefilter("ignore")
+        resource_tracker.ensure_running()  # now, because its start would let signals through again
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
         yield

@@ -19,7 +19,7 @@ from stemsplit.job import Reason
 from stemsplit.supervisor import admission, life, lifecycle, logs, retry
 from stemsplit.supervisor.attempt import Request, RunningAttempt, end_all
 from stemsplit.supervisor.budget import no_room
-from stemsplit.supervisor.household import MAIN_GUARD
+from stemsplit.supervisor.household import MAIN_GUARD, CannotStartError
 from stemsplit.supervisor.inbox import Inbox
 from stemsplit.supervisor.line import Line
 from stemsplit.supervisor.meter import SystemMeter
@@ -222,7 +222,7 @@ class Pool:
                     yield from self._wait_for_memory(request, hold)
                 return
             self._held_since = None
-            yield self._launch(self._line.take())
+            yield from self._launch(self._line.take())
 
     def _is_full(self) -> bool:
         early = self._throttle.is_calm(self._clock(), self._plan.timings)
@@ -274,19 +274,28 @@ class Pool:
                 verdict = dataclasses.replace(verdict, reason=Reason.TOO_LARGE)
             yield request.settled(verdict)
 
-    def _launch(self, request: Request) -> PoolEvent:
+    def _launch(self, request: Request) -> Iterator[PoolEvent]:
         number = len(request.attempts) + 1
         try:
             task = request.work.begin(number, request.effort)
         except StemsplitError as error:
-            return request.settled(Verdict.of(error))
+            yield request.settled(Verdict.of(error))
+            return
         rules = self._rules(request.effort, request.work.audio_seconds)
         oom_kills, generation = self._meter.oom_kills(), self._starter.generation()
         try:
             child = self._starter.start(task)
-        except BaseException:
+        except BaseException as error:
             request.work.conclude(task, Verdict(reason=Reason.CANCELLED), None)
-            raise
+            if not isinstance(error, CannotStartError) or not error.helps_to_wait:
+                raise
+            if not self._running:
+                raise
+            self._line.put_first(request)
+            self._throttle = self._throttle.limited(len(self._running), self._clock())
+            yield Noted(text=f"{error} Going on with {len(self._running)} at a time.")
+            yield Withdrawn(work=request.work)
+            return
         self._tickets += 1
         story = f"attempt {number}: process {child.pid} started, {request.effort}"
         self._running.append(
@@ -305,7 +314,7 @@ class Pool:
                 generation=generation,
             )
         )
-        return Launched(
+        yield Launched(
             work=request.work,
             number=number,
             effort=request.effort,

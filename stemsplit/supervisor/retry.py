@@ -94,5 +94,6 @@ def engine_is_broken(exit_code: int) -> Verdict:
         message=f"{DEATHS_AT_START} children in a row died while they started, the last by "
         f"{exit_name(exit_code)}.",
         remedy="The engine or its model is broken: look into the log, run `stemsplit models "
-        "verify`, or reinstall stemsplit in a fresh virtual environment.",
+        "verify`, or reinstall stemsplit in a fresh virtual environment. If `ulimit -u` allows few "
+        "processes, allow more.",
     )

@@ -34,7 +34,21 @@ def main(mark: str, folder: str) -> None:
         quiet = 0 if kill_marked(mark, folder) else quiet + 1
         time.sleep(0.02)
     remove_unfinished(folder)
+    remove_sockets(folder)
     shutil.rmtree(folder, ignore_errors=True)
+
+
+def remove_sockets(folder: str) -> None:
+    """Remove the folder of multiprocessing's sockets that the file `sockets` in `folder` names.
+
+    The program itself does that at its end, if it is not killed.
+    """
+    from pathlib import Path
+
+    with contextlib.suppress(OSError):
+        sockets = Path(os.fsdecode(Path(folder, "sockets").read_bytes()))
+        if sockets.name.startswith("pymp-"):
+            shutil.rmtree(sockets, ignore_errors=True)
 
 
 def remove_unfinished(folder: str) -> None:

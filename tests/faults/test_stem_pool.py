@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import concurrent.futures
 import multiprocessing
+import os
+import pickle
 import sys
 import threading
 import time
@@ -15,7 +17,7 @@ import soundfile
 from daemonic import separate_in_a_daemon
 
 from stemsplit import Reason, Settings, StemPool, TrackError, as_completed
-from stemsplit.errors import InsufficientMemoryError, UsageError
+from stemsplit.errors import InsufficientMemoryError, StemsplitError, UsageError
 from stemsplit.messages import Progress
 
 if TYPE_CHECKING:
@@ -179,3 +181,66 @@ def test_a_daemon_is_told_that_it_may_start_no_processes(songs: list[Path], meth
         told = pool.apply_async(separate_in_a_daemon, [str(songs[0])]).get(120)
     assert len(told) == 2
     assert all("daemonic process" in one and "--pool threads" in one for one in told)
+
+
+def test_a_copy_of_the_program_has_pools_of_its_own(songs: list[Path], tmp_path: Path) -> None:
+    """After a fork with an open pool: the copy is told that it is not its own, and makes one."""
+    if not hasattr(os, "fork"):
+        pytest.skip("there is no fork here")
+    with StemPool(HALF) as pool:
+        assert pool.submit(songs[0], tmp_path / "out").result(60).stems
+        reader, writer = os.pipe()
+        pid = os.fork()
+        if pid == 0:  # no assertion of pytest's may leave this process
+            said = []
+            try:
+                with pytest.raises(UsageError, match="Make a StemPool after the fork"):
+                    pool.submit(songs[1], tmp_path / "copy")
+                pool.shutdown()
+                with StemPool(HALF) as own:
+                    said.append(str(own.submit(songs[2], tmp_path / "copy").result(60).reason))
+            except BaseException as error:  # noqa: BLE001 - it is told
+                said.append(repr(error))
+            os.write(writer, "".join(said).encode())
+            os._exit(0)
+        os.close(writer)
+        with os.fdopen(reader) as told:
+            assert told.read() == "done"
+        os.waitpid(pid, 0)
+        assert pool.submit(songs[3], tmp_path / "out").result(60).stems
+
+
+def _kinds(kind: type[BaseException]) -> list[type[BaseException]]:
+    return [kind, *(more for below in kind.__subclasses__() for more in _kinds(below))]
+
+
+def test_every_error_can_be_sent_to_another_process(songs: list[Path], tmp_path: Path) -> None:
+    """As by a pool of a program's own, or Celery: it says the same there."""
+    with StemPool(Settings(engine="fake_engines:raises"), retries=0) as pool:
+        failed = pool.submit(songs[0], tmp_path / "out").exception(60)
+    assert isinstance(failed, TrackError)
+    copy = pickle.loads(pickle.dumps(failed))  # noqa: S301 - it was just written
+    assert type(copy) is TrackError
+    assert str(copy) == str(failed)
+    assert copy.outcome == failed.outcome
+    for kind in _kinds(StemsplitError):
+        if kind is TrackError or kind.__name__.startswith("_"):
+            continue
+        error = kind("It is so.", "Do this.")
+        again = pickle.loads(pickle.dumps(error))  # noqa: S301 - likewise
+        assert isinstance(again, StemsplitError)
+        assert type(again) is kind
+        assert (again.message, again.remedy) == ("It is so.", "Do this.")
+
+
+@pytest.mark.parametrize(
+    "engine", ["no_such_module:load", "fake_engines:no_such_function", "fake_engines:__doc__"]
+)
+def test_an_engine_that_there_is_not(songs: list[Path], tmp_path: Path, engine: str) -> None:
+    """A sentence that names it and says where it is looked for; once."""
+    with StemPool(Settings(engine=engine)) as pool:
+        failed = pool.submit(songs[0], tmp_path / "out").exception(60)
+    assert isinstance(failed, TrackError)
+    assert f"The engine “{engine}” cannot be imported" in failed.message
+    assert "Settings.engine" in failed.remedy
+    assert len(failed.outcome.attempts) == 1

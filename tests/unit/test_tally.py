@@ -10,6 +10,7 @@ import pytest
 from stemsplit.job import AudioInfo, Effort, Job, Outcome, Reason
 from stemsplit.library import board
 from stemsplit.library.board import Board
+from stemsplit.library.state import State
 from stemsplit.messages import Progress, Ready, Separated, Started
 from stemsplit.supervisor.work import Heard, Launched, Looked, Retried, Settled
 from stemsplit.tally import Tally
@@ -92,8 +93,10 @@ def test_a_pause_ends_with_the_next_start() -> None:
 def test_the_board_is_replaced_as_a_whole_and_not_too_often(tmp_path: Path) -> None:
     """A reader finds the last status or none; a disk that takes nothing is no error."""
     now = [0.0]
-    path = tmp_path / "status.json"
-    shown = Board(path, lambda: now[0])
+    state = State(tmp_path)
+    state.make()
+    path = state.status
+    shown = Board(state, lambda: now[0])
     tally = Tally({b"/a": 1.0}, max_ram_bytes=9, predicted_seconds=1.0)
     assert board.read(path) is None
     shown.show(tally.status)
@@ -108,10 +111,10 @@ def test_the_board_is_replaced_as_a_whole_and_not_too_often(tmp_path: Path) -> N
     assert second is not None
     assert second.done == 1
     shown.close()
-    assert list(tmp_path.iterdir()) == []
+    assert list(state.folder.iterdir()) == []
     path.write_text("{half")
     assert board.read(path) is None
-    Board(tmp_path / "absent" / "status.json").show(tally.status)
+    Board(State(tmp_path / "absent")).show(tally.status)
 
 
 def test_tells_what_each_child_is_at() -> None:

@@ -1,0 +1,104 @@
+"""Runs in the supervisor. Folders for temporary files that do not stay behind, whatever happens.
+
+Each is locked as long as its process lives. What is left of a process that was killed is removed by
+the next one of the same user.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import tempfile
+from pathlib import Path
+
+from stemsplit.errors import UnwritableError
+from stemsplit.text import quoted, sentence_of
+
+try:
+    import fcntl
+except ImportError:  # Windows
+    fcntl = None  # type: ignore[assignment]
+
+_LOCK = "lock"
+
+
+class TemporaryFolder:
+    """A new folder for temporary files.
+
+    Args:
+        prefix: of its name.
+
+    Attributes:
+        path: of the folder.
+
+    Raises:
+        UnwritableError: if it cannot be made.
+    """
+
+    def __init__(self, prefix: str) -> None:
+        """Make it, and remove those of the same prefix whose processes are gone."""
+        self._lock: int | None = None
+        try:
+            _remove_stale(Path(tempfile.gettempdir()), prefix)
+            self.path = Path(tempfile.mkdtemp(prefix=prefix))
+            self._hold()
+        except OSError as error:
+            raise UnwritableError(
+                f"The folder for temporary files cannot be used ({sentence_of(error)}).",
+                "Make room there, or set TMPDIR to another folder.",
+            ) from error
+
+    def restore(self) -> bool:
+        """Make it anew if somebody, such as a cleaner of old files, has removed it.
+
+        Returns:
+            whether it was gone.
+
+        Raises:
+            UnwritableError: if it cannot be made.
+        """
+        if self.path.exists():
+            return False
+        try:
+            self.path.mkdir(mode=0o700, parents=True)  # fails where somebody else was quicker
+            self._hold()
+        except OSError as error:
+            raise UnwritableError(
+                f"The folder for temporary files {quoted(self.path)} was removed and cannot be "
+                f"made again ({sentence_of(error)}).",
+                "Make room there, or set TMPDIR to another folder.",
+            ) from error
+        return True
+
+    def remove(self) -> None:
+        """Remove it with all that is in it; never raises."""
+        if self._lock is not None:
+            os.close(self._lock)
+            self._lock = None
+        shutil.rmtree(self.path, ignore_errors=True)
+
+    def _hold(self) -> None:
+        if fcntl is None:
+            return
+        if self._lock is not None:
+            os.close(self._lock)
+        self._lock = os.open(self.path / _LOCK, os.O_RDWR | os.O_CREAT, 0o600)
+        with contextlib.suppress(OSError):  # the file system knows no locks
+            # Of the kind that belongs to one process: a copy of it neither keeps nor drops it.
+            fcntl.lockf(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+
+
+def _remove_stale(top: Path, prefix: str) -> None:
+    if fcntl is None:
+        return
+    for folder in top.glob(f"{prefix}*"):
+        with contextlib.suppress(OSError):
+            if folder.is_symlink() or folder.lstat().st_uid != os.geteuid():
+                continue
+            lock = os.open(folder / _LOCK, os.O_RDWR)
+            try:
+                fcntl.lockf(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                shutil.rmtree(folder, ignore_errors=True)
+            finally:
+                os.close(lock)
