@@ -5,8 +5,11 @@
     python tests/faults/campaign.py --trouble full --kills 40        (needs root: a small disk)
     python tests/faults/campaign.py --trouble read-only --kills 40
 
-Each run is killed at a random moment: its supervisor, one of its children, or both; one time in
-three not at once, but in the midst of the journal's next commit. All the while a thread looks at
+Each run is killed at a random moment: its supervisor, one of its children, both, or one of the
+processes that serve it, the fork server, the watchdog and the resource tracker; one time in three
+not at once, but in the midst of the journal's next commit. Or it is disturbed: stopped for longer
+than children may be silent, its clock jumps, its temporary files are removed, its output folder is
+renamed and, when it has ended, given its name back. All the while a thread looks at
 the output folder: a track that is to be seen must be whole and right, by content. After each kill
 the journal must open and be sound. When a library is finished, every track must have been finished
 once, and nothing else may be left; then the next one is begun. With `--trouble` a run is not
@@ -23,6 +26,7 @@ import json
 import os
 import random
 import shutil
+import signal
 import sqlite3
 import subprocess
 import sys
@@ -47,20 +51,44 @@ HERE = Path(__file__).parent
 REAL = "auto"
 STEMS = {"vocals.wav", "accompaniment.wav"}
 WHOM = ("supervisor", "child", "both")
+SERVANTS = {"fork server": "forkserver", "watchdog": "warden", "tracker": "resource_tracker"}
+"""What serves a supervisor, and what of its command line tells it."""
+
+DISTURBANCES = ("stopped", "clock", "temporary files removed", "output renamed")
+ENDS_IT = {"supervisor", "both", "output renamed"}
+"""After these a run does not come to its end."""
+
+STALL_SECONDS = 2.0
+STOPPED_SECONDS = 3.0
 
 
 def run_batch(library: str, output: str, engine: str) -> int:
     """Separate a library, as the killed process does."""
     import stemsplit
 
+    _let_the_clock_jump()
+    limits = stemsplit.Limits.parse(stall_timeout=STALL_SECONDS)
+    settings = stemsplit.Settings(engine=engine)
     try:
-        result = stemsplit.separate([library], output, stemsplit.Settings(engine=engine), jobs=2)
+        result = stemsplit.separate([library], output, settings, jobs=2, limits=limits)
     except stemsplit.StemsplitError as error:
         print(error, file=sys.stderr)
         return int(error.exit_code)
     for outcome in result.failures:
         print(outcome.message, file=sys.stderr)
     return int(result.exit_code)
+
+
+def _let_the_clock_jump() -> None:
+    """Put the clock on the wall forth and back by up to a day, on SIGUSR2."""
+    real, offset = time.time, 0.0
+
+    def jump(_number: int, _frame: object) -> None:
+        nonlocal offset
+        offset = random.uniform(-86_400.0, 86_400.0)  # noqa: S311 - nothing depends on it
+
+    signal.signal(signal.SIGUSR2, jump)
+    time.time = lambda: real() + offset
 
 
 def make_library(folder: Path) -> None:
@@ -75,7 +103,12 @@ def make_library(folder: Path) -> None:
 
 
 def start(
-    library: Path, output: Path, engine: str, *, as_anybody: bool = False
+    library: Path,
+    output: Path,
+    engine: str,
+    *,
+    as_anybody: bool = False,
+    temporary: Path | None = None,
 ) -> subprocess.Popen[bytes]:
     """Start a run in a process of its own, one that permissions mean something to if wanted."""
     command: list[str | Path] = [sys.executable, __file__, "--run", library, output, engine]
@@ -83,7 +116,9 @@ def start(
         command = ["setpriv", "--bounding-set=-dac_override,-dac_read_search", *command]
     return subprocess.Popen(
         command,
-        env=os.environ | {"PYTHONPATH": str(HERE)},
+        env=os.environ
+        | {"PYTHONPATH": str(HERE)}
+        | ({} if temporary is None else {"TMPDIR": str(temporary)}),
         stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,
     )
@@ -150,16 +185,53 @@ def kill(supervisor: subprocess.Popen[bytes], whom: str, rng: random.Random) -> 
     victims: list[psutil.Process] = []
     with contextlib.suppress(psutil.Error):
         process = psutil.Process(supervisor.pid)
-        if whom != "supervisor":
+        if whom in SERVANTS:
+            victims = [
+                one for one in process.children() if SERVANTS[whom] in " ".join(one.cmdline())
+            ]
+        elif whom != "supervisor":
             servants = process.children()
             workers = [child for servant in servants for child in servant.children()]
             victims += [rng.choice(workers)] if workers else []
-        if whom != "child":
+        if whom in {"supervisor", "both"}:
             victims.append(process)
     for victim in victims:
         with contextlib.suppress(psutil.Error):
             victim.kill()
     return bool(victims)
+
+
+def disturb(supervisor: subprocess.Popen[bytes], how: str, output: Path, temporary: Path) -> bool:
+    """Make trouble that is no kill; give whether there was what was to be disturbed."""
+    if how == "stopped":
+        supervisor.send_signal(signal.SIGSTOP)
+        time.sleep(STOPPED_SECONDS)
+        supervisor.send_signal(signal.SIGCONT)
+    elif how == "clock":
+        if not output.exists():  # it has its handler once it has begun
+            return False
+        supervisor.send_signal(signal.SIGUSR2)
+    elif how == "temporary files removed":
+        for path in temporary.iterdir():
+            shutil.rmtree(path, ignore_errors=True)
+    else:
+        if not output.exists():
+            return False
+        output.rename(moved_place(output))
+    return True
+
+
+def moved_place(output: Path) -> Path:
+    """Give where an output folder is while it is renamed."""
+    return output.with_name(f"{output.name} moved")
+
+
+def bring_back(output: Path) -> None:
+    """Give a renamed folder its name back; nothing may have been made in its place."""
+    moved = moved_place(output)
+    if moved.exists():
+        assert not output.exists(), [*output.rglob("*")]
+        moved.rename(output)
 
 
 def wait_for_a_commit(supervisor: subprocess.Popen[bytes], output: Path) -> bool:
@@ -358,25 +430,54 @@ def run_to_end(library: Path, output: Path, engine: str) -> int:
 def run_and_kill(
     library: Path, output: Path, engine: str, longest: float, rng: random.Random, tally: Tally
 ) -> bool:
-    """Run a batch, and kill it at a random moment; give whether it came to its end all the same."""
-    with start(library, output, engine) as process:
+    """Run a batch, and kill or disturb it at a random moment; give whether it came to its end."""
+    temporary = output.with_name("temporary files")
+    temporary.mkdir(exist_ok=True)
+    with start(library, output, engine, temporary=temporary) as process:
         assert process.stderr is not None
-        whom = rng.choice(WHOM)
+        whom = rng.choice((*WHOM, *SERVANTS, *DISTURBANCES))
+        is_done = False
         try:
             process.wait(rng.uniform(0.1, longest))
         except subprocess.TimeoutExpired:
             if rng.random() < 1 / 3:
                 tally.at_a_commit += wait_for_a_commit(process, output)
-            if kill(process, whom, rng):
-                tally.kills[whom] += 1
-            if whom != "child":
-                process.wait()
-                tally.in_state[state_of(output)] += 1
-                return False
+            if whom in DISTURBANCES:
+                is_done = disturb(process, whom, output, temporary)
+            else:
+                is_done = kill(process, whom, rng)
+            tally.kills[whom] += is_done
         error = process.stderr.read().decode()
         code = process.wait()
-        assert code in {0, -9}, f"{code}: {error}"
+        bring_back(output)
+        if is_done and whom in ENDS_IT:
+            tally.in_state[state_of(output)] += 1
+        if whom == "output renamed":
+            assert "Traceback" not in error, error
+            assert code in {0, 1, 3}, f"{code}: {error}"
+        else:
+            assert code in {0, -9}, f"{whom}, {code}: {error}"
+        assert_nobody_is_left(temporary)
         return code == 0
+
+
+def assert_nobody_is_left(temporary: Path) -> None:
+    """No process of a run that has ended goes on, and none of its temporary files stays."""
+    deadline = time.monotonic() + 20
+    while left := [*temporary.iterdir(), *processes_of(temporary)]:
+        assert time.monotonic() < deadline, left
+        time.sleep(0.05)
+
+
+def processes_of(temporary: Path) -> list[psutil.Process]:
+    """Find what a run has started, by the folder that it has in its environment."""
+    found = []
+    for process in psutil.process_iter():
+        with contextlib.suppress(psutil.Error, OSError):
+            ours = process.environ().get("TMPDIR") == str(temporary)
+            if ours and process.status() != psutil.STATUS_ZOMBIE:
+                found.append(process)
+    return found
 
 
 def main() -> None:

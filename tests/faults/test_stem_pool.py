@@ -228,8 +228,8 @@ def test_every_error_can_be_sent_to_another_process(songs: list[Path], tmp_path:
             continue
         error = kind("It is so.", "Do this.")
         again = pickle.loads(pickle.dumps(error))  # noqa: S301 - likewise
-        assert isinstance(again, StemsplitError)
         assert type(again) is kind
+        assert isinstance(again, StemsplitError)
         assert (again.message, again.remedy) == ("It is so.", "Do this.")
 
 

@@ -11,6 +11,8 @@ import contextlib
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+import filetype
+
 from stemsplit.audio.containers import mp4
 from stemsplit.audio.containers.protection import protection_of
 from stemsplit.audio.containers.window import FileBytes
@@ -115,10 +117,21 @@ def _refuse_text(path: Path) -> None:
 
 
 def _unknown(path: Path, why: str) -> BadInputError:
-    return BadInputError(
-        f"{quoted(path.name)} is not an audio file that stemsplit can read ({why.rstrip('.')}).",
-        "Neither libsndfile nor FFmpeg can read it: check what it is, or export it again.",
-    )
+    with path.open("rb") as file:
+        guess = filetype.guess(file.read(_HEAD_BYTES))
+    kind = "" if guess is None else str(guess.mime)
+    name, fault = quoted(path.name), why.rstrip(".")
+    if not kind:
+        return BadInputError(
+            f"{name} is not in an audio format that stemsplit can read ({fault}).",
+            "Check what it is, or export it again as WAV or FLAC.",
+        )
+    if kind.startswith(("audio/", "video/")):
+        return BadInputError(
+            f"{name} starts like {kind}, but the rest of it cannot be decoded ({fault}).",
+            _COPY_AGAIN,
+        )
+    return BadInputError(f"{name} is not audio: it holds {kind}.", "Rename or remove it.")
 
 
 def _is_text(head: bytes) -> bool:
