@@ -25,6 +25,9 @@ if TYPE_CHECKING:
     from stemsplit.result import BatchResult
 
 
+_STREAMS = {"stdout": "standard output", "stderr": "standard error"}
+
+
 def read_inputs(
     inputs: list[str] | None, from_file: str | None, verb: str
 ) -> tuple[list[str], PathList]:
@@ -103,9 +106,9 @@ def conduct(
 
     def show(event: Event) -> None:
         display.show(event)
-        error = streams.lost.get("stdout")
-        if error is not None and not control.unshown:
-            control.unshown = f"standard output cannot be written ({sentence_of(error)})"
+        if streams.lost and not control.unshown:
+            name, error = next(iter(streams.lost.items()))
+            control.unshown = f"{_STREAMS[name]} cannot be written ({sentence_of(error)})"
             print(f"stemsplit: {control.unshown}; the batch goes on.", file=sys.stderr, flush=True)
 
     with (

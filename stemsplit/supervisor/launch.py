@@ -235,9 +235,10 @@ class Launcher:
         _require_spare_files()
         try:
             return self._start(task)
-        except (EOFError, OSError):  # the fork server has died since `ready`
-            if self.start_method == "forkserver":
-                with HOUSEHOLD.lock:
+        except (EOFError, OSError):  # since `ready` the server has died, or its socket has gone
+            with HOUSEHOLD.lock:
+                HOUSEHOLD.tend()
+                if self.start_method == "forkserver":
                     _end_fork_server()
                     self._run_server((*self._preload, PRELOADED))
         try:

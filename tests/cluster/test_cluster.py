@@ -8,7 +8,9 @@ import shutil
 import signal
 import sqlite3
 import subprocess
+import tempfile
 import time
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import psutil
@@ -19,7 +21,6 @@ from node_kills import campaign
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from pathlib import Path
 
     from conftest import Ran
 
@@ -225,6 +226,7 @@ def test_a_cluster_of_one_s_own_is_nobody_else_s(library: Path, tmp_path: Path) 
     assert listening
     assert listening <= {"127.0.0.1", "::1", "::ffff:127.0.0.1"}
     assert json.loads(rest[-1])["done"] == 8
+    assert not [*Path(tempfile.gettempdir()).glob("stemsplit-ray-*")]
     _, alive = psutil.wait_procs(family, timeout=10)
     assert not alive
 

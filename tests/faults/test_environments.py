@@ -106,6 +106,24 @@ def test_output_that_cannot_be_written_ends_no_batch(
     assert "standard output cannot be written" in str(summary(tmp_path)["unshown"])
 
 
+def test_a_terminal_that_is_closed_ends_no_batch(songs: Path) -> None:
+    """As after `disown`, which keeps the hang-up away: what is written meets an error then."""
+    ours, theirs = os.openpty()
+    output = songs.parent / "out"
+    running = subprocess.Popen(
+        ["bash", "-c", 'trap \'\' HUP; exec "$0" separate "$1" -o "$2"', COMMAND, songs, output],
+        stdin=theirs,
+        stdout=theirs,
+        stderr=theirs,
+    )
+    os.close(theirs)
+    assert os.read(ours, 1)
+    os.close(ours)
+    assert running.wait(120) == 0
+    assert len([*output.glob("*/vocals.wav")]) == 3
+    assert "cannot be written" in str(summary(songs.parent)["unshown"])
+
+
 def test_without_any_streams_it_works(shell: Callable[..., Ran], tmp_path: Path) -> None:
     """Closed as by a daemon: no file of the batch takes the number of one."""
     assert shell("$S separate song.wav -o out <&- >&- 2>&-").code == 0

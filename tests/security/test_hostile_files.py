@@ -5,7 +5,6 @@ from __future__ import annotations
 import gzip
 import io
 import os
-import resource
 import shutil
 import sqlite3
 import subprocess
@@ -18,6 +17,8 @@ import pytest
 from common import COMMAND
 
 from stemsplit.library.state import State
+
+resource = pytest.importorskip("resource")
 
 if TYPE_CHECKING:
     from collections.abc import Callable
