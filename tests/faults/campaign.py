@@ -215,8 +215,8 @@ def disturb(supervisor: subprocess.Popen[bytes], how: str, output: Path, tempora
         for path in temporary.iterdir():
             shutil.rmtree(path, ignore_errors=True)
     else:
-        if not output.exists():
-            return False
+        if not (output / ".stemsplit" / "journal.sqlite3").exists():
+            return False  # it would be begun anew, in a folder of its own
         output.rename(moved_place(output))
     return True
 
