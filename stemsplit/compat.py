@@ -7,6 +7,7 @@ be a folder of music from anywhere. No process that stemsplit starts does so.
 from __future__ import annotations
 
 import contextlib
+import os
 import sys
 import threading
 from enum import Enum
@@ -32,10 +33,13 @@ if TYPE_CHECKING:
 
 __all__ = ["StrEnum", "multiprocessing_imports_safely", "run_module", "safe_path", "tomllib"]
 
-_WITHOUT_CURRENT_FOLDER = "import sys; sys.path.remove(''); del sys.argv[0]; exec(sys.argv.pop(1))"
+_WITHOUT_CURRENT_FOLDER = (
+    "import sys; sys.path[:] = filter(None, sys.path); del sys.argv[0]; exec(sys.argv.pop(1))"
+)
 """For Python 3.10, which lacks -P: runs the program that follows as another `-c PROGRAM`."""
 
 _lock = threading.RLock()
+_flags = util._args_from_interpreter_flags  # type: ignore[attr-defined]  # noqa: SLF001
 
 
 def safe_path() -> tuple[str, ...]:
@@ -70,3 +74,14 @@ def multiprocessing_imports_safely() -> Iterator[None]:
             yield
         finally:
             util._args_from_interpreter_flags = flags  # type: ignore[attr-defined]  # noqa: SLF001
+
+
+def _after_fork() -> None:
+    """Undo in a copy of the program what another thread was at."""
+    global _lock  # noqa: PLW0603
+    _lock = threading.RLock()
+    util._args_from_interpreter_flags = _flags  # type: ignore[attr-defined]  # noqa: SLF001
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)

@@ -11,6 +11,7 @@ import os
 import shutil
 import tempfile
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from stemsplit.errors import UnwritableError
 from stemsplit.text import quoted, sentence_of
@@ -20,6 +21,9 @@ try:
 except ImportError:  # Windows
     fcntl = None  # type: ignore[assignment]
 
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
 _LOCK = "lock"
 
 
@@ -28,6 +32,7 @@ class TemporaryFolder:
 
     Args:
         prefix: of its name.
+        before_removal: is told of a folder that a killed process has left, before that is removed.
 
     Attributes:
         path: of the folder.
@@ -36,13 +41,19 @@ class TemporaryFolder:
         UnwritableError: if it cannot be made.
     """
 
-    def __init__(self, prefix: str) -> None:
+    def __init__(
+        self, prefix: str, before_removal: Callable[[Path], None] = lambda _folder: None
+    ) -> None:
         """Make it, and remove those of the same prefix whose processes are gone."""
         self._lock: int | None = None
         try:
-            _remove_stale(Path(tempfile.gettempdir()), prefix)
+            _remove_stale(Path(tempfile.gettempdir()), prefix, before_removal)
             self.path = Path(tempfile.mkdtemp(prefix=prefix))
-            self._hold()
+            try:
+                self._hold()
+            except OSError:
+                self.remove()
+                raise
         except OSError as error:
             raise UnwritableError(
                 f"The folder for temporary files cannot be used ({sentence_of(error)}).",
@@ -83,13 +94,16 @@ class TemporaryFolder:
             return
         if self._lock is not None:
             os.close(self._lock)
-        self._lock = os.open(self.path / _LOCK, os.O_RDWR | os.O_CREAT, 0o600)
+        # Nobody finds it by its name before it is locked.
+        new = self.path / f"{_LOCK}.new"
+        self._lock = os.open(new, os.O_RDWR | os.O_CREAT, 0o600)
         with contextlib.suppress(OSError):  # the file system knows no locks
             # Of the kind that belongs to one process: a copy of it neither keeps nor drops it.
             fcntl.lockf(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        new.rename(self.path / _LOCK)
 
 
-def _remove_stale(top: Path, prefix: str) -> None:
+def _remove_stale(top: Path, prefix: str, before_removal: Callable[[Path], None]) -> None:
     if fcntl is None:
         return
     for folder in top.glob(f"{prefix}*"):
@@ -99,6 +113,7 @@ def _remove_stale(top: Path, prefix: str) -> None:
             lock = os.open(folder / _LOCK, os.O_RDWR)
             try:
                 fcntl.lockf(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                before_removal(folder)
                 shutil.rmtree(folder, ignore_errors=True)
             finally:
                 os.close(lock)

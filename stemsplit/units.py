@@ -16,8 +16,8 @@ from stemsplit.errors import UsageError
 Moment = Annotated[float, msgspec.Meta(ge=0, le=253_370_764_800)]
 """In seconds since 1970, up to the year 9999, which `time.localtime` can show."""
 
-Seconds = Annotated[float, msgspec.Meta(ge=0, le=1e11)]
-"""A duration, up to 3,000 years: what is read from a file can be shown and added up."""
+Seconds = Annotated[float, msgspec.Meta(ge=0, le=1e18)]
+"""A duration: what is read from a file can be shown and added up."""
 
 Count = Annotated[int, msgspec.Meta(ge=0, le=2**62)]
 """A number of things or bytes."""

@@ -343,11 +343,13 @@ class TrackWork:
         number = log.name.split(".")[-2]
         readable = re.sub(r"[^\w -]", "_", self._job.source_path.stem)[:60]
         name = f"{readable}-{zlib.crc32(self._job.source):08x}.{number}.log"
-        kept = State(self._output).logs / name
+        state = State(self._output)
+        kept = state.logs / name
         try:
             kept.parent.mkdir(parents=True, exist_ok=True)
             kept.unlink(missing_ok=True)  # a link would be written through
             shutil.move(log, kept)
+            state.share(kept.parent, kept)
         except OSError:
             return None  # what it says goes with the outcome all the same
         return kept

@@ -19,6 +19,7 @@ from cyclopts.config import Dict
 
 from stemsplit.compat import tomllib
 from stemsplit.errors import UsageError
+from stemsplit.remote import is_remote, path_of
 from stemsplit.text import printable, quoted
 from stemsplit.untrusted import read_file
 
@@ -192,11 +193,18 @@ def _layers(
 
 
 def _require_harmless(values: Mapping[str, Value], path: Path) -> None:
-    """Refuse what would run code: the current folder may be a stranger's."""
+    """Refuse what would run code or send files: the current folder may be a stranger's."""
     cluster = values.get("cluster", "local")
     if cluster != "local":
         raise UsageError(
             f"{quoted(path)} names the cluster {quoted(str(cluster))}, which could run code here.",
+            "Name it on the command line, in the environment, or in your own file of settings.",
+        )
+
+    output = values.get("output")
+    if isinstance(output, str) and is_remote(path_of(output)):
+        raise UsageError(
+            f"{quoted(path)} sends files to {quoted(output)}.",
             "Name it on the command line, in the environment, or in your own file of settings.",
         )
 

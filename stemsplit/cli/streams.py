@@ -6,9 +6,9 @@ written goes nowhere from then on, and `lost` holds the error.
 
 from __future__ import annotations
 
-import errno
 import io
 import os
+import select
 import sys
 from typing import TYPE_CHECKING
 
@@ -26,16 +26,16 @@ class _Unfailing(io.FileIO):
 
     def write(self, data: ReadableBuffer) -> int:
         try:
-            return super().write(data) or 0
+            while (written := super().write(data)) is None:
+                select.select([], [self], [])  # a pipe that is full and does not wait by itself
         except OSError as error:
-            if error.errno == errno.EAGAIN:
-                raise
             number = self.fileno()
             lost[_NAMES[number]] = error
             null = os.open(os.devnull, os.O_WRONLY)
             os.dup2(null, number)
             os.close(null)
             return memoryview(data).nbytes
+        return written
 
 
 def prepare() -> None:

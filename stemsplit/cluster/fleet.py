@@ -114,7 +114,11 @@ class RayFleet:
         with _signals_kept():
             if self._address == "local":
                 self._session = TemporaryFolder("stemsplit-ray-")
-            _connect(self._address, self._cpus, self._session)
+            try:
+                _connect(self._address, self._cpus, self._session)
+            except BaseException:
+                self._remove_session()
+                raise
         _print_nothing()
         try:
             here = NodeAffinitySchedulingStrategy(
@@ -130,6 +134,7 @@ class RayFleet:
             self._greeting = ray.remote(greeting.greet)
         except BaseException:
             ray.shutdown()
+            self._remove_session()
             raise
         return self
 
@@ -137,8 +142,12 @@ class RayFleet:
         """Leave the cluster: Ray ends what this batch still has running there."""
         with _signals_kept():
             ray.shutdown()
+        self._remove_session()
+
+    def _remove_session(self) -> None:
         if self._session is not None:
             self._session.remove()
+            self._session = None
 
     @property
     def unusable(self) -> dict[str, str]:

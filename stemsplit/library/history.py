@@ -351,7 +351,10 @@ def _stems(rows: list[_StemRow]) -> dict[int, list[PastStem]]:
 def _attempts(rows: list[_AttemptRow]) -> dict[int, list[PastAttempt]]:
     found = defaultdict(list)
     for row in rows:
-        known = row._asdict() | {"memory": _curve_of(row.memory)}
+        known = row._asdict() | {
+            "memory": _curve_of(row.memory),
+            "engine": printable(row.engine),
+        }
         found[known.pop("job")].append(PastAttempt(**known))
     return found
 

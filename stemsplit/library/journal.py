@@ -21,7 +21,7 @@ import msgspec
 from stemsplit import remote
 from stemsplit.errors import OutputExistsError
 from stemsplit.job import Reason
-from stemsplit.library.publish import refused
+from stemsplit.library.publish import WORK_PREFIX, refused
 from stemsplit.library.reader import JournalReader
 from stemsplit.library.records import (
     JobState,
@@ -48,6 +48,10 @@ class _UnfinishedRow(NamedTuple):
     place: bytes
     state: JobState
     coming: bytes | None
+    work_folder: bytes
+
+
+class _WorkRow(NamedTuple):
     work_folder: bytes
 
 
@@ -108,6 +112,12 @@ class Journal(JournalReader):
                 place=place, state=state, coming=coming, work_folders=(*earlier, folder)
             )
         return [self._without_links(one) for one in found.values()]
+
+    def ended_work_folders(self) -> frozenset[str]:
+        """Name the work folders of attempts that have ended; none of them is needed any more."""
+        rows = self._read(_WorkRow, "SELECT work_folder FROM attempts WHERE reason IS NOT NULL")
+        names = (os.fsdecode(os.path.basename(row.work_folder)) for row in rows)
+        return frozenset(name for name in names if name.startswith(WORK_PREFIX))
 
     def _path_of(self, below: bytes) -> bytes:
         return os.path.join(self._output, below)

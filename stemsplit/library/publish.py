@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
-import re
 import shutil
 import uuid
 from typing import TYPE_CHECKING
@@ -22,10 +21,6 @@ if TYPE_CHECKING:
 
 WORK_PREFIX = ".stemsplit-"
 """Begins the name of every work folder; the dot hides it from people and from `scan`."""
-
-
-WORK_NAME = re.compile(rf"{re.escape(WORK_PREFIX)}[0-9a-f]{{32}}")
-"""The whole name of one, as `name_work_folder` makes it."""
 
 
 def check_writable(output: Path) -> None:
@@ -169,9 +164,9 @@ def require_one_disk(work: Path, paths: Iterable[Path]) -> None:
 
 def is_there(path: Path) -> bool:
     """Tell whether a file or a folder exists; what cannot be looked at counts as there."""
-    if not is_remote(path):
-        return path.exists()
     try:
+        if not is_remote(path):
+            return path.exists()
         return remote.status(path) is not None or remote.is_folder(path)
     except (OSError, UnreachableError):
         return True

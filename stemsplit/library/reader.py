@@ -6,6 +6,7 @@ or afterwards.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import socket
 from pathlib import Path
@@ -89,7 +90,7 @@ class _JobRow(NamedTuple):
                 self.source_bytes, self.source_modified_ns, self.settings, self.source_sample
             ),
             published=published,
-            version=self.version,
+            version=printable(self.version),
             state=self.state,
             reason=self.reason,
             message=printable(self.message),
@@ -188,8 +189,11 @@ class JournalReader(Database):
     def probes(self) -> dict[bytes, Probe]:
         """Give the first looks into files that were kept."""
         rows = self._read(_ProbeRow, "SELECT source, look FROM probes")
-        with self._told():
-            return {source: _probe.decode(look) for source, look in rows}
+        found = {}
+        for source, look in rows:
+            with contextlib.suppress(msgspec.MsgspecError, RecursionError):  # it is looked at again
+                found[source] = _probe.decode(look)
+        return found
 
     def past(self, settings: Settings, *, preloaded: bool, limit: int = 50) -> list[Past]:
         """Give the last finished attempts of this machine with the same model, oldest first."""

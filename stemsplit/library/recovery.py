@@ -11,9 +11,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from stemsplit.errors import StemsplitError
-from stemsplit.library.publish import WORK_NAME, WORK_PREFIX, discard, is_there, publish
+from stemsplit.library.publish import WORK_PREFIX, discard, is_there, publish
 from stemsplit.library.records import JobState
 from stemsplit.remote import is_remote
+from stemsplit.untrusted import leads_out
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -65,9 +66,10 @@ def recover(
 
 
 def sweep(journal: Journal, output: Path, folders: Iterable[Path]) -> None:
-    """Remove work folders that no attempt knows of any more, as where a disk refused it before.
+    """Remove work folders of attempts that have ended, as where a disk refused it before.
 
-    For whoever holds the output folder's lock, and has brought it in order.
+    For whoever holds the output folder's lock, and has brought it in order. Work folders of others,
+    as of a pool without a journal, are left alone.
 
     Args:
         journal: of the output folder.
@@ -76,14 +78,15 @@ def sweep(journal: Journal, output: Path, folders: Iterable[Path]) -> None:
     """
     if is_remote(output):
         return
-    kept = {work for one in journal.unfinished() for work in one.work_folders}
+    ended = journal.ended_work_folders()
     for folder in {output, *folders}:
-        with contextlib.suppress(OSError), os.scandir(folder) as entries:
+        with contextlib.suppress(OSError, ValueError), os.scandir(folder) as entries:
+            below = os.path.relpath(os.fsencode(folder), os.fsencode(output))
+            if leads_out(os.fsencode(output), below):
+                continue
             for entry in entries:
-                work = folder / entry.name
-                is_ours = WORK_NAME.fullmatch(entry.name) and entry.is_dir(follow_symlinks=False)
-                if is_ours and work not in kept:
-                    discard(work)
+                if entry.name in ended and entry.is_dir(follow_symlinks=False):
+                    discard(folder / entry.name)
 
 
 def _ended(one: Unfinished, journal: Journal, output: Path, *, keep: bool) -> JobState:

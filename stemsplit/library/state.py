@@ -88,8 +88,11 @@ class State:
             return
         for path in paths:
             with contextlib.suppress(OSError):  # a colleague's, who has done it
-                asked = self.output.stat().st_mode & _OTHERS_WRITE
-                mode = stat.S_IMODE(path.lstat().st_mode)
+                top, status = self.output.stat(), path.lstat()
+                asked = 0 if top.st_mode & stat.S_ISVTX else top.st_mode & _OTHERS_WRITE
+                if status.st_gid != top.st_gid:  # the group would be another one
+                    asked &= ~stat.S_IWGRP
+                mode = stat.S_IMODE(status.st_mode)
                 needed = asked | asked << 1  # what may be written may be read
                 if path.is_dir():
                     needed |= asked >> 1  # and gone into
@@ -99,7 +102,9 @@ class State:
     def write(self, path: Path, content: bytes) -> None:
         """Replace one of the small files in one step, shared as the others; raises `OSError`."""
         new = path.with_suffix(".new")
-        new.write_bytes(content)
+        new.unlink(missing_ok=True)
+        with new.open("xb") as file:  # never through a link that somebody has put there
+            file.write(content)
         self.share(new)
         os.replace(new, path)
 

@@ -44,12 +44,12 @@ class Stems:
     def _of(folder: Path) -> frozenset[bytes]:
         try:
             journal = JournalReader.read(State(folder).journal, folder)
-        except StemsplitError:  # of a newer stemsplit, or damaged
+            if journal is None:
+                return frozenset()
+            with journal:
+                return journal.stems()
+        except StemsplitError:  # of a newer stemsplit, damaged, or a stranger's
             return frozenset()
-        if journal is None:
-            return frozenset()
-        with journal:
-            return journal.stems()
 
 
 class Folders:

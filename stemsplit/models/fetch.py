@@ -226,7 +226,7 @@ def _unpack_and_install(weights: Weights, source: Path, incoming: Path, origin: 
                 _copy_known(_files_of_zip(archive, weights.name), unpacked)
         else:
             with _decompressed(source) as stream, tarfile.TarFile(fileobj=stream) as archive:
-                _copy_known(_files_of_tar(archive), unpacked)
+                _copy_known(_files_of_tar(archive, source.name), unpacked)
     except _BROKEN_ARCHIVE as error:
         if says_disk_is_full(error):
             raise
@@ -306,10 +306,12 @@ def _files_of_folder(folder: Path) -> Iterator[tuple[str, int, IO[bytes] | None]
             yield file.name, file.stat().st_size, file.open("rb")
 
 
-def _files_of_tar(archive: tarfile.TarFile) -> Iterator[tuple[str, int, IO[bytes] | None]]:
+def _files_of_tar(
+    archive: tarfile.TarFile, name: str
+) -> Iterator[tuple[str, int, IO[bytes] | None]]:
     for number, member in enumerate(archive):
         if number >= _MOST_MEMBERS:
-            raise _too_large(str(archive.name))
+            raise _too_large(name)
         if member.isreg():
             yield PurePosixPath(member.name).name, member.size, archive.extractfile(member)
 

@@ -187,7 +187,8 @@ class Throttle:
 
     def limited(self, workers: int, now: float) -> Throttle:
         """Allow so many for good: the system has no room for more."""
-        return replace(self, workers=workers, most=workers, changed_at=now, evicted=True)
+        most = min(self.most, workers)
+        return replace(self, workers=most, most=most, changed_at=now, evicted=True)
 
     def is_settling(self, now: float, timings: Timings) -> bool:
         """Tell whether the last eviction was so recent that its effect does not show yet."""

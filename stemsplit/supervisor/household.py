@@ -42,7 +42,7 @@ _CHILD_ENVIRONMENT = {
 
 _COMPLAINT_FILE = "complaint"
 
-_NO_MORE = frozenset({errno.EAGAIN, errno.EMFILE, errno.ENFILE, errno.ENOMEM})
+NO_MORE = frozenset({errno.EAGAIN, errno.EMFILE, errno.ENFILE, errno.ENOMEM})
 """What the system answers when no more processes, open files or memory are to be had."""
 
 NO_MAIN_GUARD = (
@@ -68,13 +68,15 @@ class CannotStartError(EngineError):
     def because_of(cls, error: Exception) -> Self:
         """Say what is the matter, and how to change it."""
         number = getattr(error, "errno", None) or 0
+        if isinstance(error, RuntimeError):  # how Python says that it can start no thread
+            number = errno.EAGAIN
         remedy = {
             errno.EMFILE: "Allow more open files: `ulimit -n 1024`.",
             errno.EAGAIN: "End other programs, or allow more processes: `ulimit -u 4096`.",
         }.get(number, "End other programs; reinstall stemsplit if that does not help.")
-        said = sentence_of(error) if isinstance(error, OSError) else type(error).__name__
+        said = sentence_of(error) if isinstance(error, OSError) else f"{error}"
         new = cls(f"No child process can be started ({said}).", remedy)
-        new.helps_to_wait = number in _NO_MORE
+        new.helps_to_wait = number in NO_MORE
         return new
 
 
@@ -84,6 +86,7 @@ class Household:
     Attributes:
         lock: held by whoever changes what all pools share.
         fork_server_pid: of a fork server that was started here, None if there is none.
+        restored: how often the folder was gone and was made again.
     """
 
     def __init__(self) -> None:
@@ -93,6 +96,8 @@ class Household:
         self._warden: subprocess.Popen[bytes] | None = None
         self._temporary: TemporaryFolder | None = None
         self.fork_server_pid: int | None = None
+        self.restored = 0
+        self._replaced: dict[str, str | None] = {}
 
     def enter(self) -> None:
         """Count one pool more; the first one makes the folder and starts the warden.
@@ -111,7 +116,7 @@ class Household:
                             resource_tracker.ensure_running()
                     except OSError as error:
                         raise CannotStartError.because_of(error) from error
-                self._temporary = TemporaryFolder("stemsplit-household-")
+                self._temporary = TemporaryFolder("stemsplit-household-", _before_removal)
                 try:
                     self._start_warden()
                 except BaseException:
@@ -134,26 +139,24 @@ class Household:
         except OSError as error:
             raise CannotStartError.because_of(error) from error
 
-    def tend(self) -> bool:
+    def tend(self) -> None:
         """Replace the warden and the folder if they are gone, as after a cleaner of old files.
-
-        Returns:
-            whether the folder was gone.
 
         Raises:
             StemsplitError: if they cannot be made anew.
         """
         with self.lock:
             if self._temporary is None:
-                return False
+                return
             if self._warden is not None and self._warden.poll() is not None:
                 if self._warden.stdin is not None:
                     self._warden.stdin.close()
                 self._start_warden()
-            return self._temporary.restore()
+            self.restored += self._temporary.restore()
 
     def forget(self) -> None:
         """Start anew in a copy of the program: what runs and lies there is its parent's."""
+        _restore_environment(self._replaced)
         self.__init__()  # type: ignore[misc]
 
     @property
@@ -195,22 +198,19 @@ class Household:
         return frozenset(pid for pid in pids if pid is not None)
 
     @contextlib.contextmanager
-    def environment(self) -> Iterator[None]:
+    def environment(self, **more: str) -> Iterator[None]:
         """Set what new processes inherit, and leave the caller's own environment as it was."""
-        new = dict(_CHILD_ENVIRONMENT)
+        new = _CHILD_ENVIRONMENT | more
         if self.folder is not None:
             new[HOUSEHOLD_MARK] = str(self.folder)
         with self.lock:
-            before = {name: os.environ.get(name) for name in new}
+            self._replaced = {name: os.environ.get(name) for name in new}
             os.environ.update(new)
             try:
                 yield
             finally:
-                for name, value in before.items():
-                    if value is None:
-                        del os.environ[name]
-                    else:
-                        os.environ[name] = value
+                _restore_environment(self._replaced)
+                self._replaced = {}
 
     def complaint(self) -> str:
         """Give what a process wrote that could not tell it in any other way; empty if nothing."""
@@ -241,6 +241,20 @@ class Household:
         for process in processes:
             with contextlib.suppress(psutil.Error, OSError):
                 process.kill()
+
+
+def _restore_environment(before: dict[str, str | None]) -> None:
+    for name, value in before.items():
+        if value is None:
+            os.environ.pop(name, None)
+        else:
+            os.environ[name] = value
+
+
+def _before_removal(folder: Path) -> None:
+    """Do what the warden of a household that was killed would do."""
+    warden.remove_unfinished(str(folder))
+    warden.remove_sockets(str(folder))
 
 
 HOUSEHOLD = Household()

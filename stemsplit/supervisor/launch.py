@@ -25,7 +25,7 @@ from stemsplit.compat import multiprocessing_imports_safely
 from stemsplit.entry import READY_FILE, enter
 from stemsplit.errors import UsageError
 from stemsplit.messages import encode_task
-from stemsplit.supervisor.household import HOUSEHOLD, CannotStartError
+from stemsplit.supervisor.household import HOUSEHOLD, NO_MORE, CannotStartError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -43,7 +43,7 @@ CHILD_PROGRAM = "stemsplit.child.main:main"
 _MOST_DEATHS = 3
 """Of the fork server in a row, before children are spawned."""
 
-_FILES_FOR_A_CHILD = 6
+_FILES_FOR_A_CHILD = 12
 """Open files that a start takes for a moment, and what the journal and logs may need meanwhile."""
 
 _MOST_SOCKET_BYTES = 103
@@ -139,6 +139,7 @@ class Launcher:
         self._server_seconds = server_seconds
         self._waits_until = 0.0
         self._deaths = 0
+        self._restored = HOUSEHOLD.restored
         self._context: ForkServerContext | SpawnContext = (
             multiprocessing.get_context("forkserver")
             if self.start_method == "forkserver"
@@ -183,10 +184,12 @@ class Launcher:
         One that has ended is started again. Nothing here waits: a start that had to wait for the
         server's imports would hold up the supervision of everything else.
         """
-        was_emptied = HOUSEHOLD.tend()
+        HOUSEHOLD.tend()
         if self.start_method != "forkserver":
             return True
         with HOUSEHOLD.lock:
+            was_emptied = self._restored != HOUSEHOLD.restored
+            self._restored = HOUSEHOLD.restored
             done = self._ready_file.exists()
             if _fork_server_is_alive() and not was_emptied:
                 if done:
@@ -235,7 +238,10 @@ class Launcher:
         _require_spare_files()
         try:
             return self._start(task)
-        except (EOFError, OSError):  # since `ready` the server has died, or its socket has gone
+        except (EOFError, OSError) as error:
+            if getattr(error, "errno", None) in NO_MORE:
+                raise CannotStartError.because_of(error) from error
+            # Since `ready` the server has died, or its socket has gone.
             with HOUSEHOLD.lock:
                 HOUSEHOLD.tend()
                 if self.start_method == "forkserver":
@@ -263,7 +269,14 @@ class Launcher:
     def _ensure_server(self) -> None:
         sockets = _socket_folder()
         (self.scratch / "sockets").write_bytes(os.fsencode(sockets))  # for the warden
-        with HOUSEHOLD.environment(), multiprocessing_imports_safely(), _interrupts_held():
+        # Before Python 3.13 the server does not take over the path of this process, on which a
+        # program may have put the package itself.
+        path = os.pathsep.join(one for one in sys.path if one and os.pathsep not in one)
+        with (
+            HOUSEHOLD.environment(PYTHONPATH=path),
+            multiprocessing_imports_safely(),
+            _interrupts_held(),
+        ):
             forkserver.ensure_running()
 
     def _start(self, task: Task) -> Child:
@@ -319,7 +332,10 @@ def _socket_folder() -> Path:
 
 def _has_room_for_sockets() -> bool:
     """Tell whether the path of a fork server's socket is as short as the system wants it."""
-    folder = os.fsencode(Path(tempfile.gettempdir(), "pymp-12345678"))
+    try:
+        folder = os.fsencode(Path(tempfile.gettempdir(), "pymp-12345678"))
+    except OSError:  # there is none, which whoever makes one will tell
+        return True
     return len(folder) + _SOCKET_NAME_BYTES <= _MOST_SOCKET_BYTES
 
 
@@ -331,7 +347,7 @@ def _require_spare_files() -> None:
     """
     spare: list[int] = []
     try:
-        spare.extend(os.dup(0) for _ in range(_FILES_FOR_A_CHILD))
+        spare.extend(os.open(os.devnull, os.O_RDONLY) for _ in range(_FILES_FOR_A_CHILD))
     except OSError as error:
         raise CannotStartError.because_of(error) from error
     finally:

@@ -15,7 +15,7 @@ from multiprocessing.connection import wait
 from typing import TYPE_CHECKING
 
 from stemsplit.errors import StemsplitError, UsageError
-from stemsplit.job import Reason
+from stemsplit.job import Attempt, Reason
 from stemsplit.supervisor import admission, life, lifecycle, logs, retry
 from stemsplit.supervisor.attempt import Request, RunningAttempt, end_all
 from stemsplit.supervisor.budget import no_room
@@ -43,7 +43,8 @@ from stemsplit.text import mebibytes
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterator
 
-    from stemsplit.job import Attempt, Effort
+    from stemsplit.job import Effort
+    from stemsplit.messages import Task
     from stemsplit.supervisor.launch import Child, Starter
     from stemsplit.supervisor.meter import Meter
     from stemsplit.supervisor.plan import Plan
@@ -198,7 +199,7 @@ class Pool:
         if self._running or not self._line:
             self._held_since = None
         while self._line and not self._draining:
-            if self._is_full() or not self._starter.ready():
+            if self._is_full() or not self._may_start():
                 return
             request = self._line.first
             running = [one.request.work for one in self._running]
@@ -223,6 +224,15 @@ class Pool:
                 return
             self._held_since = None
             yield from self._launch(self._line.take())
+
+    def _may_start(self) -> bool:
+        """Tell whether a child begins at once; raises if the system starts none, and none runs."""
+        try:
+            return self._starter.ready()
+        except CannotStartError as error:
+            if not error.helps_to_wait or not self._running:
+                raise
+            return False
 
     def _is_full(self) -> bool:
         early = self._throttle.is_calm(self._clock(), self._plan.timings)
@@ -285,16 +295,25 @@ class Pool:
         oom_kills, generation = self._meter.oom_kills(), self._starter.generation()
         try:
             child = self._starter.start(task)
+            log = _log_of(child, task)
         except BaseException as error:
             request.work.conclude(task, Verdict(reason=Reason.CANCELLED), None)
             if not isinstance(error, CannotStartError) or not error.helps_to_wait:
                 raise
             if not self._running:
                 raise
-            self._line.put_first(request)
             self._throttle = self._throttle.limited(len(self._running), self._clock())
-            yield Noted(text=f"{error} Going on with {len(self._running)} at a time.")
-            yield Withdrawn(work=request.work)
+            attempt = Attempt(
+                number=number,
+                effort=request.effort,
+                reason=Reason.EVICTED,
+                message=error.message,
+                remedy=error.remedy,
+                seconds=0.0,
+            )
+            request.attempts.append(attempt)
+            self._line.put_first(request)
+            yield Retried(work=request.work, attempt=attempt, effort=request.effort)
             return
         self._tickets += 1
         story = f"attempt {number}: process {child.pid} started, {request.effort}"
@@ -306,7 +325,7 @@ class Pool:
                 child=child,
                 leash=self._leash(child),
                 inbox=Inbox(child.pipe),
-                log=logs.AttemptLog(task.log_path, child.log_pipe),
+                log=log,
                 rules=rules,
                 state=lifecycle.launched(self._clock(), rules, story),
                 expected_bytes=self._need(request).private_bytes,
@@ -481,3 +500,15 @@ class Pool:
         else:
             self._line.add(request)
         return Retried(work=request.work, attempt=attempt, effort=effort)
+
+
+def _log_of(child: Child, task: Task) -> logs.AttemptLog:
+    """Take in what a child logs, on a thread; raises `CannotStartError` if there can be none."""
+    try:
+        return logs.AttemptLog(task.log_path, child.log_pipe)
+    except RuntimeError as error:
+        child.process.kill()
+        child.process.join()
+        child.pipe.close()
+        child.log_pipe.close()
+        raise CannotStartError.because_of(error) from error

@@ -29,7 +29,7 @@ from stemsplit.library.probe import Probe, Tags
 from stemsplit.library.publish import WORK_PREFIX, publish
 from stemsplit.library.reader import JournalReader
 from stemsplit.library.records import Entry, JobState, Wanted, coming_stems
-from stemsplit.library.recovery import Recovery, recover
+from stemsplit.library.recovery import Recovery, recover, sweep
 from stemsplit.library.schema import APPLICATION_ID, MIGRATIONS, SCHEMA_VERSION
 
 if TYPE_CHECKING:
@@ -471,3 +471,38 @@ def test_a_journal_of_an_older_stemsplit_is_brought_up_to_date(tmp_path: Path) -
         assert journal.records()[b"a"].state is JobState.DONE
         assert journal._db.execute("SELECT stem, number FROM stems").fetchall() == [(None, None)]
         assert journal._db.execute("SELECT warnings FROM jobs").fetchall() == [("[]",)]
+
+
+def test_a_probe_that_cannot_be_read_is_made_again(world: World) -> None:
+    """A file whose header lies must not make a healthy journal a damaged one."""
+    rate = Probe(size_bytes=1, modified_ns=2, sample_rate=2**63)
+    world.journal.remember({b"/liar.aiff": rate, b"/b.wav": Probe(size_bytes=3, modified_ns=4)})
+    assert [*world.journal.probes()] == [b"/b.wav"]
+
+
+def test_work_folders_of_ended_attempts_go_and_others_stay(world: World, tmp_path: Path) -> None:
+    """Those of a pool without a journal, and what is behind a link that leads out."""
+    world.begin("song")
+    ended = world.start()
+    world.journal.attempt_ended(world.job(), _attempt(Reason.CRASHED))
+    running = world.start(number=2)
+    other = world.output / f"{WORK_PREFIX}{'0' * 32}"
+    other.mkdir()
+    behind = tmp_path / "elsewhere" / ended.name
+    behind.mkdir(parents=True)
+    (world.output / "link").symlink_to(behind.parent)
+    sweep(world.journal, world.output, [world.output / "link", world.output / "absent"])
+    assert not ended.exists()
+    assert running.exists()
+    assert other.exists()
+    assert behind.exists()
+
+
+def test_a_work_folder_that_no_system_holds_is_no_error(world: World) -> None:
+    """A stranger's journal may name anything."""
+    world.begin("song")
+    moves = world.show(world.start())
+    long = WORK_PREFIX + "x" * 300
+    world.journal._db.execute("UPDATE attempts SET work_folder = ?", (long.encode(),))
+    assert recover(world.journal, world.output) == Recovery(shown=0, dropped=1)
+    assert not any(path.exists() for path in moves.values())
