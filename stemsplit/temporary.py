@@ -26,6 +26,9 @@ if TYPE_CHECKING:
 
 _LOCK = "lock"
 
+_own: set[Path] = set()
+"""Those of this process, which the system would let it lock twice."""
+
 
 class TemporaryFolder:
     """A new folder for temporary files.
@@ -49,6 +52,7 @@ class TemporaryFolder:
         try:
             _remove_stale(Path(tempfile.gettempdir()), prefix, before_removal)
             self.path = Path(tempfile.mkdtemp(prefix=prefix))
+            _own.add(self.path)
             try:
                 self._hold()
             except OSError:
@@ -88,6 +92,7 @@ class TemporaryFolder:
             os.close(self._lock)
             self._lock = None
         shutil.rmtree(self.path, ignore_errors=True)
+        _own.discard(self.path)
 
     def _hold(self) -> None:
         if fcntl is None:
@@ -106,7 +111,7 @@ class TemporaryFolder:
 def _remove_stale(top: Path, prefix: str, before_removal: Callable[[Path], None]) -> None:
     if fcntl is None:
         return
-    for folder in top.glob(f"{prefix}*"):
+    for folder in {*top.glob(f"{prefix}*")} - _own:
         with contextlib.suppress(OSError):
             if folder.is_symlink() or folder.lstat().st_uid != os.geteuid():
                 continue
