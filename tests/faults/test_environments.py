@@ -431,17 +431,42 @@ def test_files_of_one_s_own_stay_one_s_own(shell: Callable[..., Ran], tmp_path: 
         assert not path.stat().st_mode & (stat.S_IWGRP | stat.S_IWOTH)
 
 
+_TELLS_WHEN_IT_HANDLES_INTERRUPTS = """\
+import os, signal
+set_handler = signal.signal
+
+def tell(number, handler):
+    before = set_handler(number, handler)
+    if number == signal.SIGINT and "TELLS" in os.environ:
+        os.write(int(os.environ.pop("TELLS")), b"!")
+    return before
+
+signal.signal = tell
+"""
+
+
 @pytest.mark.parametrize("command", [["separate", "song.wav", "-o", "out"], ["models", "list"]])
 def test_an_early_interrupt_prints_no_traceback(
     shell: Callable[..., Ran], tmp_path: Path, command: list[str]
 ) -> None:
-    """Ctrl-C at any moment of the first half second."""
+    """Ctrl-C at any moment of the first half second, once Python has started the program."""
     del shell
+    (tmp_path / "site").mkdir()
+    (tmp_path / "site" / "sitecustomize.py").write_text(_TELLS_WHEN_IT_HANDLES_INTERRUPTS)
     codes = set()
-    for hundredths in range(4, 52, 3):
+    for hundredths in range(0, 48, 3):
+        reader, writer = os.pipe()
         with subprocess.Popen(
-            [COMMAND, *command], cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+            [COMMAND, *command],
+            cwd=tmp_path,
+            env=os.environ | {"PYTHONPATH": str(tmp_path / "site"), "TELLS": str(writer)},
+            pass_fds=(writer,),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
         ) as running:
+            os.close(writer)
+            assert os.read(reader, 1) == b"!"
+            os.close(reader)
             time.sleep(hundredths / 100)
             running.send_signal(signal.SIGINT)
             _, err = running.communicate(timeout=60)
