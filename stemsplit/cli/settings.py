@@ -7,18 +7,17 @@ a table for each command: `max-ram = "2GiB"` below `[separate]`.
 
 from __future__ import annotations
 
-import contextlib
 import difflib
 import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
-import platformdirs
 from cyclopts.config import Dict
 
 from stemsplit.compat import tomllib
 from stemsplit.errors import UsageError
+from stemsplit.folders import own_folder
 from stemsplit.remote import is_remote, path_of
 from stemsplit.text import printable, quoted
 from stemsplit.untrusted import read_file
@@ -65,9 +64,8 @@ class Setting:
 
 def user_file() -> Path | None:
     """Give the user's own file, whether it is there or not; None where there is no home folder."""
-    with contextlib.suppress(RuntimeError):
-        return platformdirs.user_config_path("stemsplit", appauthor=False) / FILE_NAME
-    return None
+    own = own_folder("config")
+    return None if own is None else own / FILE_NAME
 
 
 def files() -> tuple[Path, ...]:

@@ -9,9 +9,8 @@ import stat
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-import platformdirs
-
 from stemsplit.errors import StemsplitError
+from stemsplit.folders import own_folder
 from stemsplit.remote import is_remote
 from stemsplit.text import quoted
 from stemsplit.untrusted import leads_out
@@ -36,13 +35,12 @@ class State:
         """All of it; for an output that is remote, on this machine."""
         if is_remote(self.output):
             name = hashlib.sha256(os.fsencode(self.output)).hexdigest()[:16]
-            try:
-                own = platformdirs.user_state_path("stemsplit", appauthor=False)
-            except RuntimeError as error:
+            own = own_folder("state")
+            if own is None:
                 raise StemsplitError(
                     "There is no home folder to keep the journal of a remote output in.",
                     "Set HOME, or XDG_STATE_HOME to a folder.",
-                ) from error
+                )
             return own / "outputs" / name
         return self.output / STATE_FOLDER
 

@@ -18,9 +18,9 @@ from typing import TYPE_CHECKING, Protocol, TypeVar
 
 import filelock
 import msgspec
-import platformdirs
 
 from stemsplit.errors import ModelError
+from stemsplit.folders import own_folder
 from stemsplit.models.catalogue import COMPANION_FILES, RELEASE_URL, WEIGHTS_FILES
 from stemsplit.text import quoted
 from stemsplit.untrusted import OutsideError, read_file, require_inside
@@ -74,13 +74,13 @@ def models_folder() -> Path:
 
 def cache_folder() -> Path:
     """Find the folder of models that is a user's own, whatever is set; raises `ModelError`."""
-    try:
-        return platformdirs.user_cache_path("stemsplit", appauthor=False) / "models"
-    except RuntimeError as error:
+    own = own_folder("cache")
+    if own is None:
         raise ModelError(
             "There is no home folder to keep models in.",
             "Set HOME, or set STEMSPLIT_MODELS to a folder.",
-        ) from error
+        )
+    return own / "models"
 
 
 def weights_folder(weights: Weights) -> Path:
