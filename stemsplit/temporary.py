@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import os
 import shutil
+import sys
 import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -50,11 +51,10 @@ class TemporaryFolder:
         """Make it, and remove those of the same prefix whose processes are gone."""
         self._lock: int | None = None
         try:
-            _remove_stale(Path(tempfile.gettempdir()), prefix, before_removal)
+            remove_stale(prefix, before_removal)
             self.path = Path(tempfile.mkdtemp(prefix=prefix))
-            _own.add(self.path)
             try:
-                self._hold()
+                self._lock = hold(self.path)
             except OSError:
                 self.remove()
                 raise
@@ -77,7 +77,8 @@ class TemporaryFolder:
             return False
         try:
             self.path.mkdir(mode=0o700, parents=True)  # fails where somebody else was quicker
-            self._hold()
+            self._release()
+            self._lock = hold(self.path)
         except OSError as error:
             raise UnwritableError(
                 f"The folder for temporary files {quoted(self.path)} was removed and cannot be "
@@ -88,29 +89,52 @@ class TemporaryFolder:
 
     def remove(self) -> None:
         """Remove it with all that is in it; never raises."""
-        if self._lock is not None:
-            os.close(self._lock)
-            self._lock = None
+        self._release()
         shutil.rmtree(self.path, ignore_errors=True)
         _own.discard(self.path)
 
-    def _hold(self) -> None:
-        if fcntl is None:
-            return
+    def _release(self) -> None:
         if self._lock is not None:
             os.close(self._lock)
-        # Nobody finds it by its name before it is locked.
-        new = self.path / f"{_LOCK}.new"
-        self._lock = os.open(new, os.O_RDWR | os.O_CREAT, 0o600)
+            self._lock = None
+
+
+def hold(folder: Path) -> int | None:
+    """Lock a folder of this process's as long as the descriptor that this returns is open.
+
+    Raises:
+        OSError: if nothing can be written there.
+    """
+    _own.add(folder)
+    if fcntl is None:
+        return None
+    # Nobody finds it by its name before it is locked.
+    new = folder / f"{_LOCK}.new"
+    lock = os.open(new, os.O_RDWR | os.O_CREAT, 0o600)
+    try:
         with contextlib.suppress(OSError):  # the file system knows no locks
             # Of the kind that belongs to one process: a copy of it neither keeps nor drops it.
-            fcntl.lockf(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        new.rename(self.path / _LOCK)
+            fcntl.lockf(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        new.rename(folder / _LOCK)
+    except OSError:
+        os.close(lock)
+        raise
+    return lock
 
 
-def _remove_stale(top: Path, prefix: str, before_removal: Callable[[Path], None]) -> None:
+def is_held(folder: Path) -> bool:
+    """Return whether this process holds a folder, which nobody has emptied since."""
+    marker = folder if sys.platform == "win32" else folder / _LOCK
+    return folder in _own and marker.exists()
+
+
+def remove_stale(
+    prefix: str, before_removal: Callable[[Path], None] = lambda _folder: None
+) -> None:
+    """Remove folders for temporary files that processes held which are gone; see the class."""
     if fcntl is None:
         return
+    top = Path(tempfile.gettempdir())
     for folder in {*top.glob(f"{prefix}*")} - _own:
         with contextlib.suppress(OSError):
             if folder.is_symlink() or folder.lstat().st_uid != os.geteuid():

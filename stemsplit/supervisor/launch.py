@@ -21,6 +21,7 @@ from multiprocessing import forkserver, resource_tracker, util
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
+from stemsplit import temporary
 from stemsplit.compat import multiprocessing_imports_safely
 from stemsplit.entry import READY_FILE, enter
 from stemsplit.errors import UsageError
@@ -324,9 +325,16 @@ def usable_start_method(wanted: StartMethod | None = None) -> StartMethod:
 
 
 def _socket_folder() -> Path:
-    """Give multiprocessing's folder of sockets, made anew if a cleaner has removed it."""
+    """Give multiprocessing's folder of sockets, made anew if a cleaner has removed it.
+
+    It is the whole program's, and goes with that. If the program is killed, the warden removes it,
+    or the next program that starts a fork server.
+    """
+    temporary.remove_stale("pymp-")
     folder = Path(util.get_temp_dir())
-    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    if not temporary.is_held(folder):
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        temporary.hold(folder)  # as long as this process lives
     return folder
 
 

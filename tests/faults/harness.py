@@ -6,6 +6,7 @@ import gc
 import multiprocessing.resource_tracker
 import os
 import shutil
+import sys
 import tempfile
 import time
 from dataclasses import dataclass, field
@@ -19,6 +20,7 @@ from parallel import is_of_these_tests
 from stemsplit.entry import HOUSEHOLD_MARK
 from stemsplit.job import Effort, Job, Limits, Settings
 from stemsplit.messages import Task
+from stemsplit.supervisor import launch
 from stemsplit.supervisor.budget import Budget, Crew
 from stemsplit.supervisor.launch import Launcher
 from stemsplit.supervisor.life import Timings
@@ -165,6 +167,8 @@ def marked_processes() -> list[psutil.Process]:
 def belongings() -> dict[str, object]:
     """List what this process has that a pool may leave behind."""
     multiprocessing.resource_tracker.ensure_running()
+    if sys.platform != "win32":
+        launch._socket_folder()  # is the program's as well, with a lock that stays
     # A process that has forked, as for a pseudo-terminal, starts its BLAS threads anew when needed.
     np.ones((512, 512)) @ np.ones((512, 512))
     gc.collect()  # what earlier tests have left to be closed is not to be closed in this one
