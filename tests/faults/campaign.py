@@ -114,14 +114,19 @@ def start(
     command: list[str | Path] = [sys.executable, __file__, "--run", library, output, engine]
     if as_anybody and os.geteuid() == 0:
         command = ["setpriv", "--bounding-set=-dac_override,-dac_read_search", *command]
-    return subprocess.Popen(
-        command,
-        env=os.environ
-        | {"PYTHONPATH": str(HERE)}
-        | ({} if temporary is None else {"TMPDIR": str(temporary)}),
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.PIPE,
-    )
+    # Ignored until it handles it: a clock that jumps before it has begun is no matter.
+    before = signal.signal(signal.SIGUSR2, signal.SIG_IGN)
+    try:
+        return subprocess.Popen(
+            command,
+            env=os.environ
+            | {"PYTHONPATH": str(HERE)}
+            | ({} if temporary is None else {"TMPDIR": str(temporary)}),
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+        )
+    finally:
+        signal.signal(signal.SIGUSR2, before)
 
 
 def tracks_in(output: Path) -> Iterator[Path]:
@@ -208,8 +213,6 @@ def disturb(supervisor: subprocess.Popen[bytes], how: str, output: Path, tempora
         time.sleep(STOPPED_SECONDS)
         supervisor.send_signal(signal.SIGCONT)
     elif how == "clock":
-        if not output.exists():  # it has its handler once it has begun
-            return False
         supervisor.send_signal(signal.SIGUSR2)
     elif how == "temporary files removed":
         for path in temporary.iterdir():
