@@ -210,9 +210,8 @@ class Decoder:
         # An extreme that is not a number is never within bounds.
         if not block.size or max(block.max(), -block.min()) <= _LARGEST_SAMPLE:
             return
-        sane = (np.abs(block) <= _LARGEST_SAMPLE).all(axis=1)
-        frame = at + int(np.argmin(sane))
-        value = block[frame - at][~(np.abs(block[frame - at]) <= _LARGEST_SAMPLE)][0]
+        frame, channel = np.argwhere(~(np.abs(block) <= _LARGEST_SAMPLE))[0]
+        value = block[frame, channel]
         what = (
             f"of {value:.0e}, full scale being 1,"
             if np.isfinite(value)
@@ -220,7 +219,7 @@ class Decoder:
         )
         raise BadInputError(
             f"{quoted(self.path.name)} has a sample {what} at "
-            f"{frame / self.info.sample_rate:.3f} s.",
+            f"{(at + frame) / self.info.sample_rate:.3f} s.",
             "The program that wrote it went wrong: export it again, or as integer PCM.",
         )
 

@@ -192,19 +192,17 @@ def _layers(
 
 def _require_harmless(values: Mapping[str, Value], path: Path) -> None:
     """Refuse what would run code or send files: the current folder may be a stranger's."""
-    cluster = values.get("cluster", "local")
+    cluster, output = values.get("cluster", "local"), values.get("output")
     if cluster != "local":
-        raise UsageError(
-            f"{quoted(path)} names the cluster {quoted(str(cluster))}, which could run code here.",
-            "Name it on the command line, in the environment, or in your own file of settings.",
-        )
-
-    output = values.get("output")
-    if isinstance(output, str) and is_remote(path_of(output)):
-        raise UsageError(
-            f"{quoted(path)} sends files to {quoted(output)}.",
-            "Name it on the command line, in the environment, or in your own file of settings.",
-        )
+        harm = f"names the cluster {quoted(str(cluster))}, which could run code here"
+    elif isinstance(output, str) and is_remote(path_of(output)):
+        harm = f"sends files to {quoted(output)}"
+    else:
+        return
+    raise UsageError(
+        f"{quoted(path)} {harm}.",
+        "Name it on the command line, in the environment, or in your own file of settings.",
+    )
 
 
 def _variable(option: str) -> str:

@@ -104,8 +104,8 @@ class Database:
         """Open it, and bring an older schema up to date."""
         self._path = path
         self._output = os.fsencode(output)
-        self._output_path = output
-        State(output).require_own()
+        self._state = State(output)
+        self._state.require_own()
         self._require_plain_rollback()
         mode = "rwc" if writable else "rw"  # a reader may have to clean up after a crash
         with self._told():
@@ -134,7 +134,7 @@ class Database:
             )
         if not writable:
             return
-        State(self._output_path).share(self._path)
+        self._state.share(self._path)
         self._db.execute("PRAGMA journal_mode = DELETE")
         self._db.execute("PRAGMA synchronous = EXTRA")
         self._db.execute("PRAGMA fullfsync = ON")  # macOS: through the disk's own cache too

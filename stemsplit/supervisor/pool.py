@@ -230,9 +230,13 @@ class Pool:
         try:
             return self._starter.ready()
         except CannotStartError as error:
-            if not error.helps_to_wait or not self._running:
+            if not self._may_wait(error):
                 raise
             return False
+
+    def _may_wait(self, error: CannotStartError) -> bool:
+        """Return whether a start that failed may succeed when a running child has ended."""
+        return error.helps_to_wait and bool(self._running)
 
     def _is_full(self) -> bool:
         early = self._throttle.is_calm(self._clock(), self._plan.timings)
@@ -298,9 +302,7 @@ class Pool:
             log = _log_of(child, task)
         except BaseException as error:
             request.work.conclude(task, Verdict(reason=Reason.CANCELLED), None)
-            if not isinstance(error, CannotStartError) or not error.helps_to_wait:
-                raise
-            if not self._running:
+            if not isinstance(error, CannotStartError) or not self._may_wait(error):
                 raise
             self._throttle = self._throttle.limited(len(self._running), self._clock())
             attempt = Attempt(

@@ -8,11 +8,13 @@ import os
 import random
 import shutil
 import sqlite3
+import sys
 import tarfile
 from contextlib import closing, suppress
 from typing import TYPE_CHECKING
 
 import msgspec
+import pytest
 
 from stemsplit.job import Effort, Job, Settings
 from stemsplit.library.journal import Journal
@@ -23,6 +25,20 @@ from stemsplit.library.state import State
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
+
+every_way = pytest.mark.parametrize(
+    "options",
+    [
+        ("--engine", "onnx"),
+        pytest.param(
+            ("--engine", "tensorflow"),
+            marks=pytest.mark.skipif(sys.version_info >= (3, 12), reason="TensorFlow has no 3.12"),
+        ),
+        ("--cluster", "local"),
+    ],
+    ids=lambda options: options[1],
+)
+"""A batch with each engine, and so with each way to start children, and on a local cluster."""
 
 _ENDLESS_VIEW = """
     ALTER TABLE jobs RENAME TO hidden;

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from common import COMMAND
+from hostile import every_way
 
 import stemsplit.compat
 
@@ -75,18 +76,7 @@ def _run(folder: Path, *command: str | Path, **environment: str) -> str:
     return done.stdout
 
 
-@pytest.mark.parametrize(
-    "options",
-    [
-        ("--engine", "onnx"),
-        pytest.param(
-            ("--engine", "tensorflow"),
-            marks=pytest.mark.skipif(sys.version_info >= (3, 12), reason="TensorFlow has no 3.12"),
-        ),
-        ("--cluster", "local"),
-    ],
-    ids=lambda options: options[1],
-)
+@every_way
 def test_a_batch_imports_nothing_from_the_current_folder(
     poisoned: Path, options: tuple[str, ...]
 ) -> None:

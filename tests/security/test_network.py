@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from common import COMMAND
+from hostile import every_way
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -61,18 +62,7 @@ def contacted(tmp_path: Path) -> Callable[..., set[str]]:
     return run
 
 
-@pytest.mark.parametrize(
-    "options",
-    [
-        ("--engine", "onnx"),
-        pytest.param(
-            ("--engine", "tensorflow"),
-            marks=pytest.mark.skipif(sys.version_info >= (3, 12), reason="TensorFlow has no 3.12"),
-        ),
-        ("--cluster", "local"),
-    ],
-    ids=lambda options: options[1],
-)
+@every_way
 def test_a_batch_contacts_nobody(
     contacted: Callable[..., set[str]],
     real_models: Path,
