@@ -19,6 +19,9 @@ from stemsplit.remote import path_of
 if TYPE_CHECKING:
     from typing import BinaryIO
 
+_MOST_BYTES = 2**27
+"""Of a list: a million paths. A device that is taken for one never ends."""
+
 _LEAST_BYTES_A_PATH = 3
 """Of a list whose paths end with NUL, on average: a text in UTF-16 without a mark is none."""
 
@@ -56,9 +59,15 @@ def read_list(stream: BinaryIO, what: str, file: Path | None = None) -> PathList
         file: its path; None for a stream without one.
 
     Raises:
-        UsageError: if there is no path in it.
+        UsageError: if there is no path in it, or it is larger than any list.
     """
-    text = _as_utf_8(stream.read(), what)
+    content = stream.read(_MOST_BYTES + 1)
+    if len(content) > _MOST_BYTES:
+        raise UsageError(
+            f"{what} is too large for a list: more than {_MOST_BYTES:,} bytes.",
+            "Name a file that holds one path a line.",
+        )
+    text = _as_utf_8(content, what)
     is_named_so = file is not None and file.suffix.lower() in _PLAYLIST_SUFFIXES
     if b"\0" in text:  # by a program, which writes no comments
         entries, is_playlist = text.split(b"\0"), False

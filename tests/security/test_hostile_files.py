@@ -148,6 +148,13 @@ def test_a_folder_of_zeros_is_no_model(tmp_path: Path) -> None:
     assert "is larger than any model" in done.stderr
 
 
+def test_a_list_that_never_ends_is_refused(stemsplit: Callable[..., Ran]) -> None:
+    """A device would fill all memory."""
+    ran = stemsplit("separate", "--from-file", "/dev/zero", "-o", "out")
+    assert ran.code == 2
+    assert "is too large for a list" in ran.err
+
+
 @pytest.fixture
 def journal(stemsplit: Callable[..., Ran], song_file: Path, tmp_path: Path) -> Path:
     """The journal of a folder that holds a track."""
