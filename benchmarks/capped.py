@@ -20,7 +20,7 @@ from pathlib import Path
 import psutil
 from common import COMMAND, environment, tree_memory_bytes, write_song
 
-from stemsplit.units import parse_size
+from stemsplit.core.units import parse_size
 
 MEBIBYTE = 2**20
 _COLUMNS = 72

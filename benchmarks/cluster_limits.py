@@ -24,7 +24,7 @@ from stemsplit.cluster.fleet_words import Ended, Submission
 from stemsplit.cluster.pool import ClusterPool, RemoteWork
 from stemsplit.cluster.privacy import be_private
 from stemsplit.cluster.shape import Machine, Shape
-from stemsplit.job import Attempt, Effort, Job, Limits, Outcome, Reason, Settings
+from stemsplit.core.job import Attempt, Effort, Job, Limits, Outcome, Reason, Settings
 from stemsplit.library.journal import Journal
 from stemsplit.library.records import Entry, JobState, Stem, Wanted
 from stemsplit.workshop import NoLedger

@@ -23,8 +23,8 @@ import psutil
 import soundfile
 
 from stemsplit.demo.song import make_song
-from stemsplit.job import MODEL_SAMPLE_RATE, Job
-from stemsplit.messages import Task
+from stemsplit.core.job import MODEL_SAMPLE_RATE, Job
+from stemsplit.core.messages import Task
 from stemsplit.models.catalogue import find, written
 from stemsplit.models.fetch import ensure
 from stemsplit.models.store import models_folder
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from stemsplit.job import Effort, Settings
+    from stemsplit.core.job import Effort, Settings
     from stemsplit.supervisor.launch import Child, StartMethod
 
 _PACKAGES = ("stemsplit", "spleeter", "tensorflow", "onnxruntime", "numpy", "scipy")

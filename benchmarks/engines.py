@@ -35,8 +35,8 @@ from common import (
 from packaging.requirements import Requirement
 
 from stemsplit.engines import ENGINES, installed
-from stemsplit.job import Effort, Settings
-from stemsplit.messages import Ready
+from stemsplit.core.job import Effort, Settings
+from stemsplit.core.messages import Ready
 from stemsplit.supervisor.inbox import Inbox
 from stemsplit.workshop import weights_of
 

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING
 import psutil
 from common import environment, forget, ready_launcher, start_methods, task_of, write_song
 
-from stemsplit.job import LOADERS, Effort, Settings
+from stemsplit.core.job import LOADERS, Effort, Settings
 from stemsplit.models import store
 from stemsplit.models.catalogue import find
 from stemsplit.models.convert import ensure_converted
@@ -31,7 +31,7 @@ from stemsplit.supervisor.prediction import SUPERVISOR_BYTES
 from stemsplit.workshop import weights_of
 
 if TYPE_CHECKING:
-    from stemsplit.messages import Message
+    from stemsplit.core.messages import Message
     from stemsplit.supervisor.launch import Launcher
 
 MEBIBYTE = 2**20

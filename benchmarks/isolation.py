@@ -83,7 +83,7 @@ def worker(folder: Path, clips: list[Path]) -> None:
     """Do with each clip what a child does, in this process, with the network loaded once."""
     from stemsplit.child import track
     from stemsplit.child.engines import tensorflow
-    from stemsplit.job import Effort, Settings
+    from stemsplit.core.job import Effort, Settings
     from stemsplit.models.catalogue import find
     from stemsplit.models.fetch import ensure
 

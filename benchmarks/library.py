@@ -22,7 +22,7 @@ from common import COMMAND, environment, measure
 from stemsplit import __version__
 from stemsplit.brief import Brief
 from stemsplit.demo.song import make_song
-from stemsplit.job import Attempt, Effort, Limits, Outcome, Reason, Settings
+from stemsplit.core.job import Attempt, Effort, Limits, Outcome, Reason, Settings
 from stemsplit.library.journal import Journal
 from stemsplit.library.naming import DEFAULT_NAME, Template
 from stemsplit.library.plan import wanted_of

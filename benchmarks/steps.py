@@ -31,7 +31,7 @@ from stemsplit.audio.stft import OverlapAdd, segment_count
 from stemsplit.audio.transforms import ScipyTransform
 from stemsplit.child import track
 from stemsplit.child.engines import tensorflow
-from stemsplit.job import Effort, Settings
+from stemsplit.core.job import Effort, Settings
 from stemsplit.models.catalogue import find
 from stemsplit.models.fetch import ensure
 

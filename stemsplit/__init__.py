@@ -13,36 +13,28 @@ if TYPE_CHECKING:
     from concurrent.futures import as_completed
 
     from stemsplit.batch import BatchResult, Control, convert, separate
-    from stemsplit.errors import StemsplitError
+    from stemsplit.core.errors import StemsplitError
     from stemsplit.futures import StemFuture, StemPool, TrackError
     from stemsplit.inspection import Inspection, NotInspected, inspect
-    from stemsplit.job import (
-        Attempt,
-        Limits,
-        Outcome,
-        Reason,
-        Settings,
-        TrackWarning,
-        WarningKind,
-    )
+    from stemsplit.core.job import Attempt, Limits, Outcome, Reason, Settings, TrackWarning, WarningKind
     from stemsplit.standing import status
 
 _HOME = {
-    "Attempt": "stemsplit.job",
+    "Attempt": "stemsplit.core.job",
     "BatchResult": "stemsplit.batch",
     "Control": "stemsplit.batch",
     "Inspection": "stemsplit.inspection",
-    "Limits": "stemsplit.job",
+    "Limits": "stemsplit.core.job",
     "NotInspected": "stemsplit.inspection",
-    "Outcome": "stemsplit.job",
-    "Reason": "stemsplit.job",
-    "Settings": "stemsplit.job",
+    "Outcome": "stemsplit.core.job",
+    "Reason": "stemsplit.core.job",
+    "Settings": "stemsplit.core.job",
     "StemFuture": "stemsplit.futures",
     "StemPool": "stemsplit.futures",
-    "StemsplitError": "stemsplit.errors",
+    "StemsplitError": "stemsplit.core.errors",
     "TrackError": "stemsplit.futures",
-    "TrackWarning": "stemsplit.job",
-    "WarningKind": "stemsplit.job",
+    "TrackWarning": "stemsplit.core.job",
+    "WarningKind": "stemsplit.core.job",
     "as_completed": "concurrent.futures",
     "convert": "stemsplit.batch",
     "inspect": "stemsplit.inspection",

@@ -11,8 +11,8 @@ from stemsplit import __version__
 from stemsplit.brief import Brief
 from stemsplit.cluster.places import PathMap
 from stemsplit.control import Control
-from stemsplit.errors import UsageError
-from stemsplit.job import Limits, Settings
+from stemsplit.core.errors import UsageError
+from stemsplit.core.job import Limits, Settings
 from stemsplit.library.exclusion import Exclusions
 from stemsplit.library.state import State
 from stemsplit.overnight import next_time
@@ -22,13 +22,13 @@ from stemsplit.remote import path_of
 from stemsplit.result import BatchResult
 from stemsplit.run import run
 from stemsplit.supervisor.household import refuse_inside_a_child
-from stemsplit.units import parse_clock_time
+from stemsplit.core.units import parse_clock_time
 from stemsplit.workshop import checked, start_method_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-    from stemsplit.job import BitDepth, OnBattery, Order, SampleRate, StemFormat
+    from stemsplit.core.job import BitDepth, OnBattery, Order, SampleRate, StemFormat
     from stemsplit.models.fetch import Progress as DownloadProgress
     from stemsplit.narrate import Listener
     from stemsplit.supervisor.launch import StartMethod

@@ -13,7 +13,7 @@ from stemsplit.models.catalogue import written
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from stemsplit.job import Limits, OnBattery, Order, Settings
+    from stemsplit.core.job import Limits, OnBattery, Order, Settings
     from stemsplit.library.naming import Template
     from stemsplit.library.state import State
     from stemsplit.supervisor.launch import StartMethod

@@ -13,13 +13,13 @@ from typing import TYPE_CHECKING, Literal
 
 import msgspec
 
-from stemsplit.errors import EngineError, UsageError
-from stemsplit.job import AUTOMATIC, LOADERS
+from stemsplit.core.errors import EngineError, UsageError
+from stemsplit.core.job import AUTOMATIC, LOADERS
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from stemsplit.job import Settings
+    from stemsplit.core.job import Settings
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from typing import Any
 
 import msgspec
 
-from stemsplit.progress import Status
+from stemsplit.core.progress import Status
 
 SCHEMA_VERSION = 1
 

@@ -19,8 +19,8 @@ from concurrent.futures import CancelledError, Future
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from stemsplit.errors import ExitCode, StemsplitError, UsageError
-from stemsplit.job import Limits, Reason, Settings
+from stemsplit.core.errors import ExitCode, StemsplitError, UsageError
+from stemsplit.core.job import Limits, Reason, Settings
 from stemsplit.library.naming import same_place
 from stemsplit.library.probe import Tags, probe
 from stemsplit.library.scan import Track
@@ -28,7 +28,7 @@ from stemsplit.preparation import namer_of, template_of, whole_seconds
 from stemsplit.remote import local_path
 from stemsplit.supervisor.household import refuse_inside_a_child
 from stemsplit.supervisor.work import Heard, Launched, Settled
-from stemsplit.text import quoted
+from stemsplit.core.text import quoted
 from stemsplit.workshop import (
     NoLedger,
     TrackWork,
@@ -43,8 +43,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Self
 
-    from stemsplit.job import Job, Outcome
-    from stemsplit.messages import Message
+    from stemsplit.core.job import Job, Outcome
+    from stemsplit.core.messages import Message
     from stemsplit.supervisor.launch import StartMethod
     from stemsplit.supervisor.pool import Pool
     from stemsplit.supervisor.work import PoolEvent
@@ -136,7 +136,7 @@ class StemPool:
         retries: how often a track is tried again for each kind of failure.
         overwrite: replace stems that are there; otherwise `submit` refuses the track.
         start_method: `forkserver` or `spawn`; the better one of this system if None.
-        on_message: is told what a child says of a track (`stemsplit.messages`), on the pool's
+        on_message: is told what a child says of a track (`stemsplit.core.messages`), on the pool's
             thread: its progress, for one.
 
     Raises:

@@ -13,14 +13,14 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from stemsplit.compat import run_module
-from stemsplit.errors import InsufficientMemoryError, StemsplitError
-from stemsplit.job import AUTOMATIC, Limits, Settings
+from stemsplit.core.compat import run_module
+from stemsplit.core.errors import InsufficientMemoryError, StemsplitError
+from stemsplit.core.job import AUTOMATIC, Limits, Settings
 from stemsplit.library.scan import Problem, scan
-from stemsplit.measurement import Measurement, NotMeasured
+from stemsplit.core.inspection_result import Measurement, NotMeasured
 from stemsplit.preparation import paths_of
 from stemsplit.remote import local_path
-from stemsplit.text import printable, quoted
+from stemsplit.core.text import printable, quoted
 from stemsplit.workshop import checked, make_plan, start_method_of
 
 if TYPE_CHECKING:

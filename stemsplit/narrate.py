@@ -8,18 +8,18 @@ import msgspec
 
 from stemsplit import events
 from stemsplit.engines import name_of
-from stemsplit.job import Reason, WarningKind
+from stemsplit.core.job import Reason, WarningKind
 from stemsplit.library.exclusion import endings_of, names_of
-from stemsplit.text import counted, printable, quoted
+from stemsplit.core.text import counted, printable, quoted
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
     from stemsplit.brief import Brief
-    from stemsplit.job import Attempt, Effort, Job, Outcome
+    from stemsplit.core.job import Attempt, Effort, Job, Outcome
     from stemsplit.library.plan import Decision
     from stemsplit.library.scan import Found, Problem
-    from stemsplit.messages import Started
+    from stemsplit.core.messages import Started
     from stemsplit.supervisor.plan import Plan
 
     Listener = Callable[[events.Event], None]

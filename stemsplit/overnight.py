@@ -13,17 +13,17 @@ from typing import TYPE_CHECKING
 
 import psutil
 
-from stemsplit.job import Reason
+from stemsplit.core.job import Reason
 from stemsplit.library.publish import refused
 from stemsplit.supervisor.verdict import Verdict
 from stemsplit.supervisor.work import Answer
-from stemsplit.text import mebibytes, quoted
+from stemsplit.core.text import mebibytes, quoted
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator, Sequence
     from pathlib import Path
 
-    from stemsplit.job import Effort
+    from stemsplit.core.job import Effort
     from stemsplit.supervisor.work import Gate, Work
 
 _POWER_SECONDS = 5.0

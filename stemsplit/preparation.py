@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from stemsplit.errors import UsageError
-from stemsplit.formats import LOSSY, stem_rate
-from stemsplit.job import CONVERTED, MODEL_SAMPLE_RATE, RESIDUAL, STEREO, pcm_bytes
+from stemsplit.core.errors import UsageError
+from stemsplit.core.formats import LOSSY, stem_rate
+from stemsplit.core.job import CONVERTED, MODEL_SAMPLE_RATE, RESIDUAL, STEREO, pcm_bytes
 from stemsplit.library.naming import DEFAULT_NAME, DEFAULT_NAME_CONVERTED, Template
 from stemsplit.library.place import Namer, place
 from stemsplit.library.plan import Action, decide, known, see, see_remote
@@ -25,14 +25,14 @@ from stemsplit.library.probe import probe, probe_remote, sample_of
 from stemsplit.library.scan import Problem, scan, unreadable
 from stemsplit.models.catalogue import MODELS, find, written
 from stemsplit.remote import is_remote, listing, path_of
-from stemsplit.text import quoted
+from stemsplit.core.text import quoted
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
     from pathlib import Path
 
     from stemsplit.brief import Brief
-    from stemsplit.job import Order, PcmDepth, Settings
+    from stemsplit.core.job import Order, PcmDepth, Settings
     from stemsplit.library.place import Placed
     from stemsplit.library.plan import Decision, Known, Seen
     from stemsplit.library.probe import Probe

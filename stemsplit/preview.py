@@ -21,7 +21,7 @@ from stemsplit.remote import is_remote
 from stemsplit.result import BatchResult
 from stemsplit.supervisor.host import host_memory, limiting_groups
 from stemsplit.supervisor.prediction import SUPERVISOR_BYTES
-from stemsplit.text import printable
+from stemsplit.core.text import printable
 from stemsplit.workshop import make_plan
 
 if TYPE_CHECKING:

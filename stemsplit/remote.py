@@ -20,14 +20,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from stemsplit.errors import (
-    DiskFullError,
-    StemsplitError,
-    UnreachableError,
-    UsageError,
-    says_disk_is_full,
-)
-from stemsplit.text import quoted
+from stemsplit.core.errors import DiskFullError, StemsplitError, UnreachableError, UsageError, says_disk_is_full
+from stemsplit.core.text import quoted
 
 if TYPE_CHECKING:
     import datetime as dt

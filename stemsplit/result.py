@@ -5,11 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from stemsplit.errors import ExitCode
-from stemsplit.job import Reason
+from stemsplit.core.errors import ExitCode
+from stemsplit.core.job import Reason
 
 if TYPE_CHECKING:
-    from stemsplit.job import Job, Outcome
+    from stemsplit.core.job import Job, Outcome
     from stemsplit.library.scan import Problem
 
 

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from typing import Self
 
     from stemsplit.brief import Brief
-    from stemsplit.job import Job
+    from stemsplit.core.job import Job
     from stemsplit.library.records import Past
     from stemsplit.supervisor.plan import Plan
     from stemsplit.supervisor.work import Gate, Work, WorkerPool

@@ -10,15 +10,15 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from stemsplit.events import Failure
-from stemsplit.job import WarningKind
+from stemsplit.core.job import WarningKind
 from stemsplit.library import board
 from stemsplit.library.lock import holder_of, is_held, nothing_there
 from stemsplit.library.reader import JournalReader
 from stemsplit.library.records import JobState
 from stemsplit.library.state import State
-from stemsplit.progress import Status
+from stemsplit.core.progress import Status
 from stemsplit.remote import path_of
-from stemsplit.text import printable
+from stemsplit.core.text import printable
 
 if TYPE_CHECKING:
     import os

@@ -10,17 +10,17 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from stemsplit.envelope import Envelope
-from stemsplit.job import Reason
-from stemsplit.messages import Message, Progress, Ready, Separated, Started
-from stemsplit.progress import RunningTrack, Status, Step
+from stemsplit.core.time_series import Envelope
+from stemsplit.core.job import Reason
+from stemsplit.core.messages import Message, Progress, Ready, Separated, Started
+from stemsplit.core.progress import RunningTrack, Status, Step
 from stemsplit.supervisor.work import Heard, Launched, Looked, Retried, Settled, Withdrawn
-from stemsplit.text import printable
+from stemsplit.core.text import printable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from stemsplit.envelope import Curve
+    from stemsplit.core.time_series import Curve
     from stemsplit.supervisor.work import PoolEvent
 
 

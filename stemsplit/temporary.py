@@ -14,8 +14,8 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from stemsplit.errors import UnwritableError
-from stemsplit.text import quoted, sentence_of
+from stemsplit.core.errors import UnwritableError
+from stemsplit.core.text import quoted, sentence_of
 
 try:
     import fcntl

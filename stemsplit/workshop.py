@@ -18,9 +18,9 @@ from typing import TYPE_CHECKING, Protocol
 import msgspec
 
 from stemsplit.engines import engine_of, resolved
-from stemsplit.errors import OutputExistsError, StemsplitError, UsageError
-from stemsplit.formats import require_possible
-from stemsplit.job import Effort, Job, Limits, Reason, Settings
+from stemsplit.core.errors import OutputExistsError, StemsplitError, UsageError
+from stemsplit.core.formats import require_possible
+from stemsplit.core.job import Effort, Job, Limits, Reason, Settings
 from stemsplit.library.publish import (
     discard,
     is_there,
@@ -34,7 +34,7 @@ from stemsplit.library.publish import (
 )
 from stemsplit.library.records import coming_stems
 from stemsplit.library.state import State
-from stemsplit.messages import Task
+from stemsplit.core.messages import Task
 from stemsplit.models.catalogue import find, written
 from stemsplit.models.convert import ensure_converted
 from stemsplit.models.fetch import ensure
@@ -47,7 +47,7 @@ from stemsplit.supervisor.pool import Pool
 from stemsplit.supervisor.prediction import Forecast, Kind, Way
 from stemsplit.supervisor.verdict import Verdict
 from stemsplit.supervisor.work import Conclusion, always_open
-from stemsplit.text import quoted
+from stemsplit.core.text import quoted
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -55,7 +55,7 @@ if TYPE_CHECKING:
     from typing import Self
 
     from stemsplit.library.records import Past, Stem
-    from stemsplit.messages import Finished
+    from stemsplit.core.messages import Finished
     from stemsplit.models.fetch import Progress as DownloadProgress
     from stemsplit.supervisor.launch import StartMethod
     from stemsplit.supervisor.work import Gate, Work

@@ -28,8 +28,8 @@ from tables import Table
 from stemsplit.child.engines.configuration import prepare_environment
 from stemsplit.cli.settings import NO_OPTIONS, PREFIX
 from stemsplit.demo.song import make_song
-from stemsplit.errors import ModelError
-from stemsplit.job import MODEL_SAMPLE_RATE
+from stemsplit.core.errors import ModelError
+from stemsplit.core.job import MODEL_SAMPLE_RATE
 from stemsplit.models.catalogue import find
 from stemsplit.models.convert import ensure_converted
 from stemsplit.models.fetch import ensure

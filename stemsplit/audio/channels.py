@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from stemsplit.errors import BadInputError
-from stemsplit.job import STEREO
-from stemsplit.text import quoted
+from stemsplit.core.errors import BadInputError
+from stemsplit.core.job import STEREO
+from stemsplit.core.text import quoted
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence

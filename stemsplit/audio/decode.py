@@ -13,9 +13,9 @@ import numpy as np
 from stemsplit.audio.levels import is_full_scale_noise
 from stemsplit.audio.loss import Loss, Silence, loss_of
 from stemsplit.audio.readers.joined import JoinedReader
-from stemsplit.errors import BadInputError
-from stemsplit.formats import frames_at
-from stemsplit.text import quoted
+from stemsplit.core.errors import BadInputError
+from stemsplit.core.formats import frames_at
+from stemsplit.core.text import quoted
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -21,16 +21,10 @@ from stemsplit.audio.blocks import BLOCK_FRAMES
 from stemsplit.audio.decode import Decoder
 from stemsplit.audio.levels import beyond_full_scale, peaks_of
 from stemsplit.audio.sinks import open_sink
-from stemsplit.envelope import Envelope
-from stemsplit.errors import (
-    BadInputError,
-    DiskFullError,
-    StemsplitError,
-    UnwritableError,
-    says_disk_is_full,
-)
-from stemsplit.formats import LOSSY
-from stemsplit.job import MODEL_SAMPLE_RATE, StemFile
+from stemsplit.core.time_series import Envelope
+from stemsplit.core.errors import BadInputError, DiskFullError, StemsplitError, UnwritableError, says_disk_is_full
+from stemsplit.core.formats import LOSSY
+from stemsplit.core.job import MODEL_SAMPLE_RATE, StemFile
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -39,7 +33,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from stemsplit.audio.tags import SourceTags
-    from stemsplit.job import Clip, PcmDepth, StemFormat
+    from stemsplit.core.job import Clip, PcmDepth, StemFormat
 
 DITHERED_BITS = 16
 """So many bits and fewer are dithered; the rounding error of 24 bits is below any noise there is

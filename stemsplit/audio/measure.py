@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING
 from stemsplit.audio.bits import MOST_INTEGER_BITS, UsedBits
 from stemsplit.audio.decode import Decoder
 from stemsplit.audio.levels import peak_of
-from stemsplit.measurement import Measurement
+from stemsplit.core.inspection_result import Measurement
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from stemsplit.job import AudioInfo
+    from stemsplit.core.job import AudioInfo
 
 
 def _used_bits(used: UsedBits, info: AudioInfo) -> int | None:

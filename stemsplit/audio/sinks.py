@@ -15,8 +15,8 @@ import soundfile
 from stemsplit.audio.blocks import BLOCK_FRAMES, in_pieces
 from stemsplit.audio.channels import PLACES
 from stemsplit.audio.paths import sound_path
-from stemsplit.formats import LOSSY
-from stemsplit.job import STEREO, pcm_bytes
+from stemsplit.core.formats import LOSSY
+from stemsplit.core.job import STEREO, pcm_bytes
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from stemsplit.audio.encode import Form
-    from stemsplit.job import StemFormat
+    from stemsplit.core.job import StemFormat
 
 _SUBTYPES: Final = {"16": "PCM_16", "24": "PCM_24", "32f": "FLOAT"}
 

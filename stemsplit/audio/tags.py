@@ -11,11 +11,11 @@ import os
 from typing import TYPE_CHECKING, Any
 
 from stemsplit.audio.covers import FORMAT_NAMES, UnfitPictureError, fitted
-from stemsplit.errors import says_disk_is_full
-from stemsplit.job import CONVERTED
+from stemsplit.core.errors import says_disk_is_full
+from stemsplit.core.job import CONVERTED
 from stemsplit.tagging.fields import FIELDS, Fields
 from stemsplit.tagging.reader import ReadTags, read_tags
-from stemsplit.text import listed, quoted
+from stemsplit.core.text import listed, quoted
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -71,7 +71,7 @@ class SourceTags:
 
         Args:
             file: finished, in its format.
-            stem: its name, or `stemsplit.job.CONVERTED`.
+            stem: its name, or `stemsplit.core.job.CONVERTED`.
 
         Returns:
             sentences on what was not read or not written, unless reported before; empty if there

@@ -14,8 +14,8 @@ from pathlib import Path
 import msgspec
 
 from stemsplit.audio.measure import measure
-from stemsplit.errors import BadInputError
-from stemsplit.measurement import Measurement, NotMeasured
+from stemsplit.core.errors import BadInputError
+from stemsplit.core.inspection_result import Measurement, NotMeasured
 
 
 def main() -> None:

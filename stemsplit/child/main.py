@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING
 from stemsplit.child.engines.configuration import prepare_environment
 from stemsplit.child.process import Watch, peak_rss_bytes, settle_in
 from stemsplit.child.track import was_preloaded, work_on
-from stemsplit.errors import StemsplitError
-from stemsplit.job import Reason
-from stemsplit.messages import Failed, Hello, decode_task, send
+from stemsplit.core.errors import StemsplitError
+from stemsplit.core.job import Reason
+from stemsplit.core.messages import Failed, Hello, decode_task, send
 
 if TYPE_CHECKING:
     from multiprocessing.connection import Connection

@@ -10,7 +10,7 @@ import gc
 import os
 from pathlib import Path
 
-from stemsplit.entry import HOUSEHOLD_MARK, READY_FILE
+from stemsplit.core.child_entry import HOUSEHOLD_MARK, READY_FILE
 
 gc.collect()
 gc.freeze()

@@ -20,8 +20,8 @@ from multiprocessing.connection import wait
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from stemsplit.errors import StoppedError
-from stemsplit.messages import STOP, encode_record
+from stemsplit.core.errors import StoppedError
+from stemsplit.core.messages import STOP, encode_record
 
 if TYPE_CHECKING:
     from multiprocessing.connection import Connection

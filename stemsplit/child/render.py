@@ -15,8 +15,8 @@ import numpy as np
 from stemsplit.audio.blocks import BLOCK_FRAMES, in_pieces
 from stemsplit.audio.channels import mix_down
 from stemsplit.audio.resample import RateConverter, resample
-from stemsplit.formats import frames_at
-from stemsplit.job import MODEL_SAMPLE_RATE, STEREO
+from stemsplit.core.formats import frames_at
+from stemsplit.core.job import MODEL_SAMPLE_RATE, STEREO
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterable, Iterator

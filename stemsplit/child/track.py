@@ -34,22 +34,13 @@ from stemsplit.audio.tags import SourceTags
 from stemsplit.child.process import peak_rss_bytes
 from stemsplit.child.render import Residual, convert, render
 from stemsplit.child.separate import separate, separate_at_once
-from stemsplit.entry import resolve
-from stemsplit.errors import REINSTALL, BadInputError, DamagedError, DiskFullError, EngineError
-from stemsplit.formats import LOSSY, MOST_FLAC_CHANNELS, frames_at, stem_depth, stem_rate
-from stemsplit.job import CONVERTED, RESIDUAL, TrackWarning, WarningKind, pcm_bytes
-from stemsplit.messages import (
-    Finished,
-    Progress,
-    Ready,
-    Separated,
-    Started,
-    Transferring,
-    Warned,
-    send,
-)
+from stemsplit.core.child_entry import resolve
+from stemsplit.core.errors import REINSTALL, BadInputError, DamagedError, DiskFullError, EngineError
+from stemsplit.core.formats import LOSSY, MOST_FLAC_CHANNELS, frames_at, stem_depth, stem_rate
+from stemsplit.core.job import CONVERTED, RESIDUAL, TrackWarning, WarningKind, pcm_bytes
+from stemsplit.core.messages import Finished, Progress, Ready, Separated, Started, Transferring, Warned, send
 from stemsplit.remote import is_remote
-from stemsplit.text import mebibytes, quoted
+from stemsplit.core.text import mebibytes, quoted
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterator
@@ -61,8 +52,8 @@ if TYPE_CHECKING:
     from stemsplit.child.engines import EngineLoader, WholeFileLoader
     from stemsplit.child.process import Watch
     from stemsplit.child.render import Separation
-    from stemsplit.job import AudioInfo, Settings, StemFile
-    from stemsplit.messages import Message, Task
+    from stemsplit.core.job import AudioInfo, Settings, StemFile
+    from stemsplit.core.messages import Message, Task
 
 PRELOADED = "stemsplit.child.preloaded"
 """The last module that a fork server imports."""

@@ -27,8 +27,8 @@ from stemsplit.cli.report import report
 from stemsplit.cli.separate import separate
 from stemsplit.cli.status import status
 from stemsplit.cli.stop import StoppedBySignalError, stop_on_signals
-from stemsplit.errors import EngineError, ExitCode, StemsplitError, UsageError
-from stemsplit.text import printable, quoted, sentence_of
+from stemsplit.core.errors import EngineError, ExitCode, StemsplitError, UsageError
+from stemsplit.core.text import printable, quoted, sentence_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -9,19 +9,19 @@ from typing import TYPE_CHECKING
 from stemsplit.cli import streams
 from stemsplit.cli.show import choose_display
 from stemsplit.cli.stop import signals_reach
-from stemsplit.errors import UsageError
-from stemsplit.formats import LOSSY
-from stemsplit.job import Settings
+from stemsplit.core.errors import UsageError
+from stemsplit.core.formats import LOSSY
+from stemsplit.core.job import Settings
 from stemsplit.library.lists import PathList, read_list
-from stemsplit.text import quoted, sentence_of
-from stemsplit.units import parse_bit_rate, parse_position, parse_sample_rate
+from stemsplit.core.text import quoted, sentence_of
+from stemsplit.core.units import parse_bit_rate, parse_position, parse_sample_rate
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Literal
 
     from stemsplit.events import Event
-    from stemsplit.job import BitDepth, Clip, StemFormat
+    from stemsplit.core.job import BitDepth, Clip, StemFormat
     from stemsplit.result import BatchResult
 
 

@@ -11,8 +11,8 @@ from rich.text import Text
 
 from stemsplit.cli import settings
 from stemsplit.cli.show import print_json
-from stemsplit.errors import ExitCode
-from stemsplit.text import printable
+from stemsplit.core.errors import ExitCode
+from stemsplit.core.text import printable
 
 if TYPE_CHECKING:
     from cyclopts import App

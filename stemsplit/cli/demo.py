@@ -8,9 +8,9 @@ from typing import Annotated
 from cyclopts import Parameter
 
 from stemsplit.cli.show import choose_display
-from stemsplit.errors import ExitCode
+from stemsplit.core.errors import ExitCode
 from stemsplit.remote import local_path
-from stemsplit.text import printable
+from stemsplit.core.text import printable
 
 
 def demo(

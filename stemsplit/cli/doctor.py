@@ -11,8 +11,8 @@ from rich.text import Text
 from stemsplit.cli import settings
 from stemsplit.cli.screen import can_draw
 from stemsplit.cli.show import print_json
-from stemsplit.errors import ExitCode, StemsplitError, UsageError
-from stemsplit.job import Limits, Settings
+from stemsplit.core.errors import ExitCode, StemsplitError, UsageError
+from stemsplit.core.job import Limits, Settings
 from stemsplit.remote import path_of
 
 if TYPE_CHECKING:

@@ -13,9 +13,9 @@ from rich.text import Text
 from stemsplit.cli.options import ENGINE, MODEL
 from stemsplit.cli.show import print_json
 from stemsplit.engines import named
-from stemsplit.errors import ExitCode
-from stemsplit.job import AUTOMATIC
-from stemsplit.text import clock_time, mebibytes
+from stemsplit.core.errors import ExitCode
+from stemsplit.core.job import AUTOMATIC
+from stemsplit.core.text import clock_time, mebibytes
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -19,8 +19,8 @@ from stemsplit.cli.download import download_display
 from stemsplit.cli.pace import kinds_of, progress_of
 from stemsplit.cli.screen import DRAINING, Screen, Shown, can_draw
 from stemsplit.cli.warned import WarningLines
-from stemsplit.errors import ExitCode
-from stemsplit.text import clock_time, counted, mebibytes, moment, printable
+from stemsplit.core.errors import ExitCode
+from stemsplit.core.text import clock_time, counted, mebibytes, moment, printable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
     from stemsplit.cli.download import DownloadBar
     from stemsplit.events import Event
-    from stemsplit.progress import Status
+    from stemsplit.core.progress import Status
 
 
 _PLANNED = {

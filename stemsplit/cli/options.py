@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from cyclopts import Group, Parameter
 
-from stemsplit.job import AUTOMATIC, LOADERS, BitDepth, Clip, Order, StemFormat
+from stemsplit.core.job import AUTOMATIC, LOADERS, BitDepth, Clip, Order, StemFormat
 from stemsplit.models.catalogue import MODELS
 
 if TYPE_CHECKING:

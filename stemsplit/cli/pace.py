@@ -5,10 +5,10 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING
 
-from stemsplit.text import clock_time, mebibytes, moment
+from stemsplit.core.text import clock_time, mebibytes, moment
 
 if TYPE_CHECKING:
-    from stemsplit.progress import Status
+    from stemsplit.core.progress import Status
 
 
 def progress_of(status: Status) -> list[str]:

@@ -15,10 +15,10 @@ from rich.console import Console
 from stemsplit import __version__
 from stemsplit.cli.options import parameter
 from stemsplit.cli.pace import kinds_of
-from stemsplit.errors import ExitCode, OutputExistsError, UnwritableError
-from stemsplit.job import WarningKind
+from stemsplit.core.errors import ExitCode, OutputExistsError, UnwritableError
+from stemsplit.core.job import WarningKind
 from stemsplit.library.records import JobState
-from stemsplit.text import clock_time, counted, mebibytes, moment, printable, quoted
+from stemsplit.core.text import clock_time, counted, mebibytes, moment, printable, quoted
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

@@ -20,14 +20,14 @@ from rich.table import Table
 from rich.text import Text
 
 from stemsplit.cli.pace import memory_of, progress_of
-from stemsplit.text import clock_time, printable
+from stemsplit.core.text import clock_time, printable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from rich.console import Console, ConsoleOptions, RenderableType, RenderResult
 
-    from stemsplit.progress import RunningTrack, Status
+    from stemsplit.core.progress import RunningTrack, Status
 
 _REDRAWN_PER_SECOND = 4
 

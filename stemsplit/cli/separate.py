@@ -43,7 +43,7 @@ from stemsplit.cli.options import (
     value,
 )
 from stemsplit.engines import named
-from stemsplit.job import AUTOMATIC, HighBand, Limits, OnBattery
+from stemsplit.core.job import AUTOMATIC, HighBand, Limits, OnBattery
 from stemsplit.library.naming import DEFAULT_NAME
 
 

@@ -15,11 +15,11 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from cyclopts.config import Dict
 
-from stemsplit.compat import tomllib
-from stemsplit.errors import UsageError
+from stemsplit.core.compat import tomllib
+from stemsplit.core.errors import UsageError
 from stemsplit.folders import own_folder
 from stemsplit.remote import is_remote, path_of
-from stemsplit.text import printable, quoted
+from stemsplit.core.text import printable, quoted
 from stemsplit.untrusted import read_file
 
 if TYPE_CHECKING:

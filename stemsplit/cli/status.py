@@ -8,13 +8,13 @@ from rich.console import Console
 
 from stemsplit.cli.pace import kinds_of, memory_of, pace
 from stemsplit.cli.show import print_json
-from stemsplit.errors import ExitCode
-from stemsplit.text import clock_time, mebibytes, moment
+from stemsplit.core.errors import ExitCode
+from stemsplit.core.text import clock_time, mebibytes, moment
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from stemsplit.progress import RunningTrack, Status
+    from stemsplit.core.progress import RunningTrack, Status
     from stemsplit.standing import Report
 
 

@@ -11,8 +11,8 @@ import re
 from collections import Counter
 from typing import TYPE_CHECKING
 
-from stemsplit.job import WarningKind
-from stemsplit.text import counted
+from stemsplit.core.job import WarningKind
+from stemsplit.core.text import counted
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -20,9 +20,9 @@ from stemsplit.cluster.desk import Desk
 from stemsplit.cluster.fleet_words import Ended, Submission
 from stemsplit.cluster.porter import NEEDS_MODEL, carry, packed
 from stemsplit.cluster.shape import Machine
-from stemsplit.errors import ClusterError, UsageError
+from stemsplit.core.errors import ClusterError, UsageError
 from stemsplit.temporary import TemporaryFolder
-from stemsplit.text import quoted
+from stemsplit.core.text import quoted
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

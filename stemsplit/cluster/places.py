@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from stemsplit.errors import UsageError
-from stemsplit.text import quoted
+from stemsplit.core.errors import UsageError
+from stemsplit.core.text import quoted
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-    from stemsplit.job import Job
+    from stemsplit.core.job import Job
 
 
 @dataclass(frozen=True, slots=True)

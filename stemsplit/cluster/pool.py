@@ -20,11 +20,11 @@ import msgspec
 from stemsplit.cluster import words
 from stemsplit.cluster.fleet_words import Ended, Submission
 from stemsplit.cluster.shape import MOST_SECONDS, MOST_TRACKS, tracks_of_next, weight
-from stemsplit.errors import ClusterError, StemsplitError, StoppedError
-from stemsplit.job import Outcome, Reason
+from stemsplit.core.errors import ClusterError, StemsplitError, StoppedError
+from stemsplit.core.job import Outcome, Reason
 from stemsplit.library.publish import WORK_PREFIX
 from stemsplit.library.records import places_below
-from stemsplit.messages import Finished
+from stemsplit.core.messages import Finished
 from stemsplit.remote import is_remote
 from stemsplit.supervisor.verdict import Verdict
 from stemsplit.supervisor.work import (
@@ -39,16 +39,16 @@ from stemsplit.supervisor.work import (
     Withdrawn,
     always_open,
 )
-from stemsplit.text import counted, mebibytes, quoted
+from stemsplit.core.text import counted, mebibytes, quoted
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
     from pathlib import Path
 
     from stemsplit.cluster.shape import Machine, Shape
-    from stemsplit.job import Effort, Job
+    from stemsplit.core.job import Effort, Job
     from stemsplit.library.records import Stem
-    from stemsplit.messages import Task
+    from stemsplit.core.messages import Task
     from stemsplit.supervisor.work import Conclusion, Gate, PoolEvent, Work
     from stemsplit.workshop import Ledger
 

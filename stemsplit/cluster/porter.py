@@ -19,7 +19,7 @@ from typing import IO, Any
 import ray
 
 from stemsplit.cluster import words
-from stemsplit.compat import run_module
+from stemsplit.core.compat import run_module
 from stemsplit.models import store
 from stemsplit.models.catalogue import find
 from stemsplit.models.fetch import import_from

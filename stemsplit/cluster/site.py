@@ -17,15 +17,15 @@ from stemsplit.cluster.places import PathMap
 from stemsplit.cluster.pool import ClusterPool, RemoteWork, require_some
 from stemsplit.cluster.privacy import be_private
 from stemsplit.cluster.shape import Shape, choose_shape
-from stemsplit.errors import ClusterError
+from stemsplit.core.errors import ClusterError
 from stemsplit.library.publish import refused
 from stemsplit.remote import is_remote
 from stemsplit.supervisor import host
 from stemsplit.supervisor.budget import Budget, Crew
 from stemsplit.supervisor.plan import Plan
 from stemsplit.supervisor.prediction import Forecast
-from stemsplit.text import counted, mebibytes
-from stemsplit.units import Amount
+from stemsplit.core.text import counted, mebibytes
+from stemsplit.core.units import Amount
 from stemsplit.workshop import way_of
 
 if TYPE_CHECKING:
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from stemsplit.brief import Brief
     from stemsplit.cluster.pool import LostTracks
     from stemsplit.cluster.shape import Machine
-    from stemsplit.job import Job
+    from stemsplit.core.job import Job
     from stemsplit.supervisor.work import Gate
     from stemsplit.workshop import Ledger
 

@@ -11,9 +11,9 @@ from typing import IO, TYPE_CHECKING
 
 import msgspec
 
-from stemsplit.job import Attempt, Effort, Job, Limits, Outcome, Settings, StemFile, TrackWarning
+from stemsplit.core.job import Attempt, Effort, Job, Limits, Outcome, Settings, StemFile, TrackWarning
 from stemsplit.library.records import Stem
-from stemsplit.messages import Message
+from stemsplit.core.messages import Message
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -10,8 +10,8 @@ import soundfile
 from stemsplit import batch
 from stemsplit.demo.score import si_sdr
 from stemsplit.demo.song import make_song
-from stemsplit.errors import ExitCode
-from stemsplit.job import MODEL_SAMPLE_RATE, Settings
+from stemsplit.core.errors import ExitCode
+from stemsplit.core.job import MODEL_SAMPLE_RATE, Settings
 from stemsplit.library.publish import check_writable
 
 if TYPE_CHECKING:

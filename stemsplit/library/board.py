@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from stemsplit.progress import Status
-from stemsplit.text import printable
+from stemsplit.core.progress import Status
+from stemsplit.core.text import printable
 from stemsplit.untrusted import read_file
 
 if TYPE_CHECKING:

@@ -18,10 +18,10 @@ from typing import TYPE_CHECKING, TypeVar
 
 import msgspec
 
-from stemsplit.errors import DiskFullError, StemsplitError, UnwritableError
+from stemsplit.core.errors import DiskFullError, StemsplitError, UnwritableError
 from stemsplit.library.schema import APPLICATION_ID, MIGRATIONS, SCHEMA_VERSION
 from stemsplit.library.state import State
-from stemsplit.text import printable, quoted
+from stemsplit.core.text import printable, quoted
 from stemsplit.untrusted import OutsideError
 
 if TYPE_CHECKING:

@@ -14,7 +14,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from stemsplit.errors import UsageError
+from stemsplit.core.errors import UsageError
 from stemsplit.remote import path_of
 
 if TYPE_CHECKING:

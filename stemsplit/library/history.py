@@ -10,15 +10,15 @@ from typing import TYPE_CHECKING, NamedTuple
 import msgspec
 
 from stemsplit.engines import name_of
-from stemsplit.envelope import Curve
-from stemsplit.errors import UsageError
-from stemsplit.job import count_kinds
+from stemsplit.core.time_series import Curve
+from stemsplit.core.errors import UsageError
+from stemsplit.core.job import count_kinds
 from stemsplit.library.database import Database
 from stemsplit.library.lock import nothing_there
 from stemsplit.library.records import JobState, refused_of, warnings_of
 from stemsplit.library.state import State
-from stemsplit.text import printable, quoted
-from stemsplit.units import Count, Moment, Seconds
+from stemsplit.core.text import printable, quoted
+from stemsplit.core.units import Count, Moment, Seconds
 from stemsplit.untrusted import require_inside
 
 if TYPE_CHECKING:
@@ -26,13 +26,13 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
     from pathlib import Path
 
-    from stemsplit.job import TrackWarning, WarningKind
+    from stemsplit.core.job import TrackWarning, WarningKind
 
 _curve: msgspec.json.Decoder[Curve] = msgspec.json.Decoder(Curve)
 
 
 class PastSettings(msgspec.Struct, frozen=True, kw_only=True):
-    """What is told of a run's settings; see `stemsplit.job.Settings`."""
+    """What is told of a run's settings; see `stemsplit.core.job.Settings`."""
 
     what: str = "separation"
     model: str | None = None
@@ -81,7 +81,7 @@ class PastStem:
     Attributes:
         path: below the output folder.
         stem: its name; that of its file if it is not known.
-        outline: see `stemsplit.job.StemFile`; empty likewise.
+        outline: see `stemsplit.core.job.StemFile`; empty likewise.
     """
 
     path: bytes
@@ -91,7 +91,7 @@ class PastStem:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PastAttempt:
-    """One child, known by its `id`; see the schema and `stemsplit.job.Attempt`.
+    """One child, known by its `id`; see the schema and `stemsplit.core.job.Attempt`.
 
     Attributes:
         engine: what loaded its engine; empty for a conversion. `stemsplit.engines.name_of` names

@@ -19,8 +19,8 @@ from typing import TYPE_CHECKING, NamedTuple
 import msgspec
 
 from stemsplit import remote
-from stemsplit.errors import OutputExistsError
-from stemsplit.job import Reason
+from stemsplit.core.errors import OutputExistsError
+from stemsplit.core.job import Reason
 from stemsplit.library.publish import WORK_PREFIX, refused
 from stemsplit.library.reader import JournalReader
 from stemsplit.library.records import (
@@ -31,15 +31,15 @@ from stemsplit.library.records import (
     same_stem,
     settings_key,
 )
-from stemsplit.text import printable, quoted
+from stemsplit.core.text import printable, quoted
 from stemsplit.untrusted import leads_out, require_inside
 
 if TYPE_CHECKING:
     import sqlite3
     from collections.abc import Mapping, Sequence
 
-    from stemsplit.envelope import Curve
-    from stemsplit.job import Attempt, Effort, Job, Outcome, Settings, TrackWarning
+    from stemsplit.core.time_series import Curve
+    from stemsplit.core.job import Attempt, Effort, Job, Outcome, Settings, TrackWarning
     from stemsplit.library.probe import Probe
     from stemsplit.library.records import Entry, Stem, Summary
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import unquote_to_bytes
 
-from stemsplit.errors import UsageError
+from stemsplit.core.errors import UsageError
 from stemsplit.remote import path_of
 
 if TYPE_CHECKING:

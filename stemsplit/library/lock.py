@@ -15,10 +15,10 @@ from typing import TYPE_CHECKING
 import filelock
 import msgspec
 
-from stemsplit.errors import ExitCode, StemsplitError, UsageError
+from stemsplit.core.errors import ExitCode, StemsplitError, UsageError
 from stemsplit.library.publish import refused
-from stemsplit.text import printable, quoted
-from stemsplit.units import Moment
+from stemsplit.core.text import printable, quoted
+from stemsplit.core.units import Moment
 from stemsplit.untrusted import read_file
 
 if TYPE_CHECKING:

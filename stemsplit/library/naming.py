@@ -21,7 +21,7 @@ from dataclasses import dataclass
 from pathlib import Path, PureWindowsPath
 from typing import TYPE_CHECKING
 
-from stemsplit.errors import UsageError
+from stemsplit.core.errors import UsageError
 from stemsplit.library.endings import CUT_SUFFIXES
 
 if TYPE_CHECKING:

@@ -11,13 +11,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from stemsplit.job import CONVERTED, Job
+from stemsplit.core.job import CONVERTED, Job
 from stemsplit.library.naming import same_place
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
-    from stemsplit.job import StemFormat
+    from stemsplit.core.job import StemFormat
     from stemsplit.library.naming import Template
     from stemsplit.library.probe import Probe, Tags
     from stemsplit.library.scan import Track

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from enum import Enum, auto
 from typing import TYPE_CHECKING
 
-from stemsplit.job import Reason
+from stemsplit.core.job import Reason
 from stemsplit.library.records import (
     JobState,
     Owned,
@@ -21,13 +21,13 @@ from stemsplit.library.records import (
     remote_mark,
     same_stem,
 )
-from stemsplit.text import quoted
+from stemsplit.core.text import quoted
 
 if TYPE_CHECKING:
     from collections.abc import Container, Mapping, Sequence
     from pathlib import Path
 
-    from stemsplit.job import Job
+    from stemsplit.core.job import Job
     from stemsplit.library.place import Clash, Placed
     from stemsplit.library.records import Record
     from stemsplit.remote import Status

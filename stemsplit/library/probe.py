@@ -15,11 +15,11 @@ import filetype
 import mediafile
 import msgspec
 
-from stemsplit.job import MODEL_SAMPLE_RATE, MOST_FRAMES_A_BYTE
+from stemsplit.core.job import MODEL_SAMPLE_RATE, MOST_FRAMES_A_BYTE
 from stemsplit.library.endings import FILM_SUFFIXES, LOSSY_SUFFIXES
 from stemsplit.library.signatures import HEAD_BYTES, is_sound
 from stemsplit.tagging.reader import names_of, open_tags
-from stemsplit.units import Count, Seconds
+from stemsplit.core.units import Count, Seconds
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -10,10 +10,10 @@ import uuid
 from typing import TYPE_CHECKING
 
 from stemsplit import remote
-from stemsplit.errors import DiskFullError, UnreachableError, UnwritableError, says_disk_is_full
+from stemsplit.core.errors import DiskFullError, UnreachableError, UnwritableError, says_disk_is_full
 from stemsplit.library import remote_publish
 from stemsplit.remote import is_remote
-from stemsplit.text import quoted
+from stemsplit.core.text import quoted
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator, Mapping

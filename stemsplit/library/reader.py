@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated, NamedTuple
 
 import msgspec
 
-from stemsplit.job import Reason, count_kinds
+from stemsplit.core.job import Reason, count_kinds
 from stemsplit.library.database import Database
 from stemsplit.library.probe import Probe
 from stemsplit.library.records import (
@@ -28,14 +28,14 @@ from stemsplit.library.records import (
     refused_of,
     warnings_of,
 )
-from stemsplit.text import printable
-from stemsplit.units import Count, Seconds
+from stemsplit.core.text import printable
+from stemsplit.core.units import Count, Seconds
 from stemsplit.untrusted import require_inside
 
 if TYPE_CHECKING:
     from collections import Counter
 
-    from stemsplit.job import Job, Settings, WarningKind
+    from stemsplit.core.job import Job, Settings, WarningKind
 
 _KNOWS_NODES = 3
 """The first version of the journal that says on which node of a cluster an attempt was made."""

@@ -13,18 +13,18 @@ from typing import TYPE_CHECKING, NamedTuple, Protocol
 import msgspec
 
 from stemsplit import remote
-from stemsplit.compat import StrEnum
-from stemsplit.errors import UnreachableError
-from stemsplit.job import AUTOMATIC, LOADERS, Settings, TrackWarning, WarningKind
-from stemsplit.text import printable, quoted
-from stemsplit.units import Count, Moment
+from stemsplit.core.compat import StrEnum
+from stemsplit.core.errors import UnreachableError
+from stemsplit.core.job import AUTOMATIC, LOADERS, Settings, TrackWarning, WarningKind
+from stemsplit.core.text import printable, quoted
+from stemsplit.core.units import Count, Moment
 from stemsplit.untrusted import OutsideError, is_name, require_inside
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
-    from stemsplit.job import Job, Reason
+    from stemsplit.core.job import Job, Reason
 
 MODIFY_WINDOW_NS = 2 * 10**9
 """Two times that are not farther apart are taken for the same: FAT keeps even seconds alone, and

@@ -10,7 +10,7 @@ import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from stemsplit.errors import StemsplitError
+from stemsplit.core.errors import StemsplitError
 from stemsplit.library.publish import WORK_PREFIX, discard, is_there, publish
 from stemsplit.library.records import JobState
 from stemsplit.remote import is_remote
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
     from pathlib import Path
 
-    from stemsplit.job import Job
+    from stemsplit.core.job import Job
     from stemsplit.library.journal import Journal
     from stemsplit.library.records import Stem, Unfinished
 

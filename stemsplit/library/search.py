@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from stemsplit import remote
-from stemsplit.errors import StemsplitError
+from stemsplit.core.errors import StemsplitError
 from stemsplit.library.endings import (
     AUDIO_SUFFIXES,
     OTHER_SUFFIXES,
@@ -27,7 +27,7 @@ from stemsplit.library.exclusion import LeftOut, fits, is_system_folder
 from stemsplit.library.probe import sounds
 from stemsplit.library.walk import Folders, Stems, tells
 from stemsplit.remote import is_remote
-from stemsplit.text import quoted
+from stemsplit.core.text import quoted
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence

@@ -9,10 +9,10 @@ import stat
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from stemsplit.errors import StemsplitError
+from stemsplit.core.errors import StemsplitError
 from stemsplit.folders import own_folder
 from stemsplit.remote import is_remote
-from stemsplit.text import quoted
+from stemsplit.core.text import quoted
 from stemsplit.untrusted import leads_out
 
 if TYPE_CHECKING:

@@ -6,7 +6,7 @@ import os
 from collections import deque
 from typing import TYPE_CHECKING
 
-from stemsplit.errors import StemsplitError
+from stemsplit.core.errors import StemsplitError
 from stemsplit.library.reader import JournalReader
 from stemsplit.library.state import State
 

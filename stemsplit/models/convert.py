@@ -14,12 +14,12 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from stemsplit.compat import run_module
-from stemsplit.conversion import LAYOUT, Converted, NotConverted
-from stemsplit.errors import ModelError
+from stemsplit.core.compat import run_module
+from stemsplit.core.weight_conversion import LAYOUT, Converted, NotConverted
+from stemsplit.core.errors import ModelError
 from stemsplit.models import store
 from stemsplit.models.catalogue import WEIGHTS_FILES
-from stemsplit.text import quoted
+from stemsplit.core.text import quoted
 
 if TYPE_CHECKING:
     from collections.abc import Callable

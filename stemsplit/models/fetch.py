@@ -21,11 +21,11 @@ import zlib
 from pathlib import Path, PurePosixPath
 from typing import IO, TYPE_CHECKING, Any, Protocol
 
-from stemsplit.compat import run_module
-from stemsplit.errors import ModelError, says_disk_is_full
+from stemsplit.core.compat import run_module
+from stemsplit.core.errors import ModelError, says_disk_is_full
 from stemsplit.models import store
 from stemsplit.models.catalogue import COMPANION_FILES, RELEASE_URL, WEIGHTS_FILES
-from stemsplit.text import quoted
+from stemsplit.core.text import quoted
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

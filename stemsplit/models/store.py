@@ -19,10 +19,10 @@ from typing import TYPE_CHECKING, Protocol, TypeVar
 import filelock
 import msgspec
 
-from stemsplit.errors import ModelError
+from stemsplit.core.errors import ModelError
 from stemsplit.folders import own_folder
 from stemsplit.models.catalogue import COMPANION_FILES, RELEASE_URL, WEIGHTS_FILES
-from stemsplit.text import quoted
+from stemsplit.core.text import quoted
 from stemsplit.untrusted import OutsideError, read_file, require_inside
 
 if TYPE_CHECKING:

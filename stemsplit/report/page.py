@@ -23,13 +23,13 @@ from stemsplit.library.state import State
 from stemsplit.remote import address_of, is_remote
 from stemsplit.report.lanes import lanes_of
 from stemsplit.supervisor.logs import end_of
-from stemsplit.text import printable
+from stemsplit.core.text import printable
 from stemsplit.untrusted import is_name
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from stemsplit.envelope import Curve
+    from stemsplit.core.time_series import Curve
     from stemsplit.library.history import History, PastAttempt, PastRun, PastTrack
 
 _MIB = 2**20

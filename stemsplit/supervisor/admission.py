@@ -10,11 +10,11 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from stemsplit.compat import StrEnum
-from stemsplit.job import Reason
+from stemsplit.core.compat import StrEnum
+from stemsplit.core.job import Reason
 from stemsplit.supervisor.lifecycle import HARD_CAP
 from stemsplit.supervisor.verdict import Verdict
-from stemsplit.text import mebibytes
+from stemsplit.core.text import mebibytes
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

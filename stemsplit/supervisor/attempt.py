@@ -8,9 +8,9 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from stemsplit.envelope import Envelope
-from stemsplit.job import Attempt, Outcome, Reason, TrackWarning
-from stemsplit.messages import Finished, Warned
+from stemsplit.core.time_series import Envelope
+from stemsplit.core.job import Attempt, Outcome, Reason, TrackWarning
+from stemsplit.core.messages import Finished, Warned
 from stemsplit.supervisor import admission, life, lifecycle, logs
 from stemsplit.supervisor.life import Action, Phase
 from stemsplit.supervisor.verdict import Verdict
@@ -19,8 +19,8 @@ from stemsplit.supervisor.work import Settled
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from stemsplit.job import Effort
-    from stemsplit.messages import Message, Task
+    from stemsplit.core.job import Effort
+    from stemsplit.core.messages import Message, Task
     from stemsplit.supervisor.inbox import Inbox
     from stemsplit.supervisor.launch import Child
     from stemsplit.supervisor.meter import Usage

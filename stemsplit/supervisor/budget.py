@@ -5,15 +5,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from stemsplit.errors import InsufficientMemoryError
-from stemsplit.job import Effort, Reason
+from stemsplit.core.errors import InsufficientMemoryError
+from stemsplit.core.job import Effort, Reason
 from stemsplit.supervisor.verdict import Verdict
-from stemsplit.text import mebibytes
+from stemsplit.core.text import mebibytes
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from stemsplit.job import Limits
+    from stemsplit.core.job import Limits
     from stemsplit.supervisor.prediction import Footprint
 
 DEFAULT_SHARE = 0.6

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 import psutil
 
-from stemsplit.errors import StemsplitError
+from stemsplit.core.errors import StemsplitError
 from stemsplit.supervisor.budget import HostMemory
 
 if TYPE_CHECKING:

@@ -16,12 +16,12 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from stemsplit.messages import decode
+from stemsplit.core.messages import decode
 
 if TYPE_CHECKING:
     from multiprocessing.connection import Connection
 
-    from stemsplit.messages import Message
+    from stemsplit.core.messages import Message
 
 LARGEST_MESSAGE_BYTES = 2**20
 """Far more than any message; a child that announces more is broken."""

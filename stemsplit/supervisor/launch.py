@@ -22,10 +22,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from stemsplit import temporary
-from stemsplit.compat import multiprocessing_imports_safely
-from stemsplit.entry import READY_FILE, enter
-from stemsplit.errors import UsageError
-from stemsplit.messages import encode_task
+from stemsplit.core.compat import multiprocessing_imports_safely
+from stemsplit.core.child_entry import READY_FILE, enter
+from stemsplit.core.errors import UsageError
+from stemsplit.core.messages import encode_task
 from stemsplit.supervisor.household import HOUSEHOLD, NO_MORE, CannotStartError
 
 if TYPE_CHECKING:
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from multiprocessing.process import BaseProcess
     from typing import Self
 
-    from stemsplit.messages import Task
+    from stemsplit.core.messages import Task
 
 StartMethod = Literal["forkserver", "spawn"]
 

@@ -8,14 +8,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from stemsplit.compat import StrEnum
+from stemsplit.core.compat import StrEnum
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from stemsplit.messages import Failed, Finished, Message
+    from stemsplit.core.messages import Failed, Finished, Message
     from stemsplit.supervisor.verdict import Verdict
-    from stemsplit.units import TimeLimit
+    from stemsplit.core.units import TimeLimit
 
 
 class Phase(StrEnum):

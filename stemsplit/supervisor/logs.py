@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING
 import msgspec
 from multiprocessing_logging import MultiProcessingHandler
 
-from stemsplit.messages import decode_record
+from stemsplit.core.messages import decode_record
 from stemsplit.supervisor.inbox import LARGEST_MESSAGE_BYTES
 
 if TYPE_CHECKING:

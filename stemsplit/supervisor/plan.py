@@ -12,7 +12,7 @@ from stemsplit.supervisor.life import Timings
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from stemsplit.job import Effort, Limits
+    from stemsplit.core.job import Effort, Limits
     from stemsplit.supervisor.budget import Budget, Crew, HostMemory
     from stemsplit.supervisor.prediction import Forecast
     from stemsplit.supervisor.verdict import Verdict

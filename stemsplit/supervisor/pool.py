@@ -14,8 +14,8 @@ from multiprocessing import Pipe
 from multiprocessing.connection import wait
 from typing import TYPE_CHECKING
 
-from stemsplit.errors import StemsplitError, UsageError
-from stemsplit.job import Attempt, Reason
+from stemsplit.core.errors import StemsplitError, UsageError
+from stemsplit.core.job import Attempt, Reason
 from stemsplit.supervisor import admission, life, lifecycle, logs, retry
 from stemsplit.supervisor.attempt import Request, RunningAttempt, end_all
 from stemsplit.supervisor.budget import no_room
@@ -38,13 +38,13 @@ from stemsplit.supervisor.work import (
     Withdrawn,
     always_open,
 )
-from stemsplit.text import mebibytes
+from stemsplit.core.text import mebibytes
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterator
 
-    from stemsplit.job import Effort
-    from stemsplit.messages import Task
+    from stemsplit.core.job import Effort
+    from stemsplit.core.messages import Task
     from stemsplit.supervisor.launch import Child, Starter
     from stemsplit.supervisor.meter import Meter
     from stemsplit.supervisor.plan import Plan

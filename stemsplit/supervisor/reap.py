@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Protocol
 
 import psutil
 
-from stemsplit.messages import STOP
+from stemsplit.core.messages import STOP
 from stemsplit.supervisor.household import HOUSEHOLD
 
 if TYPE_CHECKING:

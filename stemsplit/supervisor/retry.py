@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from stemsplit.job import Effort, Reason
+from stemsplit.core.job import Effort, Reason
 from stemsplit.supervisor.verdict import Verdict, exit_name
 
 if TYPE_CHECKING:

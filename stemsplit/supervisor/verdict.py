@@ -10,11 +10,11 @@ import signal
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from stemsplit.job import Reason
-from stemsplit.messages import Failed, Finished
+from stemsplit.core.job import Reason
+from stemsplit.core.messages import Failed, Finished
 
 if TYPE_CHECKING:
-    from stemsplit.errors import StemsplitError
+    from stemsplit.core.errors import StemsplitError
 
 UNKNOWN_EXIT_CODE = 255
 """What multiprocessing says of a fork server's child whose exit code was lost, or read by another
@@ -28,7 +28,7 @@ class Verdict:
     """Why a child ended, in words for a person.
 
     Attributes:
-        reason, message, remedy: see `stemsplit.job.Attempt`.
+        reason, message, remedy: see `stemsplit.core.job.Attempt`.
         detail: the child's own traceback, if it sent one.
     """
 

@@ -10,8 +10,8 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Generator, Mapping
     from pathlib import Path
 
-    from stemsplit.job import Attempt, Effort, Job, Outcome
-    from stemsplit.messages import Finished, Message, Task
+    from stemsplit.core.job import Attempt, Effort, Job, Outcome
+    from stemsplit.core.messages import Finished, Message, Task
     from stemsplit.supervisor.verdict import Verdict
 
 

@@ -17,8 +17,8 @@ import pytest
 import stemsplit
 from stemsplit import __version__, events
 from stemsplit.cli.app import app
-from stemsplit.errors import ExitCode, StemsplitError
-from stemsplit.job import Reason
+from stemsplit.core.errors import ExitCode, StemsplitError
+from stemsplit.core.job import Reason
 from stemsplit.models.catalogue import MODELS
 
 if TYPE_CHECKING:

@@ -49,7 +49,7 @@ def test_the_package_imports_nothing_heavy() -> None:
 
 def test_the_entry_point_imports_nothing_heavy() -> None:
     """Spawned and forked children re-import the program's main module."""
-    assert not _imported_by("import stemsplit.__main__, stemsplit.entry") & HEAVY
+    assert not _imported_by("import stemsplit.__main__, stemsplit.core.child_entry") & HEAVY
 
 
 def test_no_module_of_the_parent_s_side_imports_tensorflow() -> None:

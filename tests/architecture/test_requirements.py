@@ -10,7 +10,7 @@ import pytest
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
-from stemsplit.compat import tomllib
+from stemsplit.core.compat import tomllib
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping

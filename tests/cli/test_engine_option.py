@@ -10,7 +10,7 @@ import pytest
 import soundfile
 
 from stemsplit.engines import installed
-from stemsplit.job import LOADERS
+from stemsplit.core.job import LOADERS
 
 if TYPE_CHECKING:
     from collections.abc import Callable

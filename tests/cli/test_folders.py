@@ -17,8 +17,8 @@ import soundfile
 from audio_files import write_libav
 
 import stemsplit as library
-from stemsplit.errors import UsageError
-from stemsplit.job import Settings
+from stemsplit.core.errors import UsageError
+from stemsplit.core.job import Settings
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from stemsplit import Settings, StemPool, separate
-from stemsplit.errors import UsageError
+from stemsplit.core.errors import UsageError
 
 _SETTINGS = Settings(engine="fake_engines:half")
 

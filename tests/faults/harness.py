@@ -17,9 +17,9 @@ import numpy as np
 import psutil
 from parallel import is_of_these_tests
 
-from stemsplit.entry import HOUSEHOLD_MARK
-from stemsplit.job import Effort, Job, Limits, Settings
-from stemsplit.messages import Task
+from stemsplit.core.child_entry import HOUSEHOLD_MARK
+from stemsplit.core.job import Effort, Job, Limits, Settings
+from stemsplit.core.messages import Task
 from stemsplit.supervisor import launch
 from stemsplit.supervisor.budget import Budget, Crew
 from stemsplit.supervisor.launch import Launcher
@@ -30,8 +30,8 @@ from stemsplit.supervisor.prediction import Forecast, Way
 from stemsplit.supervisor.work import Conclusion, Heard, Settled
 
 if TYPE_CHECKING:
-    from stemsplit.job import Outcome
-    from stemsplit.messages import Finished
+    from stemsplit.core.job import Outcome
+    from stemsplit.core.messages import Finished
     from stemsplit.supervisor.launch import StartMethod
     from stemsplit.supervisor.verdict import Verdict
     from stemsplit.supervisor.work import PoolEvent

@@ -18,12 +18,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from stemsplit.child.process import Watch, peak_rss_bytes, settle_in
-from stemsplit.messages import Finished, Hello, Progress, Ready, Separated, decode_task, send
+from stemsplit.core.messages import Finished, Hello, Progress, Ready, Separated, decode_task, send
 
 if TYPE_CHECKING:
     from multiprocessing.connection import Connection
 
-    from stemsplit.messages import Task
+    from stemsplit.core.messages import Task
 
 FOR_EVER = 600
 WATCHES: list[Watch] = []

@@ -12,7 +12,7 @@ import soundfile
 from stemsplit import Limits, Reason, Settings, separate
 from stemsplit.cli.demo import demo
 from stemsplit.demo import run as demo_run
-from stemsplit.errors import ExitCode, UsageError
+from stemsplit.core.errors import ExitCode, UsageError
 from stemsplit.library import publish
 
 if TYPE_CHECKING:

@@ -21,7 +21,7 @@ import pytest
 import soundfile
 from common import COMMAND
 
-from stemsplit.entry import HOUSEHOLD_MARK
+from stemsplit.core.child_entry import HOUSEHOLD_MARK
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -22,8 +22,8 @@ import pytest
 import soundfile
 
 from stemsplit import Control, events, overnight, separate, status
-from stemsplit.errors import DiskFullError, StemsplitError, UnwritableError, UsageError
-from stemsplit.job import Limits, Reason, Settings
+from stemsplit.core.errors import DiskFullError, StemsplitError, UnwritableError, UsageError
+from stemsplit.core.job import Limits, Reason, Settings
 from stemsplit.library.reader import JournalReader
 from stemsplit.library.records import JobState
 
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from stemsplit.job import BitDepth, Order, StemFormat
+    from stemsplit.core.job import BitDepth, Order, StemFormat
 
 pytestmark = pytest.mark.usefixtures("real_models")
 

@@ -107,7 +107,7 @@ def test_without_a_main_guard_there_is_one_clear_error(
     )
     assert done.returncode == 1
     last = done.stderr.strip().splitlines()[-1]
-    assert last.startswith("stemsplit.errors.UsageError: ")
+    assert last.startswith("stemsplit.core.errors.UsageError: ")
     assert 'under `if __name__ == "__main__":`' in last
     assert len((tmp_path / "counter").read_text()) <= 3, "the program and at most two children"
     assert not list((tmp_path / "out").rglob("*.wav"))

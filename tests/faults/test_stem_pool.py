@@ -17,8 +17,8 @@ import soundfile
 from daemonic import separate_in_a_daemon
 
 from stemsplit import Reason, Settings, StemPool, TrackError, as_completed
-from stemsplit.errors import InsufficientMemoryError, StemsplitError, UsageError
-from stemsplit.messages import Progress
+from stemsplit.core.errors import InsufficientMemoryError, StemsplitError, UsageError
+from stemsplit.core.messages import Progress
 
 if TYPE_CHECKING:
     from pathlib import Path

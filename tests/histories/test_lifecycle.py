@@ -8,17 +8,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from stemsplit.job import AudioInfo, Reason, WarningKind
-from stemsplit.messages import (
-    Failed,
-    Finished,
-    Hello,
-    Progress,
-    Ready,
-    Separated,
-    Started,
-    Warned,
-)
+from stemsplit.core.job import AudioInfo, Reason, WarningKind
+from stemsplit.core.messages import Failed, Finished, Hello, Progress, Ready, Separated, Started, Warned
 from stemsplit.supervisor.life import (
     Action,
     Asked,
@@ -35,7 +26,7 @@ from stemsplit.supervisor.life import (
 )
 from stemsplit.supervisor.lifecycle import advance, launched
 from stemsplit.supervisor.verdict import Verdict
-from stemsplit.units import TimeLimit
+from stemsplit.core.units import TimeLimit
 
 if TYPE_CHECKING:
     from stemsplit.supervisor.life import Event

@@ -9,7 +9,7 @@ import pytest
 from checkpoints import write_random_weights
 from numpy_unet import transposed
 
-from stemsplit.errors import EngineError
+from stemsplit.core.errors import EngineError
 
 pytest.importorskip("tensorflow", reason="TensorFlow is not installed")
 

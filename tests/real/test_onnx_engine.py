@@ -17,7 +17,7 @@ from stemsplit.child.engines import layout
 from stemsplit.child.engines.checkpoint import Checkpoint
 from stemsplit.child.engines.networks import CHECKPOINT, NETWORKS, layer_name
 from stemsplit.child.engines.onnx import graph_path, load
-from stemsplit.errors import EngineError, ModelError
+from stemsplit.core.errors import EngineError, ModelError
 from stemsplit.models.catalogue import MODELS, find
 from stemsplit.models.convert import ensure_converted
 

@@ -14,7 +14,7 @@ from stemsplit.child.engines import onnx
 from stemsplit.child.engines.checkpoint import Checkpoint
 from stemsplit.child.engines.networks import CHECKPOINT
 from stemsplit.demo.song import make_song
-from stemsplit.job import MODEL_SAMPLE_RATE
+from stemsplit.core.job import MODEL_SAMPLE_RATE
 
 tf = pytest.importorskip("tensorflow", reason="TensorFlow is not installed")
 from references import streamed_stems

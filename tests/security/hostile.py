@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 import msgspec
 import pytest
 
-from stemsplit.job import Effort, Job, Settings
+from stemsplit.core.job import Effort, Job, Settings
 from stemsplit.library.journal import Journal
 from stemsplit.library.publish import WORK_PREFIX
 from stemsplit.library.records import Entry, JobState, Wanted, coming_stems

@@ -12,7 +12,7 @@ import pytest
 from hostile import Attacker, leave_unfinished, make_victim, snapshot
 
 from stemsplit.cli.app import run
-from stemsplit.errors import StemsplitError
+from stemsplit.core.errors import StemsplitError
 from stemsplit.library.journal import Journal
 from stemsplit.library.lock import held
 from stemsplit.library.recovery import recover

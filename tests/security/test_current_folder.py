@@ -14,7 +14,7 @@ import pytest
 from common import COMMAND
 from hostile import every_way
 
-import stemsplit.compat
+import stemsplit.core.compat
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -145,7 +145,7 @@ def test_a_program_finds_what_lies_beside_it(
     with (program / "engine_of_its_own.py").open("a") as engine:
         engine.write("\nload = half\n")
     shutil.copytree(
-        Path(stemsplit.compat.__file__).parent,
+        Path(stemsplit.core.compat.__file__).parent,
         program / "stemsplit",
         ignore=shutil.ignore_patterns("__pycache__"),
     )
@@ -187,6 +187,6 @@ def test_multiprocessing_s_processes_import_nothing_on_any_python(
 ) -> None:
     """With the options of each version for it; 3.10 has none."""
     program = tmp_path / "children.py"
-    program.write_text(_CHILDREN.format(compat=stemsplit.compat.__file__))
+    program.write_text(_CHILDREN.format(compat=stemsplit.core.compat.__file__))
     told = _run(poisoned, python, program)
     assert told.split() == ["spawn", "child", "forkserver", "child"]

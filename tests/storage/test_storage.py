@@ -15,7 +15,7 @@ from common import COMMAND, content
 from storage_servers import SftpStorage, Storage, moto_server
 
 from stemsplit import remote
-from stemsplit.errors import UsageError
+from stemsplit.core.errors import UsageError
 from stemsplit.models.store import models_folder
 
 if TYPE_CHECKING:

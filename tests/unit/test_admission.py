@@ -7,8 +7,8 @@ from dataclasses import replace
 
 import pytest
 
-from stemsplit.errors import InsufficientMemoryError
-from stemsplit.job import Effort, Limits, Reason
+from stemsplit.core.errors import InsufficientMemoryError
+from stemsplit.core.job import Effort, Limits, Reason
 from stemsplit.supervisor.admission import (
     Hold,
     Running,

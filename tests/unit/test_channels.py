@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from stemsplit.audio.channels import USUAL, mix_down
-from stemsplit.errors import BadInputError
+from stemsplit.core.errors import BadInputError
 
 SONG = Path("song.wav")
 HALF_POWER = 10 ** (-3.0103 / 20)

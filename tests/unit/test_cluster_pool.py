@@ -14,25 +14,15 @@ from stemsplit.cluster import words
 from stemsplit.cluster.fleet_words import Ended, Submission
 from stemsplit.cluster.pool import ClusterPool, RemoteWork
 from stemsplit.cluster.shape import Machine, Shape
-from stemsplit.errors import ClusterError, OutputExistsError
-from stemsplit.job import (
-    Attempt,
-    Effort,
-    Job,
-    Limits,
-    Outcome,
-    Reason,
-    Settings,
-    TrackWarning,
-    WarningKind,
-)
+from stemsplit.core.errors import ClusterError, OutputExistsError
+from stemsplit.core.job import Attempt, Effort, Job, Limits, Outcome, Reason, Settings, TrackWarning, WarningKind
 from stemsplit.library.records import Stem
 from stemsplit.supervisor.work import Answer, Noted, Settled, Withdrawn
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator, Sequence
 
-    from stemsplit.messages import Finished
+    from stemsplit.core.messages import Finished
     from stemsplit.supervisor.work import PoolEvent, Work
 
 OUT = Path("/out")

@@ -18,8 +18,8 @@ from stemsplit.cluster.shape import (
     tracks_of_next,
     weight,
 )
-from stemsplit.errors import UsageError
-from stemsplit.job import Effort, Job
+from stemsplit.core.errors import UsageError
+from stemsplit.core.job import Effort, Job
 from stemsplit.supervisor.prediction import MEBIBYTE, Footprint, Way, footprint
 
 GIBIBYTE = 1024 * MEBIBYTE

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from checkpoints import write_random_weights
 
-from stemsplit.errors import ModelError
+from stemsplit.core.errors import ModelError
 from stemsplit.models import convert, store
 from stemsplit.models.catalogue import find
 from stemsplit.models.convert import ensure_converted, fault_of

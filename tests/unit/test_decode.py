@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from stemsplit.audio.blocks import BLOCK_FRAMES
 from stemsplit.audio.containers.survey import survey
 from stemsplit.audio.decode import Decoder
-from stemsplit.errors import BadInputError
+from stemsplit.core.errors import BadInputError
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -17,8 +17,8 @@ from stemsplit.audio.decode import Decoder
 from stemsplit.audio.encode import Form, gain_for
 from stemsplit.audio.sinks import container_of
 from stemsplit.audio.tags import SourceTags
-from stemsplit.errors import DiskFullError, StemsplitError, UnwritableError
-from stemsplit.formats import LOSSY, stem_rate
+from stemsplit.core.errors import DiskFullError, StemsplitError, UnwritableError
+from stemsplit.core.formats import LOSSY, stem_rate
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from stemsplit.job import StemFormat
+    from stemsplit.core.job import StemFormat
 
 
 def _writer(

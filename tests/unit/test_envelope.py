@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stemsplit.envelope import Envelope
+from stemsplit.core.time_series import Envelope
 
 
 def test_largest_values_of_each_step() -> None:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from stemsplit.errors import UsageError
-from stemsplit.formats import frames_at, require_possible, stem_depth, stem_rate
-from stemsplit.job import AudioInfo, BitDepth, SampleRate, StemFormat
+from stemsplit.core.errors import UsageError
+from stemsplit.core.formats import frames_at, require_possible, stem_depth, stem_rate
+from stemsplit.core.job import AudioInfo, BitDepth, SampleRate, StemFormat
 
 
 @pytest.mark.parametrize(

@@ -12,17 +12,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from stemsplit.errors import DiskFullError, StemsplitError, UnwritableError
-from stemsplit.job import (
-    Attempt,
-    Effort,
-    Job,
-    Outcome,
-    Reason,
-    Settings,
-    TrackWarning,
-    WarningKind,
-)
+from stemsplit.core.errors import DiskFullError, StemsplitError, UnwritableError
+from stemsplit.core.job import Attempt, Effort, Job, Outcome, Reason, Settings, TrackWarning, WarningKind
 from stemsplit.library.database import _uri
 from stemsplit.library.journal import Journal
 from stemsplit.library.probe import Probe, Tags

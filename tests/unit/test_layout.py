@@ -9,7 +9,7 @@ import pytest
 from numpy_unet import convolved, transposed
 
 from stemsplit.child.engines import layout
-from stemsplit.conversion import LAYOUT
+from stemsplit.core.weight_conversion import LAYOUT
 
 
 def test_another_form_has_another_number() -> None:

@@ -13,7 +13,7 @@ from audio_files import write_libav
 from stemsplit.audio.avframes import samples_of
 from stemsplit.audio.channels import USUAL
 from stemsplit.audio.decode import Decoder
-from stemsplit.errors import BadInputError
+from stemsplit.core.errors import BadInputError
 
 if TYPE_CHECKING:
     from pathlib import Path

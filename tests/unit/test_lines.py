@@ -11,7 +11,7 @@ from rich.console import Console
 from stemsplit.cli.lines import TextDisplay
 from stemsplit.cli.screen import Screen, Shown
 from stemsplit.events import BatchProgress, BatchStarted, TrackDone, TrackFailed
-from stemsplit.progress import RunningTrack, Status, Step
+from stemsplit.core.progress import RunningTrack, Status, Step
 
 MIB = 2**20
 

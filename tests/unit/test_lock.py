@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from stemsplit.errors import ExitCode, UnwritableError
+from stemsplit.core.errors import ExitCode, UnwritableError
 from stemsplit.library.lock import LockedError, held, holder_of, is_held
 from stemsplit.library.state import State
 

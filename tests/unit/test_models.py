@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 import pytest
 
-from stemsplit.errors import ModelError, UsageError
+from stemsplit.core.errors import ModelError, UsageError
 from stemsplit.models import store
 from stemsplit.models.catalogue import MODELS, WEIGHTS_FILES, Weights, find
 from stemsplit.models.fetch import ensure, fetch, import_from

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stemsplit.errors import UsageError
+from stemsplit.core.errors import UsageError
 from stemsplit.library import naming
 from stemsplit.library.naming import DEFAULT_NAME, Template, safe_name, same_place
 from stemsplit.library.probe import Tags

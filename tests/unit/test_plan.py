@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 import pytest
 from msgspec.structs import replace as replace_probe
 
-from stemsplit.errors import OutputExistsError
-from stemsplit.job import Attempt, Effort, Job, Outcome, Reason, Settings
+from stemsplit.core.errors import OutputExistsError
+from stemsplit.core.job import Attempt, Effort, Job, Outcome, Reason, Settings
 from stemsplit.library.journal import Journal
 from stemsplit.library.naming import DEFAULT_NAME, Template
 from stemsplit.library.place import Namer, Placed, place

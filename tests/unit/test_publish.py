@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from stemsplit.errors import UnwritableError
+from stemsplit.core.errors import UnwritableError
 from stemsplit.library.publish import (
     WORK_PREFIX,
     check_writable,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from stemsplit.job import Settings, TrackWarning, WarningKind
+from stemsplit.core.job import Settings, TrackWarning, WarningKind
 from stemsplit.library.records import (
     MODIFY_WINDOW_NS,
     Wanted,

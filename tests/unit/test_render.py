@@ -18,7 +18,7 @@ from stemsplit.audio.resample import RateConverter, resample
 from stemsplit.audio.transforms import NumpyTransform, best_transform
 from stemsplit.child.render import GRID, Residual, convert, on_grid, render
 from stemsplit.child.separate import separate, separate_at_once
-from stemsplit.formats import frames_at
+from stemsplit.core.formats import frames_at
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence

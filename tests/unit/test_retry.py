@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from stemsplit.job import Effort, Reason
+from stemsplit.core.job import Effort, Reason
 from stemsplit.supervisor.retry import deaths_in_a_row, next_effort
 
 FIRST = Effort(threads=4)

@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 import soundfile
 
-from stemsplit.errors import UsageError
-from stemsplit.job import Job, Outcome, Reason, Settings
+from stemsplit.core.errors import UsageError
+from stemsplit.core.job import Job, Outcome, Reason, Settings
 from stemsplit.library.exclusion import Exclusions
 from stemsplit.library.journal import Journal
 from stemsplit.library.lists import read_list

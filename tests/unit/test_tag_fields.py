@@ -31,7 +31,7 @@ from tagged_files import (
 
 from stemsplit.audio.encode import Form, StemWriter
 from stemsplit.audio.tags import SourceTags, libav_metadata, unread_sentence
-from stemsplit.job import CONVERTED
+from stemsplit.core.job import CONVERTED
 from stemsplit.library.probe import probe
 from stemsplit.tagging.reader import cleaned, numbered, read_tags
 
@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from stemsplit.job import StemFormat
+    from stemsplit.core.job import StemFormat
 
 FORMATS: tuple[StemFormat, ...] = ("wav", "flac", "mp3", "ogg", "opus", "m4a")
 

@@ -7,17 +7,17 @@ from typing import TYPE_CHECKING, cast
 
 import pytest
 
-from stemsplit.job import AudioInfo, Effort, Job, Outcome, Reason
+from stemsplit.core.job import AudioInfo, Effort, Job, Outcome, Reason
 from stemsplit.library import board
 from stemsplit.library.board import Board
 from stemsplit.library.state import State
-from stemsplit.messages import Progress, Ready, Separated, Started
+from stemsplit.core.messages import Progress, Ready, Separated, Started
 from stemsplit.supervisor.work import Heard, Launched, Looked, Retried, Settled
 from stemsplit.tally import Tally
 
 if TYPE_CHECKING:
-    from stemsplit.job import Attempt
-    from stemsplit.messages import Message
+    from stemsplit.core.job import Attempt
+    from stemsplit.core.messages import Message
     from stemsplit.supervisor.work import Work
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from stemsplit.errors import UnwritableError
+from stemsplit.core.errors import UnwritableError
 from stemsplit.temporary import TemporaryFolder
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="locks of Unix")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from stemsplit.text import clock_time, mebibytes, printable
+from stemsplit.core.text import clock_time, mebibytes, printable
 
 
 @pytest.mark.parametrize(

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from stemsplit.audio.loss import Silence
-    from stemsplit.job import AudioInfo
+    from stemsplit.core.job import AudioInfo
 
 
 class NotReadableError(Exception):

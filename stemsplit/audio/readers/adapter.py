@@ -9,8 +9,8 @@ import numpy as np
 from stemsplit.audio.channels import gains_between
 from stemsplit.audio.loss import position
 from stemsplit.audio.resample import RateConverter
-from stemsplit.formats import frames_at
-from stemsplit.text import counted, quoted
+from stemsplit.core.formats import frames_at
+from stemsplit.core.text import counted, quoted
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -14,8 +14,8 @@ from stemsplit.audio.loss import UNNOTICED_SECONDS, Silence, note_silence
 from stemsplit.audio.readers.adapter import Adapter, change_of
 from stemsplit.audio.readers.opening import open_part
 from stemsplit.audio.readers.sndfile import SndfileReader
-from stemsplit.errors import BadInputError
-from stemsplit.job import MOST_FRAMES_A_BYTE
+from stemsplit.core.errors import BadInputError
+from stemsplit.core.job import MOST_FRAMES_A_BYTE
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

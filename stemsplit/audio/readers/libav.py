@@ -24,10 +24,10 @@ from stemsplit.audio.readers.adapter import Adapter, change_of
 from stemsplit.audio.readers.packets import MOST_CONCEALED_SECONDS, Packets, is_of_the_file
 from stemsplit.audio.readers.timeline import Timeline
 from stemsplit.audio.readers.tracks import choose_track
-from stemsplit.errors import BadInputError
-from stemsplit.formats import frames_at
-from stemsplit.job import MOST_FRAMES_A_BYTE, AudioInfo
-from stemsplit.text import quoted
+from stemsplit.core.errors import BadInputError
+from stemsplit.core.formats import frames_at
+from stemsplit.core.job import MOST_FRAMES_A_BYTE, AudioInfo
+from stemsplit.core.text import quoted
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

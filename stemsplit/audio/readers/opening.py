@@ -18,9 +18,9 @@ from stemsplit.audio.containers.protection import protection_of
 from stemsplit.audio.containers.window import FileBytes
 from stemsplit.audio.readers import NotReadableError
 from stemsplit.audio.readers.sndfile import SndfileReader
-from stemsplit.errors import BadInputError
-from stemsplit.job import STEREO
-from stemsplit.text import quoted
+from stemsplit.core.errors import BadInputError
+from stemsplit.core.job import STEREO
+from stemsplit.core.text import quoted
 
 if TYPE_CHECKING:
     from pathlib import Path

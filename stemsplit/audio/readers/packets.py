@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 import av
 import av.error
 
-from stemsplit.errors import BadInputError
-from stemsplit.text import quoted
+from stemsplit.core.errors import BadInputError
+from stemsplit.core.text import quoted
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

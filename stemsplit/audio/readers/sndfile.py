@@ -12,7 +12,7 @@ from stemsplit.audio.blocks import BLOCK_FRAMES
 from stemsplit.audio.channels import USUAL
 from stemsplit.audio.paths import sound_path
 from stemsplit.audio.readers import NotReadableError
-from stemsplit.job import MOST_FRAMES_A_BYTE, STEREO, AudioInfo
+from stemsplit.core.job import MOST_FRAMES_A_BYTE, STEREO, AudioInfo
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

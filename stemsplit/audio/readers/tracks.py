@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 from av.stream import Disposition
 
-from stemsplit.errors import BadInputError
-from stemsplit.text import quoted
+from stemsplit.core.errors import BadInputError
+from stemsplit.core.text import quoted
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

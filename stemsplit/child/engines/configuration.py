@@ -6,7 +6,7 @@ import contextlib
 import os
 from typing import TYPE_CHECKING
 
-from stemsplit.errors import EngineError
+from stemsplit.core.errors import EngineError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -21,7 +21,7 @@ import numpy as np
 from stemsplit.child.engines import layout
 from stemsplit.child.engines.checkpoint import Checkpoint, CheckpointError
 from stemsplit.child.engines.networks import CHECKPOINT
-from stemsplit.conversion import Converted, NotConverted
+from stemsplit.core.weight_conversion import Converted, NotConverted
 
 if TYPE_CHECKING:
     from typing import BinaryIO

@@ -31,7 +31,7 @@ from stemsplit.child.engines.networks import (
     NORM_EPSILON,
 )
 from stemsplit.child.engines.onnx import ESTIMATE, MAGNITUDES, graph_path
-from stemsplit.job import STEREO
+from stemsplit.core.job import STEREO
 
 if TYPE_CHECKING:
     from stemsplit.child.engines.networks import Activation, Network

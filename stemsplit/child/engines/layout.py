@@ -3,7 +3,7 @@
 There is one file for each stem of a model. It holds the arrays of one U-Net one after the other,
 float32 and little-endian, in the order and with the axes in which ONNX's operators take them, so
 that ONNX Runtime maps them into memory as they are. All of Spleeter's U-Nets have the same arrays.
-A change of any of this is another `stemsplit.conversion.LAYOUT`.
+A change of any of this is another `stemsplit.core.weight_conversion.LAYOUT`.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from stemsplit.child.engines.networks import FILTERS, KERNEL, LAST_KERNEL, layer_name
-from stemsplit.job import STEREO
+from stemsplit.core.job import STEREO
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

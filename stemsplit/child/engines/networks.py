@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from stemsplit.errors import REINSTALL, EngineError
+from stemsplit.core.errors import REINSTALL, EngineError
 
 Activation = Literal["ReLU", "ELU", "LeakyReLU"]
 

@@ -27,8 +27,8 @@ from stemsplit.audio.stft import SEGMENT_FRAMES
 from stemsplit.child.engines.configuration import prepare_environment
 from stemsplit.child.engines.networks import network_of
 from stemsplit.child.engines.ratio_mask import ratio_masks, softmax_estimates
-from stemsplit.errors import EngineError
-from stemsplit.job import STEREO
+from stemsplit.core.errors import EngineError
+from stemsplit.core.job import STEREO
 
 prepare_environment()
 

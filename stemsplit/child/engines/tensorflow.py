@@ -29,8 +29,8 @@ from stemsplit.child.engines.libtensorflow import (
 from stemsplit.child.engines.networks import CHECKPOINT, network_of
 from stemsplit.child.engines.ratio_mask import ratio_masks, softmax_estimates
 from stemsplit.child.engines.unet import UNet, phases_of
-from stemsplit.errors import REINSTALL, EngineError
-from stemsplit.job import STEREO
+from stemsplit.core.errors import REINSTALL, EngineError
+from stemsplit.core.job import STEREO
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from stemsplit.errors import UsageError
+from stemsplit.core.errors import UsageError
 
 if TYPE_CHECKING:
-    from stemsplit.job import AudioInfo, BitDepth, PcmDepth, SampleRate, StemFormat
+    from stemsplit.core.job import AudioInfo, BitDepth, PcmDepth, SampleRate, StemFormat
 
 LEAST_SAMPLE_RATE, MOST_SAMPLE_RATE = 8_000, 192_000
 """In Hz, that can be asked for."""

@@ -11,7 +11,7 @@ from typing import Annotated, Literal
 
 import msgspec
 
-from stemsplit.errors import UsageError
+from stemsplit.core.errors import UsageError
 
 Moment = Annotated[float, msgspec.Meta(ge=0, le=253_370_764_800)]
 """In seconds since 1970, up to the year 9999, which `time.localtime` can show."""

@@ -14,16 +14,7 @@ from typing import Protocol
 
 import msgspec
 
-from stemsplit.job import (
-    AudioInfo,
-    Effort,
-    Job,
-    Reason,
-    Settings,
-    StemFile,
-    TrackWarning,
-    WarningKind,
-)
+from stemsplit.core.job import AudioInfo, Effort, Job, Reason, Settings, StemFile, TrackWarning, WarningKind
 
 
 class Task(msgspec.Struct, frozen=True, kw_only=True):
@@ -122,7 +113,7 @@ class Finished(msgspec.Struct, frozen=True, kw_only=True, tag=True):
     Attributes:
         stems: one entry a file.
         audio_seconds: how much audio was separated.
-        peak_rss_bytes: see `stemsplit.job.Attempt`.
+        peak_rss_bytes: see `stemsplit.core.job.Attempt`.
         warnings: all that the child has sent, to be recorded before its stems are published.
     """
 
@@ -140,7 +131,7 @@ class Failed(msgspec.Struct, frozen=True, kw_only=True, tag=True):
         message: one sentence.
         remedy: what to do next, may be empty.
         traceback: for `--verbose`, empty where the message says all.
-        peak_rss_bytes: see `stemsplit.job.Attempt`.
+        peak_rss_bytes: see `stemsplit.core.job.Attempt`.
     """
 
     reason: Reason

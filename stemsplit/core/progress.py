@@ -6,8 +6,8 @@ from typing import Annotated
 
 import msgspec
 
-from stemsplit.compat import StrEnum
-from stemsplit.units import Count, Moment, Seconds
+from stemsplit.core.compat import StrEnum
+from stemsplit.core.units import Count, Moment, Seconds
 
 
 class Step(StrEnum):
