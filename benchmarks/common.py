@@ -22,9 +22,9 @@ from typing import TYPE_CHECKING
 import psutil
 import soundfile
 
-from stemsplit.demo.song import make_song
 from stemsplit.core.job import MODEL_SAMPLE_RATE, Job
 from stemsplit.core.messages import Task
+from stemsplit.demo.song import make_song
 from stemsplit.models.catalogue import find, written
 from stemsplit.models.fetch import ensure
 from stemsplit.models.store import models_folder

@@ -34,9 +34,9 @@ from common import (
 )
 from packaging.requirements import Requirement
 
-from stemsplit.engines import ENGINES, installed
 from stemsplit.core.job import Effort, Settings
 from stemsplit.core.messages import Ready
+from stemsplit.models.engines import ENGINES, installed
 from stemsplit.supervisor.inbox import Inbox
 from stemsplit.workshop import weights_of
 

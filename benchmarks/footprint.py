@@ -24,7 +24,7 @@ from common import environment, forget, ready_launcher, start_methods, task_of, 
 from stemsplit.core.job import LOADERS, Effort, Settings
 from stemsplit.models import store
 from stemsplit.models.catalogue import find
-from stemsplit.models.convert import ensure_converted
+from stemsplit.models.converted import ensure_converted
 from stemsplit.supervisor.inbox import Inbox
 from stemsplit.supervisor.meter import SystemMeter
 from stemsplit.supervisor.prediction import SUPERVISOR_BYTES

@@ -21,8 +21,8 @@ from common import COMMAND, environment, measure
 
 from stemsplit import __version__
 from stemsplit.brief import Brief
-from stemsplit.demo.song import make_song
 from stemsplit.core.job import Attempt, Effort, Limits, Outcome, Reason, Settings
+from stemsplit.demo.song import make_song
 from stemsplit.library.journal import Journal
 from stemsplit.library.naming import DEFAULT_NAME, Template
 from stemsplit.library.plan import wanted_of

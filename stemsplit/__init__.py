@@ -14,9 +14,17 @@ if TYPE_CHECKING:
 
     from stemsplit.batch import BatchResult, Control, convert, separate
     from stemsplit.core.errors import StemsplitError
+    from stemsplit.core.job import (
+        Attempt,
+        Limits,
+        Outcome,
+        Reason,
+        Settings,
+        TrackWarning,
+        WarningKind,
+    )
     from stemsplit.futures import StemFuture, StemPool, TrackError
     from stemsplit.inspection import Inspection, NotInspected, inspect
-    from stemsplit.core.job import Attempt, Limits, Outcome, Reason, Settings, TrackWarning, WarningKind
     from stemsplit.standing import status
 
 _HOME = {

@@ -13,16 +13,16 @@ from stemsplit.cluster.places import PathMap
 from stemsplit.control import Control
 from stemsplit.core.errors import UsageError
 from stemsplit.core.job import Limits, Settings
+from stemsplit.core.units import parse_clock_time
 from stemsplit.library.exclusion import Exclusions
 from stemsplit.library.state import State
 from stemsplit.overnight import next_time
 from stemsplit.preparation import checked_limit, paths_of, patterns_of, template_of
 from stemsplit.preview import preview
-from stemsplit.remote import path_of
 from stemsplit.result import BatchResult
 from stemsplit.run import run
+from stemsplit.storage.remote import path_of
 from stemsplit.supervisor.household import refuse_inside_a_child
-from stemsplit.core.units import parse_clock_time
 from stemsplit.workshop import checked, start_method_of
 
 if TYPE_CHECKING:

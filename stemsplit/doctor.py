@@ -22,14 +22,14 @@ from packaging.requirements import Requirement
 
 from stemsplit import __version__
 from stemsplit.core.compat import StrEnum
-from stemsplit.engines import ENGINES, installed, missing_of, resolved
 from stemsplit.core.errors import REINSTALL, StemsplitError
 from stemsplit.core.job import AUTOMATIC, Limits, Reason, Settings
+from stemsplit.core.text import counted, mebibytes, printable
 from stemsplit.models import store
 from stemsplit.models.catalogue import MODELS, find
-from stemsplit.remote import is_remote
+from stemsplit.models.engines import ENGINES, installed, missing_of, resolved
+from stemsplit.storage.remote import is_remote
 from stemsplit.supervisor import host
-from stemsplit.core.text import counted, mebibytes, printable
 from stemsplit.workshop import make_plan, start_method_of
 
 if TYPE_CHECKING:

@@ -21,14 +21,14 @@ from typing import TYPE_CHECKING
 
 from stemsplit.core.errors import ExitCode, StemsplitError, UsageError
 from stemsplit.core.job import Limits, Reason, Settings
+from stemsplit.core.text import quoted
 from stemsplit.library.naming import same_place
 from stemsplit.library.probe import Tags, probe
 from stemsplit.library.scan import Track
 from stemsplit.preparation import namer_of, template_of, whole_seconds
-from stemsplit.remote import local_path
+from stemsplit.storage.remote import local_path
 from stemsplit.supervisor.household import refuse_inside_a_child
 from stemsplit.supervisor.work import Heard, Launched, Settled
-from stemsplit.core.text import quoted
 from stemsplit.workshop import (
     NoLedger,
     TrackWork,

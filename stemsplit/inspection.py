@@ -15,12 +15,12 @@ import msgspec
 
 from stemsplit.core.compat import run_module
 from stemsplit.core.errors import InsufficientMemoryError, StemsplitError
-from stemsplit.core.job import AUTOMATIC, Limits, Settings
-from stemsplit.library.scan import Problem, scan
 from stemsplit.core.inspection_result import Measurement, NotMeasured
-from stemsplit.preparation import paths_of
-from stemsplit.remote import local_path
+from stemsplit.core.job import AUTOMATIC, Limits, Settings
 from stemsplit.core.text import printable, quoted
+from stemsplit.library.scan import Problem, scan
+from stemsplit.preparation import paths_of
+from stemsplit.storage.remote import local_path
 from stemsplit.workshop import checked, make_plan, start_method_of
 
 if TYPE_CHECKING:

@@ -7,19 +7,19 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from stemsplit import events
-from stemsplit.engines import name_of
 from stemsplit.core.job import Reason, WarningKind
-from stemsplit.library.exclusion import endings_of, names_of
 from stemsplit.core.text import counted, printable, quoted
+from stemsplit.library.exclusion import endings_of, names_of
+from stemsplit.models.engines import name_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
     from stemsplit.brief import Brief
     from stemsplit.core.job import Attempt, Effort, Job, Outcome
+    from stemsplit.core.messages import Started
     from stemsplit.library.plan import Decision
     from stemsplit.library.scan import Found, Problem
-    from stemsplit.core.messages import Started
     from stemsplit.supervisor.plan import Plan
 
     Listener = Callable[[events.Event], None]

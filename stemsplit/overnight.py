@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING
 import psutil
 
 from stemsplit.core.job import Reason
-from stemsplit.library.publish import refused
+from stemsplit.core.text import mebibytes, quoted
+from stemsplit.storage.publish import refused
 from stemsplit.supervisor.verdict import Verdict
 from stemsplit.supervisor.work import Answer
-from stemsplit.core.text import mebibytes, quoted
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator, Sequence

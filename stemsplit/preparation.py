@@ -18,14 +18,14 @@ import msgspec
 from stemsplit.core.errors import UsageError
 from stemsplit.core.formats import LOSSY, stem_rate
 from stemsplit.core.job import CONVERTED, MODEL_SAMPLE_RATE, RESIDUAL, STEREO, pcm_bytes
+from stemsplit.core.text import quoted
 from stemsplit.library.naming import DEFAULT_NAME, DEFAULT_NAME_CONVERTED, Template
 from stemsplit.library.place import Namer, place
 from stemsplit.library.plan import Action, decide, known, see, see_remote
 from stemsplit.library.probe import probe, probe_remote, sample_of
 from stemsplit.library.scan import Problem, scan, unreadable
 from stemsplit.models.catalogue import MODELS, find, written
-from stemsplit.remote import is_remote, listing, path_of
-from stemsplit.core.text import quoted
+from stemsplit.storage.remote import is_remote, listing, path_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator

@@ -13,15 +13,15 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from stemsplit import events, narrate
+from stemsplit.core.text import printable
 from stemsplit.library.plan import Action, Decision
-from stemsplit.library.publish import refused
 from stemsplit.library.reader import JournalReader
 from stemsplit.preparation import audio_seconds, find_tracks, prepare, stem_bytes, whole_seconds
-from stemsplit.remote import is_remote
 from stemsplit.result import BatchResult
+from stemsplit.storage.publish import refused
+from stemsplit.storage.remote import is_remote
 from stemsplit.supervisor.host import host_memory, limiting_groups
 from stemsplit.supervisor.prediction import SUPERVISOR_BYTES
-from stemsplit.core.text import printable
 from stemsplit.workshop import make_plan
 
 if TYPE_CHECKING:

@@ -9,16 +9,16 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from stemsplit.events import Failure
 from stemsplit.core.job import WarningKind
+from stemsplit.core.progress import Status
+from stemsplit.core.text import printable
+from stemsplit.events import Failure
 from stemsplit.library import board
 from stemsplit.library.lock import holder_of, is_held, nothing_there
 from stemsplit.library.reader import JournalReader
 from stemsplit.library.records import JobState
 from stemsplit.library.state import State
-from stemsplit.core.progress import Status
-from stemsplit.remote import path_of
-from stemsplit.core.text import printable
+from stemsplit.storage.remote import path_of
 
 if TYPE_CHECKING:
     import os

@@ -10,12 +10,12 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from stemsplit.core.time_series import Envelope
 from stemsplit.core.job import Reason
 from stemsplit.core.messages import Message, Progress, Ready, Separated, Started
 from stemsplit.core.progress import RunningTrack, Status, Step
-from stemsplit.supervisor.work import Heard, Launched, Looked, Retried, Settled, Withdrawn
 from stemsplit.core.text import printable
+from stemsplit.core.time_series import Envelope
+from stemsplit.supervisor.work import Heard, Launched, Looked, Retried, Settled, Withdrawn
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping

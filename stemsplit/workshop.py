@@ -17,11 +17,18 @@ from typing import TYPE_CHECKING, Protocol
 
 import msgspec
 
-from stemsplit.engines import engine_of, resolved
 from stemsplit.core.errors import OutputExistsError, StemsplitError, UsageError
 from stemsplit.core.formats import require_possible
 from stemsplit.core.job import Effort, Job, Limits, Reason, Settings
-from stemsplit.library.publish import (
+from stemsplit.core.messages import Task
+from stemsplit.core.text import quoted
+from stemsplit.library.records import coming_stems
+from stemsplit.library.state import State
+from stemsplit.models.catalogue import find, written
+from stemsplit.models.converted import ensure_converted
+from stemsplit.models.engines import engine_of, resolved
+from stemsplit.models.fetch import ensure
+from stemsplit.storage.publish import (
     discard,
     is_there,
     left_behind,
@@ -32,13 +39,7 @@ from stemsplit.library.publish import (
     require_one_disk,
     take_back,
 )
-from stemsplit.library.records import coming_stems
-from stemsplit.library.state import State
-from stemsplit.core.messages import Task
-from stemsplit.models.catalogue import find, written
-from stemsplit.models.convert import ensure_converted
-from stemsplit.models.fetch import ensure
-from stemsplit.remote import is_remote, module_of
+from stemsplit.storage.remote import is_remote, module_of
 from stemsplit.supervisor import host
 from stemsplit.supervisor.budget import budget_of, choose_crew
 from stemsplit.supervisor.launch import Launcher, usable_start_method
@@ -47,15 +48,14 @@ from stemsplit.supervisor.pool import Pool
 from stemsplit.supervisor.prediction import Forecast, Kind, Way
 from stemsplit.supervisor.verdict import Verdict
 from stemsplit.supervisor.work import Conclusion, always_open
-from stemsplit.core.text import quoted
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
     from pathlib import Path
     from typing import Self
 
-    from stemsplit.library.records import Past, Stem
     from stemsplit.core.messages import Finished
+    from stemsplit.library.records import Past, Stem
     from stemsplit.models.fetch import Progress as DownloadProgress
     from stemsplit.supervisor.launch import StartMethod
     from stemsplit.supervisor.work import Gate, Work

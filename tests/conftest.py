@@ -27,11 +27,11 @@ from tables import Table
 
 from stemsplit.child.engines.configuration import prepare_environment
 from stemsplit.cli.settings import NO_OPTIONS, PREFIX
-from stemsplit.demo.song import make_song
 from stemsplit.core.errors import ModelError
 from stemsplit.core.job import MODEL_SAMPLE_RATE
+from stemsplit.demo.song import make_song
 from stemsplit.models.catalogue import find
-from stemsplit.models.convert import ensure_converted
+from stemsplit.models.converted import ensure_converted
 from stemsplit.models.fetch import ensure
 from stemsplit.models.store import models_folder
 

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from stemsplit.audio.data_loss import Loss, Silence, loss_of
 from stemsplit.audio.levels import is_full_scale_noise
-from stemsplit.audio.loss import Loss, Silence, loss_of
-from stemsplit.audio.readers.joined import JoinedReader
+from stemsplit.audio.readers.concatenation import JoinedReader
 from stemsplit.core.errors import BadInputError
 from stemsplit.core.formats import frames_at
 from stemsplit.core.text import quoted

@@ -1,7 +1,7 @@
 """Runs in both. Samples to files: levelled, quantised, verified, flushed to disk.
 
 Writes into a folder that nobody looks at yet. Making the finished folder visible is the
-supervisor's part (`stemsplit.library.publish`).
+supervisor's part (`stemsplit.storage.publish`).
 """
 
 from __future__ import annotations
@@ -17,14 +17,20 @@ from typing import TYPE_CHECKING
 import numpy as np
 import soundfile
 
-from stemsplit.audio.blocks import BLOCK_FRAMES
 from stemsplit.audio.decode import Decoder
 from stemsplit.audio.levels import beyond_full_scale, peaks_of
-from stemsplit.audio.sinks import open_sink
-from stemsplit.core.time_series import Envelope
-from stemsplit.core.errors import BadInputError, DiskFullError, StemsplitError, UnwritableError, says_disk_is_full
+from stemsplit.audio.sample_blocks import BLOCK_FRAMES
+from stemsplit.audio.writers import open_sink
+from stemsplit.core.errors import (
+    BadInputError,
+    DiskFullError,
+    StemsplitError,
+    UnwritableError,
+    says_disk_is_full,
+)
 from stemsplit.core.formats import LOSSY
 from stemsplit.core.job import MODEL_SAMPLE_RATE, StemFile
+from stemsplit.core.time_series import Envelope
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -32,7 +38,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from stemsplit.audio.tags import SourceTags
+    from stemsplit.audio.tagging.copy_tags import SourceTags
     from stemsplit.core.job import Clip, PcmDepth, StemFormat
 
 DITHERED_BITS = 16

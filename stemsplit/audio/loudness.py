@@ -10,7 +10,7 @@ import av
 import av.error
 import av.filter
 
-from stemsplit.audio.avframes import FrameMaker
+from stemsplit.audio.av_frames import FrameMaker
 from stemsplit.audio.channels import PLACES
 
 if TYPE_CHECKING:

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import msgspec
 
-from stemsplit.audio.measure import measure
+from stemsplit.audio.measurement import measure
 from stemsplit.core.errors import BadInputError
 from stemsplit.core.inspection_result import Measurement, NotMeasured
 

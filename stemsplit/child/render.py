@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from stemsplit.audio.blocks import BLOCK_FRAMES, in_pieces
 from stemsplit.audio.channels import mix_down
 from stemsplit.audio.resample import RateConverter, resample
+from stemsplit.audio.sample_blocks import BLOCK_FRAMES, in_pieces
 from stemsplit.core.formats import frames_at
 from stemsplit.core.job import MODEL_SAMPLE_RATE, STEREO
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from stemsplit.audio.blocks import BLOCK_FRAMES, in_pieces
+from stemsplit.audio.sample_blocks import BLOCK_FRAMES, in_pieces
 from stemsplit.audio.stft import (
     HOP_LENGTH,
     SEGMENT_FRAMES,

@@ -18,8 +18,7 @@ from typing import TYPE_CHECKING, cast
 
 import msgspec
 
-from stemsplit import remote
-from stemsplit.audio.bits import uses_more_bits
+from stemsplit.audio.bit_usage import uses_more_bits
 from stemsplit.audio.channels import STEREO_PLACES
 from stemsplit.audio.decode import Decoder
 from stemsplit.audio.encode import (
@@ -30,7 +29,7 @@ from stemsplit.audio.encode import (
     free_bytes,
     gain_for,
 )
-from stemsplit.audio.tags import SourceTags
+from stemsplit.audio.tagging.copy_tags import SourceTags
 from stemsplit.child.process import peak_rss_bytes
 from stemsplit.child.render import Residual, convert, render
 from stemsplit.child.separate import separate, separate_at_once
@@ -38,9 +37,19 @@ from stemsplit.core.child_entry import resolve
 from stemsplit.core.errors import REINSTALL, BadInputError, DamagedError, DiskFullError, EngineError
 from stemsplit.core.formats import LOSSY, MOST_FLAC_CHANNELS, frames_at, stem_depth, stem_rate
 from stemsplit.core.job import CONVERTED, RESIDUAL, TrackWarning, WarningKind, pcm_bytes
-from stemsplit.core.messages import Finished, Progress, Ready, Separated, Started, Transferring, Warned, send
-from stemsplit.remote import is_remote
+from stemsplit.core.messages import (
+    Finished,
+    Progress,
+    Ready,
+    Separated,
+    Started,
+    Transferring,
+    Warned,
+    send,
+)
 from stemsplit.core.text import mebibytes, quoted
+from stemsplit.storage import remote
+from stemsplit.storage.remote import is_remote
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterator

@@ -12,16 +12,16 @@ from stemsplit.cli.stop import signals_reach
 from stemsplit.core.errors import UsageError
 from stemsplit.core.formats import LOSSY
 from stemsplit.core.job import Settings
-from stemsplit.library.lists import PathList, read_list
 from stemsplit.core.text import quoted, sentence_of
 from stemsplit.core.units import parse_bit_rate, parse_position, parse_sample_rate
+from stemsplit.library.lists import PathList, read_list
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Literal
 
-    from stemsplit.events import Event
     from stemsplit.core.job import BitDepth, Clip, StemFormat
+    from stemsplit.events import Event
     from stemsplit.result import BatchResult
 
 

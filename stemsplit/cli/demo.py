@@ -9,8 +9,8 @@ from cyclopts import Parameter
 
 from stemsplit.cli.show import choose_display
 from stemsplit.core.errors import ExitCode
-from stemsplit.remote import local_path
 from stemsplit.core.text import printable
+from stemsplit.storage.remote import local_path
 
 
 def demo(

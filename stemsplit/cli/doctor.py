@@ -13,7 +13,7 @@ from stemsplit.cli.screen import can_draw
 from stemsplit.cli.show import print_json
 from stemsplit.core.errors import ExitCode, StemsplitError, UsageError
 from stemsplit.core.job import Limits, Settings
-from stemsplit.remote import path_of
+from stemsplit.storage.remote import path_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -79,7 +79,7 @@ def _checks(app: App) -> Iterator[Check]:
 def _plans(values: Mapping[str, settings.Value | None]) -> Plans:
     """Read those settings that the checks depend on."""
     from stemsplit.doctor import Plans
-    from stemsplit.engines import named
+    from stemsplit.models.engines import named
     from stemsplit.workshop import checked
 
     def text(option: str) -> str | None:

@@ -12,10 +12,10 @@ from rich.text import Text
 
 from stemsplit.cli.options import ENGINE, MODEL
 from stemsplit.cli.show import print_json
-from stemsplit.engines import named
 from stemsplit.core.errors import ExitCode
 from stemsplit.core.job import AUTOMATIC
 from stemsplit.core.text import clock_time, mebibytes
+from stemsplit.models.engines import named
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -27,8 +27,8 @@ if TYPE_CHECKING:
     from typing import Self
 
     from stemsplit.cli.download import DownloadBar
-    from stemsplit.events import Event
     from stemsplit.core.progress import Status
+    from stemsplit.events import Event
 
 
 _PLANNED = {

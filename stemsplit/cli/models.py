@@ -11,13 +11,13 @@ from rich.console import Console
 from rich.table import Table
 
 from stemsplit.cli.download import download_display
-from stemsplit.engines import ENGINES, installed
 from stemsplit.core.errors import ExitCode, ModelError
+from stemsplit.core.text import printable
 from stemsplit.models import fetch as fetching
 from stemsplit.models import store
 from stemsplit.models.catalogue import MODELS, WEIGHTS_FILES, Weights, find
-from stemsplit.models.convert import ensure_converted
-from stemsplit.core.text import printable
+from stemsplit.models.converted import ensure_converted
+from stemsplit.models.engines import ENGINES, installed
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

@@ -17,8 +17,8 @@ from stemsplit.cli.options import parameter
 from stemsplit.cli.pace import kinds_of
 from stemsplit.core.errors import ExitCode, OutputExistsError, UnwritableError
 from stemsplit.core.job import WarningKind
-from stemsplit.library.records import JobState
 from stemsplit.core.text import clock_time, counted, mebibytes, moment, printable, quoted
+from stemsplit.library.records import JobState
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -52,8 +52,8 @@ def report(
         standard output.
     """
     from stemsplit.library.history import read_history
-    from stemsplit.remote import path_of
     from stemsplit.report.page import page
+    from stemsplit.storage.remote import path_of
 
     history = read_history(path_of(output).absolute())
     if html is None:

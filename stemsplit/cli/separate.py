@@ -42,9 +42,9 @@ from stemsplit.cli.options import (
     Verbose,
     value,
 )
-from stemsplit.engines import named
 from stemsplit.core.job import AUTOMATIC, HighBand, Limits, OnBattery
 from stemsplit.library.naming import DEFAULT_NAME
+from stemsplit.models.engines import named
 
 
 def separate(

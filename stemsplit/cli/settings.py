@@ -17,10 +17,10 @@ from cyclopts.config import Dict
 
 from stemsplit.core.compat import tomllib
 from stemsplit.core.errors import UsageError
-from stemsplit.folders import own_folder
-from stemsplit.remote import is_remote, path_of
 from stemsplit.core.text import printable, quoted
-from stemsplit.untrusted import read_file
+from stemsplit.storage.remote import is_remote, path_of
+from stemsplit.storage.untrusted import read_file
+from stemsplit.storage.user_folders import own_folder
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping

@@ -21,8 +21,8 @@ from stemsplit.cluster.fleet_words import Ended, Submission
 from stemsplit.cluster.porter import NEEDS_MODEL, carry, packed
 from stemsplit.cluster.shape import Machine
 from stemsplit.core.errors import ClusterError, UsageError
-from stemsplit.temporary import TemporaryFolder
 from stemsplit.core.text import quoted
+from stemsplit.storage.temporary import TemporaryFolder
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -22,10 +22,11 @@ from stemsplit.cluster.fleet_words import Ended, Submission
 from stemsplit.cluster.shape import MOST_SECONDS, MOST_TRACKS, tracks_of_next, weight
 from stemsplit.core.errors import ClusterError, StemsplitError, StoppedError
 from stemsplit.core.job import Outcome, Reason
-from stemsplit.library.publish import WORK_PREFIX
-from stemsplit.library.records import places_below
 from stemsplit.core.messages import Finished
-from stemsplit.remote import is_remote
+from stemsplit.core.text import counted, mebibytes, quoted
+from stemsplit.library.records import places_below
+from stemsplit.storage.publish import WORK_PREFIX
+from stemsplit.storage.remote import is_remote
 from stemsplit.supervisor.verdict import Verdict
 from stemsplit.supervisor.work import (
     Answer,
@@ -39,7 +40,6 @@ from stemsplit.supervisor.work import (
     Withdrawn,
     always_open,
 )
-from stemsplit.core.text import counted, mebibytes, quoted
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
@@ -47,8 +47,8 @@ if TYPE_CHECKING:
 
     from stemsplit.cluster.shape import Machine, Shape
     from stemsplit.core.job import Effort, Job
-    from stemsplit.library.records import Stem
     from stemsplit.core.messages import Task
+    from stemsplit.library.records import Stem
     from stemsplit.supervisor.work import Conclusion, Gate, PoolEvent, Work
     from stemsplit.workshop import Ledger
 

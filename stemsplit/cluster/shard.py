@@ -18,15 +18,16 @@ import time
 from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
-from stemsplit.core import errors
 from stemsplit.cluster import words
 from stemsplit.cluster.greeting import installed_version, is_seen_in_time
-from stemsplit.engines import resolved
+from stemsplit.core import errors
 from stemsplit.core.errors import StemsplitError, StoppedError
 from stemsplit.core.job import Reason
 from stemsplit.core.messages import Hello, Progress, Ready, Separated, Started
+from stemsplit.core.text import quoted
+from stemsplit.models.engines import resolved
 from stemsplit.overnight import Gates, Room, Until
-from stemsplit.remote import is_remote
+from stemsplit.storage.remote import is_remote
 from stemsplit.supervisor.work import (
     Heard,
     Launched,
@@ -37,7 +38,6 @@ from stemsplit.supervisor.work import (
     Turned,
     Withdrawn,
 )
-from stemsplit.core.text import quoted
 from stemsplit.workshop import (
     Workshop,
     make_plan,
@@ -51,8 +51,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
     from stemsplit.core.job import Effort, Job, Settings
-    from stemsplit.library.records import Stem
     from stemsplit.core.messages import Finished
+    from stemsplit.library.records import Stem
     from stemsplit.supervisor.plan import Plan
     from stemsplit.supervisor.pool import Pool
     from stemsplit.supervisor.work import Gate, PoolEvent, Work

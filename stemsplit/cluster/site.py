@@ -18,14 +18,14 @@ from stemsplit.cluster.pool import ClusterPool, RemoteWork, require_some
 from stemsplit.cluster.privacy import be_private
 from stemsplit.cluster.shape import Shape, choose_shape
 from stemsplit.core.errors import ClusterError
-from stemsplit.library.publish import refused
-from stemsplit.remote import is_remote
+from stemsplit.core.text import counted, mebibytes
+from stemsplit.core.units import Amount
+from stemsplit.storage.publish import refused
+from stemsplit.storage.remote import is_remote
 from stemsplit.supervisor import host
 from stemsplit.supervisor.budget import Budget, Crew
 from stemsplit.supervisor.plan import Plan
 from stemsplit.supervisor.prediction import Forecast
-from stemsplit.core.text import counted, mebibytes
-from stemsplit.core.units import Amount
 from stemsplit.workshop import way_of
 
 if TYPE_CHECKING:

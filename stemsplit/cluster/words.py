@@ -11,9 +11,18 @@ from typing import IO, TYPE_CHECKING
 
 import msgspec
 
-from stemsplit.core.job import Attempt, Effort, Job, Limits, Outcome, Settings, StemFile, TrackWarning
-from stemsplit.library.records import Stem
+from stemsplit.core.job import (
+    Attempt,
+    Effort,
+    Job,
+    Limits,
+    Outcome,
+    Settings,
+    StemFile,
+    TrackWarning,
+)
 from stemsplit.core.messages import Message
+from stemsplit.library.records import Stem
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

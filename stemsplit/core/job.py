@@ -13,8 +13,20 @@ from typing import TYPE_CHECKING, Literal
 import msgspec
 
 from stemsplit.core.compat import StrEnum
+from stemsplit.core.errors import (
+    BadInputError,
+    DamagedError,
+    DiskFullError,
+    EngineError,
+    InsufficientMemoryError,
+    OutputExistsError,
+    StemsplitError,
+    StoppedError,
+    UnreachableError,
+    UnwritableError,
+    UsageError,
+)
 from stemsplit.core.time_series import Curve
-from stemsplit.core.errors import BadInputError, DamagedError, DiskFullError, EngineError, InsufficientMemoryError, OutputExistsError, StemsplitError, StoppedError, UnreachableError, UnwritableError, UsageError
 from stemsplit.core.units import Amount, TimeLimit, parse_duration, parse_size, parse_time_limit
 
 if TYPE_CHECKING:

@@ -14,7 +14,16 @@ from typing import Protocol
 
 import msgspec
 
-from stemsplit.core.job import AudioInfo, Effort, Job, Reason, Settings, StemFile, TrackWarning, WarningKind
+from stemsplit.core.job import (
+    AudioInfo,
+    Effort,
+    Job,
+    Reason,
+    Settings,
+    StemFile,
+    TrackWarning,
+    WarningKind,
+)
 
 
 class Task(msgspec.Struct, frozen=True, kw_only=True):

@@ -17,7 +17,7 @@ def printable(text: str | bytes | os.PathLike[str]) -> str:
     r"""Give a text or path in characters that can be shown and sent anywhere.
 
     Control characters, which could steer a terminal, and bytes that are not UTF-8 become `\x1b`
-    and the like. A path that stands for an address is shown as that (`stemsplit.remote`).
+    and the like. A path that stands for an address is shown as that (`stemsplit.storage.remote`).
     """
     path = os.fspath(text)
     # Not os.fsencode: the file system's encoding need not have typographic quotation marks.

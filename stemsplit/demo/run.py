@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING
 import soundfile
 
 from stemsplit import batch
-from stemsplit.demo.score import si_sdr
-from stemsplit.demo.song import make_song
 from stemsplit.core.errors import ExitCode
 from stemsplit.core.job import MODEL_SAMPLE_RATE, Settings
-from stemsplit.library.publish import check_writable
+from stemsplit.demo.score import si_sdr
+from stemsplit.demo.song import make_song
+from stemsplit.storage.publish import check_writable
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -14,7 +14,7 @@ import msgspec
 
 from stemsplit.core.progress import Status
 from stemsplit.core.text import printable
-from stemsplit.untrusted import read_file
+from stemsplit.storage.untrusted import read_file
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -19,10 +19,10 @@ from typing import TYPE_CHECKING, TypeVar
 import msgspec
 
 from stemsplit.core.errors import DiskFullError, StemsplitError, UnwritableError
+from stemsplit.core.text import printable, quoted
 from stemsplit.library.schema import APPLICATION_ID, MIGRATIONS, SCHEMA_VERSION
 from stemsplit.library.state import State
-from stemsplit.core.text import printable, quoted
-from stemsplit.untrusted import OutsideError
+from stemsplit.storage.untrusted import OutsideError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from stemsplit.core.errors import UsageError
-from stemsplit.remote import path_of
+from stemsplit.storage.remote import path_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence

@@ -9,17 +9,17 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
 
-from stemsplit.engines import name_of
-from stemsplit.core.time_series import Curve
 from stemsplit.core.errors import UsageError
 from stemsplit.core.job import count_kinds
+from stemsplit.core.text import printable, quoted
+from stemsplit.core.time_series import Curve
+from stemsplit.core.units import Count, Moment, Seconds
 from stemsplit.library.database import Database
 from stemsplit.library.lock import nothing_there
 from stemsplit.library.records import JobState, refused_of, warnings_of
 from stemsplit.library.state import State
-from stemsplit.core.text import printable, quoted
-from stemsplit.core.units import Count, Moment, Seconds
-from stemsplit.untrusted import require_inside
+from stemsplit.models.engines import name_of
+from stemsplit.storage.untrusted import require_inside
 
 if TYPE_CHECKING:
     from collections import Counter
@@ -94,7 +94,7 @@ class PastAttempt:
     """One child, known by its `id`; see the schema and `stemsplit.core.job.Attempt`.
 
     Attributes:
-        engine: what loaded its engine; empty for a conversion. `stemsplit.engines.name_of` names
+        engine: what loaded its engine; empty for a conversion. `stemsplit.models.engines.name_of` names
             it.
     """
 

@@ -18,10 +18,9 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
 
-from stemsplit import remote
 from stemsplit.core.errors import OutputExistsError
 from stemsplit.core.job import Reason
-from stemsplit.library.publish import WORK_PREFIX, refused
+from stemsplit.core.text import printable, quoted
 from stemsplit.library.reader import JournalReader
 from stemsplit.library.records import (
     JobState,
@@ -31,15 +30,16 @@ from stemsplit.library.records import (
     same_stem,
     settings_key,
 )
-from stemsplit.core.text import printable, quoted
-from stemsplit.untrusted import leads_out, require_inside
+from stemsplit.storage import remote
+from stemsplit.storage.publish import WORK_PREFIX, refused
+from stemsplit.storage.untrusted import leads_out, require_inside
 
 if TYPE_CHECKING:
     import sqlite3
     from collections.abc import Mapping, Sequence
 
-    from stemsplit.core.time_series import Curve
     from stemsplit.core.job import Attempt, Effort, Job, Outcome, Settings, TrackWarning
+    from stemsplit.core.time_series import Curve
     from stemsplit.library.probe import Probe
     from stemsplit.library.records import Entry, Stem, Summary
 

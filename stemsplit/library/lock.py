@@ -16,10 +16,10 @@ import filelock
 import msgspec
 
 from stemsplit.core.errors import ExitCode, StemsplitError, UsageError
-from stemsplit.library.publish import refused
 from stemsplit.core.text import printable, quoted
 from stemsplit.core.units import Moment
-from stemsplit.untrusted import read_file
+from stemsplit.storage.publish import refused
+from stemsplit.storage.untrusted import read_file
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -12,6 +12,7 @@ from enum import Enum, auto
 from typing import TYPE_CHECKING
 
 from stemsplit.core.job import Reason
+from stemsplit.core.text import quoted
 from stemsplit.library.records import (
     JobState,
     Owned,
@@ -21,7 +22,6 @@ from stemsplit.library.records import (
     remote_mark,
     same_stem,
 )
-from stemsplit.core.text import quoted
 
 if TYPE_CHECKING:
     from collections.abc import Container, Mapping, Sequence
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from stemsplit.core.job import Job
     from stemsplit.library.place import Clash, Placed
     from stemsplit.library.records import Record
-    from stemsplit.remote import Status
+    from stemsplit.storage.remote import Status
 
 STAYS_FAILED = frozenset(
     {

@@ -15,17 +15,17 @@ import filetype
 import mediafile
 import msgspec
 
+from stemsplit.audio.tagging.reader import names_of, open_tags
 from stemsplit.core.job import MODEL_SAMPLE_RATE, MOST_FRAMES_A_BYTE
+from stemsplit.core.units import Count, Seconds
 from stemsplit.library.endings import FILM_SUFFIXES, LOSSY_SUFFIXES
 from stemsplit.library.signatures import HEAD_BYTES, is_sound
-from stemsplit.tagging.reader import names_of, open_tags
-from stemsplit.core.units import Count, Seconds
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from stemsplit.remote import Status
-    from stemsplit.tagging.fields import Fields
+    from stemsplit.audio.tagging.fields import Fields
+    from stemsplit.storage.remote import Status
 
 _logger = logging.getLogger(__name__)
 

@@ -15,6 +15,8 @@ from typing import TYPE_CHECKING, Annotated, NamedTuple
 import msgspec
 
 from stemsplit.core.job import Reason, count_kinds
+from stemsplit.core.text import printable
+from stemsplit.core.units import Count, Seconds
 from stemsplit.library.database import Database
 from stemsplit.library.probe import Probe
 from stemsplit.library.records import (
@@ -28,9 +30,7 @@ from stemsplit.library.records import (
     refused_of,
     warnings_of,
 )
-from stemsplit.core.text import printable
-from stemsplit.core.units import Count, Seconds
-from stemsplit.untrusted import require_inside
+from stemsplit.storage.untrusted import require_inside
 
 if TYPE_CHECKING:
     from collections import Counter

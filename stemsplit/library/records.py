@@ -12,13 +12,13 @@ from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 import msgspec
 
-from stemsplit import remote
 from stemsplit.core.compat import StrEnum
 from stemsplit.core.errors import UnreachableError
 from stemsplit.core.job import AUTOMATIC, LOADERS, Settings, TrackWarning, WarningKind
 from stemsplit.core.text import printable, quoted
 from stemsplit.core.units import Count, Moment
-from stemsplit.untrusted import OutsideError, is_name, require_inside
+from stemsplit.storage import remote
+from stemsplit.storage.untrusted import OutsideError, is_name, require_inside
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

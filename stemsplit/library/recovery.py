@@ -11,10 +11,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from stemsplit.core.errors import StemsplitError
-from stemsplit.library.publish import WORK_PREFIX, discard, is_there, publish
 from stemsplit.library.records import JobState
-from stemsplit.remote import is_remote
-from stemsplit.untrusted import leads_out
+from stemsplit.storage.publish import WORK_PREFIX, discard, is_there, publish
+from stemsplit.storage.remote import is_remote
+from stemsplit.storage.untrusted import leads_out
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

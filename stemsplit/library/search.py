@@ -15,8 +15,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from stemsplit import remote
 from stemsplit.core.errors import StemsplitError
+from stemsplit.core.text import quoted
 from stemsplit.library.endings import (
     AUDIO_SUFFIXES,
     OTHER_SUFFIXES,
@@ -26,14 +26,14 @@ from stemsplit.library.endings import (
 from stemsplit.library.exclusion import LeftOut, fits, is_system_folder
 from stemsplit.library.probe import sounds
 from stemsplit.library.walk import Folders, Stems, tells
-from stemsplit.remote import is_remote
-from stemsplit.core.text import quoted
+from stemsplit.storage import remote
+from stemsplit.storage.remote import is_remote
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
     from stemsplit.library.exclusion import Exclusions
-    from stemsplit.remote import Status
+    from stemsplit.storage.remote import Status
 
 _OUR_PREFIX = ".stemsplit"
 """Of our own folders, which nobody is told of."""

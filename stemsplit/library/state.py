@@ -10,10 +10,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from stemsplit.core.errors import StemsplitError
-from stemsplit.folders import own_folder
-from stemsplit.remote import is_remote
 from stemsplit.core.text import quoted
-from stemsplit.untrusted import leads_out
+from stemsplit.storage.remote import is_remote
+from stemsplit.storage.untrusted import leads_out
+from stemsplit.storage.user_folders import own_folder
 
 if TYPE_CHECKING:
     from pathlib import Path

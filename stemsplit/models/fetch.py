@@ -23,9 +23,9 @@ from typing import IO, TYPE_CHECKING, Any, Protocol
 
 from stemsplit.core.compat import run_module
 from stemsplit.core.errors import ModelError, says_disk_is_full
+from stemsplit.core.text import quoted
 from stemsplit.models import store
 from stemsplit.models.catalogue import COMPANION_FILES, RELEASE_URL, WEIGHTS_FILES
-from stemsplit.core.text import quoted
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -20,10 +20,10 @@ import filelock
 import msgspec
 
 from stemsplit.core.errors import ModelError
-from stemsplit.folders import own_folder
-from stemsplit.models.catalogue import COMPANION_FILES, RELEASE_URL, WEIGHTS_FILES
 from stemsplit.core.text import quoted
-from stemsplit.untrusted import OutsideError, read_file, require_inside
+from stemsplit.models.catalogue import COMPANION_FILES, RELEASE_URL, WEIGHTS_FILES
+from stemsplit.storage.untrusted import OutsideError, read_file, require_inside
+from stemsplit.storage.user_folders import own_folder
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -19,12 +19,12 @@ from urllib.parse import quote
 
 import msgspec
 
-from stemsplit.library.state import State
-from stemsplit.remote import address_of, is_remote
-from stemsplit.report.lanes import lanes_of
-from stemsplit.supervisor.logs import end_of
 from stemsplit.core.text import printable
-from stemsplit.untrusted import is_name
+from stemsplit.library.state import State
+from stemsplit.report.lanes import lanes_of
+from stemsplit.storage.remote import address_of, is_remote
+from stemsplit.storage.untrusted import is_name
+from stemsplit.supervisor.logs import end_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING
 
 from stemsplit.core.compat import StrEnum
 from stemsplit.core.job import Reason
+from stemsplit.core.text import mebibytes
 from stemsplit.supervisor.lifecycle import HARD_CAP
 from stemsplit.supervisor.verdict import Verdict
-from stemsplit.core.text import mebibytes
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -8,9 +8,9 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from stemsplit.core.time_series import Envelope
 from stemsplit.core.job import Attempt, Outcome, Reason, TrackWarning
 from stemsplit.core.messages import Finished, Warned
+from stemsplit.core.time_series import Envelope
 from stemsplit.supervisor import admission, life, lifecycle, logs
 from stemsplit.supervisor.life import Action, Phase
 from stemsplit.supervisor.verdict import Verdict

@@ -22,12 +22,12 @@ from typing import TYPE_CHECKING
 
 import psutil
 
-from stemsplit.core.compat import multiprocessing_imports_safely, safe_path
 from stemsplit.core.child_entry import HOUSEHOLD_MARK
+from stemsplit.core.compat import multiprocessing_imports_safely, safe_path
 from stemsplit.core.errors import EngineError, StemsplitError, UsageError
-from stemsplit.supervisor import warden
-from stemsplit.temporary import TemporaryFolder
 from stemsplit.core.text import sentence_of
+from stemsplit.storage.temporary import TemporaryFolder
+from stemsplit.supervisor import warden
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -21,11 +21,11 @@ from multiprocessing import forkserver, resource_tracker, util
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
-from stemsplit import temporary
-from stemsplit.core.compat import multiprocessing_imports_safely
 from stemsplit.core.child_entry import READY_FILE, enter
+from stemsplit.core.compat import multiprocessing_imports_safely
 from stemsplit.core.errors import UsageError
 from stemsplit.core.messages import encode_task
+from stemsplit.storage import temporary
 from stemsplit.supervisor.household import HOUSEHOLD, NO_MORE, CannotStartError
 
 if TYPE_CHECKING:

@@ -14,8 +14,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from stemsplit.core.messages import Failed, Finished, Message
-    from stemsplit.supervisor.verdict import Verdict
     from stemsplit.core.units import TimeLimit
+    from stemsplit.supervisor.verdict import Verdict
 
 
 class Phase(StrEnum):

@@ -12,7 +12,18 @@ from __future__ import annotations
 from dataclasses import replace
 
 from stemsplit.core.job import Reason
-from stemsplit.core.messages import Failed, Finished, Hello, Progress, Ready, Separated, Started, Transferring, Warned
+from stemsplit.core.messages import (
+    Failed,
+    Finished,
+    Hello,
+    Progress,
+    Ready,
+    Separated,
+    Started,
+    Transferring,
+    Warned,
+)
+from stemsplit.core.text import mebibytes
 from stemsplit.supervisor.life import (
     Action,
     Asked,
@@ -28,7 +39,6 @@ from stemsplit.supervisor.life import (
     Ticked,
 )
 from stemsplit.supervisor.verdict import Verdict, exit_name, judge
-from stemsplit.core.text import mebibytes
 
 IDLE_SHARE = 1 / 3
 """Of `Rules.stall_seconds`: a child that uses neither processor nor disk stalls so much sooner."""

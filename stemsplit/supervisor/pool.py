@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 
 from stemsplit.core.errors import StemsplitError, UsageError
 from stemsplit.core.job import Attempt, Reason
+from stemsplit.core.text import mebibytes
 from stemsplit.supervisor import admission, life, lifecycle, logs, retry
 from stemsplit.supervisor.attempt import Request, RunningAttempt, end_all
 from stemsplit.supervisor.budget import no_room
@@ -38,7 +39,6 @@ from stemsplit.supervisor.work import (
     Withdrawn,
     always_open,
 )
-from stemsplit.core.text import mebibytes
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterator

@@ -119,7 +119,7 @@ def test_a_preloaded_fork_server_has_one_thread(engine: str) -> None:
         "import stemsplit.child.preloaded, psutil\n"
         "print(psutil.Process().num_threads())"
     )
-    from stemsplit.engines import installed
+    from stemsplit.models.engines import installed
     from stemsplit.supervisor.household import HOUSEHOLD
 
     if "tensorflow" not in installed():

@@ -12,7 +12,7 @@ import pytest
 import soundfile
 from audio_files import write_libav
 
-from stemsplit.engines import installed
+from stemsplit.models.engines import installed
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from stemsplit.engines import ENGINES, installed
+from stemsplit.models.engines import ENGINES, installed
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 import soundfile
 
-from stemsplit.engines import installed
 from stemsplit.core.job import LOADERS
+from stemsplit.models.engines import installed
 
 if TYPE_CHECKING:
     from collections.abc import Callable

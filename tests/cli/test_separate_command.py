@@ -16,7 +16,7 @@ import psutil
 import pytest
 import soundfile
 
-from stemsplit.engines import installed
+from stemsplit.models.engines import installed
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -27,7 +27,7 @@ from typing import TYPE_CHECKING
 import soundfile
 
 from stemsplit import Limits, Outcome, Reason, Settings, WarningKind, separate
-from stemsplit.audio.loss import TOLERATED_SHARE, UNNOTICED_SECONDS
+from stemsplit.audio.data_loss import TOLERATED_SHARE, UNNOTICED_SECONDS
 from stemsplit.demo.song import make_song
 
 if TYPE_CHECKING:

@@ -11,9 +11,9 @@ import soundfile
 
 from stemsplit import Limits, Reason, Settings, separate
 from stemsplit.cli.demo import demo
-from stemsplit.demo import run as demo_run
 from stemsplit.core.errors import ExitCode, UsageError
-from stemsplit.library import publish
+from stemsplit.demo import run as demo_run
+from stemsplit.storage import publish
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -31,6 +31,7 @@ from harness import (
 
 from stemsplit.core.job import Effort, Limits, Reason
 from stemsplit.core.messages import Progress
+from stemsplit.core.units import TimeLimit
 from stemsplit.supervisor.budget import HostMemory
 from stemsplit.supervisor.launch import Launcher
 from stemsplit.supervisor.meter import SystemMeter
@@ -38,7 +39,6 @@ from stemsplit.supervisor.pool import Pool
 from stemsplit.supervisor.prediction import Way
 from stemsplit.supervisor.reap import SystemLeash
 from stemsplit.supervisor.work import Heard, Launched, Noted, Retried, Settled, Turned
-from stemsplit.core.units import TimeLimit
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -9,7 +9,17 @@ from typing import TYPE_CHECKING
 import pytest
 
 from stemsplit.core.job import AudioInfo, Reason, WarningKind
-from stemsplit.core.messages import Failed, Finished, Hello, Progress, Ready, Separated, Started, Warned
+from stemsplit.core.messages import (
+    Failed,
+    Finished,
+    Hello,
+    Progress,
+    Ready,
+    Separated,
+    Started,
+    Warned,
+)
+from stemsplit.core.units import TimeLimit
 from stemsplit.supervisor.life import (
     Action,
     Asked,
@@ -26,7 +36,6 @@ from stemsplit.supervisor.life import (
 )
 from stemsplit.supervisor.lifecycle import advance, launched
 from stemsplit.supervisor.verdict import Verdict
-from stemsplit.core.units import TimeLimit
 
 if TYPE_CHECKING:
     from stemsplit.supervisor.life import Event

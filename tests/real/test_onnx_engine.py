@@ -19,7 +19,7 @@ from stemsplit.child.engines.networks import CHECKPOINT, NETWORKS, layer_name
 from stemsplit.child.engines.onnx import graph_path, load
 from stemsplit.core.errors import EngineError, ModelError
 from stemsplit.models.catalogue import MODELS, find
-from stemsplit.models.convert import ensure_converted
+from stemsplit.models.converted import ensure_converted
 
 if TYPE_CHECKING:
     from collections.abc import Callable

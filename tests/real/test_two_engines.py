@@ -13,8 +13,8 @@ from stemsplit.audio.decode import Decoder
 from stemsplit.child.engines import onnx
 from stemsplit.child.engines.checkpoint import Checkpoint
 from stemsplit.child.engines.networks import CHECKPOINT
-from stemsplit.demo.song import make_song
 from stemsplit.core.job import MODEL_SAMPLE_RATE
+from stemsplit.demo.song import make_song
 
 tf = pytest.importorskip("tensorflow", reason="TensorFlow is not installed")
 from references import streamed_stems

@@ -18,9 +18,9 @@ import pytest
 
 from stemsplit.core.job import Effort, Job, Settings
 from stemsplit.library.journal import Journal
-from stemsplit.library.publish import WORK_PREFIX
 from stemsplit.library.records import Entry, JobState, Wanted, coming_stems
 from stemsplit.library.state import State
+from stemsplit.storage.publish import WORK_PREFIX
 
 if TYPE_CHECKING:
     from collections.abc import Callable

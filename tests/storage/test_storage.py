@@ -14,9 +14,9 @@ from cluster_nodes import Nodes
 from common import COMMAND, content
 from storage_servers import SftpStorage, Storage, moto_server
 
-from stemsplit import remote
 from stemsplit.core.errors import UsageError
 from stemsplit.models.store import models_folder
+from stemsplit.storage import remote
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stemsplit.audio.bits import UsedBits, uses_more_bits
+from stemsplit.audio.bit_usage import UsedBits, uses_more_bits
 
 
 def _used(samples: object) -> int | None:

@@ -14,8 +14,8 @@ import soundfile
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from stemsplit.audio.containers.find_parts import survey
 from stemsplit.audio.containers.parts import Part, PartFile, Range
-from stemsplit.audio.containers.survey import survey
 from stemsplit.audio.decode import Decoder
 
 if TYPE_CHECKING:

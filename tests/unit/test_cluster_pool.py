@@ -15,7 +15,17 @@ from stemsplit.cluster.fleet_words import Ended, Submission
 from stemsplit.cluster.pool import ClusterPool, RemoteWork
 from stemsplit.cluster.shape import Machine, Shape
 from stemsplit.core.errors import ClusterError, OutputExistsError
-from stemsplit.core.job import Attempt, Effort, Job, Limits, Outcome, Reason, Settings, TrackWarning, WarningKind
+from stemsplit.core.job import (
+    Attempt,
+    Effort,
+    Job,
+    Limits,
+    Outcome,
+    Reason,
+    Settings,
+    TrackWarning,
+    WarningKind,
+)
 from stemsplit.library.records import Stem
 from stemsplit.supervisor.work import Answer, Noted, Settled, Withdrawn
 

@@ -15,9 +15,9 @@ import pytest
 from checkpoints import write_random_weights
 
 from stemsplit.core.errors import ModelError
-from stemsplit.models import convert, store
+from stemsplit.models import converted, store
 from stemsplit.models.catalogue import find
-from stemsplit.models.convert import ensure_converted, fault_of
+from stemsplit.models.converted import ensure_converted, fault_of
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -41,7 +41,7 @@ def folder(tmp_path: Path, original: Path, monkeypatch: pytest.MonkeyPatch) -> P
 
 def _left(models: Path) -> set[str]:
     """Name what is in a folder of models, and in that of converted ones, but for locks."""
-    found = [*models.iterdir(), *(models / convert.FOLDER).glob("*")]
+    found = [*models.iterdir(), *(models / converted.FOLDER).glob("*")]
     return {path.name for path in found if path.suffix != ".lock"}
 
 
@@ -62,7 +62,7 @@ def test_it_is_made_once(folder: Path) -> None:
     assert ensure_converted(find("2stems-16kHz"), folder, note=notes.append) == place
     assert [_written(place / file) for file in files] == before
     assert len(notes) == 1
-    assert _left(folder.parent) == {"2stems", convert.FOLDER, place.name}
+    assert _left(folder.parent) == {"2stems", converted.FOLDER, place.name}
 
 
 def test_children_keep_what_they_use(folder: Path, original: Path, tmp_path: Path) -> None:
@@ -121,13 +121,13 @@ def test_damaged_weights_are_refused(folder: Path, file: str, harm: int) -> None
     with pytest.raises(ModelError, match="damaged") as caught:
         ensure_converted(MODEL, folder)
     assert "stemsplit models fetch 2stems" in caught.value.remedy
-    assert _left(folder.parent) == {"2stems", convert.FOLDER}
+    assert _left(folder.parent) == {"2stems", converted.FOLDER}
 
 
 def test_a_converter_that_breaks_off_is_said(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """With its last word."""
     program = "import sys; sys.exit('it is broken')"
-    monkeypatch.setattr(convert, "run_module", lambda _name: (sys.executable, "-c", program))
+    monkeypatch.setattr(converted, "run_module", lambda _name: (sys.executable, "-c", program))
     with pytest.raises(ModelError, match=r"cannot be converted \(it is broken\)"):
         ensure_converted(MODEL, folder)
 
@@ -135,8 +135,8 @@ def test_a_converter_that_breaks_off_is_said(folder: Path, monkeypatch: pytest.M
 def test_a_converter_that_hangs_is_said(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """As on a network disk that does not answer; with what to do, and no traceback."""
     program = "import time; time.sleep(60)"
-    monkeypatch.setattr(convert, "run_module", lambda _name: (sys.executable, "-c", program))
-    monkeypatch.setattr(convert, "_SECONDS", 0.5)
+    monkeypatch.setattr(converted, "run_module", lambda _name: (sys.executable, "-c", program))
+    monkeypatch.setattr(converted, "_SECONDS", 0.5)
     with pytest.raises(ModelError, match=r"were not converted in 0\.5 s") as caught:
         ensure_converted(MODEL, folder)
     assert "STEMSPLIT_MODELS" in caught.value.remedy
@@ -148,7 +148,7 @@ def test_where_models_cannot_be_written_the_cache_takes_it(
     """As where an administrator has put them; if that cannot be written either, it is said."""
     cache = tmp_path_factory.mktemp("cache")
     monkeypatch.setattr(store, "cache_folder", lambda: cache)
-    (folder.parent / convert.FOLDER).write_text("no folder")  # a place that root cannot write to
+    (folder.parent / converted.FOLDER).write_text("no folder")  # a place that root cannot write to
     place = ensure_converted(MODEL, folder)
     assert place.is_relative_to(cache)
     notes: list[str] = []
@@ -167,7 +167,7 @@ def test_a_conversion_that_is_killed_is_made_again(folder: Path) -> None:
     program = (
         "from pathlib import Path\n"
         "from stemsplit.models.catalogue import find\n"
-        "from stemsplit.models.convert import ensure_converted\n"
+        "from stemsplit.models.converted import ensure_converted\n"
         f"ensure_converted(find('2stems'), Path({str(folder)!r}))\n"
     )
     moments = np.random.default_rng(0)
@@ -178,10 +178,10 @@ def test_a_conversion_that_is_killed_is_made_again(folder: Path) -> None:
             if running.poll() is None:
                 os.killpg(running.pid, signal.SIGKILL)
                 killed += 1
-        for place in (folder.parent / convert.FOLDER).glob("2stems-*"):
+        for place in (folder.parent / converted.FOLDER).glob("2stems-*"):
             assert fault_of(place) is None
             shutil.rmtree(place)
     assert killed
     place = ensure_converted(MODEL, folder)
     assert fault_of(place) is None
-    assert _left(folder.parent) == {"2stems", convert.FOLDER, place.name}
+    assert _left(folder.parent) == {"2stems", converted.FOLDER, place.name}

@@ -12,7 +12,7 @@ import PIL.Image
 import pytest
 from tagged_files import picture, png_that_claims
 
-from stemsplit.audio.covers import UnfitPictureError, fitted
+from stemsplit.audio.cover_art import UnfitPictureError, fitted
 
 FRONT = mediafile.ImageType.front
 LARGE = (2600, 2400)
@@ -121,7 +121,7 @@ picture_made_before = picture("WEBP")
 def test_pillow_is_imported_only_where_a_cover_does_not_fit() -> None:
     """A child starts without it."""
     program = (
-        "import sys, mediafile, stemsplit.child.track, stemsplit.audio.covers as covers\n"
+        "import sys, mediafile, stemsplit.child.track, stemsplit.audio.cover_art as covers\n"
         f"covers.fitted(mediafile.Image(data={png_that_claims(1, 1)!r}), 'flac')\n"
         "print('PIL' in sys.modules)"
     )

@@ -11,9 +11,9 @@ import soundfile
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from stemsplit.audio.blocks import BLOCK_FRAMES
-from stemsplit.audio.containers.survey import survey
+from stemsplit.audio.containers.find_parts import survey
 from stemsplit.audio.decode import Decoder
+from stemsplit.audio.sample_blocks import BLOCK_FRAMES
 from stemsplit.core.errors import BadInputError
 
 if TYPE_CHECKING:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from stemsplit.engines import ENGINES, engine_of, installed, missing_of, name_of, resolved
 from stemsplit.core.errors import EngineError, UsageError
 from stemsplit.core.job import LOADERS, Settings
 from stemsplit.library.records import settings_key
+from stemsplit.models.engines import ENGINES, engine_of, installed, missing_of, name_of, resolved
 from stemsplit.supervisor.prediction import Way
 from stemsplit.workshop import way_of
 

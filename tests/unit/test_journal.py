@@ -13,15 +13,24 @@ from typing import TYPE_CHECKING
 import pytest
 
 from stemsplit.core.errors import DiskFullError, StemsplitError, UnwritableError
-from stemsplit.core.job import Attempt, Effort, Job, Outcome, Reason, Settings, TrackWarning, WarningKind
+from stemsplit.core.job import (
+    Attempt,
+    Effort,
+    Job,
+    Outcome,
+    Reason,
+    Settings,
+    TrackWarning,
+    WarningKind,
+)
 from stemsplit.library.database import _uri
 from stemsplit.library.journal import Journal
 from stemsplit.library.probe import Probe, Tags
-from stemsplit.library.publish import WORK_PREFIX, publish
 from stemsplit.library.reader import JournalReader
 from stemsplit.library.records import Entry, JobState, Wanted, coming_stems
 from stemsplit.library.recovery import Recovery, recover, sweep
 from stemsplit.library.schema import APPLICATION_ID, MIGRATIONS, SCHEMA_VERSION
+from stemsplit.storage.publish import WORK_PREFIX, publish
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

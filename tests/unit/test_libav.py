@@ -10,7 +10,7 @@ import pytest
 import soundfile
 from audio_files import write_libav
 
-from stemsplit.audio.avframes import samples_of
+from stemsplit.audio.av_frames import samples_of
 from stemsplit.audio.channels import USUAL
 from stemsplit.audio.decode import Decoder
 from stemsplit.core.errors import BadInputError

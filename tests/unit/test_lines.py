@@ -10,8 +10,8 @@ from rich.console import Console
 
 from stemsplit.cli.lines import TextDisplay
 from stemsplit.cli.screen import Screen, Shown
-from stemsplit.events import BatchProgress, BatchStarted, TrackDone, TrackFailed
 from stemsplit.core.progress import RunningTrack, Status, Step
+from stemsplit.events import BatchProgress, BatchStarted, TrackDone, TrackFailed
 
 MIB = 2**20
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from stemsplit.audio.containers.survey import survey
+from stemsplit.audio.containers.find_parts import survey
 from stemsplit.audio.decode import Decoder
 
 if TYPE_CHECKING:

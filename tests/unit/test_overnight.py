@@ -13,10 +13,10 @@ import pytest
 
 from stemsplit.core.errors import UsageError
 from stemsplit.core.job import Effort, Job, Reason
+from stemsplit.core.units import parse_clock_time
 from stemsplit.overnight import Gates, Power, Room, Until, awake, next_time, on_battery
 from stemsplit.supervisor.verdict import Verdict
 from stemsplit.supervisor.work import Answer
-from stemsplit.core.units import parse_clock_time
 
 if TYPE_CHECKING:
     from typing import Self

@@ -26,10 +26,10 @@ from stemsplit.library.plan import (
     wanted_of,
 )
 from stemsplit.library.probe import Probe
-from stemsplit.library.publish import publish
 from stemsplit.library.reader import JournalReader
 from stemsplit.library.records import Entry, JobState, coming_stems, places_below, settings_key
 from stemsplit.library.scan import Track
+from stemsplit.storage.publish import publish
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

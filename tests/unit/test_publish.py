@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from stemsplit.core.errors import UnwritableError
-from stemsplit.library.publish import (
+from stemsplit.storage.publish import (
     WORK_PREFIX,
     check_writable,
     discard,

@@ -9,16 +9,16 @@ from typing import TYPE_CHECKING, Any
 import fsspec
 import pytest
 
-from stemsplit import remote
 from stemsplit.core.errors import DiskFullError, UnreachableError, UsageError
 from stemsplit.core.job import Effort, Job, Settings
+from stemsplit.core.text import printable
 from stemsplit.library.exclusion import Exclusions
 from stemsplit.library.journal import Journal
-from stemsplit.library.publish import discard, left_behind, publish, take_back
 from stemsplit.library.records import Entry, JobState, Wanted, coming_stems
 from stemsplit.library.recovery import recover
 from stemsplit.library.scan import scan
-from stemsplit.core.text import printable
+from stemsplit.storage import remote
+from stemsplit.storage.publish import discard, left_behind, publish, take_back
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -20,7 +20,7 @@ from stemsplit.library.records import Entry, JobState, Wanted, coming_stems
 from stemsplit.library.scan import Found, scan
 from stemsplit.library.state import State
 from stemsplit.narrate import left_out
-from stemsplit.remote import path_of
+from stemsplit.storage.remote import path_of
 
 
 @pytest.fixture

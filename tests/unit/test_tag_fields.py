@@ -30,10 +30,10 @@ from tagged_files import (
 )
 
 from stemsplit.audio.encode import Form, StemWriter
-from stemsplit.audio.tags import SourceTags, libav_metadata, unread_sentence
+from stemsplit.audio.tagging.copy_tags import SourceTags, libav_metadata, unread_sentence
+from stemsplit.audio.tagging.reader import cleaned, numbered, read_tags
 from stemsplit.core.job import CONVERTED
 from stemsplit.library.probe import probe
-from stemsplit.tagging.reader import cleaned, numbered, read_tags
 
 if TYPE_CHECKING:
     from collections.abc import Callable

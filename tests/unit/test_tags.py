@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from stemsplit.audio.tags import SourceTags
+from stemsplit.audio.tagging.copy_tags import SourceTags
 from stemsplit.library.probe import Probe, Tags, probe, sample_of, sounds
 
 if TYPE_CHECKING:

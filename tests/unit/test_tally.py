@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, cast
 import pytest
 
 from stemsplit.core.job import AudioInfo, Effort, Job, Outcome, Reason
+from stemsplit.core.messages import Progress, Ready, Separated, Started
 from stemsplit.library import board
 from stemsplit.library.board import Board
 from stemsplit.library.state import State
-from stemsplit.core.messages import Progress, Ready, Separated, Started
 from stemsplit.supervisor.work import Heard, Launched, Looked, Retried, Settled
 from stemsplit.tally import Tally
 

@@ -12,13 +12,13 @@ from pathlib import Path
 import pytest
 
 from stemsplit.core.errors import UnwritableError
-from stemsplit.temporary import TemporaryFolder
+from stemsplit.storage.temporary import TemporaryFolder
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="locks of Unix")
 
 _HOLDS = """\
 import sys, time
-from stemsplit.temporary import TemporaryFolder
+from stemsplit.storage.temporary import TemporaryFolder
 print(TemporaryFolder("stemsplit-test-").path, flush=True)
 time.sleep(60)
 """

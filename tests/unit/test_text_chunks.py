@@ -12,8 +12,8 @@ import soundfile
 from hypothesis import given
 from tagged_files import SONG, info_list, wav_with
 
+from stemsplit.audio.tagging.text_chunks import read_text_chunks
 from stemsplit.library.probe import Tags, probe
-from stemsplit.tagging.text_chunks import read_text_chunks
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stemsplit.audio.readers.timeline import Timeline
+from stemsplit.audio.readers.timestamps import Timeline
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

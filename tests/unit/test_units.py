@@ -6,7 +6,16 @@ import pytest
 
 from stemsplit.core.errors import UsageError
 from stemsplit.core.job import Limits
-from stemsplit.core.units import Amount, TimeLimit, parse_bit_rate, parse_duration, parse_position, parse_sample_rate, parse_size, parse_time_limit
+from stemsplit.core.units import (
+    Amount,
+    TimeLimit,
+    parse_bit_rate,
+    parse_duration,
+    parse_position,
+    parse_sample_rate,
+    parse_size,
+    parse_time_limit,
+)
 
 
 @pytest.mark.parametrize(

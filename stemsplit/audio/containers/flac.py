@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from stemsplit.audio.containers.window import FileBytes
+    from stemsplit.audio.containers.byte_view import FileBytes
 
 MAGIC = b"fLaC"
 _SYNC = re.compile(rb"\xff[\xf8\xf9]")

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, NamedTuple
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from stemsplit.audio.containers.window import FileBytes
+    from stemsplit.audio.containers.byte_view import FileBytes
 
 _CONFIRMED_FRAMES = 3
 """Frames of one kind in a row that are no accident."""

@@ -18,8 +18,8 @@ from stemsplit.audio.containers.parts import Part, Range
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
+    from stemsplit.audio.containers.byte_view import FileBytes
     from stemsplit.audio.containers.frames import Kind, Run
-    from stemsplit.audio.containers.window import FileBytes
 
 _HAS_FRAMES, _HAS_BYTES = 1, 2
 _FIELD_BYTES = {1: 4, 2: 4, 4: 100, 8: 4}

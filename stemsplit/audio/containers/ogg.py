@@ -19,7 +19,7 @@ from stemsplit.audio.containers.parts import Part, Range
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from stemsplit.audio.containers.window import FileBytes
+    from stemsplit.audio.containers.byte_view import FileBytes
 
 _CAPTURE = b"OggS"
 _HEADER = struct.Struct("<4sBBqIIIB")

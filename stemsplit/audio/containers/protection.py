@@ -12,10 +12,10 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
-from stemsplit.audio.containers import declared, mp4
+from stemsplit.audio.containers import declared_duration, mp4_boxes
 
 if TYPE_CHECKING:
-    from stemsplit.audio.containers.window import FileBytes
+    from stemsplit.audio.containers.byte_view import FileBytes
 
 _MP4_ENTRIES = {
     b"drms": "FairPlay",
@@ -45,7 +45,7 @@ def protection_of(data: FileBytes) -> str:
     """Name the copy protection of a file; empty if it has none that is known here."""
     if data[4:8] == b"ftyp":
         return "Audible" if data[8:12] in _AUDIBLE_BRANDS else _mp4(data)
-    if data[0:8] == declared.ASF:
+    if data[0:8] == declared_duration.ASF:
         header = data[0 : min(int.from_bytes(data[16:24], "little"), _MOST_HEADER_BYTES)]
         return "Windows Media DRM" if any(mark in header for mark in _ASF_ENCRYPTION) else ""
     if data[0:4] == _EBML:
@@ -60,7 +60,7 @@ def protection_of(data: FileBytes) -> str:
 
 
 def _mp4(data: FileBytes) -> str:
-    entries = mp4.sample_entries(data, 0, len(data))
+    entries = mp4_boxes.sample_entries(data, 0, len(data))
     return next((_MP4_ENTRIES[name] for name in entries if name in _MP4_ENTRIES), "")
 
 

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from stemsplit.audio.loss import Silence
+    from stemsplit.audio.data_loss import Silence
     from stemsplit.core.job import AudioInfo
 
 

@@ -15,15 +15,15 @@ import av
 import av.error
 import numpy as np
 
-from stemsplit.audio.avframes import samples_of
-from stemsplit.audio.blocks import in_pieces, silence
+from stemsplit.audio.av_frames import samples_of
 from stemsplit.audio.channels import USUAL
-from stemsplit.audio.loss import Silence, note_silence, position
+from stemsplit.audio.data_loss import Silence, note_silence, position
 from stemsplit.audio.readers import NotReadableError
-from stemsplit.audio.readers.adapter import Adapter, change_of
+from stemsplit.audio.readers.format_changes import Adapter, change_of
 from stemsplit.audio.readers.packets import MOST_CONCEALED_SECONDS, Packets, is_of_the_file
-from stemsplit.audio.readers.timeline import Timeline
-from stemsplit.audio.readers.tracks import choose_track
+from stemsplit.audio.readers.timestamps import Timeline
+from stemsplit.audio.readers.track_selection import choose_track
+from stemsplit.audio.sample_blocks import in_pieces, silence
 from stemsplit.core.errors import BadInputError
 from stemsplit.core.formats import frames_at
 from stemsplit.core.job import MOST_FRAMES_A_BYTE, AudioInfo

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 import soundfile
 
-from stemsplit.audio.blocks import BLOCK_FRAMES
 from stemsplit.audio.channels import USUAL
-from stemsplit.audio.paths import sound_path
 from stemsplit.audio.readers import NotReadableError
+from stemsplit.audio.sample_blocks import BLOCK_FRAMES
+from stemsplit.audio.sndfile_paths import sound_path
 from stemsplit.core.job import MOST_FRAMES_A_BYTE, STEREO, AudioInfo
 
 if TYPE_CHECKING:

@@ -1,4 +1,4 @@
-"""Runs in the supervisor. As `stemsplit.library.publish`, on remote storage.
+"""Runs in the supervisor. As `stemsplit.storage.publish`, on remote storage.
 
 A work folder is there the hidden folder that a child has sent its finished files to. Storage knows
 no renaming of a folder, and often none of a file: each file appears in its place whole, one after
@@ -11,7 +11,7 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from stemsplit import remote
+from stemsplit.storage import remote
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
@@ -40,7 +40,7 @@ def publish(work: Path, moves: Mapping[str, Path]) -> None:
 
 
 def take_back(work: Path, moves: Mapping[str, Path], replaced: Collection[str]) -> bool:
-    """As `stemsplit.library.publish.take_back`."""
+    """As `stemsplit.storage.publish.take_back`."""
     complete = True
     for name, path in moves.items():
         if remote.status(work / name) is not None:
@@ -53,5 +53,5 @@ def take_back(work: Path, moves: Mapping[str, Path], replaced: Collection[str]) 
 
 
 def left_behind(work: Path, moves: Mapping[str, Path]) -> bool:
-    """As `stemsplit.library.publish.left_behind`."""
+    """As `stemsplit.storage.publish.left_behind`."""
     return any(remote.status(work / name) is not None for name in moves)

@@ -20,7 +20,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from stemsplit.core.errors import DiskFullError, StemsplitError, UnreachableError, UsageError, says_disk_is_full
+from stemsplit.core.errors import (
+    DiskFullError,
+    StemsplitError,
+    UnreachableError,
+    UsageError,
+    says_disk_is_full,
+)
 from stemsplit.core.text import quoted
 
 if TYPE_CHECKING:

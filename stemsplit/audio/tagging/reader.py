@@ -17,10 +17,16 @@ import mutagen
 import mutagen.apev2
 import mutagen.id3
 
-from stemsplit.tagging.blocks import ApeTags, Id3Tags, held, tolerant_flac, tolerant_mp4
-from stemsplit.tagging.fields import FIELDS, Fields
-from stemsplit.tagging.text_chunks import TextChunks, read_text_chunks
-from stemsplit.tagging.traces import fields_of, has_id3v1, has_tag_signature, traced_fields
+from stemsplit.audio.tagging.fields import FIELDS, Fields
+from stemsplit.audio.tagging.id3_ape_blocks import (
+    ApeTags,
+    Id3Tags,
+    held,
+    tolerant_flac,
+    tolerant_mp4,
+)
+from stemsplit.audio.tagging.lost_tags import fields_of, has_id3v1, has_tag_signature, traced_fields
+from stemsplit.audio.tagging.text_chunks import TextChunks, read_text_chunks
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -72,7 +78,7 @@ class ReadTags:
     """What was read of a file's tags.
 
     Attributes:
-        values: by field (`stemsplit.tagging.fields.FIELDS`); none is empty. `track` and `disc`
+        values: by field (`stemsplit.audio.tagging.fields.FIELDS`); none is empty. `track` and `disc`
             are `(number, total)`, text and integer, each of which may be None; `date` is
             `(year, month, day)`, the last two of which may be None.
         lost: the fields that the file has and that could not be read.

@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 import numpy as np
 import soundfile
 
-from stemsplit.audio.blocks import BLOCK_FRAMES, in_pieces
 from stemsplit.audio.channels import PLACES
-from stemsplit.audio.paths import sound_path
+from stemsplit.audio.sample_blocks import BLOCK_FRAMES, in_pieces
+from stemsplit.audio.sndfile_paths import sound_path
 from stemsplit.core.formats import LOSSY
 from stemsplit.core.job import STEREO, pcm_bytes
 
@@ -144,7 +144,7 @@ class LibavSink:
         """Create the file."""
         import av
 
-        from stemsplit.audio.avframes import FrameMaker
+        from stemsplit.audio.av_frames import FrameMaker
 
         self._maker = FrameMaker(form.sample_rate, channels)
         self._is_short = form.bits == 16  # noqa: PLR2004 - bits of an FFmpeg format of its own

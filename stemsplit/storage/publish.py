@@ -9,11 +9,15 @@ import shutil
 import uuid
 from typing import TYPE_CHECKING
 
-from stemsplit import remote
-from stemsplit.core.errors import DiskFullError, UnreachableError, UnwritableError, says_disk_is_full
-from stemsplit.library import remote_publish
-from stemsplit.remote import is_remote
+from stemsplit.core.errors import (
+    DiskFullError,
+    UnreachableError,
+    UnwritableError,
+    says_disk_is_full,
+)
 from stemsplit.core.text import quoted
+from stemsplit.storage import remote, remote_publish
+from stemsplit.storage.remote import is_remote
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator, Mapping

@@ -15,11 +15,11 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from stemsplit.core.compat import run_module
-from stemsplit.core.weight_conversion import LAYOUT, Converted, NotConverted
 from stemsplit.core.errors import ModelError
+from stemsplit.core.text import quoted
+from stemsplit.core.weight_conversion import LAYOUT, Converted, NotConverted
 from stemsplit.models import store
 from stemsplit.models.catalogue import WEIGHTS_FILES
-from stemsplit.core.text import quoted
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from stemsplit.audio.containers.parts import Part
 
 if TYPE_CHECKING:
-    from stemsplit.audio.containers.window import FileBytes
+    from stemsplit.audio.containers.byte_view import FileBytes
 
 ASF = b"\x30\x26\xb2\x75\x8e\x66\xcf\x11"
 _FILE_PROPERTIES = b"\xa1\xdc\xab\x8c\x47\xa9\xcf\x11\x8e\xe4\x00\xc0\x0c\x20\x53\x65"

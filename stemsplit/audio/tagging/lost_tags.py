@@ -72,7 +72,7 @@ FIELD_OF_KEY = {
     "TMPO": "bpm",
     "COVR": "images",
 }
-"""The field of `stemsplit.tagging.fields` that a tag holds, by the tag's key in capitals."""
+"""The field of `stemsplit.audio.tagging.fields` that a tag holds, by the tag's key in capitals."""
 
 
 @dataclass(frozen=True, slots=True)

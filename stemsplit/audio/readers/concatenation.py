@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from stemsplit.audio.blocks import silence
-from stemsplit.audio.containers.survey import survey
-from stemsplit.audio.loss import UNNOTICED_SECONDS, Silence, note_silence
-from stemsplit.audio.readers.adapter import Adapter, change_of
-from stemsplit.audio.readers.opening import open_part
+from stemsplit.audio.containers.find_parts import survey
+from stemsplit.audio.data_loss import UNNOTICED_SECONDS, Silence, note_silence
+from stemsplit.audio.readers.format_changes import Adapter, change_of
+from stemsplit.audio.readers.open_part import open_part
 from stemsplit.audio.readers.sndfile import SndfileReader
+from stemsplit.audio.sample_blocks import silence
 from stemsplit.core.errors import BadInputError
 from stemsplit.core.job import MOST_FRAMES_A_BYTE
 
@@ -49,7 +49,7 @@ class JoinedReader:
 
         Args:
             path: the file, which is not empty.
-            audio_track: see `stemsplit.audio.readers.tracks.choose_track`.
+            audio_track: see `stemsplit.audio.readers.track_selection.choose_track`.
 
         Raises:
             BadInputError: if no part can be read, or there is no such track.

@@ -10,11 +10,11 @@ import logging
 import os
 from typing import TYPE_CHECKING, Any
 
-from stemsplit.audio.covers import FORMAT_NAMES, UnfitPictureError, fitted
+from stemsplit.audio.cover_art import FORMAT_NAMES, UnfitPictureError, fitted
+from stemsplit.audio.tagging.fields import FIELDS, Fields
+from stemsplit.audio.tagging.reader import ReadTags, read_tags
 from stemsplit.core.errors import says_disk_is_full
 from stemsplit.core.job import CONVERTED
-from stemsplit.tagging.fields import FIELDS, Fields
-from stemsplit.tagging.reader import ReadTags, read_tags
 from stemsplit.core.text import listed, quoted
 
 if TYPE_CHECKING:
@@ -39,7 +39,7 @@ class SourceTags:
         """Store what was found.
 
         Args:
-            values: by field, as `stemsplit.tagging.reader.ReadTags` has them.
+            values: by field, as `stemsplit.audio.tagging.reader.ReadTags` has them.
             name: stands for a missing title.
             file_name: of the source; `name` if empty.
             complaint: a sentence on what could not be read.

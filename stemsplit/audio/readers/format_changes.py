@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from stemsplit.audio.channels import gains_between
-from stemsplit.audio.loss import position
+from stemsplit.audio.data_loss import position
 from stemsplit.audio.resample import RateConverter
 from stemsplit.core.formats import frames_at
 from stemsplit.core.text import counted, quoted

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from stemsplit.audio.containers.window import FileBytes
+    from stemsplit.audio.containers.byte_view import FileBytes
 
 _FOLDERS = frozenset({b"moov", b"trak", b"mdia", b"minf", b"stbl"})
 

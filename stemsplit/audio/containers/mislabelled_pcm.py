@@ -12,7 +12,7 @@ from itertools import pairwise
 from typing import TYPE_CHECKING
 
 from stemsplit.audio.containers import frames
-from stemsplit.audio.containers.window import FileBytes
+from stemsplit.audio.containers.byte_view import FileBytes
 
 if TYPE_CHECKING:
     from io import RawIOBase

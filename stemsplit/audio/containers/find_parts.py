@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from stemsplit.audio.containers import declared, disguise, flac, mpeg, ogg, pcm
+from stemsplit.audio.containers import declared_duration, flac, mislabelled_pcm, mpeg, ogg, pcm
+from stemsplit.audio.containers.byte_view import FileBytes
 from stemsplit.audio.containers.frames import tag_end
 from stemsplit.audio.containers.parts import Part, PartFile, Range
-from stemsplit.audio.containers.window import FileBytes
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -46,15 +46,15 @@ def survey(path: Path, *, thorough: bool = False) -> list[Part]:
         head = data[base : base + 12]
         parts: list[Part] = []
         if head.startswith(b"RIFF") and head[8:12] == b"AVI ":
-            parts = declared.survey(data)
+            parts = declared_duration.survey(data)
         elif head.startswith(_CHUNKED):
             parts = _chunked(path, base, len(data))
         elif head.startswith(flac.MAGIC):
             parts = flac.survey(data, base, thorough=thorough)
         elif head.startswith(b"OggS"):
             parts = ogg.survey(data)
-        elif head.startswith((declared.ASF, b"DSD ")):
-            parts = declared.survey(data)
+        elif head.startswith((declared_duration.ASF, b"DSD ")):
+            parts = declared_duration.survey(data)
         elif not head.startswith(_OTHERS) and head[4:8] not in _BOXES and not _is_mpeg(data):
             parts = mpeg.survey(data, base) or _behind_junk(data, base)
     return parts or [Part()]
@@ -84,7 +84,7 @@ def _chunked(path: Path, base: int, size: int) -> list[Part]:
             if found is None:
                 break
             part, there = found.part, found.samples
-            demuxer = disguise.demuxer_of(file, there.first, there.end)
+            demuxer = mislabelled_pcm.demuxer_of(file, there.first, there.end)
         if demuxer:
             part = Part(
                 pieces=(there,),

@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING
 
 import filetype
 
-from stemsplit.audio.containers import mp4
+from stemsplit.audio.containers import mp4_boxes
+from stemsplit.audio.containers.byte_view import FileBytes
 from stemsplit.audio.containers.protection import protection_of
-from stemsplit.audio.containers.window import FileBytes
 from stemsplit.audio.readers import NotReadableError
 from stemsplit.audio.readers.sndfile import SndfileReader
 from stemsplit.core.errors import BadInputError
@@ -85,7 +85,7 @@ def _by_libsndfile(path: Path, part: Part) -> SndfileReader | None:
 def _refuse_protected(path: Path) -> None:
     with path.open("rb", buffering=0) as file:
         data = FileBytes(file)
-        scheme, lacks_index = protection_of(data), mp4.lacks_index(data)
+        scheme, lacks_index = protection_of(data), mp4_boxes.lacks_index(data)
     if lacks_index:
         raise BadInputError(
             f"{quoted(path.name)} is cut off: the index at its end (moov) is missing, and nothing "

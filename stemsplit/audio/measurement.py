@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from stemsplit.audio.bits import MOST_INTEGER_BITS, UsedBits
+from stemsplit.audio.bit_usage import MOST_INTEGER_BITS, UsedBits
 from stemsplit.audio.decode import Decoder
 from stemsplit.audio.levels import peak_of
 from stemsplit.core.inspection_result import Measurement

@@ -124,7 +124,7 @@ class Fields(mediafile.MediaFile):  # type: ignore[misc]
         return self
 
     def assign(self, name: str, value: Any) -> None:  # noqa: ANN401 - of any field
-        """Set one field, in the form that `stemsplit.tagging.reader.ReadTags` has it.
+        """Set one field, in the form that `stemsplit.audio.tagging.reader.ReadTags` has it.
 
         Raises:
             ValueError, TypeError, mutagen.MutagenError, struct.error: if this kind of file cannot
