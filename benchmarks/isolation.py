@@ -81,7 +81,7 @@ def _per_clip(
 
 def worker(folder: Path, clips: list[Path]) -> None:
     """Do with each clip what a child does, in this process, with the network loaded once."""
-    from stemsplit.child import track
+    from stemsplit.child import job_runner
     from stemsplit.child.engines import tensorflow
     from stemsplit.core.job import Effort, Settings
     from stemsplit.models.catalogue import find
@@ -93,7 +93,7 @@ def worker(folder: Path, clips: list[Path]) -> None:
     for clip in clips:
         place = folder / "bare" / f"{clip.stem} {time.monotonic_ns()}"
         task = task_of(clip, place, Settings(), weights, Effort(threads=processors()))
-        track.work_on(nobody, nobody, task)
+        job_runner.work_on(nobody, nobody, task)
 
 
 if __name__ == "__main__":

@@ -12,8 +12,8 @@ from common import tell
 from plots import PICTURES
 
 from stemsplit.audio.transforms import best_transform
-from stemsplit.child.engines.tensorflow import load
-from stemsplit.child.separate import separate
+from stemsplit.child.engines.tensorflow.engine import load
+from stemsplit.child.separation import separate
 from stemsplit.demo.song import Song, make_song
 from stemsplit.models.catalogue import find
 from stemsplit.models.fetch import ensure

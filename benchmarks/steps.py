@@ -29,8 +29,9 @@ from stemsplit.audio.decode import Decoder
 from stemsplit.audio.encode import StemWriter
 from stemsplit.audio.stft import OverlapAdd, segment_count
 from stemsplit.audio.transforms import ScipyTransform
-from stemsplit.child import track
+from stemsplit.child import job_runner
 from stemsplit.child.engines import tensorflow
+from stemsplit.child.engines.tensorflow import engine as tensorflow_engine
 from stemsplit.core.job import Effort, Settings
 from stemsplit.models.catalogue import find
 from stemsplit.models.fetch import ensure
@@ -148,13 +149,13 @@ def _time_all(clock: Clock) -> None:
         (Decoder, "blocks", "decode"),
         (ScipyTransform, "forward", "STFT"),
         (tensorflow, "load", "start: graph and weights"),
-        (tensorflow, "ratio_masks", "ratio masks"),
+        (tensorflow_engine, "ratio_masks", "ratio masks"),
         (ScipyTransform, "inverse", "inverse STFT"),
         (OverlapAdd, "add", "overlap-add"),
         (StemWriter, "write", "encode"),
         (StemWriter, "finish", "end: close, flush, read back"),
     ]
-    engine: Any = tensorflow.TensorFlowEngine
+    engine: Any = tensorflow_engine.TensorFlowEngine
     for owner, name, step in (*places, (engine, "masks", U_NETS)):
         setattr(owner, name, clock.timed(step, getattr(owner, name)))
 
@@ -162,7 +163,7 @@ def _time_all(clock: Clock) -> None:
 def _separate(file: Path, folder: Path, weights: Path) -> float:
     task = task_of(file, folder, Settings(), weights, Effort(threads=1))
     nobody: Any = Nobody()
-    return float(track.work_on(nobody, nobody, task).audio_seconds)
+    return float(job_runner.work_on(nobody, nobody, task).audio_seconds)
 
 
 if __name__ == "__main__":

@@ -25,7 +25,7 @@ from checkpoints import write_random_weights
 from parallel import XDIST_WORKER
 from tables import Table
 
-from stemsplit.child.engines.configuration import prepare_environment
+from stemsplit.child.engines.library_errors import prepare_environment
 from stemsplit.cli.settings import NO_OPTIONS, PREFIX
 from stemsplit.core.errors import ModelError
 from stemsplit.core.job import MODEL_SAMPLE_RATE

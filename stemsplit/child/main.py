@@ -1,7 +1,7 @@
 """Runs in the child. The whole life of one child process: one task, one answer, exit.
 
 Turns every error into a message. How the child stands to the supervisor is
-`stemsplit.child.process`, the work itself `stemsplit.child.track`.
+`stemsplit.child.process`, the work itself `stemsplit.child.job_runner`.
 """
 
 from __future__ import annotations
@@ -10,9 +10,9 @@ import sys
 import traceback
 from typing import TYPE_CHECKING
 
-from stemsplit.child.engines.configuration import prepare_environment
+from stemsplit.child.engines.library_errors import prepare_environment
+from stemsplit.child.job_runner import was_preloaded, work_on
 from stemsplit.child.process import Watch, peak_rss_bytes, settle_in
-from stemsplit.child.track import was_preloaded, work_on
 from stemsplit.core.errors import StemsplitError
 from stemsplit.core.job import Reason
 from stemsplit.core.messages import Failed, Hello, decode_task, send

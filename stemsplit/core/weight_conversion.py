@@ -5,7 +5,7 @@ from __future__ import annotations
 import msgspec
 
 LAYOUT = 2
-"""Version of the form of converted weights (`stemsplit.child.engines.layout`)."""
+"""Version of the form of converted weights (`stemsplit.child.engines.weights.converted_file`)."""
 
 
 class Converted(msgspec.Struct, frozen=True, kw_only=True, tag=True):

@@ -94,8 +94,8 @@ class PastAttempt:
     """One child, known by its `id`; see the schema and `stemsplit.core.job.Attempt`.
 
     Attributes:
-        engine: what loaded its engine; empty for a conversion. `stemsplit.models.engines.name_of` names
-            it.
+        engine: what loaded its engine; empty for a conversion. `stemsplit.models.engines.name_of`
+            names it.
     """
 
     id: int

@@ -116,7 +116,7 @@ def _made(model: Model, folder: Path, place: Path, note: Callable[[str], None]) 
 
 def _convert(model: Model, folder: Path, target: Path) -> Converted:
     name = model.weights.name
-    command = run_module("stemsplit.child.engines.convert")
+    command = run_module("stemsplit.child.engines.weights.convert")
     told = b""
     try:
         done = subprocess.run(  # noqa: S603 - this very program

@@ -54,7 +54,7 @@ _SOCKET_NAME_BYTES = len("/listener-12345678")
 
 _logger = logging.getLogger(__name__)
 
-PRELOADED = "stemsplit.child.preloaded"
+PRELOADED = "stemsplit.child.fork_server_preload"
 """The last module of a preload: it tells that the others are imported."""
 
 

@@ -107,7 +107,9 @@ def _docstring(name: str) -> str | None:
 
 def test_the_engine_that_is_used_does_without_tensorflow_s_package() -> None:
     """It is the library alone that is loaded: a tenth of the time, a third of the memory."""
-    imported = _imported_by("import stemsplit.child.main, stemsplit.child.engines.tensorflow")
+    imported = _imported_by(
+        "import stemsplit.child.main, stemsplit.child.engines.tensorflow.engine"
+    )
     assert not imported & {"tensorflow", "spleeter"}
 
 
@@ -116,7 +118,7 @@ def test_a_preloaded_fork_server_has_one_thread(engine: str) -> None:
     """A process with more threads must not be forked: TensorFlow is loaded, never run."""
     program = (
         f"import stemsplit.child.main, stemsplit.child.engines.{engine}\n"
-        "import stemsplit.child.preloaded, psutil\n"
+        "import stemsplit.child.fork_server_preload, psutil\n"
         "print(psutil.Process().num_threads())"
     )
     from stemsplit.models.engines import installed

@@ -13,9 +13,9 @@ from spleeter.utils.configuration import load_configuration
 
 from stemsplit.audio import stft
 from stemsplit.audio.transforms import best_transform
-from stemsplit.child.engines.networks import CHECKPOINT
 from stemsplit.child.engines.ratio_mask import ratio_masks
-from stemsplit.child.separate import separate
+from stemsplit.child.engines.spleeter_models import CHECKPOINT
+from stemsplit.child.separation import separate
 
 if TYPE_CHECKING:
     from pathlib import Path

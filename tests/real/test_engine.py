@@ -15,9 +15,8 @@ pytest.importorskip("tensorflow", reason="TensorFlow is not installed")
 
 import references
 
-from stemsplit.child.engines import libtensorflow
-from stemsplit.child.engines.tensorflow import load
-from stemsplit.child.engines.unet import phases_of
+from stemsplit.child.engines.tensorflow import c_library, load
+from stemsplit.child.engines.tensorflow.unet_graph import phases_of
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -89,12 +88,12 @@ def test_tensorflow_without_its_library_is_an_error(
     path = None if content is None else tmp_path / "library"
     if path is not None and content is not None:
         path.write_bytes(content)
-    libtensorflow._library.cache_clear()
+    c_library._library.cache_clear()
     with monkeypatch.context() as patched:
-        patched.setattr(libtensorflow, "library_path", lambda: path)
+        patched.setattr(c_library, "library_path", lambda: path)
         with pytest.raises(EngineError, match=why) as caught:
             load("2stems", tmp_path, threads=1)
-    libtensorflow._library.cache_clear()
+    c_library._library.cache_clear()
     assert "--engine onnx" in caught.value.remedy
 
 
@@ -102,7 +101,7 @@ def test_the_session_is_configured_as_it_says() -> None:
     """Field by field, by TensorFlow's own reader of such messages."""
     import tensorflow as tf
 
-    read = tf.compat.v1.ConfigProto.FromString(libtensorflow._configuration(300))
+    read = tf.compat.v1.ConfigProto.FromString(c_library._configuration(300))
     expected = tf.compat.v1.ConfigProto(
         device_count={"GPU": 0}, intra_op_parallelism_threads=300, inter_op_parallelism_threads=1
     )
@@ -128,23 +127,23 @@ def test_phases_make_a_transposed_convolution() -> None:
 
 def test_tensors_outlive_what_numpy_sees_of_them() -> None:
     """An array holds the memory that it shows; strings of any length arrive."""
-    array = libtensorflow.Tensor.of(np.arange(6, dtype=np.float32).reshape(2, 3)).array
+    array = c_library.Tensor.of(np.arange(6, dtype=np.float32).reshape(2, 3)).array
     np.testing.assert_array_equal(array, [[0, 1, 2], [3, 4, 5]])
-    assert libtensorflow.Tensor.of_strings([b"", b"x" * 500]).shape == (2,)
+    assert c_library.Tensor.of_strings([b"", b"x" * 500]).shape == (2,)
 
 
 def test_what_tensorflow_refuses_is_an_error() -> None:
     """Its own words, for an operation that is not there and for a tensor that does not fit."""
-    graph = libtensorflow.Graph()
-    with pytest.raises(libtensorflow.LibraryError, match="NoSuchOperation"):
+    graph = c_library.Graph()
+    with pytest.raises(c_library.LibraryError, match="NoSuchOperation"):
         graph.add("NoSuchOperation")
-    place = graph.placeholder(libtensorflow.DataType.FLOAT)
-    doubled = graph.add("AddV2", place, place, T=libtensorflow.DataType.FLOAT)
-    session = libtensorflow.Session(graph, threads=1)
-    (found,) = session.run([(place, libtensorflow.Tensor.of(np.ones(3, np.float32)))], [doubled])
+    place = graph.placeholder(c_library.DataType.FLOAT)
+    doubled = graph.add("AddV2", place, place, T=c_library.DataType.FLOAT)
+    session = c_library.Session(graph, threads=1)
+    (found,) = session.run([(place, c_library.Tensor.of(np.ones(3, np.float32)))], [doubled])
     np.testing.assert_array_equal(found.array, [2, 2, 2])
-    with pytest.raises(libtensorflow.LibraryError):
-        session.run([(place, libtensorflow.Tensor.of(np.ones(3, np.int32)))], [doubled])
+    with pytest.raises(c_library.LibraryError):
+        session.run([(place, c_library.Tensor.of(np.ones(3, np.int32)))], [doubled])
 
 
 def test_weights_that_are_not_there_are_an_error(tmp_path: Path) -> None:

@@ -21,7 +21,7 @@ pytest.importorskip("tensorflow", reason="Spleeter, to compare with, is not inst
 
 import references
 
-from stemsplit.child.engines.tensorflow import load
+from stemsplit.child.engines.tensorflow.engine import load
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -13,10 +13,10 @@ from numpy_unet import numpy_masks
 
 from stemsplit.audio import stft
 from stemsplit.audio.transforms import best_transform
-from stemsplit.child.engines import layout
-from stemsplit.child.engines.checkpoint import Checkpoint
-from stemsplit.child.engines.networks import CHECKPOINT, NETWORKS, layer_name
-from stemsplit.child.engines.onnx import graph_path, load
+from stemsplit.child.engines.onnx.engine import graph_path, load
+from stemsplit.child.engines.spleeter_models import CHECKPOINT, NETWORKS, layer_name
+from stemsplit.child.engines.weights import converted_file
+from stemsplit.child.engines.weights.checkpoint import Checkpoint
 from stemsplit.core.errors import EngineError, ModelError
 from stemsplit.models.catalogue import MODELS, find
 from stemsplit.models.converted import ensure_converted
@@ -77,13 +77,13 @@ def test_the_weights_in_the_file_are_those_of_the_checkpoint(
     published, folder = weights("2stems")
     checkpoint = Checkpoint(published / CHECKPOINT)
     for stem in range(2):
-        path = folder / str(stem) / layout.FILE_NAME
+        path = folder / str(stem) / converted_file.FILE_NAME
         stored = np.memmap(path, np.uint8, "r")
-        for array in layout.arrays():
+        for array in converted_file.arrays():
             there = stored[array.offset : array.offset + array.size_bytes].view("<f4")
             expected = array.of(checkpoint.tensor(array.variable_of(stem)))
             np.testing.assert_array_equal(there.reshape(array.shape), expected)
-        last = layout.arrays()[-1]
+        last = converted_file.arrays()[-1]
         assert len(stored) == last.offset + last.size_bytes
 
 
@@ -92,10 +92,10 @@ def test_every_weight_of_the_checkpoint_is_used(
 ) -> None:
     """But the normalisation of the coarsest layer, whose result Spleeter's network drops."""
     entries = Checkpoint(weights("2stems")[0] / CHECKPOINT).entries
-    used = {array.variable_of(stem) for array in layout.arrays() for stem in range(2)}
+    used = {array.variable_of(stem) for array in converted_file.arrays() for stem in range(2)}
     dropped = {
         f"{layer_name('batch_normalization', 5 + 12 * stem)}/{name}"
-        for name in layout.NORMALISATION
+        for name in converted_file.NORMALISATION
         for stem in range(2)
     }
     assert {*entries} - used == {"global_step"} | dropped
@@ -104,7 +104,9 @@ def test_every_weight_of_the_checkpoint_is_used(
 @pytest.mark.parametrize("network", NETWORKS.values(), ids=str)
 def test_the_graphs_are_as_they_are_written(network: object) -> None:
     """Those in the package, field by field; protobuf may change the order of their bytes."""
-    graph = pytest.importorskip("stemsplit.child.engines.graph", reason="onnx is not installed")
+    graph = pytest.importorskip(
+        "stemsplit.child.engines.onnx.write_graphs", reason="onnx is not installed"
+    )
     expected = graph.make_graph(network)
     written = graph_path(network).read_bytes()  # type: ignore[arg-type]
     assert type(expected).FromString(written) == expected
@@ -124,7 +126,7 @@ def test_too_little_memory_is_no_fault_of_the_weights(
     program = (
         "import resource, sys\n"
         "from pathlib import Path\n"
-        "from stemsplit.child.engines.onnx import load\n"
+        "from stemsplit.child.engines.onnx.engine import load\n"
         "held = int(open('/proc/self/statm').read().split()[0]) * resource.getpagesize()\n"
         "resource.setrlimit(resource.RLIMIT_AS, (held + 60 * 2**20,) * 2)\n"
         "try:\n"
@@ -158,13 +160,13 @@ def test_the_weights_are_mapped_and_not_copied(weights: Callable[[str], tuple[Pa
         of_ours = False
         for line in maps:
             if "-" in line.split(" ", 1)[0]:
-                of_ours = layout.FILE_NAME in line and "2stems" in line
+                of_ours = converted_file.FILE_NAME in line and "2stems" in line
             elif of_ours and line.startswith("Rss:"):
                 mapped += int(line.split()[1]) * 1024
     kernels = sum(
         array.size_bytes
-        for array in layout.arrays()
+        for array in converted_file.arrays()
         if (array.kind, array.variable) == ("conv2d_transpose", "kernel")
-        and not layout.is_by_phases(array.layer)
+        and not converted_file.is_by_phases(array.layer)
     )
     assert mapped >= 2 * kernels

@@ -11,8 +11,8 @@ from checkpoints import write_checkpoint
 
 from stemsplit.audio.decode import Decoder
 from stemsplit.child.engines import onnx
-from stemsplit.child.engines.checkpoint import Checkpoint
-from stemsplit.child.engines.networks import CHECKPOINT
+from stemsplit.child.engines.spleeter_models import CHECKPOINT
+from stemsplit.child.engines.weights.checkpoint import Checkpoint
 from stemsplit.core.job import MODEL_SAMPLE_RATE
 from stemsplit.demo.song import make_song
 

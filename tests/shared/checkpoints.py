@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 from crc32c import crc32c
 
-from stemsplit.child.engines import layout
-from stemsplit.child.engines.networks import CHECKPOINT, FILTERS, layer_name, network_of
+from stemsplit.child.engines.spleeter_models import CHECKPOINT, FILTERS, layer_name, network_of
+from stemsplit.child.engines.weights import converted_file
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -124,10 +124,12 @@ def write_random_weights(model: str, models: Path, seed: int) -> Path:
     random = np.random.default_rng(seed)
     shapes: dict[str, tuple[int, ...]] = {}
     for stem in range(len(network_of(model).stems)):
-        shapes |= {array.variable_of(stem): array.stored_shape for array in layout.arrays()}
+        shapes |= {array.variable_of(stem): array.stored_shape for array in converted_file.arrays()}
         # Of the coarsest layer, which no engine needs, and TensorFlow's graph has.
-        layer = layer_name("batch_normalization", 5 + stem * layout.LAYERS["batch_normalization"])
-        shapes |= {f"{layer}/{name}": (FILTERS[-1],) for name in layout.NORMALISATION}
+        layer = layer_name(
+            "batch_normalization", 5 + stem * converted_file.LAYERS["batch_normalization"]
+        )
+        shapes |= {f"{layer}/{name}": (FILTERS[-1],) for name in converted_file.NORMALISATION}
     tensors = {name: _random_value(name, shape, random) for name, shape in shapes.items()}
     write_checkpoint(folder / CHECKPOINT, tensors)
     (folder / "checkpoint").write_text(f'model_checkpoint_path: "{CHECKPOINT}"\n')

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 
-from stemsplit.child.engines.checkpoint import Checkpoint
-from stemsplit.child.engines.networks import CHECKPOINT, layer_name, network_of
+from stemsplit.child.engines.spleeter_models import CHECKPOINT, layer_name, network_of
+from stemsplit.child.engines.weights.checkpoint import Checkpoint
 
 if TYPE_CHECKING:
     from collections.abc import Callable

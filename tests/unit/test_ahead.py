@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from stemsplit.child.ahead import ahead
+from stemsplit.child.prefetch import ahead
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -11,7 +11,7 @@ from checkpoints import entry, field, header, masked, table, varint, write_check
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stemsplit.child.engines.checkpoint import (
+from stemsplit.child.engines.weights.checkpoint import (
     LARGEST_INDEX_BYTES,
     Checkpoint,
     CheckpointError,

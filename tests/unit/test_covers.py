@@ -121,7 +121,7 @@ picture_made_before = picture("WEBP")
 def test_pillow_is_imported_only_where_a_cover_does_not_fit() -> None:
     """A child starts without it."""
     program = (
-        "import sys, mediafile, stemsplit.child.track, stemsplit.audio.cover_art as covers\n"
+        "import sys, mediafile, stemsplit.child.job_runner, stemsplit.audio.cover_art as covers\n"
         f"covers.fitted(mediafile.Image(data={png_that_claims(1, 1)!r}), 'flac')\n"
         "print('PIL' in sys.modules)"
     )

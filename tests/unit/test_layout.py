@@ -8,19 +8,19 @@ import numpy as np
 import pytest
 from numpy_unet import convolved, transposed
 
-from stemsplit.child.engines import layout
+from stemsplit.child.engines.weights import converted_file
 from stemsplit.core.weight_conversion import LAYOUT
 
 
 def test_another_form_has_another_number() -> None:
     """Else files of the old form would be read as if they were of the new one."""
-    form = repr([(one.name, one.shape, one.offset) for one in layout.arrays()])
+    form = repr([(one.name, one.shape, one.offset) for one in converted_file.arrays()])
     digest = hashlib.sha256(form.encode()).hexdigest()
     assert (LAYOUT, digest[:16]) == (2, "3ce53d0469f43619"), "change LAYOUT, and this"
 
 
-@pytest.mark.parametrize("phase", layout.PHASES)
-def test_a_phase_of_a_transposed_convolution(phase: layout.Phase) -> None:
+@pytest.mark.parametrize("phase", converted_file.PHASES)
+def test_a_phase_of_a_transposed_convolution(phase: converted_file.Phase) -> None:
     """As a plain convolution, against the definition: j = 2 i + k - 1 on both axes."""
     random = np.random.default_rng(5)
     stored = random.standard_normal((5, 5, 3, 2)).astype(np.float32)
@@ -28,7 +28,7 @@ def test_a_phase_of_a_transposed_convolution(phase: layout.Phase) -> None:
     whole = transposed(source.astype(np.float64), stored.astype(np.float64))
     (array,) = (
         one
-        for one in layout.arrays()
+        for one in converted_file.arrays()
         if (one.layer, one.variable, one.phase) == (1, "kernel", phase)
     )
     # Without its last row or column of taps it has nothing to be padded for at that edge.

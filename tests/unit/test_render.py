@@ -16,8 +16,8 @@ from stemsplit.audio.decode import Decoder
 from stemsplit.audio.encode import quantise
 from stemsplit.audio.resample import RateConverter, resample
 from stemsplit.audio.transforms import NumpyTransform, best_transform
-from stemsplit.child.render import GRID, Residual, convert, on_grid, render
-from stemsplit.child.separate import separate, separate_at_once
+from stemsplit.child.outputs import GRID, Residual, convert, on_grid, render
+from stemsplit.child.separation import separate, separate_at_once
 from stemsplit.core.formats import frames_at
 
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from stemsplit.child.render import Steps
+    from stemsplit.child.outputs import Steps
 
 FRAMES = 700_003
 

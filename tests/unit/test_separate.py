@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from stemsplit.audio.transforms import best_transform
-from stemsplit.child.separate import separate
+from stemsplit.child.separation import separate
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -78,8 +78,8 @@ class ReadTags:
     """What was read of a file's tags.
 
     Attributes:
-        values: by field (`stemsplit.audio.tagging.fields.FIELDS`); none is empty. `track` and `disc`
-            are `(number, total)`, text and integer, each of which may be None; `date` is
+        values: by field (`stemsplit.audio.tagging.fields.FIELDS`); none is empty. `track` and
+            `disc` are `(number, total)`, text and integer, each of which may be None; `date` is
             `(year, month, day)`, the last two of which may be None.
         lost: the fields that the file has and that could not be read.
         damaged: whether something else among its tags could not be read.

@@ -22,7 +22,7 @@ from stemsplit.audio.stft import (
     part_of,
     segments,
 )
-from stemsplit.child.ahead import Item, ahead
+from stemsplit.child.prefetch import Item, ahead
 from stemsplit.core.job import STEREO
 
 if TYPE_CHECKING:

@@ -1,6 +1,6 @@
 """Runs where stemsplit is developed. Writes the ONNX engine's graphs, in the folder beside it.
 
-    python -m stemsplit.child.engines.graph
+    python -m stemsplit.child.engines.onnx.write_graphs
 
 Needs the package `onnx`, which is larger than all that its graphs are. There is one graph for each
 kind of network, for all stems and models alike: where its weights are in a file it says itself
@@ -20,8 +20,8 @@ import onnx
 from onnx import TensorProto, helper
 
 from stemsplit.audio.stft import SEGMENT_FRAMES
-from stemsplit.child.engines import layout
-from stemsplit.child.engines.networks import (
+from stemsplit.child.engines.onnx.engine import ESTIMATE, MAGNITUDES, graph_path
+from stemsplit.child.engines.spleeter_models import (
     FILTERS,
     KERNEL,
     LAST_DILATION,
@@ -30,11 +30,11 @@ from stemsplit.child.engines.networks import (
     NETWORKS,
     NORM_EPSILON,
 )
-from stemsplit.child.engines.onnx import ESTIMATE, MAGNITUDES, graph_path
+from stemsplit.child.engines.weights import converted_file
 from stemsplit.core.job import STEREO
 
 if TYPE_CHECKING:
-    from stemsplit.child.engines.networks import Activation, Network
+    from stemsplit.child.engines.spleeter_models import Activation, Network
 
 _OPSET = 17
 _IR_VERSION = 8
@@ -76,18 +76,18 @@ class _Graph:
     def transposed(self, found: str, layer: int, bins: int) -> str:
         """Add a transposed convolution; `bins` are those of its result."""
         kernel, bias = (f"conv2d_transpose_{layer}/{name}" for name in ("kernel", "bias"))
-        if not layout.is_by_phases(layer):
+        if not converted_file.is_by_phases(layer):
             return self.add("ConvTranspose", found, kernel, bias, **_STRIDED)
         phases = {
             (row, column): self.add(
                 "Conv",
                 found,
-                layout.phase_name(kernel, (row, column)),
+                converted_file.phase_name(kernel, (row, column)),
                 bias,
                 kernel_shape=[2 + row, 2 + column],
                 pads=[1, 1, row, column],
             )
-            for row, column in layout.PHASES
+            for row, column in converted_file.PHASES
         }
         # Laid into each other, even and odd columns and then rows: (1, channels, rows, row phase,
         # columns, column phase). `DepthToSpace` would be slower.
@@ -101,7 +101,7 @@ class _Graph:
         return self.add("Reshape", self.add("Concat", *rows, axis=3), self.integers(0, 0, -1, bins))
 
     def normalised(self, found: str, layer: int) -> str:
-        weights = [f"batch_normalization_{layer}/{name}" for name in layout.NORMALISATION]
+        weights = [f"batch_normalization_{layer}/{name}" for name in converted_file.NORMALISATION]
         return self.add("BatchNormalization", found, *weights, epsilon=NORM_EPSILON)
 
     def activated(self, found: str, activation: Activation) -> str:
@@ -155,7 +155,7 @@ def make_graph(network: Network) -> onnx.ModelProto:
             "unet",
             [helper.make_tensor_value_info(MAGNITUDES, TensorProto.FLOAT, shape)],
             [helper.make_tensor_value_info(ESTIMATE, TensorProto.FLOAT, shape)],
-            [*map(_stored, layout.arrays()), *graph.constants.values()],
+            [*map(_stored, converted_file.arrays()), *graph.constants.values()],
         ),
         opset_imports=[helper.make_opsetid("", _OPSET)],
         ir_version=_IR_VERSION,
@@ -166,11 +166,15 @@ def make_graph(network: Network) -> onnx.ModelProto:
     return model
 
 
-def _stored(array: layout.Array) -> TensorProto:
+def _stored(array: converted_file.Array) -> TensorProto:
     """Say where an array is stored."""
     tensor = TensorProto(name=array.name, dims=array.shape, data_type=TensorProto.FLOAT)
     tensor.data_location = TensorProto.EXTERNAL
-    place = {"location": layout.FILE_NAME, "offset": array.offset, "length": array.size_bytes}
+    place = {
+        "location": converted_file.FILE_NAME,
+        "offset": array.offset,
+        "length": array.size_bytes,
+    }
     for key, value in place.items():
         tensor.external_data.add(key=key, value=str(value))
     return tensor

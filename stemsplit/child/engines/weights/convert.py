@@ -1,6 +1,6 @@
 """Runs in a process of its own. Turns a checkpoint into the ONNX engine's files of weights.
 
-    python -m stemsplit.child.engines.convert CHECKPOINTS STEMS FOLDER
+    python -m stemsplit.child.engines.weights.convert CHECKPOINTS STEMS FOLDER
 
 Writes `FOLDER/0/weights` and so on, one for each of the stems, and prints the SHA-256 of each as
 JSON, or what is wrong with the checkpoint.
@@ -18,9 +18,9 @@ from typing import TYPE_CHECKING
 import msgspec
 import numpy as np
 
-from stemsplit.child.engines import layout
-from stemsplit.child.engines.checkpoint import Checkpoint, CheckpointError
-from stemsplit.child.engines.networks import CHECKPOINT
+from stemsplit.child.engines.spleeter_models import CHECKPOINT
+from stemsplit.child.engines.weights import converted_file
+from stemsplit.child.engines.weights.checkpoint import Checkpoint, CheckpointError
 from stemsplit.core.weight_conversion import Converted, NotConverted
 
 if TYPE_CHECKING:
@@ -46,7 +46,7 @@ def convert(prefix: Path, stems: int, folder: Path) -> Converted:
     _require_stems(checkpoint, stems)
     checksums = {}
     for stem in range(stems):
-        name = f"{stem}/{layout.FILE_NAME}"
+        name = f"{stem}/{converted_file.FILE_NAME}"
         path = folder / name
         path.parent.mkdir()
         with path.open("xb") as file:
@@ -58,7 +58,7 @@ def convert(prefix: Path, stems: int, folder: Path) -> Converted:
 
 def _require_stems(checkpoint: Checkpoint, stems: int) -> None:
     """Refuse one with more stems; one with fewer lacks a tensor."""
-    first = layout.arrays()[0]
+    first = converted_file.arrays()[0]
     if first.variable_of(stems) in checkpoint.entries:
         raise CheckpointError(f"it has weights for more than {stems} stems")
 
@@ -66,7 +66,9 @@ def _require_stems(checkpoint: Checkpoint, stems: int) -> None:
 def _write(checkpoint: Checkpoint, stem: int, file: BinaryIO) -> str:
     digest = hashlib.sha256()
     at = 0
-    for name, group in itertools.groupby(layout.arrays(), lambda array: array.variable_of(stem)):
+    for name, group in itertools.groupby(
+        converted_file.arrays(), lambda array: array.variable_of(stem)
+    ):
         arrays = list(group)
         stored = checkpoint.tensor(name)
         if stored.shape != arrays[0].stored_shape:

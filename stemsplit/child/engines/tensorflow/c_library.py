@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from stemsplit.child.engines.configuration import prepare_environment
+from stemsplit.child.engines.library_errors import prepare_environment
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence

@@ -9,8 +9,8 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING
 
-from stemsplit.child.engines.configuration import loading, prepare_environment
-from stemsplit.child.engines.networks import CHECKPOINT
+from stemsplit.child.engines.library_errors import loading, prepare_environment
+from stemsplit.child.engines.spleeter_models import CHECKPOINT
 
 prepare_environment()
 

@@ -1,10 +1,11 @@
 """Runs in the child. Spleeter's U-Nets in ONNX Runtime: the engine where TensorFlow is not.
 
-The graphs beside this file were written by `stemsplit.child.engines.graph`, the weights are those
-of Spleeter's releases in the layout of `stemsplit.child.engines.layout`. ONNX Runtime maps a file
-of weights into memory, so that what it takes as it is has no second copy, and is shared by all
-children: a third of the weights. Kernels of plain convolutions it lays out anew for the processor
-at hand, and lets go of the file's.
+The graphs beside this file were written by `stemsplit.child.engines.onnx.write_graphs`, the
+weights are those of Spleeter's releases in the layout of
+`stemsplit.child.engines.weights.converted_file`. ONNX Runtime maps a file of weights into memory,
+so that what it takes as it is has no second copy, and is shared by all children: a third of the
+weights. Kernels of plain convolutions it lays out anew for the processor at hand, and lets go of
+the file's.
 
 Memory for the arrays between the operators comes from one arena for all stems. What was tried to
 keep it small is in docs/decisions/0013-a-second-engine.md.
@@ -24,9 +25,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from stemsplit.audio.stft import SEGMENT_FRAMES
-from stemsplit.child.engines.configuration import prepare_environment
-from stemsplit.child.engines.networks import network_of
+from stemsplit.child.engines.library_errors import prepare_environment
 from stemsplit.child.engines.ratio_mask import ratio_masks, softmax_estimates
+from stemsplit.child.engines.spleeter_models import network_of
 from stemsplit.core.errors import EngineError
 from stemsplit.core.job import STEREO
 
@@ -39,7 +40,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from stemsplit.child.engines.networks import Network
+    from stemsplit.child.engines.spleeter_models import Network
 
 MAGNITUDES, ESTIMATE = "magnitudes", "estimate"
 """Input and output of the graphs."""

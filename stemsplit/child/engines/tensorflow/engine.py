@@ -1,8 +1,8 @@
 """Runs in the child. Spleeter's U-Nets in TensorFlow's own library: the engine that is used.
 
-The network is `stemsplit.child.engines.unet`, after Spleeter's configuration files, and takes its
-weights from the files of Spleeter's releases. Spleeter's transforms are left out, because they work
-on the whole file at once.
+The network is `stemsplit.child.engines.tensorflow.unet_graph`, after Spleeter's configuration
+files, and takes its weights from the files of Spleeter's releases. Spleeter's transforms are left
+out, because they work on the whole file at once.
 
 Importing this module loads the library and runs nothing in it, so that a fork server may do so and
 stay fit for forking.
@@ -16,8 +16,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from stemsplit.audio.stft import SEGMENT_FRAMES
-from stemsplit.child.engines.configuration import loading
-from stemsplit.child.engines.libtensorflow import (
+from stemsplit.child.engines.library_errors import loading
+from stemsplit.child.engines.ratio_mask import ratio_masks, softmax_estimates
+from stemsplit.child.engines.spleeter_models import CHECKPOINT, network_of
+from stemsplit.child.engines.tensorflow.c_library import (
     DataType,
     Graph,
     LibraryError,
@@ -26,9 +28,7 @@ from stemsplit.child.engines.libtensorflow import (
     open_library,
     results,
 )
-from stemsplit.child.engines.networks import CHECKPOINT, network_of
-from stemsplit.child.engines.ratio_mask import ratio_masks, softmax_estimates
-from stemsplit.child.engines.unet import UNet, phases_of
+from stemsplit.child.engines.tensorflow.unet_graph import UNet, phases_of
 from stemsplit.core.errors import REINSTALL, EngineError
 from stemsplit.core.job import STEREO
 

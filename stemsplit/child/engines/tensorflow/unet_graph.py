@@ -19,8 +19,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from stemsplit.child.engines.libtensorflow import DataType
-from stemsplit.child.engines.networks import (
+from stemsplit.child.engines.spleeter_models import (
     FILTERS,
     KERNEL,
     LAST_DILATION,
@@ -29,14 +28,15 @@ from stemsplit.child.engines.networks import (
     NORM_EPSILON,
     layer_name,
 )
+from stemsplit.child.engines.tensorflow.c_library import DataType
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from numpy.typing import NDArray
 
-    from stemsplit.child.engines.libtensorflow import Graph, Output
-    from stemsplit.child.engines.networks import Activation
+    from stemsplit.child.engines.spleeter_models import Activation
+    from stemsplit.child.engines.tensorflow.c_library import Graph, Output
 
 _FLOAT = DataType.FLOAT
 _STRIDES = [1, 2, 2, 1]

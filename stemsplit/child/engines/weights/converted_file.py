@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from stemsplit.child.engines.networks import FILTERS, KERNEL, LAST_KERNEL, layer_name
+from stemsplit.child.engines.spleeter_models import FILTERS, KERNEL, LAST_KERNEL, layer_name
 from stemsplit.core.job import STEREO
 
 if TYPE_CHECKING:
@@ -61,7 +61,8 @@ def phase_name(name: str, phase: Phase | None) -> str:
 def _taps(phase: int) -> slice:
     """Give the taps of a transposed convolution that reach a phase, in the order of its input.
 
-    They are 3 and 1, or 4, 2 and 0; `stemsplit.child.engines.unet.phases_of` says why.
+    They are 3 and 1, or 4, 2 and 0; `stemsplit.child.engines.tensorflow.unet_graph.phases_of` says
+    why.
     """
     return slice(KERNEL - 2 + phase, None, -2)
 

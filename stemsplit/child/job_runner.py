@@ -30,9 +30,9 @@ from stemsplit.audio.encode import (
     gain_for,
 )
 from stemsplit.audio.tagging.copy_tags import SourceTags
+from stemsplit.child.outputs import Residual, convert, render
 from stemsplit.child.process import peak_rss_bytes
-from stemsplit.child.render import Residual, convert, render
-from stemsplit.child.separate import separate, separate_at_once
+from stemsplit.child.separation import separate, separate_at_once
 from stemsplit.core.child_entry import resolve
 from stemsplit.core.errors import REINSTALL, BadInputError, DamagedError, DiskFullError, EngineError
 from stemsplit.core.formats import LOSSY, MOST_FLAC_CHANNELS, frames_at, stem_depth, stem_rate
@@ -59,12 +59,12 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from stemsplit.child.engines import EngineLoader, WholeFileLoader
+    from stemsplit.child.outputs import Separation
     from stemsplit.child.process import Watch
-    from stemsplit.child.render import Separation
     from stemsplit.core.job import AudioInfo, Settings, StemFile
     from stemsplit.core.messages import Message, Task
 
-PRELOADED = "stemsplit.child.preloaded"
+PRELOADED = "stemsplit.child.fork_server_preload"
 """The last module that a fork server imports."""
 
 _TICK_SECONDS = 1.0
