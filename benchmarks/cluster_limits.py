@@ -25,8 +25,8 @@ from stemsplit.cluster.pool import ClusterPool, RemoteWork
 from stemsplit.cluster.privacy import be_private
 from stemsplit.cluster.shape import Machine, Shape
 from stemsplit.core.job import Attempt, Effort, Job, Limits, Outcome, Reason, Settings
-from stemsplit.library.journal import Journal
-from stemsplit.library.records import Entry, JobState, Stem, Wanted
+from stemsplit.journal.records import Entry, JobState, Stem, Wanted
+from stemsplit.journal.writer import Journal
 from stemsplit.workshop import NoLedger
 
 if TYPE_CHECKING:

@@ -28,7 +28,7 @@ from stemsplit.demo.song import make_song
 from stemsplit.models.catalogue import find, written
 from stemsplit.models.fetch import ensure
 from stemsplit.models.store import models_folder
-from stemsplit.supervisor.launch import Launcher
+from stemsplit.supervisor.launcher import Launcher
 from stemsplit.workshop import preload_of, start_method_of
 
 if TYPE_CHECKING:
@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from stemsplit.core.job import Effort, Settings
-    from stemsplit.supervisor.launch import Child, StartMethod
+    from stemsplit.supervisor.launcher import Child, StartMethod
 
 _PACKAGES = ("stemsplit", "spleeter", "tensorflow", "onnxruntime", "numpy", "scipy")
 

@@ -43,7 +43,7 @@ from stemsplit.workshop import weights_of
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from stemsplit.supervisor.launch import StartMethod
+    from stemsplit.supervisor.launcher import StartMethod
 
 MEBIBYTE = 2**20
 

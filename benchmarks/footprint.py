@@ -26,13 +26,13 @@ from stemsplit.models import store
 from stemsplit.models.catalogue import find
 from stemsplit.models.converted import ensure_converted
 from stemsplit.supervisor.inbox import Inbox
-from stemsplit.supervisor.meter import SystemMeter
 from stemsplit.supervisor.prediction import SUPERVISOR_BYTES
+from stemsplit.supervisor.process_tree import SystemMeter
 from stemsplit.workshop import weights_of
 
 if TYPE_CHECKING:
     from stemsplit.core.messages import Message
-    from stemsplit.supervisor.launch import Launcher
+    from stemsplit.supervisor.launcher import Launcher
 
 MEBIBYTE = 2**20
 

@@ -23,12 +23,12 @@ from stemsplit import __version__
 from stemsplit.brief import Brief
 from stemsplit.core.job import Attempt, Effort, Limits, Outcome, Reason, Settings
 from stemsplit.demo.song import make_song
-from stemsplit.library.journal import Journal
+from stemsplit.journal.layout import State
+from stemsplit.journal.records import Entry, JobState, coming_stems
+from stemsplit.journal.writer import Journal
 from stemsplit.library.naming import DEFAULT_NAME, Template
 from stemsplit.library.plan import wanted_of
-from stemsplit.library.records import Entry, JobState, coming_stems
 from stemsplit.library.scan import scan
-from stemsplit.library.state import State
 from stemsplit.preparation import prepare
 
 _FORMATS = ("mp3", "flac", "ogg", "wav")

@@ -21,8 +21,8 @@ from pathlib import Path
 
 from common import COMMAND
 
-from stemsplit.library.journal import Journal
-from stemsplit.library.state import State
+from stemsplit.journal.layout import State
+from stemsplit.journal.writer import Journal
 
 MIB = 2**20
 ALBUM = 12

@@ -14,15 +14,15 @@ from stemsplit.control import Control
 from stemsplit.core.errors import UsageError
 from stemsplit.core.job import Limits, Settings
 from stemsplit.core.units import parse_clock_time
+from stemsplit.journal.layout import State
 from stemsplit.library.exclusion import Exclusions
-from stemsplit.library.state import State
 from stemsplit.overnight import next_time
 from stemsplit.preparation import checked_limit, paths_of, patterns_of, template_of
 from stemsplit.preview import preview
 from stemsplit.result import BatchResult
 from stemsplit.run import run
 from stemsplit.storage.remote import path_of
-from stemsplit.supervisor.household import refuse_inside_a_child
+from stemsplit.supervisor.session import refuse_inside_a_child
 from stemsplit.workshop import checked, start_method_of
 
 if TYPE_CHECKING:
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from stemsplit.core.job import BitDepth, OnBattery, Order, SampleRate, StemFormat
     from stemsplit.models.fetch import Progress as DownloadProgress
     from stemsplit.narrate import Listener
-    from stemsplit.supervisor.launch import StartMethod
+    from stemsplit.supervisor.launcher import StartMethod
 
 __all__ = ["BatchResult", "Control", "convert", "separate"]
 

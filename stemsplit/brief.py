@@ -5,18 +5,18 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from stemsplit.journal.records import settings_key
 from stemsplit.library.exclusion import Exclusions
 from stemsplit.library.plan import Wish
-from stemsplit.library.records import settings_key
 from stemsplit.models.catalogue import written
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from stemsplit.core.job import Limits, OnBattery, Order, Settings
+    from stemsplit.journal.layout import State
     from stemsplit.library.naming import Template
-    from stemsplit.library.state import State
-    from stemsplit.supervisor.launch import StartMethod
+    from stemsplit.supervisor.launcher import StartMethod
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

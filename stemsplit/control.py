@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from stemsplit.supervisor.work import WorkerPool
+    from stemsplit.supervisor.pool_interface import WorkerPool
 
 
 class Control:

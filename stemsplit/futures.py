@@ -21,14 +21,15 @@ from typing import TYPE_CHECKING
 
 from stemsplit.core.errors import ExitCode, StemsplitError, UsageError
 from stemsplit.core.job import Limits, Reason, Settings
+from stemsplit.core.probe import Tags
 from stemsplit.core.text import quoted
 from stemsplit.library.naming import same_place
-from stemsplit.library.probe import Tags, probe
+from stemsplit.library.probe import probe
 from stemsplit.library.scan import Track
 from stemsplit.preparation import namer_of, template_of, whole_seconds
 from stemsplit.storage.remote import local_path
-from stemsplit.supervisor.household import refuse_inside_a_child
-from stemsplit.supervisor.work import Heard, Launched, Settled
+from stemsplit.supervisor.pool_interface import Heard, Launched, Settled
+from stemsplit.supervisor.session import refuse_inside_a_child
 from stemsplit.workshop import (
     NoLedger,
     TrackWork,
@@ -45,9 +46,9 @@ if TYPE_CHECKING:
 
     from stemsplit.core.job import Job, Outcome
     from stemsplit.core.messages import Message
-    from stemsplit.supervisor.launch import StartMethod
+    from stemsplit.supervisor.launcher import StartMethod
     from stemsplit.supervisor.pool import Pool
-    from stemsplit.supervisor.work import PoolEvent
+    from stemsplit.supervisor.pool_interface import PoolEvent
 
 
 _logger = logging.getLogger(__name__)

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     import os
     from collections.abc import Iterable, Iterator
 
-    from stemsplit.supervisor.plan import Plan
+    from stemsplit.supervisor.pool_plan import Plan
 
 _SECONDS_FOR_SURE = 300.0
 _SECONDS_A_MEGABYTE = 2.0

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from stemsplit.core.messages import Started
     from stemsplit.library.plan import Decision
     from stemsplit.library.scan import Found, Problem
-    from stemsplit.supervisor.plan import Plan
+    from stemsplit.supervisor.pool_plan import Plan
 
     Listener = Callable[[events.Event], None]
 

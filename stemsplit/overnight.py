@@ -1,6 +1,7 @@
 """Runs in the supervisor. What keeps a track from being started but memory: time, power, room.
 
-Each gate answers for one of them (`stemsplit.supervisor.work.Gate`); `Gates` asks them in turn.
+Each gate answers for one of them (`stemsplit.supervisor.pool_interface.Gate`); `Gates` asks them
+in turn.
 """
 
 from __future__ import annotations
@@ -16,15 +17,15 @@ import psutil
 from stemsplit.core.job import Reason
 from stemsplit.core.text import mebibytes, quoted
 from stemsplit.storage.publish import refused
-from stemsplit.supervisor.verdict import Verdict
-from stemsplit.supervisor.work import Answer
+from stemsplit.supervisor.exit_diagnosis import Verdict
+from stemsplit.supervisor.pool_interface import Answer
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator, Sequence
     from pathlib import Path
 
     from stemsplit.core.job import Effort
-    from stemsplit.supervisor.work import Gate, Work
+    from stemsplit.supervisor.pool_interface import Gate, Work
 
 _POWER_SECONDS = 5.0
 """So often the battery is asked."""
@@ -54,7 +55,7 @@ class Gates:
         self._gates = gates
 
     def __call__(self, work: Work, effort: Effort, running: Collection[Work]) -> Answer | Verdict:
-        """See `stemsplit.supervisor.work.Gate`."""
+        """See `stemsplit.supervisor.pool_interface.Gate`."""
         for gate in self._gates:
             answer = gate(work, effort, running)
             if answer is not Answer.GO:
@@ -83,7 +84,7 @@ class Until:
         self._clock = clock
 
     def __call__(self, work: Work, effort: Effort, _running: Collection[Work]) -> Answer:
-        """See `stemsplit.supervisor.work.Gate`."""
+        """See `stemsplit.supervisor.pool_interface.Gate`."""
         fits = self._clock() + self._predict(work, effort) <= self._deadline
         return Answer.GO if fits else Answer.NEVER
 
@@ -122,7 +123,7 @@ class Power:
         self._pausing = False
 
     def __call__(self, _work: Work, _effort: Effort, _running: Collection[Work]) -> Answer:
-        """See `stemsplit.supervisor.work.Gate`."""
+        """See `stemsplit.supervisor.pool_interface.Gate`."""
         if self._clock() >= self._next:
             self._next = self._clock() + _POWER_SECONDS
             before, self._pausing = self._pausing, self._is_on_battery()
@@ -160,7 +161,7 @@ class Room:
         self._usage = usage or _usage
 
     def __call__(self, work: Work, _effort: Effort, running: Collection[Work]) -> Answer | Verdict:
-        """See `stemsplit.supervisor.work.Gate`."""
+        """See `stemsplit.supervisor.pool_interface.Gate`."""
         try:
             total, free = self._usage(self._output)
         except OSError as error:

@@ -19,8 +19,8 @@ from stemsplit.core.errors import UsageError
 from stemsplit.core.formats import LOSSY, stem_rate
 from stemsplit.core.job import CONVERTED, MODEL_SAMPLE_RATE, RESIDUAL, STEREO, pcm_bytes
 from stemsplit.core.text import quoted
+from stemsplit.library.destinations import Namer, place
 from stemsplit.library.naming import DEFAULT_NAME, DEFAULT_NAME_CONVERTED, Template
-from stemsplit.library.place import Namer, place
 from stemsplit.library.plan import Action, decide, known, see, see_remote
 from stemsplit.library.probe import probe, probe_remote, sample_of
 from stemsplit.library.scan import Problem, scan, unreadable
@@ -33,10 +33,10 @@ if TYPE_CHECKING:
 
     from stemsplit.brief import Brief
     from stemsplit.core.job import Order, PcmDepth, Settings
-    from stemsplit.library.place import Placed
+    from stemsplit.core.probe import Probe
+    from stemsplit.journal.reader import JournalReader
+    from stemsplit.library.destinations import Placed
     from stemsplit.library.plan import Decision, Known, Seen
-    from stemsplit.library.probe import Probe
-    from stemsplit.library.reader import JournalReader
     from stemsplit.library.scan import Found, Track
 
 _STEM_NAMES = frozenset(stem for model in MODELS.values() for stem in model.stems) | {RESIDUAL}

@@ -14,8 +14,8 @@ import msgspec
 
 from stemsplit import events, narrate
 from stemsplit.core.text import printable
+from stemsplit.journal.reader import JournalReader
 from stemsplit.library.plan import Action, Decision
-from stemsplit.library.reader import JournalReader
 from stemsplit.preparation import audio_seconds, find_tracks, prepare, stem_bytes, whole_seconds
 from stemsplit.result import BatchResult
 from stemsplit.storage.publish import refused
@@ -28,10 +28,10 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from stemsplit.brief import Brief
-    from stemsplit.library.place import Placed
+    from stemsplit.library.destinations import Placed
     from stemsplit.narrate import Listener
-    from stemsplit.supervisor.plan import Plan
-    from stemsplit.supervisor.verdict import Verdict
+    from stemsplit.supervisor.exit_diagnosis import Verdict
+    from stemsplit.supervisor.pool_plan import Plan
 
 _NAMES = {
     Action.DO: "separate",

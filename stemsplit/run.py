@@ -19,13 +19,13 @@ from stemsplit.core.errors import ExitCode, StemsplitError
 from stemsplit.core.job import Outcome, Reason, WarningKind, count_kinds
 from stemsplit.core.messages import Hello, Progress, Started
 from stemsplit.core.text import counted, moment, printable
-from stemsplit.library.board import Board
-from stemsplit.library.journal import Journal
-from stemsplit.library.lock import held
+from stemsplit.journal.lock import held
+from stemsplit.journal.reader import JournalReader
+from stemsplit.journal.records import Entry, JobState, places_below
+from stemsplit.journal.recovery import recover, sweep
+from stemsplit.journal.status_file import Board
+from stemsplit.journal.writer import Journal
 from stemsplit.library.plan import Action, wanted_of
-from stemsplit.library.reader import JournalReader
-from stemsplit.library.records import Entry, JobState, places_below
-from stemsplit.library.recovery import recover, sweep
 from stemsplit.overnight import Gates, Power, Room, Until, awake
 from stemsplit.preparation import audio_seconds, find_tracks, prepare, stem_bytes, whole_seconds
 from stemsplit.preview import predicted_seconds
@@ -33,7 +33,7 @@ from stemsplit.result import BatchResult
 from stemsplit.site import Here
 from stemsplit.storage.publish import check_writable
 from stemsplit.storage.remote import is_remote
-from stemsplit.supervisor.work import Heard, Noted, Retried, Settled
+from stemsplit.supervisor.pool_interface import Heard, Noted, Retried, Settled
 from stemsplit.tally import Tally
 from stemsplit.workshop import storage_of, weights_of, written_by
 
@@ -45,16 +45,16 @@ if TYPE_CHECKING:
     from stemsplit.control import Control
     from stemsplit.core.job import Effort, Job, Settings
     from stemsplit.core.messages import Finished
-    from stemsplit.library.place import Placed
-    from stemsplit.library.records import Stem
-    from stemsplit.library.recovery import Recovery
+    from stemsplit.journal.records import Stem
+    from stemsplit.journal.recovery import Recovery
+    from stemsplit.library.destinations import Placed
     from stemsplit.library.scan import Found, Problem
     from stemsplit.models.fetch import Progress as DownloadProgress
     from stemsplit.narrate import Listener
     from stemsplit.preparation import Planned, Prepared
     from stemsplit.site import Site
-    from stemsplit.supervisor.plan import Plan
-    from stemsplit.supervisor.work import Gate, PoolEvent, Work
+    from stemsplit.supervisor.pool_interface import Gate, PoolEvent, Work
+    from stemsplit.supervisor.pool_plan import Plan
 
 
 def run(

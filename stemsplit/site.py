@@ -13,9 +13,9 @@ if TYPE_CHECKING:
 
     from stemsplit.brief import Brief
     from stemsplit.core.job import Job
-    from stemsplit.library.records import Past
-    from stemsplit.supervisor.plan import Plan
-    from stemsplit.supervisor.work import Gate, Work, WorkerPool
+    from stemsplit.journal.records import Past
+    from stemsplit.supervisor.pool_interface import Gate, Work, WorkerPool
+    from stemsplit.supervisor.pool_plan import Plan
     from stemsplit.workshop import Ledger
 
 

@@ -13,11 +13,11 @@ from stemsplit.core.job import WarningKind
 from stemsplit.core.progress import Status
 from stemsplit.core.text import printable
 from stemsplit.events import Failure
-from stemsplit.library import board
-from stemsplit.library.lock import holder_of, is_held, nothing_there
-from stemsplit.library.reader import JournalReader
-from stemsplit.library.records import JobState
-from stemsplit.library.state import State
+from stemsplit.journal import status_file
+from stemsplit.journal.layout import State
+from stemsplit.journal.lock import holder_of, is_held, nothing_there
+from stemsplit.journal.reader import JournalReader
+from stemsplit.journal.records import JobState
 from stemsplit.storage.remote import path_of
 
 if TYPE_CHECKING:
@@ -89,7 +89,7 @@ def status(output: str | os.PathLike[str]) -> Report:
     done, done_seconds = counts.pop(JobState.DONE, (0, 0.0))
     counts.pop(JobState.FAILED, None)
     holder = holder_of(state) if running else None
-    now = board.read(state.status) if holder is not None else None
+    now = status_file.read(state.status) if holder is not None else None
     return Report(
         output=printable(state.output),
         running=running,

@@ -15,13 +15,13 @@ from stemsplit.core.messages import Message, Progress, Ready, Separated, Started
 from stemsplit.core.progress import RunningTrack, Status, Step
 from stemsplit.core.text import printable
 from stemsplit.core.time_series import Envelope
-from stemsplit.supervisor.work import Heard, Launched, Looked, Retried, Settled, Withdrawn
+from stemsplit.supervisor.pool_interface import Heard, Launched, Looked, Retried, Settled, Withdrawn
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from stemsplit.core.time_series import Curve
-    from stemsplit.supervisor.work import PoolEvent
+    from stemsplit.supervisor.pool_interface import PoolEvent
 
 
 _CURVE_STEP_SECONDS = 1.0

@@ -22,8 +22,8 @@ from stemsplit.core.formats import require_possible
 from stemsplit.core.job import Effort, Job, Limits, Reason, Settings
 from stemsplit.core.messages import Task
 from stemsplit.core.text import quoted
-from stemsplit.library.records import coming_stems
-from stemsplit.library.state import State
+from stemsplit.journal.layout import State
+from stemsplit.journal.records import coming_stems
 from stemsplit.models.catalogue import find, written
 from stemsplit.models.converted import ensure_converted
 from stemsplit.models.engines import engine_of, resolved
@@ -42,12 +42,12 @@ from stemsplit.storage.publish import (
 from stemsplit.storage.remote import is_remote, module_of
 from stemsplit.supervisor import host
 from stemsplit.supervisor.budget import budget_of, choose_crew
-from stemsplit.supervisor.launch import Launcher, usable_start_method
-from stemsplit.supervisor.plan import Plan
+from stemsplit.supervisor.exit_diagnosis import Verdict
+from stemsplit.supervisor.launcher import Launcher, usable_start_method
 from stemsplit.supervisor.pool import Pool
+from stemsplit.supervisor.pool_interface import Conclusion, always_open
+from stemsplit.supervisor.pool_plan import Plan
 from stemsplit.supervisor.prediction import Forecast, Kind, Way
-from stemsplit.supervisor.verdict import Verdict
-from stemsplit.supervisor.work import Conclusion, always_open
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -55,10 +55,10 @@ if TYPE_CHECKING:
     from typing import Self
 
     from stemsplit.core.messages import Finished
-    from stemsplit.library.records import Past, Stem
+    from stemsplit.journal.records import Past, Stem
     from stemsplit.models.fetch import Progress as DownloadProgress
-    from stemsplit.supervisor.launch import StartMethod
-    from stemsplit.supervisor.work import Gate, Work
+    from stemsplit.supervisor.launcher import StartMethod
+    from stemsplit.supervisor.pool_interface import Gate, Work
 
 _TELLING = frozenset(Reason) - {
     Reason.DONE,
@@ -242,7 +242,7 @@ class TrackWork:
 
     @property
     def audio_seconds(self) -> float:
-        """See `stemsplit.supervisor.work.Work`."""
+        """See `stemsplit.supervisor.pool_interface.Work`."""
         return self._audio_seconds
 
     def written_bytes(self) -> int:

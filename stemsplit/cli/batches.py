@@ -14,7 +14,7 @@ from stemsplit.core.formats import LOSSY
 from stemsplit.core.job import Settings
 from stemsplit.core.text import quoted, sentence_of
 from stemsplit.core.units import parse_bit_rate, parse_position, parse_sample_rate
-from stemsplit.library.lists import PathList, read_list
+from stemsplit.library.input_lists import PathList, read_list
 
 if TYPE_CHECKING:
     from collections.abc import Callable

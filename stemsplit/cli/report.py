@@ -18,12 +18,12 @@ from stemsplit.cli.pace import kinds_of
 from stemsplit.core.errors import ExitCode, OutputExistsError, UnwritableError
 from stemsplit.core.job import WarningKind
 from stemsplit.core.text import clock_time, counted, mebibytes, moment, printable, quoted
-from stemsplit.library.records import JobState
+from stemsplit.journal.records import JobState
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from stemsplit.library.history import History, PastRun, PastTrack
+    from stemsplit.journal.history import History, PastRun, PastTrack
 
 _OURS = b'<meta name="generator" content="stemsplit">'
 """Stands near the beginning of every page, and tells one from anybody's file."""
@@ -51,7 +51,7 @@ def report(
         Write this page, and print nothing else. An earlier page of stemsplit is replaced; - is
         standard output.
     """
-    from stemsplit.library.history import read_history
+    from stemsplit.journal.history import read_history
     from stemsplit.report.page import page
     from stemsplit.storage.remote import path_of
 

@@ -24,11 +24,11 @@ from stemsplit.core.errors import ClusterError, StemsplitError, StoppedError
 from stemsplit.core.job import Outcome, Reason
 from stemsplit.core.messages import Finished
 from stemsplit.core.text import counted, mebibytes, quoted
-from stemsplit.library.records import places_below
+from stemsplit.journal.records import places_below
 from stemsplit.storage.publish import WORK_PREFIX
 from stemsplit.storage.remote import is_remote
-from stemsplit.supervisor.verdict import Verdict
-from stemsplit.supervisor.work import (
+from stemsplit.supervisor.exit_diagnosis import Verdict
+from stemsplit.supervisor.pool_interface import (
     Answer,
     Heard,
     Launched,
@@ -48,8 +48,8 @@ if TYPE_CHECKING:
     from stemsplit.cluster.shape import Machine, Shape
     from stemsplit.core.job import Effort, Job
     from stemsplit.core.messages import Task
-    from stemsplit.library.records import Stem
-    from stemsplit.supervisor.work import Conclusion, Gate, PoolEvent, Work
+    from stemsplit.journal.records import Stem
+    from stemsplit.supervisor.pool_interface import Conclusion, Gate, PoolEvent, Work
     from stemsplit.workshop import Ledger
 
 _TURN_SECONDS = 0.5
@@ -147,7 +147,7 @@ class LostTracks(Protocol):
 
 @dataclass(slots=True, kw_only=True, eq=False)
 class RemoteWork:
-    """A track that a node works on; see `stemsplit.supervisor.work.Work`.
+    """A track that a node works on; see `stemsplit.supervisor.pool_interface.Work`.
 
     Attributes:
         job: what is wanted, with the paths of this machine.

@@ -28,7 +28,7 @@ from stemsplit.core.text import quoted
 from stemsplit.models.engines import resolved
 from stemsplit.overnight import Gates, Room, Until
 from stemsplit.storage.remote import is_remote
-from stemsplit.supervisor.work import (
+from stemsplit.supervisor.pool_interface import (
     Heard,
     Launched,
     Looked,
@@ -52,10 +52,10 @@ if TYPE_CHECKING:
 
     from stemsplit.core.job import Effort, Job, Settings
     from stemsplit.core.messages import Finished
-    from stemsplit.library.records import Stem
-    from stemsplit.supervisor.plan import Plan
+    from stemsplit.journal.records import Stem
     from stemsplit.supervisor.pool import Pool
-    from stemsplit.supervisor.work import Gate, PoolEvent, Work
+    from stemsplit.supervisor.pool_interface import Gate, PoolEvent, Work
+    from stemsplit.supervisor.pool_plan import Plan
 
 _WORD_SECONDS = 10.0
 """So often a shard says that it is there."""

@@ -24,7 +24,7 @@ from stemsplit.storage.publish import refused
 from stemsplit.storage.remote import is_remote
 from stemsplit.supervisor import host
 from stemsplit.supervisor.budget import Budget, Crew
-from stemsplit.supervisor.plan import Plan
+from stemsplit.supervisor.pool_plan import Plan
 from stemsplit.supervisor.prediction import Forecast
 from stemsplit.workshop import way_of
 
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from stemsplit.cluster.pool import LostTracks
     from stemsplit.cluster.shape import Machine
     from stemsplit.core.job import Job
-    from stemsplit.supervisor.work import Gate
+    from stemsplit.supervisor.pool_interface import Gate
     from stemsplit.workshop import Ledger
 
 _LOOK_SECONDS = 0.5

@@ -22,7 +22,7 @@ from stemsplit.core.job import (
     TrackWarning,
 )
 from stemsplit.core.messages import Message
-from stemsplit.library.records import Stem
+from stemsplit.journal.records import Stem
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -36,7 +36,7 @@ class Assigned(msgspec.Struct, frozen=True, kw_only=True):
     Attributes:
         track: its number in the batch.
         job: with the paths that the node has.
-        audio_seconds: where memory depends on it; see `stemsplit.supervisor.work.Work`.
+        audio_seconds: where memory depends on it; see `stemsplit.supervisor.pool_interface.Work`.
         likely_seconds: of audio, guessed where it is not known.
         stem_bytes: that its stems will take; 0 where nobody knows.
     """
@@ -94,7 +94,7 @@ class Alive(msgspec.Struct, frozen=True, kw_only=True, tag=True):
 
 
 class Launched(msgspec.Struct, frozen=True, kw_only=True, tag=True):
-    """See `stemsplit.supervisor.work`."""
+    """See `stemsplit.supervisor.pool_interface`."""
 
     track: int
     number: int
@@ -103,14 +103,14 @@ class Launched(msgspec.Struct, frozen=True, kw_only=True, tag=True):
 
 
 class Heard(msgspec.Struct, frozen=True, kw_only=True, tag=True):
-    """See `stemsplit.supervisor.work`."""
+    """See `stemsplit.supervisor.pool_interface`."""
 
     track: int
     message: Message
 
 
 class Retried(msgspec.Struct, frozen=True, kw_only=True, tag=True):
-    """See `stemsplit.supervisor.work`."""
+    """See `stemsplit.supervisor.pool_interface`."""
 
     track: int
     attempt: Attempt
@@ -118,7 +118,7 @@ class Retried(msgspec.Struct, frozen=True, kw_only=True, tag=True):
 
 
 class Settled(msgspec.Struct, frozen=True, kw_only=True, tag=True):
-    """See `stemsplit.supervisor.work`.
+    """See `stemsplit.supervisor.pool_interface`.
 
     Attributes:
         track: its number.
@@ -132,20 +132,20 @@ class Settled(msgspec.Struct, frozen=True, kw_only=True, tag=True):
 
 
 class Withdrawn(msgspec.Struct, frozen=True, kw_only=True, tag=True):
-    """See `stemsplit.supervisor.work`."""
+    """See `stemsplit.supervisor.pool_interface`."""
 
     track: int
 
 
 class Looked(msgspec.Struct, frozen=True, kw_only=True, tag=True):
-    """See `stemsplit.supervisor.work`; the trees by number of track."""
+    """See `stemsplit.supervisor.pool_interface`; the trees by number of track."""
 
     total_bytes: int
     trees: dict[int, int]
 
 
 class Noted(msgspec.Struct, frozen=True, kw_only=True, tag=True):
-    """See `stemsplit.supervisor.work`."""
+    """See `stemsplit.supervisor.pool_interface`."""
 
     text: str
 

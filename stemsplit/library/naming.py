@@ -22,12 +22,12 @@ from pathlib import Path, PureWindowsPath
 from typing import TYPE_CHECKING
 
 from stemsplit.core.errors import UsageError
-from stemsplit.library.endings import CUT_SUFFIXES
+from stemsplit.library.extensions import CUT_SUFFIXES
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from stemsplit.library.probe import Tags
+    from stemsplit.core.probe import Tags
     from stemsplit.library.scan import Track
 
 DEFAULT_NAME = "{relpath}/{track}/{stem}.{ext}"

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from stemsplit.core.job import Reason
 from stemsplit.core.text import quoted
-from stemsplit.library.records import (
+from stemsplit.journal.records import (
     JobState,
     Owned,
     Wanted,
@@ -28,8 +28,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from stemsplit.core.job import Job
-    from stemsplit.library.place import Clash, Placed
-    from stemsplit.library.records import Record
+    from stemsplit.journal.records import Record
+    from stemsplit.library.destinations import Clash, Placed
     from stemsplit.storage.remote import Status
 
 STAYS_FAILED = frozenset(
@@ -79,7 +79,7 @@ class Wish:
     """What a person wants done again.
 
     Attributes:
-        settings: of this run, as `stemsplit.library.journal.settings_key` gives them.
+        settings: of this run, as `stemsplit.journal.writer.settings_key` gives them.
         version: of stemsplit.
         overwrite: whether everything is done again.
         retry_failed: whether what has failed is tried again.

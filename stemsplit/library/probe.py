@@ -17,8 +17,8 @@ import msgspec
 
 from stemsplit.audio.tagging.reader import names_of, open_tags
 from stemsplit.core.job import MODEL_SAMPLE_RATE, MOST_FRAMES_A_BYTE
-from stemsplit.core.units import Count, Seconds
-from stemsplit.library.endings import FILM_SUFFIXES, LOSSY_SUFFIXES
+from stemsplit.core.probe import Probe, Tags
+from stemsplit.library.extensions import FILM_SUFFIXES, LOSSY_SUFFIXES
 from stemsplit.library.signatures import HEAD_BYTES, is_sound
 
 if TYPE_CHECKING:
@@ -29,64 +29,11 @@ if TYPE_CHECKING:
 
 _logger = logging.getLogger(__name__)
 
-_BYTES_A_SECOND = 44_100 * 4
-"""Of uncompressed music on a CD: a guess at the length of a file that does not say."""
-_LOSSY_BYTES_A_SECOND = 192_000 / 8
-"""Of what is compressed, at 192 kbit/s, likewise."""
-_FILM_BYTES_A_SECOND = 500_000
-"""Of a film at 4 Mbit/s, likewise."""
 
 _NO_NUMBER = (None, None)
 _MOST_DIGITS = 9
 _SAMPLE_BLOCK_BYTES = 16_384
 """Read from the head, the middle and the tail of a file: where tags and music change."""
-
-
-class Tags(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """What of a file's tags a name can be made of; empty or None where it does not say."""
-
-    title: str = ""
-    artist: str = ""
-    albumartist: str = ""
-    album: str = ""
-    genre: str = ""
-    track: int | None = None
-    disc: int | None = None
-    year: int | None = None
-
-
-class Probe(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """A first look into one file.
-
-    Attributes:
-        size_bytes: of the file.
-        modified_ns: when it was last written to, in nanoseconds since 1970.
-        seconds: duration; None where it was not found.
-        sample_rate: in Hz; None likewise.
-        tags: what the file is called.
-        is_film: whether its name says that it is mostly picture.
-        is_lossy: whether its name says that it is compressed, where nothing else tells its length.
-        is_other: what it is instead, if its content is surely no sound: `image/jpeg`, ...
-        sample: of its content, as `sample_of` returns it; empty where it is not known.
-    """
-
-    size_bytes: Count
-    modified_ns: int
-    seconds: Seconds | None = None
-    sample_rate: Count | None = None
-    tags: Tags = Tags()
-    is_film: bool = False
-    is_lossy: bool = False
-    is_other: str = ""
-    sample: bytes = b""
-
-    @property
-    def likely_seconds(self) -> float:
-        """The duration, or a guess from the size."""
-        if self.seconds is not None:
-            return self.seconds
-        lossy = _LOSSY_BYTES_A_SECOND if self.is_lossy else _BYTES_A_SECOND
-        return self.size_bytes / (_FILM_BYTES_A_SECOND if self.is_film else lossy)
 
 
 def probe(path: Path, status: os.stat_result) -> Probe:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from stemsplit.library.exclusion import Exclusions, LeftOut
-from stemsplit.library.search import Problem, Search, Track, unreadable
+from stemsplit.library.input_search import Problem, Search, Track, unreadable
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from stemsplit.library.history import PastAttempt
+    from stemsplit.journal.history import PastAttempt
 
 _OVERLAP_SECONDS = 0.05
 """The supervisor notes an end a moment later than it starts the next child."""

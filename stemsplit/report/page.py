@@ -20,17 +20,17 @@ from urllib.parse import quote
 import msgspec
 
 from stemsplit.core.text import printable
-from stemsplit.library.state import State
+from stemsplit.journal.layout import State
 from stemsplit.report.lanes import lanes_of
 from stemsplit.storage.remote import address_of, is_remote
 from stemsplit.storage.untrusted import is_name
-from stemsplit.supervisor.logs import end_of
+from stemsplit.supervisor.attempt_logs import end_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from stemsplit.core.time_series import Curve
-    from stemsplit.library.history import History, PastAttempt, PastRun, PastTrack
+    from stemsplit.journal.history import History, PastAttempt, PastRun, PastTrack
 
 _MIB = 2**20
 

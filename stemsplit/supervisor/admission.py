@@ -2,7 +2,7 @@
 
 The budget itself is `stemsplit.supervisor.budget`, what a child will take
 `stemsplit.supervisor.prediction`, what becomes of one that is over its own cap
-`stemsplit.supervisor.lifecycle`. docs/memory.md has the ladder of thresholds.
+`stemsplit.supervisor.attempt_transitions`. docs/memory.md has the ladder of thresholds.
 """
 
 from __future__ import annotations
@@ -13,14 +13,14 @@ from typing import TYPE_CHECKING
 from stemsplit.core.compat import StrEnum
 from stemsplit.core.job import Reason
 from stemsplit.core.text import mebibytes
-from stemsplit.supervisor.lifecycle import HARD_CAP
-from stemsplit.supervisor.verdict import Verdict
+from stemsplit.supervisor.attempt_transitions import HARD_CAP
+from stemsplit.supervisor.exit_diagnosis import Verdict
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from stemsplit.supervisor.attempt_state import Timings
     from stemsplit.supervisor.budget import Budget
-    from stemsplit.supervisor.life import Timings
 
 
 MOST_A_WORKER = 2

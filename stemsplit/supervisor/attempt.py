@@ -1,6 +1,6 @@
 """Runs in the supervisor. One child with all that belongs to it: pipes, log, leash, state.
 
-Carries out what `stemsplit.supervisor.lifecycle` decides about it.
+Carries out what `stemsplit.supervisor.attempt_transitions` decides about it.
 """
 
 from __future__ import annotations
@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING
 from stemsplit.core.job import Attempt, Outcome, Reason, TrackWarning
 from stemsplit.core.messages import Finished, Warned
 from stemsplit.core.time_series import Envelope
-from stemsplit.supervisor import admission, life, lifecycle, logs
-from stemsplit.supervisor.life import Action, Phase
-from stemsplit.supervisor.verdict import Verdict
-from stemsplit.supervisor.work import Settled
+from stemsplit.supervisor import admission, attempt_logs, attempt_state, attempt_transitions
+from stemsplit.supervisor.attempt_state import Action, Phase
+from stemsplit.supervisor.exit_diagnosis import Verdict
+from stemsplit.supervisor.pool_interface import Settled
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -22,10 +22,10 @@ if TYPE_CHECKING:
     from stemsplit.core.job import Effort
     from stemsplit.core.messages import Message, Task
     from stemsplit.supervisor.inbox import Inbox
-    from stemsplit.supervisor.launch import Child
-    from stemsplit.supervisor.meter import Usage
-    from stemsplit.supervisor.reap import Leash
-    from stemsplit.supervisor.work import Conclusion, Work
+    from stemsplit.supervisor.launcher import Child
+    from stemsplit.supervisor.pool_interface import Conclusion, Work
+    from stemsplit.supervisor.process_tree import Usage
+    from stemsplit.supervisor.termination import Leash
 
 
 _CURVE_STEP_SECONDS = 0.25
@@ -70,11 +70,11 @@ class RunningAttempt:
         ticket: its number in the pool; a later child has a larger one.
         task: what it was told.
         child, leash, inbox, log: the process, and the ways to act on it and to hear from it.
-        rules, state: see `stemsplit.supervisor.lifecycle`.
+        rules, state: see `stemsplit.supervisor.attempt_transitions`.
         expected_bytes: of private memory, at its peak.
         oom_kills_before: the kernel's count when it was started.
         private_bytes: the largest private memory sampled.
-        generation: of what bore it (`stemsplit.supervisor.launch.Starter`).
+        generation: of what bore it (`stemsplit.supervisor.launcher.Starter`).
         memory: of its tree in bytes, by seconds since its start.
         withdrawn: whether its track goes back in line as if it had not been begun.
         dismissed: whether all that led to it is closed.
@@ -86,9 +86,9 @@ class RunningAttempt:
     child: Child
     leash: Leash
     inbox: Inbox
-    log: logs.AttemptLog
-    rules: life.Rules
-    state: life.State
+    log: attempt_logs.AttemptLog
+    rules: attempt_state.Rules
+    state: attempt_state.State
     expected_bytes: int
     oom_kills_before: int | None
     generation: int = 0
@@ -98,9 +98,9 @@ class RunningAttempt:
     dismissed: bool = False
     _conclusion: Conclusion | None = None
 
-    def feed(self, event: life.Event) -> None:
+    def feed(self, event: attempt_state.Event) -> None:
         """Take in an event and do what follows from it."""
-        self.state, actions = lifecycle.advance(self.state, event, self.rules)
+        self.state, actions = attempt_transitions.advance(self.state, event, self.rules)
         for action in actions:
             match action:
                 case Action.DUMP_STACKS:
@@ -119,9 +119,9 @@ class RunningAttempt:
             if isinstance(message, Warned):
                 warning = TrackWarning(kind=message.kind, text=message.text)
                 self.request.warnings.append(warning)
-            self.feed(life.Heard(now=now, message=message))
+            self.feed(attempt_state.Heard(now=now, message=message))
         if not self.inbox.open:
-            self.feed(life.Silenced(now=now))
+            self.feed(attempt_state.Silenced(now=now))
         return messages
 
     def look_at(self, tree: Usage, now: float) -> None:
@@ -130,7 +130,7 @@ class RunningAttempt:
         if tree.pss_bytes is not None:
             self.memory.add(max(now - self.state.launched_at, 0.0), tree.pss_bytes)
         self.feed(
-            life.Sampled(
+            attempt_state.Sampled(
                 now=now,
                 memory_bytes=tree.rss_bytes if tree.pss_bytes is None else tree.pss_bytes,
                 exact=tree.pss_bytes is not None,
@@ -145,7 +145,7 @@ class RunningAttempt:
         if self.state.phase is Phase.STARTING:
             self.withdrawn = True
             verdict = Verdict(reason=Reason.CANCELLED, message="It was not begun.")
-            self.feed(life.Asked(now=now, verdict=verdict, at_once=True))
+            self.feed(attempt_state.Asked(now=now, verdict=verdict, at_once=True))
 
     def for_admission(self) -> admission.Running:
         """Give what admission looks at."""
@@ -178,7 +178,9 @@ class RunningAttempt:
         before = self.oom_kills_before
         unknown = before is None or oom_kills_after is None
         oom_kills = None if unknown else (oom_kills_after or 0) - (before or 0)
-        self.feed(life.Exited(now=now, exit_code=exit_code, oom_kills=oom_kills, lost=lost))
+        self.feed(
+            attempt_state.Exited(now=now, exit_code=exit_code, oom_kills=oom_kills, lost=lost)
+        )
         return self.state.verdict or Verdict(reason=Reason.CRASHED)
 
     @property
@@ -219,7 +221,7 @@ _MOST_ROUNDS = 5
 
 
 def end_all(
-    running: list[RunningAttempt], clock: Callable[[], float], timings: life.Timings
+    running: list[RunningAttempt], clock: Callable[[], float], timings: attempt_state.Timings
 ) -> None:
     """End every child, politely for a moment; nothing is published any more.
 
@@ -253,7 +255,7 @@ def end_all(
 
 
 def _ask_all_to_end(
-    running: list[RunningAttempt], clock: Callable[[], float], timings: life.Timings
+    running: list[RunningAttempt], clock: Callable[[], float], timings: attempt_state.Timings
 ) -> None:
     for one in running:
         if not one.dismissed:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from stemsplit.core.errors import InsufficientMemoryError
 from stemsplit.core.job import Effort, Reason
 from stemsplit.core.text import mebibytes
-from stemsplit.supervisor.verdict import Verdict
+from stemsplit.supervisor.exit_diagnosis import Verdict
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -17,18 +17,13 @@ from typing import TYPE_CHECKING
 from stemsplit.core.errors import StemsplitError, UsageError
 from stemsplit.core.job import Attempt, Reason
 from stemsplit.core.text import mebibytes
-from stemsplit.supervisor import admission, life, lifecycle, logs, retry
+from stemsplit.supervisor import admission, attempt_logs, attempt_state, attempt_transitions, retry
 from stemsplit.supervisor.attempt import Request, RunningAttempt, end_all
 from stemsplit.supervisor.budget import no_room
-from stemsplit.supervisor.household import MAIN_GUARD, CannotStartError
+from stemsplit.supervisor.exit_diagnosis import Verdict
 from stemsplit.supervisor.inbox import Inbox
-from stemsplit.supervisor.line import Line
-from stemsplit.supervisor.meter import SystemMeter
-from stemsplit.supervisor.reap import SystemLeash
-from stemsplit.supervisor.retry import engine_is_broken
-from stemsplit.supervisor.verdict import Verdict
-from stemsplit.supervisor.watch import MemoryWatch
-from stemsplit.supervisor.work import (
+from stemsplit.supervisor.memory_sampling import MemoryWatch
+from stemsplit.supervisor.pool_interface import (
     Answer,
     Heard,
     Launched,
@@ -39,18 +34,23 @@ from stemsplit.supervisor.work import (
     Withdrawn,
     always_open,
 )
+from stemsplit.supervisor.process_tree import SystemMeter
+from stemsplit.supervisor.retry import engine_is_broken
+from stemsplit.supervisor.session import MAIN_GUARD, CannotStartError
+from stemsplit.supervisor.termination import SystemLeash
+from stemsplit.supervisor.track_queue import Line
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterator
 
     from stemsplit.core.job import Effort
     from stemsplit.core.messages import Task
-    from stemsplit.supervisor.launch import Child, Starter
-    from stemsplit.supervisor.meter import Meter
-    from stemsplit.supervisor.plan import Plan
+    from stemsplit.supervisor.launcher import Child, Starter
+    from stemsplit.supervisor.pool_interface import Gate, PoolEvent, Settled, Work
+    from stemsplit.supervisor.pool_plan import Plan
     from stemsplit.supervisor.prediction import Footprint
-    from stemsplit.supervisor.reap import Leash
-    from stemsplit.supervisor.work import Gate, PoolEvent, Settled, Work
+    from stemsplit.supervisor.process_tree import Meter
+    from stemsplit.supervisor.termination import Leash
 
 
 _PATIENCE = 3.0
@@ -187,7 +187,7 @@ class Pool:
         for one in self._running:
             if id(one.request.work) in cancelled:
                 one.request.cancelled = True
-                one.feed(life.Asked(now=self._clock(), verdict=_CANCELLED))
+                one.feed(attempt_state.Asked(now=self._clock(), verdict=_CANCELLED))
         for request in waiting:
             yield request.settled(_CANCELLED)
         if self._draining:
@@ -329,7 +329,7 @@ class Pool:
                 inbox=Inbox(child.pipe),
                 log=log,
                 rules=rules,
-                state=lifecycle.launched(self._clock(), rules, story),
+                state=attempt_transitions.launched(self._clock(), rules, story),
                 expected_bytes=self._need(request).private_bytes,
                 oom_kills_before=oom_kills,
                 generation=generation,
@@ -342,9 +342,9 @@ class Pool:
             ram_cap_bytes=rules.ram_cap_bytes,
         )
 
-    def _rules(self, effort: Effort, audio_seconds: float) -> life.Rules:
+    def _rules(self, effort: Effort, audio_seconds: float) -> attempt_state.Rules:
         forecast, limits = self._plan.forecast, self._plan.limits
-        return life.Rules(
+        return attempt_state.Rules(
             ram_cap_bytes=self._plan.cap_bytes(effort, audio_seconds),
             stall_seconds=limits.stall_seconds
             + _PATIENCE * forecast.silent_seconds(audio_seconds, effort),
@@ -366,7 +366,7 @@ class Pool:
             events += self._heard(one)
         events += self._look()
         for one in list(self._running):
-            one.feed(life.Ticked(now=self._now()))
+            one.feed(attempt_state.Ticked(now=self._now()))
             if not one.child.process.is_alive():
                 events += self._part(one)
         self._now()
@@ -400,7 +400,7 @@ class Pool:
         self._last_seen = now
         if away > self._plan.timings.away:
             for one in self._running:
-                one.feed(life.Away(now=now, seconds=away))
+                one.feed(attempt_state.Away(now=now, seconds=away))
         return now
 
     def _caps(self) -> dict[int, int]:
@@ -445,7 +445,7 @@ class Pool:
         for one in self._running:
             if one.ticket == ending.ticket:
                 at_once = ending.at_once
-                one.feed(life.Asked(now=now, verdict=ending.verdict, at_once=at_once))
+                one.feed(attempt_state.Asked(now=now, verdict=ending.verdict, at_once=at_once))
 
     def _part(self, one: RunningAttempt) -> list[PoolEvent]:
         """Take leave of a child that has ended: last words, verdict, and what follows."""
@@ -458,9 +458,9 @@ class Pool:
         lost = self._starter.has_lost(one.generation)
         one.dismiss()
         verdict = one.judge(now, exit_code, self._meter.oom_kills(), lost=lost)
-        log_tail = logs.tail(one.task.log_path)
+        log_tail = attempt_logs.tail(one.task.log_path)
         if verdict.reason is not Reason.DONE:
-            logs.append(one.task.log_path, one.state.story)
+            attempt_logs.append(one.task.log_path, one.state.story)
         if not one.state.said_hello and (complaint := self._starter.complaint()):
             raise UsageError(complaint, MAIN_GUARD)
         conclusion = one.conclude(verdict)
@@ -504,10 +504,10 @@ class Pool:
         return Retried(work=request.work, attempt=attempt, effort=effort)
 
 
-def _log_of(child: Child, task: Task) -> logs.AttemptLog:
+def _log_of(child: Child, task: Task) -> attempt_logs.AttemptLog:
     """Take in what a child logs, on a thread; raises `CannotStartError` if there can be none."""
     try:
-        return logs.AttemptLog(task.log_path, child.log_pipe)
+        return attempt_logs.AttemptLog(task.log_path, child.log_pipe)
     except RuntimeError as error:
         child.process.kill()
         child.process.join()

@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from stemsplit.core.job import Effort, Reason
-from stemsplit.supervisor.verdict import Verdict, exit_name
+from stemsplit.supervisor.exit_diagnosis import Verdict, exit_name
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

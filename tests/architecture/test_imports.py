@@ -122,7 +122,7 @@ def test_a_preloaded_fork_server_has_one_thread(engine: str) -> None:
         "print(psutil.Process().num_threads())"
     )
     from stemsplit.models.engines import installed
-    from stemsplit.supervisor.household import HOUSEHOLD
+    from stemsplit.supervisor.session import HOUSEHOLD
 
     if "tensorflow" not in installed():
         pytest.skip("TensorFlow is not installed")

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from report_page import make_journal
 
-from stemsplit.library import history
-from stemsplit.library.journal import Journal
-from stemsplit.library.state import State
+from stemsplit.journal import history
+from stemsplit.journal.layout import State
+from stemsplit.journal.writer import Journal
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

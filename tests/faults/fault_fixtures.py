@@ -12,7 +12,7 @@ from tables import Table
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from stemsplit.supervisor.launch import StartMethod
+    from stemsplit.supervisor.launcher import StartMethod
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

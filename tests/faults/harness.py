@@ -20,21 +20,21 @@ from parallel import is_of_these_tests
 from stemsplit.core.child_entry import HOUSEHOLD_MARK
 from stemsplit.core.job import Effort, Job, Limits, Settings
 from stemsplit.core.messages import Task
-from stemsplit.supervisor import launch
+from stemsplit.supervisor import launcher
+from stemsplit.supervisor.attempt_state import Timings
 from stemsplit.supervisor.budget import Budget, Crew
-from stemsplit.supervisor.launch import Launcher
-from stemsplit.supervisor.life import Timings
-from stemsplit.supervisor.plan import Plan
+from stemsplit.supervisor.launcher import Launcher
 from stemsplit.supervisor.pool import Pool
+from stemsplit.supervisor.pool_interface import Conclusion, Heard, Settled
+from stemsplit.supervisor.pool_plan import Plan
 from stemsplit.supervisor.prediction import Forecast, Way
-from stemsplit.supervisor.work import Conclusion, Heard, Settled
 
 if TYPE_CHECKING:
     from stemsplit.core.job import Outcome
     from stemsplit.core.messages import Finished
-    from stemsplit.supervisor.launch import StartMethod
-    from stemsplit.supervisor.verdict import Verdict
-    from stemsplit.supervisor.work import PoolEvent
+    from stemsplit.supervisor.exit_diagnosis import Verdict
+    from stemsplit.supervisor.launcher import StartMethod
+    from stemsplit.supervisor.pool_interface import PoolEvent
 
 MEBIBYTE = 2**20
 GIBIBYTE = 2**30
@@ -129,13 +129,16 @@ class Ran:
 
 
 def run_pool(
-    works: list[FaultyWork], method: StartMethod, a_plan: Plan | None = None, **launcher: object
+    works: list[FaultyWork],
+    method: StartMethod,
+    a_plan: Plan | None = None,
+    **launcher_options: object,
 ) -> Ran:
     """Run a pool to its end."""
     ran = Ran()
-    options = {"preload": ("misbehaving",), "program": "misbehaving:run"} | launcher
-    with Launcher(start_method=method, **options) as launch:  # type: ignore[arg-type]
-        pool = Pool(launch, a_plan or plan())
+    options = {"preload": ("misbehaving",), "program": "misbehaving:run"} | launcher_options
+    with Launcher(start_method=method, **options) as launcher:  # type: ignore[arg-type]
+        pool = Pool(launcher, a_plan or plan())
         for work in works:
             pool.add(work)
         pool.close()
@@ -168,7 +171,7 @@ def belongings() -> dict[str, object]:
     """List what this process has that a pool may leave behind."""
     multiprocessing.resource_tracker.ensure_running()
     if sys.platform != "win32":
-        launch._socket_folder()  # is the program's as well, with a lock that stays
+        launcher._socket_folder()  # is the program's as well, with a lock that stays
     # A process that has forked, as for a pseudo-terminal, starts its BLAS threads anew when needed.
     np.ones((512, 512)) @ np.ones((512, 512))
     gc.collect()  # what earlier tests have left to be closed is not to be closed in this one

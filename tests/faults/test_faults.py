@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from stemsplit.supervisor.launch import StartMethod
+    from stemsplit.supervisor.launcher import StartMethod
 
 FAULTS = [
     # program, reason, words of the message, seconds within which the track is settled

@@ -24,8 +24,8 @@ import soundfile
 from stemsplit import Control, events, overnight, separate, status
 from stemsplit.core.errors import DiskFullError, StemsplitError, UnwritableError, UsageError
 from stemsplit.core.job import Limits, Reason, Settings
-from stemsplit.library.reader import JournalReader
-from stemsplit.library.records import JobState
+from stemsplit.journal.reader import JournalReader
+from stemsplit.journal.records import JobState
 
 if TYPE_CHECKING:
     from collections.abc import Callable

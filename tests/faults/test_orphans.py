@@ -15,7 +15,7 @@ import pytest
 from harness import marked_processes
 
 if TYPE_CHECKING:
-    from stemsplit.supervisor.launch import StartMethod
+    from stemsplit.supervisor.launcher import StartMethod
 
 GONE_WITHIN_SECONDS = 2
 

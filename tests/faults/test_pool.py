@@ -33,18 +33,18 @@ from stemsplit.core.job import Effort, Limits, Reason
 from stemsplit.core.messages import Progress
 from stemsplit.core.units import TimeLimit
 from stemsplit.supervisor.budget import HostMemory
-from stemsplit.supervisor.launch import Launcher
-from stemsplit.supervisor.meter import SystemMeter
+from stemsplit.supervisor.launcher import Launcher
 from stemsplit.supervisor.pool import Pool
+from stemsplit.supervisor.pool_interface import Heard, Launched, Noted, Retried, Settled, Turned
 from stemsplit.supervisor.prediction import Way
-from stemsplit.supervisor.reap import SystemLeash
-from stemsplit.supervisor.work import Heard, Launched, Noted, Retried, Settled, Turned
+from stemsplit.supervisor.process_tree import SystemMeter
+from stemsplit.supervisor.termination import SystemLeash
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from stemsplit.supervisor.launch import StartMethod
-    from stemsplit.supervisor.work import PoolEvent
+    from stemsplit.supervisor.launcher import StartMethod
+    from stemsplit.supervisor.pool_interface import PoolEvent
 
 
 def _retrying(retries: int) -> Limits:

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from stemsplit import Outcome
-    from stemsplit.supervisor.launch import StartMethod
+    from stemsplit.supervisor.launcher import StartMethod
 
 pytestmark = [pytest.mark.real, pytest.mark.usefixtures("real_models")]
 

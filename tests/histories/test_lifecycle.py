@@ -20,7 +20,7 @@ from stemsplit.core.messages import (
     Warned,
 )
 from stemsplit.core.units import TimeLimit
-from stemsplit.supervisor.life import (
+from stemsplit.supervisor.attempt_state import (
     Action,
     Asked,
     Away,
@@ -34,11 +34,11 @@ from stemsplit.supervisor.life import (
     Ticked,
     Timings,
 )
-from stemsplit.supervisor.lifecycle import advance, launched
-from stemsplit.supervisor.verdict import Verdict
+from stemsplit.supervisor.attempt_transitions import advance, launched
+from stemsplit.supervisor.exit_diagnosis import Verdict
 
 if TYPE_CHECKING:
-    from stemsplit.supervisor.life import Event
+    from stemsplit.supervisor.attempt_state import Event
 
 INFO = AudioInfo(format="WAV", subtype="PCM_16", sample_rate=44_100, channels=2, frames=44_100 * 60)
 RESULT = Finished(stems=(), audio_seconds=60.0, peak_rss_bytes=700)

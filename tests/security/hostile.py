@@ -17,9 +17,9 @@ import msgspec
 import pytest
 
 from stemsplit.core.job import Effort, Job, Settings
-from stemsplit.library.journal import Journal
-from stemsplit.library.records import Entry, JobState, Wanted, coming_stems
-from stemsplit.library.state import State
+from stemsplit.journal.layout import State
+from stemsplit.journal.records import Entry, JobState, Wanted, coming_stems
+from stemsplit.journal.writer import Journal
 from stemsplit.storage.publish import WORK_PREFIX
 
 if TYPE_CHECKING:

@@ -13,10 +13,10 @@ from hostile import Attacker, leave_unfinished, make_victim, snapshot
 
 from stemsplit.cli.app import run
 from stemsplit.core.errors import StemsplitError
-from stemsplit.library.journal import Journal
-from stemsplit.library.lock import held
-from stemsplit.library.recovery import recover
-from stemsplit.library.state import State
+from stemsplit.journal.layout import State
+from stemsplit.journal.lock import held
+from stemsplit.journal.recovery import recover
+from stemsplit.journal.writer import Journal
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

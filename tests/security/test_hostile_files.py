@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 import pytest
 from common import COMMAND
 
-from stemsplit.library.state import State
+from stemsplit.journal.layout import State
 
 resource = pytest.importorskip("resource")
 

@@ -17,6 +17,7 @@ from stemsplit.supervisor.admission import (
     may_start,
     to_end,
 )
+from stemsplit.supervisor.attempt_state import Timings
 from stemsplit.supervisor.budget import (
     Budget,
     Crew,
@@ -25,7 +26,6 @@ from stemsplit.supervisor.budget import (
     choose_crew,
     refusal,
 )
-from stemsplit.supervisor.life import Timings
 from stemsplit.supervisor.prediction import (
     MEBIBYTE,
     SUPERVISOR_BYTES,

@@ -26,14 +26,14 @@ from stemsplit.core.job import (
     TrackWarning,
     WarningKind,
 )
-from stemsplit.library.records import Stem
-from stemsplit.supervisor.work import Answer, Noted, Settled, Withdrawn
+from stemsplit.journal.records import Stem
+from stemsplit.supervisor.pool_interface import Answer, Noted, Settled, Withdrawn
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator, Sequence
 
     from stemsplit.core.messages import Finished
-    from stemsplit.supervisor.work import PoolEvent, Work
+    from stemsplit.supervisor.pool_interface import PoolEvent, Work
 
 OUT = Path("/out")
 _order: msgspec.msgpack.Decoder[words.Order] = msgspec.msgpack.Decoder(words.Order)

@@ -12,7 +12,7 @@ import soundfile
 from audio_files import write_libav
 from av.format import ContainerFormat
 
-from stemsplit.library.endings import (
+from stemsplit.library.extensions import (
     AUDIO_SUFFIXES,
     CUT_SUFFIXES,
     FILM_SUFFIXES,

@@ -6,7 +6,7 @@ import pytest
 
 from stemsplit.core.errors import EngineError, UsageError
 from stemsplit.core.job import LOADERS, Settings
-from stemsplit.library.records import settings_key
+from stemsplit.journal.records import settings_key
 from stemsplit.models.engines import ENGINES, engine_of, installed, missing_of, name_of, resolved
 from stemsplit.supervisor.prediction import Way
 from stemsplit.workshop import way_of

@@ -23,13 +23,13 @@ from stemsplit.core.job import (
     TrackWarning,
     WarningKind,
 )
-from stemsplit.library.database import _uri
-from stemsplit.library.journal import Journal
-from stemsplit.library.probe import Probe, Tags
-from stemsplit.library.reader import JournalReader
-from stemsplit.library.records import Entry, JobState, Wanted, coming_stems
-from stemsplit.library.recovery import Recovery, recover, sweep
-from stemsplit.library.schema import APPLICATION_ID, MIGRATIONS, SCHEMA_VERSION
+from stemsplit.core.probe import Probe, Tags
+from stemsplit.journal.database import _uri
+from stemsplit.journal.reader import JournalReader
+from stemsplit.journal.records import Entry, JobState, Wanted, coming_stems
+from stemsplit.journal.recovery import Recovery, recover, sweep
+from stemsplit.journal.schema import APPLICATION_ID, MIGRATIONS, SCHEMA_VERSION
+from stemsplit.journal.writer import Journal
 from stemsplit.storage.publish import WORK_PREFIX, publish
 
 if TYPE_CHECKING:

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from stemsplit.core.errors import ExitCode, UnwritableError
-from stemsplit.library.lock import LockedError, held, holder_of, is_held
-from stemsplit.library.state import State
+from stemsplit.journal.layout import State
+from stemsplit.journal.lock import LockedError, held, holder_of, is_held
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -20,8 +20,8 @@ if TYPE_CHECKING:
 _HOLDER = """
 import sys, time
 from pathlib import Path
-from stemsplit.library.lock import held
-from stemsplit.library.state import State
+from stemsplit.journal.lock import held
+from stemsplit.journal.layout import State
 with held(State(Path(sys.argv[1]))):
     print("held", flush=True)
     time.sleep(60)

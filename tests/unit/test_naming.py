@@ -11,9 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from stemsplit.core.errors import UsageError
+from stemsplit.core.probe import Tags
 from stemsplit.library import naming
 from stemsplit.library.naming import DEFAULT_NAME, Template, safe_name, same_place
-from stemsplit.library.probe import Tags
 from stemsplit.library.scan import Track
 
 TAGS = Tags(

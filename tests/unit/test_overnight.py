@@ -15,13 +15,13 @@ from stemsplit.core.errors import UsageError
 from stemsplit.core.job import Effort, Job, Reason
 from stemsplit.core.units import parse_clock_time
 from stemsplit.overnight import Gates, Power, Room, Until, awake, next_time, on_battery
-from stemsplit.supervisor.verdict import Verdict
-from stemsplit.supervisor.work import Answer
+from stemsplit.supervisor.exit_diagnosis import Verdict
+from stemsplit.supervisor.pool_interface import Answer
 
 if TYPE_CHECKING:
     from typing import Self
 
-    from stemsplit.supervisor.work import Work
+    from stemsplit.supervisor.pool_interface import Work
 
 MEBIBYTE = 2**20
 

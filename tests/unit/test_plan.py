@@ -13,9 +13,12 @@ from msgspec.structs import replace as replace_probe
 
 from stemsplit.core.errors import OutputExistsError
 from stemsplit.core.job import Attempt, Effort, Job, Outcome, Reason, Settings
-from stemsplit.library.journal import Journal
+from stemsplit.core.probe import Probe
+from stemsplit.journal.reader import JournalReader
+from stemsplit.journal.records import Entry, JobState, coming_stems, places_below, settings_key
+from stemsplit.journal.writer import Journal
+from stemsplit.library.destinations import Namer, Placed, place
 from stemsplit.library.naming import DEFAULT_NAME, Template
-from stemsplit.library.place import Namer, Placed, place
 from stemsplit.library.plan import (
     Action,
     Known,
@@ -25,9 +28,6 @@ from stemsplit.library.plan import (
     see,
     wanted_of,
 )
-from stemsplit.library.probe import Probe
-from stemsplit.library.reader import JournalReader
-from stemsplit.library.records import Entry, JobState, coming_stems, places_below, settings_key
 from stemsplit.library.scan import Track
 from stemsplit.storage.publish import publish
 

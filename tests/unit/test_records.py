@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from stemsplit.core.job import Settings, TrackWarning, WarningKind
-from stemsplit.library.records import (
+from stemsplit.journal.records import (
     MODIFY_WINDOW_NS,
     Wanted,
     same_mark,

@@ -12,10 +12,10 @@ import pytest
 from stemsplit.core.errors import DiskFullError, UnreachableError, UsageError
 from stemsplit.core.job import Effort, Job, Settings
 from stemsplit.core.text import printable
+from stemsplit.journal.records import Entry, JobState, Wanted, coming_stems
+from stemsplit.journal.recovery import recover
+from stemsplit.journal.writer import Journal
 from stemsplit.library.exclusion import Exclusions
-from stemsplit.library.journal import Journal
-from stemsplit.library.records import Entry, JobState, Wanted, coming_stems
-from stemsplit.library.recovery import recover
 from stemsplit.library.scan import scan
 from stemsplit.storage import remote
 from stemsplit.storage.publish import discard, left_behind, publish, take_back

@@ -13,12 +13,12 @@ import soundfile
 
 from stemsplit.core.errors import UsageError
 from stemsplit.core.job import Job, Outcome, Reason, Settings
+from stemsplit.journal.layout import State
+from stemsplit.journal.records import Entry, JobState, Wanted, coming_stems
+from stemsplit.journal.writer import Journal
 from stemsplit.library.exclusion import Exclusions
-from stemsplit.library.journal import Journal
-from stemsplit.library.lists import read_list
-from stemsplit.library.records import Entry, JobState, Wanted, coming_stems
+from stemsplit.library.input_lists import read_list
 from stemsplit.library.scan import Found, scan
-from stemsplit.library.state import State
 from stemsplit.narrate import left_out
 from stemsplit.storage.remote import path_of
 

@@ -14,7 +14,8 @@ import pytest
 import soundfile
 
 from stemsplit.audio.tagging.copy_tags import SourceTags
-from stemsplit.library.probe import Probe, Tags, probe, sample_of, sounds
+from stemsplit.core.probe import Probe, Tags
+from stemsplit.library.probe import probe, sample_of, sounds
 
 if TYPE_CHECKING:
     from pathlib import Path

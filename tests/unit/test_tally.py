@@ -9,16 +9,16 @@ import pytest
 
 from stemsplit.core.job import AudioInfo, Effort, Job, Outcome, Reason
 from stemsplit.core.messages import Progress, Ready, Separated, Started
-from stemsplit.library import board
-from stemsplit.library.board import Board
-from stemsplit.library.state import State
-from stemsplit.supervisor.work import Heard, Launched, Looked, Retried, Settled
+from stemsplit.journal import status_file
+from stemsplit.journal.layout import State
+from stemsplit.journal.status_file import Board
+from stemsplit.supervisor.pool_interface import Heard, Launched, Looked, Retried, Settled
 from stemsplit.tally import Tally
 
 if TYPE_CHECKING:
     from stemsplit.core.job import Attempt
     from stemsplit.core.messages import Message
-    from stemsplit.supervisor.work import Work
+    from stemsplit.supervisor.pool_interface import Work
 
 
 class _Work:
@@ -98,22 +98,22 @@ def test_the_board_is_replaced_as_a_whole_and_not_too_often(tmp_path: Path) -> N
     path = state.status
     shown = Board(state, lambda: now[0])
     tally = Tally({b"/a": 1.0}, max_ram_bytes=9, predicted_seconds=1.0)
-    assert board.read(path) is None
+    assert status_file.read(path) is None
     shown.show(tally.status)
-    first = board.read(path)
+    first = status_file.read(path)
     assert first is not None
     tally.take_in(_settled(A, Reason.DONE, 1.0))
     shown.show(tally.status)
-    assert board.read(path) == first, "not again at once"
+    assert status_file.read(path) == first, "not again at once"
     now[0] = 2.0
     shown.show(tally.status)
-    second = board.read(path)
+    second = status_file.read(path)
     assert second is not None
     assert second.done == 1
     shown.close()
     assert list(state.folder.iterdir()) == []
     path.write_text("{half")
-    assert board.read(path) is None
+    assert status_file.read(path) is None
     Board(State(tmp_path / "absent")).show(tally.status)
 
 

@@ -13,7 +13,8 @@ from hypothesis import given
 from tagged_files import SONG, info_list, wav_with
 
 from stemsplit.audio.tagging.text_chunks import read_text_chunks
-from stemsplit.library.probe import Tags, probe
+from stemsplit.core.probe import Tags
+from stemsplit.library.probe import probe
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -6,7 +6,7 @@ import pytest
 
 from stemsplit.core.job import Reason
 from stemsplit.core.messages import Failed, Finished
-from stemsplit.supervisor.verdict import Verdict, exit_name, judge, signal_name
+from stemsplit.supervisor.exit_diagnosis import Verdict, exit_name, judge, signal_name
 
 DONE = Finished(stems=(), audio_seconds=1.0)
 BAD = Failed(reason=Reason.BAD_INPUT, message="It is empty.", remedy="Copy it.", traceback="T")

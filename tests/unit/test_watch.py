@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from stemsplit.supervisor.attempt_state import Timings
 from stemsplit.supervisor.budget import HostMemory
-from stemsplit.supervisor.life import Timings
-from stemsplit.supervisor.meter import Sample, Usage
-from stemsplit.supervisor.watch import MemoryWatch
+from stemsplit.supervisor.memory_sampling import MemoryWatch
+from stemsplit.supervisor.process_tree import Sample, Usage
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

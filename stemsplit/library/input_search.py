@@ -17,15 +17,15 @@ from typing import TYPE_CHECKING
 
 from stemsplit.core.errors import StemsplitError
 from stemsplit.core.text import quoted
-from stemsplit.library.endings import (
+from stemsplit.library.exclusion import LeftOut, fits, is_system_folder
+from stemsplit.library.extensions import (
     AUDIO_SUFFIXES,
     OTHER_SUFFIXES,
     SHARED_SUFFIXES,
     UNFINISHED_SUFFIXES,
 )
-from stemsplit.library.exclusion import LeftOut, fits, is_system_folder
+from stemsplit.library.folder_walk import Folders, Stems, tells
 from stemsplit.library.probe import sounds
-from stemsplit.library.walk import Folders, Stems, tells
 from stemsplit.storage import remote
 from stemsplit.storage.remote import is_remote
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from stemsplit.core.errors import StemsplitError
-from stemsplit.library.records import JobState
+from stemsplit.journal.records import JobState
 from stemsplit.storage.publish import WORK_PREFIX, discard, is_there, publish
 from stemsplit.storage.remote import is_remote
 from stemsplit.storage.untrusted import leads_out
@@ -21,8 +21,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from stemsplit.core.job import Job
-    from stemsplit.library.journal import Journal
-    from stemsplit.library.records import Stem, Unfinished
+    from stemsplit.journal.records import Stem, Unfinished
+    from stemsplit.journal.writer import Journal
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,6 +1,6 @@
 """Runs in the supervisor. The journal of an output folder, for whoever reads it.
 
-That is the run that writes it (`stemsplit.library.journal`), a plan, and whoever looks on meanwhile
+That is the run that writes it (`stemsplit.journal.writer`), a plan, and whoever looks on meanwhile
 or afterwards.
 """
 
@@ -15,11 +15,11 @@ from typing import TYPE_CHECKING, Annotated, NamedTuple
 import msgspec
 
 from stemsplit.core.job import Reason, count_kinds
+from stemsplit.core.probe import Probe
 from stemsplit.core.text import printable
 from stemsplit.core.units import Count, Seconds
-from stemsplit.library.database import Database
-from stemsplit.library.probe import Probe
-from stemsplit.library.records import (
+from stemsplit.journal.database import Database
+from stemsplit.journal.records import (
     JobState,
     Owned,
     Past,
@@ -146,7 +146,7 @@ class JournalReader(Database):
     """What is known of an output folder's tracks. As `Database` otherwise."""
 
     def place_of(self, job: Job) -> bytes:
-        """Give what a job is found by; see `stemsplit.library.records.place_of`."""
+        """Give what a job is found by; see `stemsplit.journal.records.place_of`."""
         return place_of(job, Path(os.fsdecode(self._output)))
 
     def records(self) -> dict[bytes, Record]:

@@ -20,8 +20,8 @@ import msgspec
 
 from stemsplit.core.errors import DiskFullError, StemsplitError, UnwritableError
 from stemsplit.core.text import printable, quoted
-from stemsplit.library.schema import APPLICATION_ID, MIGRATIONS, SCHEMA_VERSION
-from stemsplit.library.state import State
+from stemsplit.journal.layout import State
+from stemsplit.journal.schema import APPLICATION_ID, MIGRATIONS, SCHEMA_VERSION
 from stemsplit.storage.untrusted import OutsideError
 
 if TYPE_CHECKING:

@@ -6,16 +6,16 @@ import math
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from stemsplit.supervisor.attempt_state import Timings
 from stemsplit.supervisor.budget import UNKNOWN_LENGTH, refusal
-from stemsplit.supervisor.life import Timings
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from stemsplit.core.job import Effort, Limits
     from stemsplit.supervisor.budget import Budget, Crew, HostMemory
+    from stemsplit.supervisor.exit_diagnosis import Verdict
     from stemsplit.supervisor.prediction import Forecast
-    from stemsplit.supervisor.verdict import Verdict
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
     from stemsplit.core.job import Attempt, Effort, Job, Outcome
     from stemsplit.core.messages import Finished, Message, Task
-    from stemsplit.supervisor.verdict import Verdict
+    from stemsplit.supervisor.exit_diagnosis import Verdict
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING, Protocol
 import psutil
 
 from stemsplit.supervisor import host
-from stemsplit.supervisor.household import HOUSEHOLD
 from stemsplit.supervisor.prediction import SUPERVISOR_BYTES
+from stemsplit.supervisor.session import HOUSEHOLD
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from stemsplit.library.state import State
+    from stemsplit.journal.layout import State
 
 _MOST_BYTES = 2**22
 """Of the file: it names the tracks that are being separated."""

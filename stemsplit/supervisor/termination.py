@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING, Protocol
 import psutil
 
 from stemsplit.core.messages import STOP
-from stemsplit.supervisor.household import HOUSEHOLD
+from stemsplit.supervisor.session import HOUSEHOLD
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from stemsplit.supervisor.launch import Child
+    from stemsplit.supervisor.launcher import Child
 
 _STACK_SIGNAL = getattr(signal, "SIGUSR1", None)
 """What a child answers by writing its stacks into its log (`stemsplit.child.process`)."""

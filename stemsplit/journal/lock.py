@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
-    from stemsplit.library.state import State
+    from stemsplit.journal.layout import State
 
 
 _MOST_BYTES = 2**16

@@ -1,9 +1,9 @@
 """Runs in the supervisor. How often to look at memory, and how closely.
 
-The memory of a tree is dear to read exactly (`stemsplit.supervisor.meter`). So it is read cheaply
-and often, the more often the nearer it is to a cap, and exactly when the cheap figure says that it
-may have grown by much or may be over a cap; and now and then in any case, because pages that are
-written to stop being shared without the cheap figure's showing it.
+The memory of a tree is dear to read exactly (`stemsplit.supervisor.process_tree`). So it is read
+cheaply and often, the more often the nearer it is to a cap, and exactly when the cheap figure says
+that it may have grown by much or may be over a cap; and now and then in any case, because pages
+that are written to stop being shared without the cheap figure's showing it.
 """
 
 from __future__ import annotations
@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from stemsplit.supervisor.life import Timings
-    from stemsplit.supervisor.meter import Meter, Sample, Usage
+    from stemsplit.supervisor.attempt_state import Timings
+    from stemsplit.supervisor.process_tree import Meter, Sample, Usage
 
 _MEBIBYTE = 2**20
 

@@ -108,17 +108,17 @@ class State:
 
     @property
     def journal(self) -> Path:
-        """What was asked, tried and done (`stemsplit.library.journal`)."""
+        """What was asked, tried and done (`stemsplit.journal.writer`)."""
         return self.folder / "journal.sqlite3"
 
     @property
     def lock(self) -> Path:
-        """Held by the one run that may write (`stemsplit.library.lock`)."""
+        """Held by the one run that may write (`stemsplit.journal.lock`)."""
         return self.folder / "lock"
 
     @property
     def status(self) -> Path:
-        """What goes on at this moment (`stemsplit.library.board`)."""
+        """What goes on at this moment (`stemsplit.journal.status_file`)."""
         return self.folder / "status.json"
 
     @property

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from stemsplit.supervisor.attempt import Request
-    from stemsplit.supervisor.work import Work
+    from stemsplit.supervisor.pool_interface import Work
 
 
 class Line:

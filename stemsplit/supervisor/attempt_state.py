@@ -1,6 +1,6 @@
 """Runs in the supervisor. The words of an attempt's life: its rules, events, actions and state.
 
-What follows from what is `stemsplit.supervisor.lifecycle`.
+What follows from what is `stemsplit.supervisor.attempt_transitions`.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from stemsplit.core.messages import Failed, Finished, Message
     from stemsplit.core.units import TimeLimit
-    from stemsplit.supervisor.verdict import Verdict
+    from stemsplit.supervisor.exit_diagnosis import Verdict
 
 
 class Phase(StrEnum):

@@ -21,8 +21,8 @@ import msgspec
 from stemsplit.core.errors import OutputExistsError
 from stemsplit.core.job import Reason
 from stemsplit.core.text import printable, quoted
-from stemsplit.library.reader import JournalReader
-from stemsplit.library.records import (
+from stemsplit.journal.reader import JournalReader
+from stemsplit.journal.records import (
     JobState,
     Unfinished,
     coming_of,
@@ -39,9 +39,9 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from stemsplit.core.job import Attempt, Effort, Job, Outcome, Settings, TrackWarning
+    from stemsplit.core.probe import Probe
     from stemsplit.core.time_series import Curve
-    from stemsplit.library.probe import Probe
-    from stemsplit.library.records import Entry, Stem, Summary
+    from stemsplit.journal.records import Entry, Stem, Summary
 
 
 class _UnfinishedRow(NamedTuple):
@@ -458,7 +458,7 @@ class Journal(JournalReader):
         """Note how a track ended.
 
         One that has failed while some of its stems were shown already stays `publishing`, with its
-        attempt open, for `stemsplit.library.recovery`.
+        attempt open, for `stemsplit.journal.recovery`.
         """
         place = self.place_of(outcome.job)
         done = outcome.reason is Reason.DONE

@@ -26,7 +26,7 @@ from stemsplit.core.compat import multiprocessing_imports_safely
 from stemsplit.core.errors import UsageError
 from stemsplit.core.messages import encode_task
 from stemsplit.storage import temporary
-from stemsplit.supervisor.household import HOUSEHOLD, NO_MORE, CannotStartError
+from stemsplit.supervisor.session import HOUSEHOLD, NO_MORE, CannotStartError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

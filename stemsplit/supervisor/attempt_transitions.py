@@ -24,7 +24,7 @@ from stemsplit.core.messages import (
     Warned,
 )
 from stemsplit.core.text import mebibytes
-from stemsplit.supervisor.life import (
+from stemsplit.supervisor.attempt_state import (
     Action,
     Asked,
     Away,
@@ -38,7 +38,7 @@ from stemsplit.supervisor.life import (
     State,
     Ticked,
 )
-from stemsplit.supervisor.verdict import Verdict, exit_name, judge
+from stemsplit.supervisor.exit_diagnosis import Verdict, exit_name, judge
 
 IDLE_SHARE = 1 / 3
 """Of `Rules.stall_seconds`: a child that uses neither processor nor disk stalls so much sooner."""

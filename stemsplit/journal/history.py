@@ -14,10 +14,10 @@ from stemsplit.core.job import count_kinds
 from stemsplit.core.text import printable, quoted
 from stemsplit.core.time_series import Curve
 from stemsplit.core.units import Count, Moment, Seconds
-from stemsplit.library.database import Database
-from stemsplit.library.lock import nothing_there
-from stemsplit.library.records import JobState, refused_of, warnings_of
-from stemsplit.library.state import State
+from stemsplit.journal.database import Database
+from stemsplit.journal.layout import State
+from stemsplit.journal.lock import nothing_there
+from stemsplit.journal.records import JobState, refused_of, warnings_of
 from stemsplit.models.engines import name_of
 from stemsplit.storage.untrusted import require_inside
 

@@ -27,7 +27,7 @@ from stemsplit.core.compat import multiprocessing_imports_safely, safe_path
 from stemsplit.core.errors import EngineError, StemsplitError, UsageError
 from stemsplit.core.text import sentence_of
 from stemsplit.storage.temporary import TemporaryFolder
-from stemsplit.supervisor import warden
+from stemsplit.supervisor import watchdog
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -128,7 +128,7 @@ class Household:
         try:
             self._warden = subprocess.Popen(  # noqa: S603 - our own program
                 [
-                    *(sys.executable, *safe_path(), warden.__file__),
+                    *(sys.executable, *safe_path(), watchdog.__file__),
                     *(HOUSEHOLD_MARK, str(self.folder)),
                 ],
                 stdin=subprocess.PIPE,
@@ -234,7 +234,7 @@ class Household:
             self._kill([one for one in strays if one.pid not in ours])
 
     def _marked(self) -> list[psutil.Process]:
-        return [] if self.folder is None else warden.marked(HOUSEHOLD_MARK, str(self.folder))
+        return [] if self.folder is None else watchdog.marked(HOUSEHOLD_MARK, str(self.folder))
 
     @staticmethod
     def _kill(processes: list[psutil.Process]) -> None:
@@ -253,8 +253,8 @@ def _restore_environment(before: dict[str, str | None]) -> None:
 
 def _before_removal(folder: Path) -> None:
     """Do what the warden of a household that was killed would do."""
-    warden.remove_unfinished(str(folder))
-    warden.remove_sockets(str(folder))
+    watchdog.remove_unfinished(str(folder))
+    watchdog.remove_sockets(str(folder))
 
 
 HOUSEHOLD = Household()

@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
     from stemsplit.core.job import StemFormat
+    from stemsplit.core.probe import Probe, Tags
     from stemsplit.library.naming import Template
-    from stemsplit.library.probe import Probe, Tags
     from stemsplit.library.scan import Track
 
 

@@ -7,8 +7,8 @@ from collections import deque
 from typing import TYPE_CHECKING
 
 from stemsplit.core.errors import StemsplitError
-from stemsplit.library.reader import JournalReader
-from stemsplit.library.state import State
+from stemsplit.journal.layout import State
+from stemsplit.journal.reader import JournalReader
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
