@@ -19,15 +19,15 @@ from typing import TYPE_CHECKING, Any
 import psutil
 from common import environment, tell
 
-from stemsplit.cluster import words
-from stemsplit.cluster.fleet_words import Ended, Submission
-from stemsplit.cluster.pool import ClusterPool, RemoteWork
-from stemsplit.cluster.privacy import be_private
-from stemsplit.cluster.shape import Machine, Shape
 from stemsplit.core.job import Attempt, Effort, Job, Limits, Outcome, Reason, Settings
+from stemsplit.executors.local import NoLedger
+from stemsplit.executors.ray_cluster import messages
+from stemsplit.executors.ray_cluster.client_messages import Ended, Submission
+from stemsplit.executors.ray_cluster.local_cluster import be_private
+from stemsplit.executors.ray_cluster.pool import ClusterPool, RemoteWork
+from stemsplit.executors.ray_cluster.sharding import Machine, Shape
 from stemsplit.journal.records import Entry, JobState, Stem, Wanted
 from stemsplit.journal.writer import Journal
-from stemsplit.workshop import NoLedger
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -74,7 +74,7 @@ def desk(askers: int) -> float:
     be_private()
     import ray
 
-    from stemsplit.cluster.desk import Desk
+    from stemsplit.executors.ray_cluster.mailbox import Desk
 
     ray.init(address="local", num_cpus=askers, include_dashboard=False, log_to_driver=False)
     try:
@@ -119,8 +119,8 @@ class _MadeUp:
         raise AssertionError(node, why, name)
 
     def submit(self, submission: Submission) -> None:
-        arrived = words.Arrived(node=f"{submission.number % _NODES}")
-        self.coming.append((submission.number, words.encode(arrived)))
+        arrived = messages.Arrived(node=f"{submission.number % _NODES}")
+        self.coming.append((submission.number, messages.encode(arrived)))
 
     def wait(self, seconds: float) -> Iterable[tuple[int, bytes | Ended]]:
         del seconds
@@ -129,21 +129,21 @@ class _MadeUp:
 
     def order(self, orders: list[tuple[int, bytes]]) -> None:
         for number, data in orders:
-            order = words.decode_order(data)
-            if isinstance(order, words.Close):
+            order = messages.decode_order(data)
+            if isinstance(order, messages.Close):
                 self.coming.append((number, Ended()))
-            elif isinstance(order, words.Shard | words.More):
+            elif isinstance(order, messages.Shard | messages.More):
                 for one in order.tracks:
                     done = Outcome(job=one.job, reason=Reason.DONE)
-                    settled = words.Settled(track=one.track, outcome=done)
-                    self.coming.append((number, words.encode(settled)))
-                self.coming.append((number, words.encode(words.Hungry(tracks=8))))
+                    settled = messages.Settled(track=one.track, outcome=done)
+                    self.coming.append((number, messages.encode(settled)))
+                self.coming.append((number, messages.encode(messages.Hungry(tracks=8))))
 
     def end(self, number: int) -> None:
         self.coming.append((number, Ended(fault="cancelled")))
 
-    def shard(self, works: list[RemoteWork]) -> words.Shard:
-        return words.Shard(
+    def shard(self, works: list[RemoteWork]) -> messages.Shard:
+        return messages.Shard(
             version="1",
             settings=Settings(),
             limits=Limits(),
@@ -154,9 +154,9 @@ class _MadeUp:
             tracks=self.tracks(works),
         )
 
-    def tracks(self, works: list[RemoteWork]) -> tuple[words.Assigned, ...]:
+    def tracks(self, works: list[RemoteWork]) -> tuple[messages.Assigned, ...]:
         return tuple(
-            words.Assigned(track=one.track, job=one.job, audio_seconds=240, likely_seconds=240)
+            messages.Assigned(track=one.track, job=one.job, audio_seconds=240, likely_seconds=240)
             for one in works
         )
 

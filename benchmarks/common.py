@@ -22,14 +22,14 @@ from typing import TYPE_CHECKING
 import psutil
 import soundfile
 
+from stemsplit.api.demo.song import make_song
 from stemsplit.core.job import MODEL_SAMPLE_RATE, Job
 from stemsplit.core.messages import Task
-from stemsplit.demo.song import make_song
+from stemsplit.executors.local import preload_of, start_method_of
 from stemsplit.models.catalogue import find, written
 from stemsplit.models.fetch import ensure
 from stemsplit.models.store import models_folder
 from stemsplit.supervisor.launcher import Launcher
-from stemsplit.workshop import preload_of, start_method_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

@@ -36,9 +36,9 @@ from packaging.requirements import Requirement
 
 from stemsplit.core.job import Effort, Settings
 from stemsplit.core.messages import Ready
+from stemsplit.executors.local import weights_of
 from stemsplit.models.engines import ENGINES, installed
 from stemsplit.supervisor.inbox import Inbox
-from stemsplit.workshop import weights_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

@@ -20,8 +20,8 @@ from common import environment, tell
 from plots import ACCENT, INK, PALE, save
 from separation import apart, level, output_folder, song, stems_of, tell_own_error, truth_of
 
+from stemsplit.api.demo.score import si_sdr
 from stemsplit.audio.encode import quantise
-from stemsplit.demo.score import si_sdr
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -19,7 +19,7 @@ from common import environment, tell
 from plots import ACCENT, INK, save
 from separation import level, output_folder, song, stems_of, truth_of
 
-from stemsplit.demo.score import si_sdr
+from stemsplit.api.demo.score import si_sdr
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -20,8 +20,8 @@ from common import environment, tell
 from plots import ACCENT, INK, save
 from separation import apart, level, output_folder, song, stems_of, tell_own_error, truth_of
 
+from stemsplit.api.demo.score import si_sdr
 from stemsplit.audio.resample import RateConverter
-from stemsplit.demo.score import si_sdr
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -20,16 +20,16 @@ import soundfile
 from common import COMMAND, environment, measure
 
 from stemsplit import __version__
-from stemsplit.brief import Brief
+from stemsplit.api.demo.song import make_song
+from stemsplit.batch.decisions import wanted_of
+from stemsplit.batch.planning import prepare
+from stemsplit.batch.request import Brief
 from stemsplit.core.job import Attempt, Effort, Limits, Outcome, Reason, Settings
-from stemsplit.demo.song import make_song
 from stemsplit.journal.layout import State
 from stemsplit.journal.records import Entry, JobState, coming_stems
 from stemsplit.journal.writer import Journal
 from stemsplit.library.naming import DEFAULT_NAME, Template
-from stemsplit.library.plan import wanted_of
 from stemsplit.library.scan import scan
-from stemsplit.preparation import prepare
 
 _FORMATS = ("mp3", "flac", "ogg", "wav")
 _A_FOLDER = 10

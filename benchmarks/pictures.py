@@ -19,9 +19,9 @@ import soundfile
 from common import COMMAND
 from plots import ACCENT, INK, PALE, PICTURES, save
 
+from stemsplit.api.demo.song import make_song
 from stemsplit.audio.encode import quantise
 from stemsplit.audio.resample import RateConverter
-from stemsplit.demo.song import make_song
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -11,10 +11,10 @@ import numpy as np
 from common import tell
 from plots import PICTURES
 
+from stemsplit.api.demo.song import Song, make_song
 from stemsplit.audio.transforms import best_transform
 from stemsplit.child.engines.tensorflow.engine import load
 from stemsplit.child.separation import separate
-from stemsplit.demo.song import Song, make_song
 from stemsplit.models.catalogue import find
 from stemsplit.models.fetch import ensure
 

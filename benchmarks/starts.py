@@ -25,7 +25,7 @@ def main() -> None:
     print("| in a fresh interpreter | ms, median of 11 | above nothing |")
     print("|---|---|---|")
     nothing = _interpreter_ms("pass")
-    for statement in ("import stemsplit", "import stemsplit.batch"):
+    for statement in ("import stemsplit", "import stemsplit.batch.api"):
         taken = _interpreter_ms(statement)
         print(f"| `{statement}` | {taken:.0f} | {taken - nothing:.0f} |")
     print("\n| from the end of one file | s, median | s, longest |")

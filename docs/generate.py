@@ -10,7 +10,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from stemsplit import events
+from stemsplit.batch import events
 from stemsplit.cli.app import app
 
 _NOTE = """\

@@ -7,12 +7,15 @@ when they are first used (PEP 562), because every child process imports the pack
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-__version__ = "0.1.0"
+from stemsplit.core.version import __version__
 
 if TYPE_CHECKING:
     from concurrent.futures import as_completed
 
-    from stemsplit.batch import BatchResult, Control, convert, separate
+    from stemsplit.api.inspection import Inspection, NotInspected, inspect
+    from stemsplit.api.stem_pool import StemFuture, StemPool, TrackError
+    from stemsplit.batch.api import BatchResult, Control, convert, separate
+    from stemsplit.batch.status import status
     from stemsplit.core.errors import StemsplitError
     from stemsplit.core.job import (
         Attempt,
@@ -23,31 +26,28 @@ if TYPE_CHECKING:
         TrackWarning,
         WarningKind,
     )
-    from stemsplit.futures import StemFuture, StemPool, TrackError
-    from stemsplit.inspection import Inspection, NotInspected, inspect
-    from stemsplit.standing import status
 
 _HOME = {
     "Attempt": "stemsplit.core.job",
-    "BatchResult": "stemsplit.batch",
-    "Control": "stemsplit.batch",
-    "Inspection": "stemsplit.inspection",
+    "BatchResult": "stemsplit.batch.api",
+    "Control": "stemsplit.batch.api",
+    "Inspection": "stemsplit.api.inspection",
     "Limits": "stemsplit.core.job",
-    "NotInspected": "stemsplit.inspection",
+    "NotInspected": "stemsplit.api.inspection",
     "Outcome": "stemsplit.core.job",
     "Reason": "stemsplit.core.job",
     "Settings": "stemsplit.core.job",
-    "StemFuture": "stemsplit.futures",
-    "StemPool": "stemsplit.futures",
+    "StemFuture": "stemsplit.api.stem_pool",
+    "StemPool": "stemsplit.api.stem_pool",
     "StemsplitError": "stemsplit.core.errors",
-    "TrackError": "stemsplit.futures",
+    "TrackError": "stemsplit.api.stem_pool",
     "TrackWarning": "stemsplit.core.job",
     "WarningKind": "stemsplit.core.job",
     "as_completed": "concurrent.futures",
-    "convert": "stemsplit.batch",
-    "inspect": "stemsplit.inspection",
-    "separate": "stemsplit.batch",
-    "status": "stemsplit.standing",
+    "convert": "stemsplit.batch.api",
+    "inspect": "stemsplit.api.inspection",
+    "separate": "stemsplit.batch.api",
+    "status": "stemsplit.batch.status",
 }
 
 __all__ = [

@@ -25,11 +25,11 @@ from checkpoints import write_random_weights
 from parallel import XDIST_WORKER
 from tables import Table
 
+from stemsplit.api.demo.song import make_song
 from stemsplit.child.engines.library_errors import prepare_environment
 from stemsplit.cli.settings import NO_OPTIONS, PREFIX
 from stemsplit.core.errors import ModelError
 from stemsplit.core.job import MODEL_SAMPLE_RATE
-from stemsplit.demo.song import make_song
 from stemsplit.models.catalogue import find
 from stemsplit.models.converted import ensure_converted
 from stemsplit.models.fetch import ensure

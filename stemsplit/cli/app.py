@@ -17,18 +17,19 @@ from cyclopts import (
     UnusedCliTokensError,
 )
 
-from stemsplit import __version__
-from stemsplit.cli import config, doctor, models, settings, streams
-from stemsplit.cli.convert import convert
-from stemsplit.cli.demo import demo
+from stemsplit.cli import settings, standard_streams
+from stemsplit.cli.commands import config, doctor, models
+from stemsplit.cli.commands.convert import convert
+from stemsplit.cli.commands.demo import demo
+from stemsplit.cli.commands.inspect import inspect
+from stemsplit.cli.commands.report import report
+from stemsplit.cli.commands.separate import separate
+from stemsplit.cli.commands.status import status
 from stemsplit.cli.help import HELP_ALL, HELP_FLAGS, Help
-from stemsplit.cli.inspect import inspect
-from stemsplit.cli.report import report
-from stemsplit.cli.separate import separate
-from stemsplit.cli.status import status
-from stemsplit.cli.stop import StoppedBySignalError, stop_on_signals
+from stemsplit.cli.signals import StoppedBySignalError, stop_on_signals
 from stemsplit.core.errors import EngineError, ExitCode, StemsplitError, UsageError
 from stemsplit.core.text import printable, quoted, sentence_of
+from stemsplit.core.version import __version__
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -100,7 +101,7 @@ def run(arguments: Sequence[str] | None = None) -> int:
         the exit code.
     """
     tokens = list(sys.argv[1:] if arguments is None else arguments)
-    streams.prepare()
+    standard_streams.prepare()
     _allow_many_files()
     stop_on_signals()
     applied = settings.Applied()
@@ -120,7 +121,7 @@ def run(arguments: Sequence[str] | None = None) -> int:
         print(printable(told), file=sys.stderr)
         return failed
     sys.stdout.flush()
-    fault = streams.lost.get("stdout")
+    fault = standard_streams.lost.get("stdout")
     if fault is not None and tokens[:1] not in (["separate"], ["convert"]):
         if not isinstance(fault, BrokenPipeError):  # as by `stemsplit ... | head`
             why = sentence_of(fault)

@@ -267,7 +267,7 @@ class Run(NamedTuple):
 
 
 class Summary(Protocol):
-    """What the journal keeps of a run's end; `stemsplit.events.BatchDone` is one."""
+    """What the journal keeps of a run's end; `stemsplit.batch.events.BatchDone` is one."""
 
     @property
     def exit_code(self) -> int:

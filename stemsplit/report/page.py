@@ -21,7 +21,7 @@ import msgspec
 
 from stemsplit.core.text import printable
 from stemsplit.journal.layout import State
-from stemsplit.report.lanes import lanes_of
+from stemsplit.report.timeline_lanes import lanes_of
 from stemsplit.storage.remote import address_of, is_remote
 from stemsplit.storage.untrusted import is_name
 from stemsplit.supervisor.attempt_logs import end_of

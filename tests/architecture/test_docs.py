@@ -15,7 +15,8 @@ import generate
 import pytest
 
 import stemsplit
-from stemsplit import __version__, events
+from stemsplit import __version__
+from stemsplit.batch import events
 from stemsplit.cli.app import app
 from stemsplit.core.errors import ExitCode, StemsplitError
 from stemsplit.core.job import Reason

@@ -61,13 +61,16 @@ def test_no_module_of_the_parent_s_side_imports_tensorflow() -> None:
 
 def test_the_supervisor_of_a_batch_imports_no_arrays() -> None:
     """What supervises ten thousand tracks stays small."""
-    supervising = "import stemsplit.batch, stemsplit.cli.app, stemsplit.supervisor.pool"
+    supervising = "import stemsplit.batch.api, stemsplit.cli.app, stemsplit.supervisor.pool"
     assert not _imported_by(supervising) & {"numpy", "scipy", "soundfile", "tensorflow"}
 
 
 def test_ray_is_imported_for_a_cluster_alone() -> None:
     """It is an extra, and takes 0.8 s and 60 MB."""
-    everyday = "import stemsplit.batch, stemsplit.cli.app, stemsplit.site, stemsplit.cluster.shard"
+    everyday = (
+        "import stemsplit.batch.api, stemsplit.cli.app, stemsplit.executors.base, "
+        "stemsplit.executors.ray_cluster.shard_worker"
+    )
     assert "ray" not in _imported_by(everyday)
 
 

@@ -32,8 +32,8 @@ sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks"))
 from cluster_nodes import Nodes
 from common import COMMAND, content
 
+from stemsplit.api.demo.song import make_song
 from stemsplit.core.job import MODEL_SAMPLE_RATE
-from stemsplit.demo.song import make_song
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

@@ -114,7 +114,7 @@ def _shards() -> list[psutil.Process]:
     return [
         process
         for process in psutil.process_iter(["cmdline"])
-        if "stemsplit.cluster.shard" in (process.info["cmdline"] or ())
+        if "stemsplit.executors.ray_cluster.shard_worker" in (process.info["cmdline"] or ())
     ]
 
 

@@ -27,8 +27,8 @@ from typing import TYPE_CHECKING
 import soundfile
 
 from stemsplit import Limits, Outcome, Reason, Settings, WarningKind, separate
+from stemsplit.api.demo.song import make_song
 from stemsplit.audio.data_loss import TOLERATED_SHARE, UNNOTICED_SECONDS
-from stemsplit.demo.song import make_song
 
 if TYPE_CHECKING:
     from collections.abc import Callable

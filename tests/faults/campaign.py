@@ -42,7 +42,7 @@ import numpy as np
 import psutil
 import soundfile
 
-from stemsplit.demo.song import make_song
+from stemsplit.api.demo.song import make_song
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -10,9 +10,9 @@ import pytest
 import soundfile
 
 from stemsplit import Limits, Reason, Settings, separate
-from stemsplit.cli.demo import demo
+from stemsplit.api.demo import run as demo_run
+from stemsplit.cli.commands.demo import demo
 from stemsplit.core.errors import ExitCode, UsageError
-from stemsplit.demo import run as demo_run
 from stemsplit.storage import publish
 
 if TYPE_CHECKING:

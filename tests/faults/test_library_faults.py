@@ -21,9 +21,11 @@ import psutil
 import pytest
 import soundfile
 
-from stemsplit import Control, events, overnight, separate, status
+from stemsplit import Control, separate, status
+from stemsplit.batch import events
 from stemsplit.core.errors import DiskFullError, StemsplitError, UnwritableError, UsageError
 from stemsplit.core.job import Limits, Reason, Settings
+from stemsplit.executors import gates
 from stemsplit.journal.reader import JournalReader
 from stemsplit.journal.records import JobState
 
@@ -355,7 +357,7 @@ def test_on_battery_a_batch_waits(
             return time.monotonic() > back_at
 
     monkeypatch.setattr(psutil, "sensors_battery", Battery, raising=False)
-    monkeypatch.setattr(overnight, "_POWER_SECONDS", 0.1)
+    monkeypatch.setattr(gates, "_POWER_SECONDS", 0.1)
     started: list[float] = []
     notes: list[str] = []
 

@@ -11,8 +11,8 @@ import pytest
 import soundfile
 from audio_files import write_libav
 
+from stemsplit.api.demo.song import make_song
 from stemsplit.audio.decode import Decoder
-from stemsplit.demo.song import make_song
 
 if TYPE_CHECKING:
     from collections.abc import Callable

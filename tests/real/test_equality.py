@@ -14,8 +14,8 @@ import pytest
 import soundfile
 from checkpoints import write_random_weights
 
+from stemsplit.api.demo.song import make_song
 from stemsplit.audio.decode import Decoder
-from stemsplit.demo.song import make_song
 
 pytest.importorskip("tensorflow", reason="Spleeter, to compare with, is not installed")
 

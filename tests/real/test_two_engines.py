@@ -9,12 +9,12 @@ import pytest
 import soundfile
 from checkpoints import write_checkpoint
 
+from stemsplit.api.demo.song import make_song
 from stemsplit.audio.decode import Decoder
 from stemsplit.child.engines import onnx
 from stemsplit.child.engines.spleeter_models import CHECKPOINT
 from stemsplit.child.engines.weights.checkpoint import Checkpoint
 from stemsplit.core.job import MODEL_SAMPLE_RATE
-from stemsplit.demo.song import make_song
 
 tf = pytest.importorskip("tensorflow", reason="TensorFlow is not installed")
 from references import streamed_stems

@@ -10,10 +10,6 @@ from typing import TYPE_CHECKING
 import msgspec
 import pytest
 
-from stemsplit.cluster import words
-from stemsplit.cluster.fleet_words import Ended, Submission
-from stemsplit.cluster.pool import ClusterPool, RemoteWork
-from stemsplit.cluster.shape import Machine, Shape
 from stemsplit.core.errors import ClusterError, OutputExistsError
 from stemsplit.core.job import (
     Attempt,
@@ -26,6 +22,10 @@ from stemsplit.core.job import (
     TrackWarning,
     WarningKind,
 )
+from stemsplit.executors.ray_cluster import messages
+from stemsplit.executors.ray_cluster.client_messages import Ended, Submission
+from stemsplit.executors.ray_cluster.pool import ClusterPool, RemoteWork
+from stemsplit.executors.ray_cluster.sharding import Machine, Shape
 from stemsplit.journal.records import Stem
 from stemsplit.supervisor.pool_interface import Answer, Noted, Settled, Withdrawn
 
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from stemsplit.supervisor.pool_interface import PoolEvent, Work
 
 OUT = Path("/out")
-_order: msgspec.msgpack.Decoder[words.Order] = msgspec.msgpack.Decoder(words.Order)
+_order: msgspec.msgpack.Decoder[messages.Order] = msgspec.msgpack.Decoder(messages.Order)
 
 
 class Ledger:
@@ -50,7 +50,7 @@ class Ledger:
     def attempt_begins(
         self, job: Job, settings: Settings, effort: Effort, number: int, work: Path
     ) -> None:
-        """See `stemsplit.workshop.Ledger`."""
+        """See `stemsplit.executors.local.Ledger`."""
         del settings, effort, number
         assert work.parent == OUT
         self.told.append(("begins", job.source))
@@ -79,7 +79,7 @@ class World:
     slots: int = 1
     submitted: list[Submission] = field(default_factory=list)
     ended: list[int] = field(default_factory=list)
-    orders: list[tuple[int, words.Order]] = field(default_factory=list)
+    orders: list[tuple[int, messages.Order]] = field(default_factory=list)
     unusable: dict[str, str] = field(default_factory=dict)
     nodes: list[Machine] = field(default_factory=list)
     shown: set[bytes] = field(default_factory=set)
@@ -123,7 +123,7 @@ class World:
 
     # The fleet.
     def machines(self) -> list[Machine]:
-        """See `stemsplit.cluster.pool.Fleet`."""
+        """See `stemsplit.executors.ray_cluster.pool.Fleet`."""
         return [one for one in self.nodes if one.node not in self.unusable]
 
     def are_coming(self) -> bool:
@@ -154,9 +154,9 @@ class World:
         self.ended.append(number)
 
     # The packer.
-    def shard(self, works: list[RemoteWork]) -> words.Shard:
-        """See `stemsplit.cluster.pool.Packer`."""
-        return words.Shard(
+    def shard(self, works: list[RemoteWork]) -> messages.Shard:
+        """See `stemsplit.executors.ray_cluster.pool.Packer`."""
+        return messages.Shard(
             version="1",
             settings=Settings(),
             limits=Limits(),
@@ -167,17 +167,17 @@ class World:
             tracks=self.tracks(works),
         )
 
-    def tracks(self, works: list[RemoteWork]) -> tuple[words.Assigned, ...]:
+    def tracks(self, works: list[RemoteWork]) -> tuple[messages.Assigned, ...]:
         """Likewise."""
         return tuple(
-            words.Assigned(track=one.track, job=one.job, audio_seconds=1, likely_seconds=1)
+            messages.Assigned(track=one.track, job=one.job, audio_seconds=1, likely_seconds=1)
             for one in works
         )
 
     # What a test says.
-    def say(self, shard: int, *said: words.Said) -> None:
+    def say(self, shard: int, *said: messages.Said) -> None:
         """Let a shard say something."""
-        self.coming += [(shard, words.encode(one)) for one in said]
+        self.coming += [(shard, messages.encode(one)) for one in said]
 
     def turn(self, count: int = 1) -> list[PoolEvent]:
         """Let the loop go round; give what it told."""
@@ -195,7 +195,7 @@ class World:
         return [
             one.track
             for number, order in self.orders
-            if number == shard and isinstance(order, words.Shard | words.More)
+            if number == shard and isinstance(order, messages.Shard | messages.More)
             for one in order.tracks
         ]
 
@@ -206,13 +206,13 @@ class World:
         outcome = Outcome(
             job=job, reason=reason, message="So it was.", warnings=WARNINGS, attempts=(attempt,)
         )
-        self.say(shard, words.Settled(track=track, outcome=outcome))
+        self.say(shard, messages.Settled(track=track, outcome=outcome))
 
     def begin(self, shard: int, track: int) -> None:
         """Let a shard ask whether it may begin."""
         self.say(
             shard,
-            words.Begins(
+            messages.Begins(
                 question=track,
                 track=track,
                 settings=Settings(),
@@ -226,7 +226,7 @@ class World:
         """Let a shard ask whether it may show stems."""
         self.say(
             shard,
-            words.Publishing(
+            messages.Publishing(
                 question=100 + track,
                 track=track,
                 coming=(),
@@ -236,12 +236,12 @@ class World:
             ),
         )
 
-    def answers(self, shard: int) -> list[words.Answer]:
+    def answers(self, shard: int) -> list[messages.Answer]:
         """Give what a shard was answered."""
         return [
             order
             for number, order in self.orders
-            if number == shard and isinstance(order, words.Answer)
+            if number == shard and isinstance(order, messages.Answer)
         ]
 
 
@@ -268,25 +268,25 @@ def test_a_batch_from_its_first_track_to_its_last(world: World) -> None:
     world.turn()
     assert [one.number for one in world.submitted] == [1, 2], "one more than there is room for"
     assert not world.orders, "nothing is given to a shard that no node has taken"
-    world.say(1, words.Arrived(node="n0"))
+    world.say(1, messages.Arrived(node="n0"))
     world.turn(2)
     assert world.given(1) == [1, 2, 3, 4]
     for track in range(1, 5):
         world.begin(1, track)
         world.publish(1, track)
         world.settle(1, track)
-    world.say(1, words.Hungry(tracks=1))
+    world.say(1, messages.Hungry(tracks=1))
     world.turn(2)
     assert [one.completed for one in world.answers(1)] == [False, True] * 4
     assert world.ledger.told[:2] == [("begins", b"/in/0"), ("publishing", b"/in/0")]
-    assert world.orders[-1] == (1, words.Close())
+    assert world.orders[-1] == (1, messages.Close())
     assert 2 in world.ended, "the shard that waits is not needed any more"
     assert _outcomes(world.events) == {_source(track): Reason.DONE for track in range(1, 5)}
     done = [one.outcome for one in world.events if isinstance(one, Settled)]
     assert done[0].job.paths["vocals"] == OUT / "0" / "vocals.wav", "with this machine's paths"
     assert done[0].attempts[0].node == "node 0"
     assert done[0].warnings == WARNINGS
-    world.say(1, words.Closed(unstarted=(), late=()))
+    world.say(1, messages.Closed(unstarted=(), late=()))
     world.coming.append((1, Ended()))
     assert not [one for one in world.turn(2) if isinstance(one, Settled)]
     assert next(world.loop, None) is None
@@ -297,8 +297,8 @@ def test_a_lost_node_costs_what_was_in_flight() -> None:
     """What it had begun is brought in order and done again, before all others."""
     world = World(slots=2)
     world.turn()
-    world.say(1, words.Arrived(node="n0"))
-    world.say(2, words.Arrived(node="n1"))
+    world.say(1, messages.Arrived(node="n0"))
+    world.say(2, messages.Arrived(node="n1"))
     world.turn(2)
     first, second = world.given(1), world.given(2)
     assert sorted(first + second) == [1, 2, 3, 4][: len(first + second)]
@@ -319,7 +319,7 @@ def test_a_lost_node_costs_what_was_in_flight() -> None:
     assert not _outcomes(told)
     assert len(world.ledger.told) == before
     third = world.submitted[-1].number
-    world.say(third, words.Arrived(node="n0"))
+    world.say(third, messages.Arrived(node="n0"))
     world.turn(2)
     assert world.given(third)[0] == first[0]
     world.loop.close()
@@ -329,7 +329,7 @@ def test_what_a_lost_node_had_shown_is_done(world: World) -> None:
     """Its last word was lost with it; the stems are there."""
     world.shown.add(_source(1))
     world.turn()
-    world.say(1, words.Arrived(node="n0"))
+    world.say(1, messages.Arrived(node="n0"))
     world.turn(2)
     world.begin(1, 1)
     world.publish(1, 1)
@@ -348,7 +348,7 @@ def test_a_track_that_takes_node_after_node_with_it_is_given_up() -> None:
     for number in range(1, 6):
         world.turn()
         shard = world.submitted[-1].number
-        world.say(shard, words.Arrived(node=f"n{number - 1}"))
+        world.say(shard, messages.Arrived(node=f"n{number - 1}"))
         world.turn(2)
         world.begin(shard, 1)
         world.coming.append((shard, Ended(fault="gone")))
@@ -361,15 +361,17 @@ def test_a_node_that_refuses_is_not_used_any_more() -> None:
     """Its tracks go elsewhere; where there is no other, the batch ends with a sentence."""
     world = World(slots=2)
     world.turn()
-    world.say(1, words.Arrived(node="n0"), words.Refused(message="No engine.", remedy="Get one."))
+    world.say(
+        1, messages.Arrived(node="n0"), messages.Refused(message="No engine.", remedy="Get one.")
+    )
     world.coming.append((1, Ended()))
     world.turn(2)
     assert world.unusable == {"n0": "No engine. Get one."}
     assert world.submitted[-1].not_on == ("n0",)
     assert {2, 3} <= set(world.ended), "those that might still have come to it"
     last = world.submitted[-1].number
-    refused = words.Refused(message="No engine.", remedy="Get one.")
-    world.say(last, words.Arrived(node="n1"), refused)
+    refused = messages.Refused(message="No engine.", remedy="Get one.")
+    world.say(last, messages.Arrived(node="n1"), refused)
     world.coming.append((last, Ended()))
     with pytest.raises(ClusterError, match="No node of the cluster can be used: No engine"):
         world.turn(3)
@@ -379,7 +381,7 @@ def test_a_broken_engine_is_a_matter_of_its_node() -> None:
     """Where there is another node; of the only one it is a matter of the batch."""
     world = World(slots=2)
     world.turn()
-    world.say(1, words.Arrived(node="n0"))
+    world.say(1, messages.Arrived(node="n0"))
     world.turn(2)
     world.begin(1, 1)
     world.settle(1, 1, Reason.ENGINE_UNAVAILABLE)
@@ -387,7 +389,7 @@ def test_a_broken_engine_is_a_matter_of_its_node() -> None:
     assert "n0" in world.unusable
     assert _source(1) in {work.job.source for work in world.pool.unstarted()}
     other = world.submitted[-1].number
-    world.say(other, words.Arrived(node="n1"))
+    world.say(other, messages.Arrived(node="n1"))
     world.turn(2)
     world.settle(other, 1, Reason.ENGINE_UNAVAILABLE)
     assert _outcomes(world.turn(2)) == {_source(1): Reason.ENGINE_UNAVAILABLE}
@@ -398,14 +400,14 @@ def test_the_gate_holds_back_what_is_handed_out(world: World) -> None:
     """And lets it through later."""
     world.closed.add(_source(3))
     world.turn()
-    world.say(1, words.Arrived(node="n0"))
+    world.say(1, messages.Arrived(node="n0"))
     world.turn(2)
     assert world.given(1) == [1, 2]
     world.settle(1, 1)
-    world.say(1, words.Hungry(tracks=1))
+    world.say(1, messages.Hungry(tracks=1))
     world.turn(3)
     assert world.given(1) == [1, 2]
-    assert not any(isinstance(order, words.Close) for _, order in world.orders)
+    assert not any(isinstance(order, messages.Close) for _, order in world.orders)
     world.closed.clear()
     world.turn()
     assert world.given(1) == [1, 2, 3]
@@ -414,12 +416,12 @@ def test_the_gate_holds_back_what_is_handed_out(world: World) -> None:
 def test_a_shard_that_says_nothing_any_more_is_given_up(world: World) -> None:
     """As one whose machine hangs; Ray may not notice."""
     world.turn()
-    world.say(1, words.Arrived(node="n0"))
+    world.say(1, messages.Arrived(node="n0"))
     world.turn(2)
     world.begin(1, 1)
     world.turn()
     world.turn(500)
-    world.say(1, words.Alive())
+    world.say(1, messages.Alive())
     world.turn(2)
     assert 1 not in world.ended
     world.now += 400  # as by a laptop that slept: no silence of the shard's
@@ -433,15 +435,15 @@ def test_a_shard_that_says_nothing_any_more_is_given_up(world: World) -> None:
 def test_ctrl_c_lets_what_works_finish(world: World) -> None:
     """Shards are told; what they have not begun is not started."""
     world.turn()
-    world.say(1, words.Arrived(node="n0"))
+    world.say(1, messages.Arrived(node="n0"))
     world.turn(2)
     world.begin(1, 1)
     world.turn()
     world.pool.drain()
     world.turn()
-    assert (1, words.Drain()) in world.orders
+    assert (1, messages.Drain()) in world.orders
     world.settle(1, 1)
-    world.say(1, words.Closed(unstarted=(2, 3), late=(4,)))
+    world.say(1, messages.Closed(unstarted=(2, 3), late=(4,)))
     world.coming.append((1, Ended()))
     world.turn(2)
     assert next(world.loop, None) is None
@@ -454,7 +456,7 @@ def test_what_may_not_be_shown_is_not(world: World) -> None:
     """The error of the journal reaches the node in its own words."""
     world.ledger.forbidden = True
     world.turn()
-    world.say(1, words.Arrived(node="n0"))
+    world.say(1, messages.Arrived(node="n0"))
     world.turn(2)
     world.publish(1, 1)
     world.turn()
@@ -479,7 +481,7 @@ def test_a_node_whose_shards_break_off_is_not_asked_for_ever() -> None:
     for _ in range(3):
         world.turn()
         shard = world.submitted[-1].number
-        world.say(shard, words.Arrived(node="n0"))
+        world.say(shard, messages.Arrived(node="n0"))
         world.turn(2)
         assert "n0" not in world.unusable
         world.coming.append((shard, Ended(fault="exit code 1")))
@@ -500,7 +502,7 @@ def test_shards_that_no_node_can_begin_end_the_batch(world: World) -> None:
 def test_a_node_that_has_not_answered_is_given_nothing(world: World) -> None:
     """It may not see the output folder; a shard may come to it all the same."""
     world.turn()
-    world.say(1, words.Arrived(node="new"))
+    world.say(1, messages.Arrived(node="new"))
     world.turn(2)
     assert not world.given(1)
     world.nodes.append(Machine(node="new", name="new", cpus=1, memory_bytes=2**30))
@@ -511,7 +513,7 @@ def test_a_node_that_has_not_answered_is_given_nothing(world: World) -> None:
 def test_what_nobody_understands_ends_a_shard(world: World) -> None:
     """And not the batch."""
     world.turn()
-    world.say(1, words.Arrived(node="n0"))
+    world.say(1, messages.Arrived(node="n0"))
     world.turn(2)
     world.begin(1, 1)
     world.coming.append((1, b"\xc1"))
@@ -526,16 +528,16 @@ def test_what_nobody_understands_ends_a_shard(world: World) -> None:
 def test_a_node_cannot_name_other_folders(world: World, work: bytes) -> None:
     """What it says becomes paths of this machine."""
     world.turn()
-    world.say(1, words.Arrived(node="n0"))
+    world.say(1, messages.Arrived(node="n0"))
     world.turn(2)
-    begins = words.Begins(
+    begins = messages.Begins(
         question=1, track=1, settings=Settings(), effort=Effort(), number=1, work=work
     )
     world.say(1, begins)
     stem = Stem("vocals.wav", b"../../home/me/.ssh/authorized_keys", 1, 1)
     world.say(
         1,
-        words.Publishing(question=2, track=1, coming=(stem,), stems=(), audio_seconds=1.0),
+        messages.Publishing(question=2, track=1, coming=(stem,), stems=(), audio_seconds=1.0),
     )
     world.turn()
     assert [one.error for one in world.answers(1)] == ["StoppedError", "StoppedError"]

@@ -8,8 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stemsplit.cluster.places import PathMap
-from stemsplit.cluster.shape import (
+from stemsplit.core.errors import UsageError
+from stemsplit.core.job import Effort, Job
+from stemsplit.executors.ray_cluster.path_map import PathMap
+from stemsplit.executors.ray_cluster.sharding import (
     MOST_TRACKS,
     Machine,
     Shape,
@@ -18,8 +20,6 @@ from stemsplit.cluster.shape import (
     tracks_of_next,
     weight,
 )
-from stemsplit.core.errors import UsageError
-from stemsplit.core.job import Effort, Job
 from stemsplit.supervisor.prediction import MEBIBYTE, Footprint, Way, footprint
 
 GIBIBYTE = 1024 * MEBIBYTE

@@ -6,10 +6,10 @@ import pytest
 
 from stemsplit.core.errors import EngineError, UsageError
 from stemsplit.core.job import LOADERS, Settings
+from stemsplit.executors.local import way_of
 from stemsplit.journal.records import settings_key
 from stemsplit.models.engines import ENGINES, engine_of, installed, missing_of, name_of, resolved
 from stemsplit.supervisor.prediction import Way
-from stemsplit.workshop import way_of
 
 TENSORFLOW = {"tensorflow", "spleeter"}
 ONNX = {"onnxruntime", "crc32c"}

@@ -8,10 +8,10 @@ import re
 import pytest
 from rich.console import Console
 
-from stemsplit.cli.lines import TextDisplay
-from stemsplit.cli.screen import Screen, Shown
+from stemsplit.batch.events import BatchProgress, BatchStarted, TrackDone, TrackFailed
+from stemsplit.cli.display.bars import Screen, Shown
+from stemsplit.cli.display.text import TextDisplay
 from stemsplit.core.progress import RunningTrack, Status, Step
-from stemsplit.events import BatchProgress, BatchStarted, TrackDone, TrackFailed
 
 MIB = 2**20
 

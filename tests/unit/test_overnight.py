@@ -14,7 +14,7 @@ import pytest
 from stemsplit.core.errors import UsageError
 from stemsplit.core.job import Effort, Job, Reason
 from stemsplit.core.units import parse_clock_time
-from stemsplit.overnight import Gates, Power, Room, Until, awake, next_time, on_battery
+from stemsplit.executors.gates import Gates, Power, Room, Until, awake, next_time, on_battery
 from stemsplit.supervisor.exit_diagnosis import Verdict
 from stemsplit.supervisor.pool_interface import Answer
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import pytest
 from msgspec.structs import replace as replace_probe
 
+from stemsplit.batch.decisions import Action, Known, Wish, decide, known, see, wanted_of
 from stemsplit.core.errors import OutputExistsError
 from stemsplit.core.job import Attempt, Effort, Job, Outcome, Reason, Settings
 from stemsplit.core.probe import Probe
@@ -19,22 +20,13 @@ from stemsplit.journal.records import Entry, JobState, coming_stems, places_belo
 from stemsplit.journal.writer import Journal
 from stemsplit.library.destinations import Namer, Placed, place
 from stemsplit.library.naming import DEFAULT_NAME, Template
-from stemsplit.library.plan import (
-    Action,
-    Known,
-    Wish,
-    decide,
-    known,
-    see,
-    wanted_of,
-)
 from stemsplit.library.scan import Track
 from stemsplit.storage.publish import publish
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from stemsplit.library.plan import Decision
+    from stemsplit.batch.decisions import Decision
 
 STEMS = ("vocals", "accompaniment")
 NAMES = frozenset({*STEMS, "drums"})

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import soundfile
 
+from stemsplit.batch.event_factory import left_out
 from stemsplit.core.errors import UsageError
 from stemsplit.core.job import Job, Outcome, Reason, Settings
 from stemsplit.journal.layout import State
@@ -19,7 +20,6 @@ from stemsplit.journal.writer import Journal
 from stemsplit.library.exclusion import Exclusions
 from stemsplit.library.input_lists import read_list
 from stemsplit.library.scan import Found, scan
-from stemsplit.narrate import left_out
 from stemsplit.storage.remote import path_of
 
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from stemsplit.demo.score import si_sdr
-from stemsplit.demo.song import make_song
+from stemsplit.api.demo.score import si_sdr
+from stemsplit.api.demo.song import make_song
 
 
 def test_the_song_is_always_the_same() -> None:

@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING, cast
 
 import pytest
 
+from stemsplit.batch.progress_tracker import Tally
 from stemsplit.core.job import AudioInfo, Effort, Job, Outcome, Reason
 from stemsplit.core.messages import Progress, Ready, Separated, Started
 from stemsplit.journal import status_file
 from stemsplit.journal.layout import State
 from stemsplit.journal.status_file import Board
 from stemsplit.supervisor.pool_interface import Heard, Launched, Looked, Retried, Settled
-from stemsplit.tally import Tally
 
 if TYPE_CHECKING:
     from stemsplit.core.job import Attempt
