@@ -19,13 +19,16 @@ from typing import TYPE_CHECKING, Any
 import psutil
 from common import environment, tell
 
-from stemsplit.core.job import Attempt, Effort, Job, Limits, Outcome, Reason, Settings
-from stemsplit.executors.local import NoLedger
+from stemsplit.core.job import Job
+from stemsplit.core.limits import Effort, Limits
+from stemsplit.core.outcome import Attempt, Outcome, Reason
+from stemsplit.core.settings import Settings
 from stemsplit.executors.ray_cluster import messages
 from stemsplit.executors.ray_cluster.client_messages import Ended, Submission
 from stemsplit.executors.ray_cluster.local_cluster import be_private
 from stemsplit.executors.ray_cluster.pool import ClusterPool, RemoteWork
 from stemsplit.executors.ray_cluster.sharding import Machine, Shape
+from stemsplit.executors.track_task import NoLedger
 from stemsplit.journal.records import Entry, JobState, Stem, Wanted
 from stemsplit.journal.writer import Journal
 

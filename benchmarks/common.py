@@ -23,9 +23,11 @@ import psutil
 import soundfile
 
 from stemsplit.api.demo.song import make_song
-from stemsplit.core.job import MODEL_SAMPLE_RATE, Job
+from stemsplit.core.job import Job
 from stemsplit.core.messages import Task
-from stemsplit.executors.local import preload_of, start_method_of
+from stemsplit.core.settings import MODEL_SAMPLE_RATE
+from stemsplit.executors.local import preload_of
+from stemsplit.executors.pool_planning import start_method_of
 from stemsplit.models.catalogue import find, written
 from stemsplit.models.fetch import ensure
 from stemsplit.models.store import models_folder
@@ -37,7 +39,8 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from stemsplit.core.job import Effort, Settings
+    from stemsplit.core.limits import Effort
+    from stemsplit.core.settings import Settings
     from stemsplit.supervisor.launcher import Child, StartMethod
 
 _PACKAGES = ("stemsplit", "spleeter", "tensorflow", "onnxruntime", "numpy", "scipy")

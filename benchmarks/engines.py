@@ -34,10 +34,11 @@ from common import (
 )
 from packaging.requirements import Requirement
 
-from stemsplit.core.job import Effort, Settings
+from stemsplit.core.limits import Effort
 from stemsplit.core.messages import Ready
-from stemsplit.executors.local import weights_of
+from stemsplit.core.settings import Settings
 from stemsplit.models.engines import ENGINES, installed
+from stemsplit.models.forms import weights_of
 from stemsplit.supervisor.inbox import Inbox
 
 if TYPE_CHECKING:

@@ -21,11 +21,12 @@ from typing import TYPE_CHECKING
 import psutil
 from common import environment, forget, ready_launcher, start_methods, task_of, write_song
 
-from stemsplit.core.job import LOADERS, Effort, Settings
-from stemsplit.executors.local import weights_of
+from stemsplit.core.limits import Effort
+from stemsplit.core.settings import LOADERS, Settings
 from stemsplit.models import store
 from stemsplit.models.catalogue import find
 from stemsplit.models.converted import ensure_converted
+from stemsplit.models.forms import weights_of
 from stemsplit.supervisor.inbox import Inbox
 from stemsplit.supervisor.prediction import SUPERVISOR_BYTES
 from stemsplit.supervisor.process_tree import SystemMeter

@@ -83,7 +83,8 @@ def worker(folder: Path, clips: list[Path]) -> None:
     """Do with each clip what a child does, in this process, with the network loaded once."""
     from stemsplit.child import job_runner
     from stemsplit.child.engines import tensorflow
-    from stemsplit.core.job import Effort, Settings
+    from stemsplit.core.limits import Effort
+    from stemsplit.core.settings import Settings
     from stemsplit.models.catalogue import find
     from stemsplit.models.fetch import ensure
 

@@ -24,7 +24,9 @@ from stemsplit.api.demo.song import make_song
 from stemsplit.batch.decisions import wanted_of
 from stemsplit.batch.planning import prepare
 from stemsplit.batch.request import Brief
-from stemsplit.core.job import Attempt, Effort, Limits, Outcome, Reason, Settings
+from stemsplit.core.limits import Effort, Limits
+from stemsplit.core.outcome import Attempt, Outcome, Reason
+from stemsplit.core.settings import Settings
 from stemsplit.journal.layout import State
 from stemsplit.journal.records import Entry, JobState, coming_stems
 from stemsplit.journal.writer import Journal
@@ -60,7 +62,7 @@ def enter_as_done(library: Path, output: Path) -> None:
     brief = Brief(
         inputs=(library,),
         listed=(),
-        state=state,
+        output=output,
         template=Template.parse(DEFAULT_NAME),
         settings=settings,
         limits=Limits(),

@@ -32,7 +32,8 @@ from stemsplit.audio.transforms import ScipyTransform
 from stemsplit.child import job_runner
 from stemsplit.child.engines import tensorflow
 from stemsplit.child.engines.tensorflow import engine as tensorflow_engine
-from stemsplit.core.job import Effort, Settings
+from stemsplit.core.limits import Effort
+from stemsplit.core.settings import Settings
 from stemsplit.models.catalogue import find
 from stemsplit.models.fetch import ensure
 

@@ -17,32 +17,26 @@ if TYPE_CHECKING:
     from stemsplit.batch.api import BatchResult, Control, convert, separate
     from stemsplit.batch.status import status
     from stemsplit.core.errors import StemsplitError
-    from stemsplit.core.job import (
-        Attempt,
-        Limits,
-        Outcome,
-        Reason,
-        Settings,
-        TrackWarning,
-        WarningKind,
-    )
+    from stemsplit.core.limits import Limits
+    from stemsplit.core.outcome import Attempt, Outcome, Reason, TrackWarning, WarningKind
+    from stemsplit.core.settings import Settings
 
 _HOME = {
-    "Attempt": "stemsplit.core.job",
+    "Attempt": "stemsplit.core.outcome",
     "BatchResult": "stemsplit.batch.api",
     "Control": "stemsplit.batch.api",
     "Inspection": "stemsplit.api.inspection",
-    "Limits": "stemsplit.core.job",
+    "Limits": "stemsplit.core.limits",
     "NotInspected": "stemsplit.api.inspection",
-    "Outcome": "stemsplit.core.job",
-    "Reason": "stemsplit.core.job",
-    "Settings": "stemsplit.core.job",
+    "Outcome": "stemsplit.core.outcome",
+    "Reason": "stemsplit.core.outcome",
+    "Settings": "stemsplit.core.settings",
     "StemFuture": "stemsplit.api.stem_pool",
     "StemPool": "stemsplit.api.stem_pool",
     "StemsplitError": "stemsplit.core.errors",
     "TrackError": "stemsplit.api.stem_pool",
-    "TrackWarning": "stemsplit.core.job",
-    "WarningKind": "stemsplit.core.job",
+    "TrackWarning": "stemsplit.core.outcome",
+    "WarningKind": "stemsplit.core.outcome",
     "as_completed": "concurrent.futures",
     "convert": "stemsplit.batch.api",
     "inspect": "stemsplit.api.inspection",

@@ -29,7 +29,7 @@ from stemsplit.api.demo.song import make_song
 from stemsplit.child.engines.library_errors import prepare_environment
 from stemsplit.cli.settings import NO_OPTIONS, PREFIX
 from stemsplit.core.errors import ModelError
-from stemsplit.core.job import MODEL_SAMPLE_RATE
+from stemsplit.core.settings import MODEL_SAMPLE_RATE
 from stemsplit.models.catalogue import find
 from stemsplit.models.converted import ensure_converted
 from stemsplit.models.fetch import ensure

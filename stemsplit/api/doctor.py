@@ -22,10 +22,12 @@ from packaging.requirements import Requirement
 
 from stemsplit.core.compat import StrEnum
 from stemsplit.core.errors import REINSTALL, StemsplitError
-from stemsplit.core.job import AUTOMATIC, Limits, Reason, Settings
+from stemsplit.core.limits import Limits
+from stemsplit.core.outcome import Reason
+from stemsplit.core.settings import AUTOMATIC, Settings
 from stemsplit.core.text import counted, mebibytes, printable
 from stemsplit.core.version import __version__
-from stemsplit.executors.local import make_plan, start_method_of
+from stemsplit.executors.pool_planning import make_plan, start_method_of
 from stemsplit.models import store
 from stemsplit.models.catalogue import MODELS, find
 from stemsplit.models.engines import ENGINES, installed, missing_of, resolved

@@ -17,10 +17,12 @@ from stemsplit.batch.planning import paths_of
 from stemsplit.core.compat import run_module
 from stemsplit.core.errors import InsufficientMemoryError, StemsplitError
 from stemsplit.core.inspection_result import Measurement, NotMeasured
-from stemsplit.core.job import AUTOMATIC, Limits, Settings
+from stemsplit.core.limits import Limits
+from stemsplit.core.settings import AUTOMATIC, Settings
 from stemsplit.core.text import printable, quoted
-from stemsplit.executors.local import checked, make_plan, start_method_of
+from stemsplit.executors.pool_planning import make_plan, start_method_of
 from stemsplit.library.scan import Problem, scan
+from stemsplit.models.check_settings import checked
 from stemsplit.storage.remote import local_path
 
 if TYPE_CHECKING:

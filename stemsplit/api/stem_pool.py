@@ -21,21 +21,19 @@ from typing import TYPE_CHECKING
 
 from stemsplit.batch.planning import namer_of, template_of, whole_seconds
 from stemsplit.core.errors import ExitCode, StemsplitError, UsageError
-from stemsplit.core.job import Limits, Reason, Settings
+from stemsplit.core.limits import Limits
+from stemsplit.core.outcome import Reason
 from stemsplit.core.probe import Tags
+from stemsplit.core.settings import Settings
 from stemsplit.core.text import quoted
-from stemsplit.executors.local import (
-    NoLedger,
-    TrackWork,
-    Workshop,
-    checked,
-    make_plan,
-    start_method_of,
-    weights_of,
-)
+from stemsplit.executors.local import Workshop
+from stemsplit.executors.pool_planning import make_plan, start_method_of
+from stemsplit.executors.track_task import NoLedger, TrackWork
 from stemsplit.library.naming import same_place
 from stemsplit.library.probe import probe
 from stemsplit.library.scan import Track
+from stemsplit.models.check_settings import checked
+from stemsplit.models.forms import weights_of
 from stemsplit.storage.remote import local_path
 from stemsplit.supervisor.pool_interface import Heard, Launched, Settled
 from stemsplit.supervisor.session import refuse_inside_a_child
@@ -44,8 +42,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Self
 
-    from stemsplit.core.job import Job, Outcome
+    from stemsplit.core.job import Job
     from stemsplit.core.messages import Message
+    from stemsplit.core.outcome import Outcome
     from stemsplit.supervisor.launcher import StartMethod
     from stemsplit.supervisor.pool import Pool
     from stemsplit.supervisor.pool_interface import PoolEvent

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from stemsplit.core.errors import BadInputError
-from stemsplit.core.job import STEREO
+from stemsplit.core.settings import STEREO
 from stemsplit.core.text import quoted
 
 if TYPE_CHECKING:

@@ -29,7 +29,8 @@ from stemsplit.core.errors import (
     says_disk_is_full,
 )
 from stemsplit.core.formats import LOSSY
-from stemsplit.core.job import MODEL_SAMPLE_RATE, StemFile
+from stemsplit.core.outcome import StemFile
+from stemsplit.core.settings import MODEL_SAMPLE_RATE
 from stemsplit.core.time_series import Envelope
 
 if TYPE_CHECKING:
@@ -39,7 +40,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from stemsplit.audio.tagging.copy_tags import SourceTags
-    from stemsplit.core.job import Clip, PcmDepth, StemFormat
+    from stemsplit.core.audio_info import PcmDepth
+    from stemsplit.core.settings import Clip, StemFormat
 
 DITHERED_BITS = 16
 """So many bits and fewer are dithered; the rounding error of 24 bits is below any noise there is

@@ -12,7 +12,7 @@ from stemsplit.core.inspection_result import Measurement
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from stemsplit.core.job import AudioInfo
+    from stemsplit.core.audio_info import AudioInfo
 
 
 def _used_bits(used: UsedBits, info: AudioInfo) -> int | None:

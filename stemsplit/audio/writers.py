@@ -15,8 +15,9 @@ import soundfile
 from stemsplit.audio.channels import PLACES
 from stemsplit.audio.sample_blocks import BLOCK_FRAMES, in_pieces
 from stemsplit.audio.sndfile_paths import sound_path
+from stemsplit.core.audio_info import pcm_bytes
 from stemsplit.core.formats import LOSSY
-from stemsplit.core.job import STEREO, pcm_bytes
+from stemsplit.core.settings import STEREO
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from stemsplit.audio.encode import Form
-    from stemsplit.core.job import StemFormat
+    from stemsplit.core.settings import StemFormat
 
 _SUBTYPES: Final = {"16": "PCM_16", "24": "PCM_24", "32f": "FLOAT"}
 

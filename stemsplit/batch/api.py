@@ -14,14 +14,15 @@ from stemsplit.batch.request import Brief
 from stemsplit.batch.result import BatchResult
 from stemsplit.batch.runner import run
 from stemsplit.core.errors import UsageError
-from stemsplit.core.job import Limits, Settings
+from stemsplit.core.limits import Limits
+from stemsplit.core.settings import Settings
 from stemsplit.core.units import parse_clock_time
 from stemsplit.core.version import __version__
 from stemsplit.executors.gates import next_time
-from stemsplit.executors.local import checked, start_method_of
+from stemsplit.executors.pool_planning import start_method_of
 from stemsplit.executors.ray_cluster.path_map import PathMap
-from stemsplit.journal.layout import State
 from stemsplit.library.exclusion import Exclusions
+from stemsplit.models.check_settings import checked
 from stemsplit.storage.remote import path_of
 from stemsplit.supervisor.session import refuse_inside_a_child
 
@@ -29,7 +30,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
     from stemsplit.batch.event_factory import Listener
-    from stemsplit.core.job import BitDepth, OnBattery, Order, SampleRate, StemFormat
+    from stemsplit.core.limits import OnBattery, Order
+    from stemsplit.core.settings import BitDepth, SampleRate, StemFormat
     from stemsplit.models.fetch import Progress as DownloadProgress
     from stemsplit.supervisor.launcher import StartMethod
 
@@ -152,7 +154,7 @@ def separate(  # noqa: PLR0913 - each is a setting that a person names
         listed_in=None if listed_in is None else path_of(listed_in),
         exclusions=Exclusions(patterns_of(exclude)),
         limit=checked_limit(limit),
-        state=State(path_of(output).absolute()),
+        output=path_of(output).absolute(),
         template=template_of(settings, name),
         settings=settings,
         limits=limits or Limits(),

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from enum import Enum, auto
 from typing import TYPE_CHECKING
 
-from stemsplit.core.job import Reason
+from stemsplit.core.outcome import Reason
 from stemsplit.core.text import quoted
 from stemsplit.journal.records import (
     JobState,

@@ -17,7 +17,7 @@ from stemsplit.batch.decisions import Action, Decision
 from stemsplit.batch.planning import audio_seconds, find_tracks, prepare, stem_bytes, whole_seconds
 from stemsplit.batch.result import BatchResult
 from stemsplit.core.text import printable
-from stemsplit.executors.local import make_plan
+from stemsplit.executors.pool_planning import make_plan
 from stemsplit.journal.reader import JournalReader
 from stemsplit.storage.publish import refused
 from stemsplit.storage.remote import is_remote
@@ -51,7 +51,7 @@ def preview(brief: Brief, tell: Listener) -> BatchResult:
     """
     found = find_tracks(brief)
     with contextlib.ExitStack() as stack:
-        journal = JournalReader.read(brief.state.journal, brief.state.output)
+        journal = JournalReader.read(brief.state.journal, brief.output)
         if journal is not None:
             stack.enter_context(journal)
         prepared = prepare(found, brief, journal, recovered=False)
@@ -115,7 +115,7 @@ def preview(brief: Brief, tell: Listener) -> BatchResult:
             audio_seconds=sum(audio_seconds(one.probe, brief.settings) for one in to_do),
             predicted_seconds=predicted_seconds(to_do, brief, plan),
             predicted_bytes=sum(_bytes(one, brief) for one in to_do),
-            free_bytes=_free_bytes(brief.state.output),
+            free_bytes=_free_bytes(brief.output),
             predicted_memory_bytes=SUPERVISOR_BYTES
             + footprint.shared_bytes
             + footprint.private_bytes * plan.crew.workers,

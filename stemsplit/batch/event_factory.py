@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from stemsplit.batch import events
-from stemsplit.core.job import Reason, WarningKind
+from stemsplit.core.outcome import Reason, WarningKind
 from stemsplit.core.text import counted, printable, quoted
 from stemsplit.library.exclusion import endings_of, names_of
 from stemsplit.models.engines import name_of
@@ -17,8 +17,10 @@ if TYPE_CHECKING:
 
     from stemsplit.batch.decisions import Decision
     from stemsplit.batch.request import Brief
-    from stemsplit.core.job import Attempt, Effort, Job, Outcome
+    from stemsplit.core.job import Job
+    from stemsplit.core.limits import Effort
     from stemsplit.core.messages import Started
+    from stemsplit.core.outcome import Attempt, Outcome
     from stemsplit.library.scan import Found, Problem
     from stemsplit.supervisor.pool_plan import Plan
 
@@ -37,7 +39,7 @@ def batch_started(brief: Brief, tracks: int) -> events.BatchStarted:
         what=brief.settings.what,
         model=brief.settings.model if brief.settings.separates else None,
         engine=name_of(brief.settings.loader) if brief.settings.separates else None,
-        output=printable(brief.state.output),
+        output=printable(brief.output),
     )
 
 

@@ -16,9 +16,10 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from stemsplit.batch.decisions import Action, decide, known, see, see_remote
+from stemsplit.core.audio_info import pcm_bytes
 from stemsplit.core.errors import UsageError
 from stemsplit.core.formats import LOSSY, stem_rate
-from stemsplit.core.job import CONVERTED, MODEL_SAMPLE_RATE, RESIDUAL, STEREO, pcm_bytes
+from stemsplit.core.settings import CONVERTED, MODEL_SAMPLE_RATE, RESIDUAL, STEREO
 from stemsplit.core.text import quoted
 from stemsplit.library.destinations import Namer, place
 from stemsplit.library.naming import DEFAULT_NAME, DEFAULT_NAME_CONVERTED, Template
@@ -33,8 +34,10 @@ if TYPE_CHECKING:
 
     from stemsplit.batch.decisions import Decision, Known, Seen
     from stemsplit.batch.request import Brief
-    from stemsplit.core.job import Order, PcmDepth, Settings
+    from stemsplit.core.audio_info import PcmDepth
+    from stemsplit.core.limits import Order
     from stemsplit.core.probe import Probe
+    from stemsplit.core.settings import Settings
     from stemsplit.journal.reader import JournalReader
     from stemsplit.library.destinations import Placed
     from stemsplit.library.scan import Found, Track
@@ -99,7 +102,7 @@ def find_tracks(brief: Brief) -> Found:
     """Find what the inputs lead to; what was separated before is an input of conversions alone."""
     return scan(
         brief.inputs,
-        brief.state.output,
+        brief.output,
         listed=brief.listed,
         listed_in=brief.listed_in,
         exclusions=brief.exclusions,
@@ -119,7 +122,7 @@ def prepare(
         recovered: whether what a dead run has left was brought in order before.
     """
     problems = list(found.problems)
-    output = brief.state.output
+    output = brief.output
     looks = _Looks(journal)
     looked: list[tuple[Track, Probe]] = []
     for track in found.tracks:

@@ -10,8 +10,8 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from stemsplit.core.job import Reason
 from stemsplit.core.messages import Message, Progress, Ready, Separated, Started
+from stemsplit.core.outcome import Reason
 from stemsplit.core.progress import RunningTrack, Status, Step
 from stemsplit.core.text import printable
 from stemsplit.core.time_series import Envelope

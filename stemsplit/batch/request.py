@@ -6,6 +6,8 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from stemsplit.batch.decisions import Wish
+from stemsplit.executors.base import ExecutionRequest
+from stemsplit.journal.layout import State
 from stemsplit.journal.records import settings_key
 from stemsplit.library.exclusion import Exclusions
 from stemsplit.models.catalogue import written
@@ -13,69 +15,55 @@ from stemsplit.models.catalogue import written
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from stemsplit.core.job import Limits, OnBattery, Order, Settings
-    from stemsplit.journal.layout import State
+    from stemsplit.core.limits import OnBattery, Order
     from stemsplit.library.naming import Template
-    from stemsplit.supervisor.launcher import StartMethod
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Brief:
-    """What a batch is asked for; `stemsplit.batch.api.separate` says what each means.
+class Brief(ExecutionRequest):
+    """A batch as `stemsplit.batch.api.separate` was asked for it, checked.
 
     Attributes:
-        inputs, listed: files, folders and patterns; files and folders from a list.
-        listed_in: the folder that relative ones of the list are relative to; None is the current.
-        exclusions: files and folders that are left out.
-        limit: the most tracks to separate in this run; None if there is none.
-        state: the places of what is kept in the output folder.
-        template: of the stems' names.
-        settings: of the separation.
-        limits, jobs: of memory, time and children.
-        overwrite, retry_failed: what is done again.
-        order: of the work.
-        deadline: in seconds since 1970; None if there is none.
-        on_battery, keep_awake: what becomes of a laptop.
-        start_method: of children.
+        inputs: files, folders and patterns.
+        listed: files and folders from a list.
+        listed_in: the folder that relative paths in `listed` start from; None for the current one.
+        exclusions: files and folders to leave out.
+        limit: the largest number of tracks to separate in this run; None for no limit.
+        template: of the stems' names below the output folder.
+        overwrite: whether finished tracks are separated again.
+        retry_failed: whether failed tracks are tried again.
+        order: in which tracks start.
+        on_battery: whether tracks start while the machine runs on its battery.
+        keep_awake: whether the machine is kept from going to sleep.
         version: of stemsplit.
-        cluster: where the batch is done on a cluster: `local`, `auto` or an address; None is here.
-        path_map: folders that its nodes see at another path, as `HERE=THERE`.
     """
 
     inputs: tuple[Path, ...]
     listed: tuple[Path, ...]
-    state: State
     template: Template
-    settings: Settings
-    limits: Limits
-    jobs: int | None
     overwrite: bool
     retry_failed: bool
     order: Order
-    deadline: float | None
     on_battery: OnBattery
     keep_awake: bool
-    start_method: StartMethod
     version: str
-    cluster: str | None = None
-    path_map: tuple[str, ...] = ()
     listed_in: Path | None = None
     exclusions: Exclusions = field(default_factory=Exclusions)
     limit: int | None = None
 
     @property
-    def preloaded(self) -> bool:
-        """Whether a fork server shares the libraries with its children."""
-        return self.start_method == "forkserver"
+    def state(self) -> State:
+        """The files that stemsplit keeps in the output folder."""
+        return State(self.output)
 
     @property
     def stems(self) -> tuple[str, ...]:
-        """What is written of each track."""
+        """The stems that are written of each track."""
         return written(self.settings)
 
     @property
     def wish(self) -> Wish:
-        """What is wanted done again."""
+        """Which finished or failed tracks are separated again."""
         return Wish(
             settings=settings_key(self.settings),
             version=self.version,

@@ -6,10 +6,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from stemsplit.core.errors import ExitCode
-from stemsplit.core.job import Reason
+from stemsplit.core.outcome import Reason
 
 if TYPE_CHECKING:
-    from stemsplit.core.job import Job, Outcome
+    from stemsplit.core.job import Job
+    from stemsplit.core.outcome import Outcome
     from stemsplit.library.scan import Problem
 
 

@@ -21,18 +21,20 @@ from stemsplit.batch.planning import audio_seconds, find_tracks, prepare, stem_b
 from stemsplit.batch.progress_tracker import Tally
 from stemsplit.batch.result import BatchResult
 from stemsplit.core.errors import ExitCode, StemsplitError
-from stemsplit.core.job import Outcome, Reason, WarningKind, count_kinds
 from stemsplit.core.messages import Hello, Progress, Started
+from stemsplit.core.outcome import Outcome, Reason, WarningKind, count_kinds
 from stemsplit.core.text import counted, moment, printable
-from stemsplit.executors.base import Here
 from stemsplit.executors.gates import Gates, Power, Room, Until, awake
-from stemsplit.executors.local import storage_of, weights_of, written_by
+from stemsplit.executors.local import Here
+from stemsplit.executors.pool_planning import storage_of
+from stemsplit.executors.track_task import written_by
 from stemsplit.journal.lock import held
 from stemsplit.journal.reader import JournalReader
 from stemsplit.journal.records import Entry, JobState, places_below
 from stemsplit.journal.recovery import recover, sweep
 from stemsplit.journal.status_file import Board
 from stemsplit.journal.writer import Journal
+from stemsplit.models.forms import weights_of
 from stemsplit.storage.publish import check_writable
 from stemsplit.storage.remote import is_remote
 from stemsplit.supervisor.pool_interface import Heard, Noted, Retried, Settled
@@ -45,8 +47,10 @@ if TYPE_CHECKING:
     from stemsplit.batch.event_factory import Listener
     from stemsplit.batch.planning import Planned, Prepared
     from stemsplit.batch.request import Brief
-    from stemsplit.core.job import Effort, Job, Settings
+    from stemsplit.core.job import Job
+    from stemsplit.core.limits import Effort
     from stemsplit.core.messages import Finished
+    from stemsplit.core.settings import Settings
     from stemsplit.executors.base import Site
     from stemsplit.journal.records import Stem
     from stemsplit.journal.recovery import Recovery
@@ -74,14 +78,14 @@ def run(
     first = None if has_journal else prepare(found, brief, None)
     with (
         held(brief.state, a_run.note),
-        Journal(brief.state.journal, brief.state.output) as journal,
+        Journal(brief.state.journal, brief.output) as journal,
     ):
         Board(brief.state).close()  # of a run that was killed
-        a_run.tell_of(recover(journal, brief.state.output, overwrite=brief.overwrite))
+        a_run.tell_of(recover(journal, brief.output, overwrite=brief.overwrite))
         if first is None or journal.last_run() is not None:
             first = prepare(found, brief, journal)
         places = {one.placed.job.destination_path.parent for one in first.tracks}
-        sweep(journal, brief.state.output, places)
+        sweep(journal, brief.output, places)
         later = first.to_do(brief.limit)[1]
         a_run.announce(len(first.tracks) - len(later), first.problems, found)
         for text in event_factory.left(first.strangers, first.left_out):
@@ -96,7 +100,7 @@ def run(
 
 
 def _has_journal(brief: Brief) -> bool:
-    journal = JournalReader.read(brief.state.journal, brief.state.output)
+    journal = JournalReader.read(brief.state.journal, brief.output)
     if journal is None:
         return False
     with journal:
@@ -132,7 +136,7 @@ def _enlist(
 def _entry(one: Planned, state: JobState, brief: Brief) -> Entry:
     agreed = None
     if brief.overwrite and state is JobState.WAITING:
-        below = places_below(one.placed.job, brief.state.output)
+        below = places_below(one.placed.job, brief.output)
         agreed = {below[stem]: mark for stem, mark in one.seen.marks.items()}
     return Entry(
         job=one.placed.job,
@@ -159,7 +163,7 @@ def _accounted_for(journal: Journal, a_run: _Run) -> Iterator[None]:
 
 
 class _Ledger:
-    """Lets the journal know of each step of a track's work (`stemsplit.executors.local.Ledger`)."""
+    """Records each step of a track in the journal before it is taken."""
 
     def __init__(self, journal: Journal, *, preloaded: bool, overwrite: bool) -> None:
         self._journal = journal
@@ -169,18 +173,18 @@ class _Ledger:
     def attempt_begins(
         self, job: Job, settings: Settings, effort: Effort, number: int, work: Path
     ) -> None:
-        """See `stemsplit.executors.local.Ledger`."""
+        """See `stemsplit.executors.track_task.Ledger`."""
         self._journal.attempt_begins(
             job, settings, effort, number=number, work=work, preloaded=self._preloaded
         )
 
     def publishing(self, job: Job, coming: Sequence[Stem], result: Finished) -> bool:
-        """See `stemsplit.executors.local.Ledger`; the next run completes it."""
+        """See `stemsplit.executors.track_task.Ledger`; the next run completes it."""
         self._journal.publishing(job, coming, overwrite=self._overwrite, warnings=result.warnings)
         return True
 
     def taken_back(self, job: Job) -> None:
-        """See `stemsplit.executors.local.Ledger`."""
+        """See `stemsplit.executors.track_task.Ledger`."""
         self._journal.taken_back(job)
 
 
@@ -277,7 +281,7 @@ class _Run:
         """Put every track through the pool; ends early if all further ones would fail alike."""
         brief = self._brief
         self._journal = journal
-        check_writable(brief.state.output)
+        check_writable(brief.output)
         model_folder = weights_of(
             brief.settings,
             published=brief.cluster is not None,  # its nodes convert them for themselves
@@ -307,14 +311,14 @@ class _Run:
             return Here(
                 brief,
                 model_folder=model_folder,
-                storage=storage_of([brief.state.output, *(one.job.source for one in placed)]),
+                storage=storage_of([brief.output, *(one.job.source for one in placed)]),
                 tracks=len(placed),
                 past=past,
             )
         from stemsplit.executors.ray_cluster.executor import ClusterSite
 
         def lost(job: Job) -> bool:
-            return recover(journal, brief.state.output, overwrite=True, job=job).shown > 0
+            return recover(journal, brief.output, overwrite=True, job=job).shown > 0
 
         lengths = [whole_seconds(one.probe, brief.settings) for one in placed]
         return ClusterSite(
@@ -370,7 +374,7 @@ class _Run:
         ):
             for one in placed:
                 seconds = whole_seconds(one.probe, brief.settings)
-                pool.add(hands.work(one.job, brief.state.output, ledger, seconds))
+                pool.add(hands.work(one.job, brief.output, ledger, seconds))
             pool.close()
             self._tell(event_factory.pool_started(plan))
             if brief.deadline is not None:
@@ -410,8 +414,8 @@ class _Run:
             gates.append(Until(brief.deadline, predict))
         if brief.on_battery == "pause":
             gates.append(Power(pausing, going_on))
-        if brief.cluster is None and not is_remote(brief.state.output):  # nodes ask for themselves
-            gates.append(Room(brief.state.output, stems_size, written_by))
+        if brief.cluster is None and not is_remote(brief.output):  # nodes ask for themselves
+            gates.append(Room(brief.output, stems_size, written_by))
         return Gates(gates)
 
     def _take_in(self, happening: PoolEvent) -> None:
@@ -446,7 +450,7 @@ class _Run:
         if outcome.reason is not Reason.UNWRITABLE:
             return True
         try:
-            check_writable(self._brief.state.output)
+            check_writable(self._brief.output)
         except StemsplitError:
             return True
         return False
@@ -509,7 +513,7 @@ class _Run:
 
     def close(self, journal: Journal, exit_code: int) -> None:
         """Bring what was not finished in order, and close the journal's account."""
-        recover(journal, self._brief.state.output)
+        recover(journal, self._brief.output)
         memory = None if self._tally is None else self._tally.memory
         journal.end_run(self.summary(self.result(), exit_code=exit_code), memory)
 

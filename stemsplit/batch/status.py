@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from stemsplit.batch.events import Failure
-from stemsplit.core.job import WarningKind
+from stemsplit.core.outcome import WarningKind
 from stemsplit.core.progress import Status
 from stemsplit.core.text import printable
 from stemsplit.journal import status_file

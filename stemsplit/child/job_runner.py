@@ -33,10 +33,10 @@ from stemsplit.audio.tagging.copy_tags import SourceTags
 from stemsplit.child.outputs import Residual, convert, render
 from stemsplit.child.process import peak_rss_bytes
 from stemsplit.child.separation import separate, separate_at_once
+from stemsplit.core.audio_info import pcm_bytes
 from stemsplit.core.child_entry import resolve
 from stemsplit.core.errors import REINSTALL, BadInputError, DamagedError, DiskFullError, EngineError
 from stemsplit.core.formats import LOSSY, MOST_FLAC_CHANNELS, frames_at, stem_depth, stem_rate
-from stemsplit.core.job import CONVERTED, RESIDUAL, TrackWarning, WarningKind, pcm_bytes
 from stemsplit.core.messages import (
     Finished,
     Progress,
@@ -47,6 +47,8 @@ from stemsplit.core.messages import (
     Warned,
     send,
 )
+from stemsplit.core.outcome import TrackWarning, WarningKind
+from stemsplit.core.settings import CONVERTED, RESIDUAL
 from stemsplit.core.text import mebibytes, quoted
 from stemsplit.storage import remote
 from stemsplit.storage.remote import is_remote
@@ -61,8 +63,10 @@ if TYPE_CHECKING:
     from stemsplit.child.engines import EngineLoader, WholeFileLoader
     from stemsplit.child.outputs import Separation
     from stemsplit.child.process import Watch
-    from stemsplit.core.job import AudioInfo, Settings, StemFile
+    from stemsplit.core.audio_info import AudioInfo
     from stemsplit.core.messages import Message, Task
+    from stemsplit.core.outcome import StemFile
+    from stemsplit.core.settings import Settings
 
 PRELOADED = "stemsplit.child.fork_server_preload"
 """The last module that a fork server imports."""

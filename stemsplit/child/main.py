@@ -14,8 +14,8 @@ from stemsplit.child.engines.library_errors import prepare_environment
 from stemsplit.child.job_runner import was_preloaded, work_on
 from stemsplit.child.process import Watch, peak_rss_bytes, settle_in
 from stemsplit.core.errors import StemsplitError
-from stemsplit.core.job import Reason
 from stemsplit.core.messages import Failed, Hello, decode_task, send
+from stemsplit.core.outcome import Reason
 
 if TYPE_CHECKING:
     from multiprocessing.connection import Connection

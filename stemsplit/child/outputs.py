@@ -16,7 +16,7 @@ from stemsplit.audio.channels import mix_down
 from stemsplit.audio.resample import RateConverter, resample
 from stemsplit.audio.sample_blocks import BLOCK_FRAMES, in_pieces
 from stemsplit.core.formats import frames_at
-from stemsplit.core.job import MODEL_SAMPLE_RATE, STEREO
+from stemsplit.core.settings import MODEL_SAMPLE_RATE, STEREO
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterable, Iterator

@@ -23,7 +23,7 @@ from stemsplit.audio.stft import (
     segments,
 )
 from stemsplit.child.prefetch import Item, ahead
-from stemsplit.core.job import STEREO
+from stemsplit.core.settings import STEREO
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterable, Iterator, Sequence
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
     from stemsplit.audio.stft import Transform
     from stemsplit.child.engines import Engine, WholeFileEngine
-    from stemsplit.core.job import HighBand
+    from stemsplit.core.settings import HighBand
 
     Stems = tuple[NDArray[np.float32], ...]
     Masks = tuple[NDArray[np.float32], ...]

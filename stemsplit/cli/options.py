@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from cyclopts import Group, Parameter
 
-from stemsplit.core.job import AUTOMATIC, LOADERS, BitDepth, Clip, Order, StemFormat
+from stemsplit.core.limits import Order
+from stemsplit.core.settings import AUTOMATIC, LOADERS, BitDepth, Clip, StemFormat
 from stemsplit.models.catalogue import MODELS
 
 if TYPE_CHECKING:

@@ -1,7 +1,7 @@
 """Runs in both. Every error that a person can meet: one sentence, what to do, an exit code.
 
 Covers what stemsplit raises on purpose. It does not cover how a child ended: that is a
-`stemsplit.core.job.Reason`, which the supervisor judges from messages and exit codes.
+`stemsplit.core.outcome.Reason`, which the supervisor judges from messages and exit codes.
 """
 
 import errno

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Final
 from stemsplit.core.errors import UsageError
 
 if TYPE_CHECKING:
-    from stemsplit.core.job import AudioInfo, BitDepth, PcmDepth, SampleRate, StemFormat
+    from stemsplit.core.audio_info import AudioInfo, PcmDepth
+    from stemsplit.core.settings import BitDepth, SampleRate, StemFormat
 
 LEAST_SAMPLE_RATE, MOST_SAMPLE_RATE = 8_000, 192_000
 """In Hz, that can be asked for."""

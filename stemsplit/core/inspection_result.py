@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
-from stemsplit.core.job import AudioInfo
+from stemsplit.core.audio_info import AudioInfo
 
 
 class Measurement(msgspec.Struct, frozen=True, kw_only=True, tag=True):

@@ -14,16 +14,11 @@ from typing import Protocol
 
 import msgspec
 
-from stemsplit.core.job import (
-    AudioInfo,
-    Effort,
-    Job,
-    Reason,
-    Settings,
-    StemFile,
-    TrackWarning,
-    WarningKind,
-)
+from stemsplit.core.audio_info import AudioInfo
+from stemsplit.core.job import Job
+from stemsplit.core.limits import Effort
+from stemsplit.core.outcome import Reason, StemFile, TrackWarning, WarningKind
+from stemsplit.core.settings import Settings
 
 
 class Task(msgspec.Struct, frozen=True, kw_only=True):
@@ -122,7 +117,7 @@ class Finished(msgspec.Struct, frozen=True, kw_only=True, tag=True):
     Attributes:
         stems: one entry a file.
         audio_seconds: how much audio was separated.
-        peak_rss_bytes: see `stemsplit.core.job.Attempt`.
+        peak_rss_bytes: see `stemsplit.core.outcome.Attempt`.
         warnings: all that the child has sent, to be recorded before its stems are published.
     """
 
@@ -140,7 +135,7 @@ class Failed(msgspec.Struct, frozen=True, kw_only=True, tag=True):
         message: one sentence.
         remedy: what to do next, may be empty.
         traceback: for `--verbose`, empty where the message says all.
-        peak_rss_bytes: see `stemsplit.core.job.Attempt`.
+        peak_rss_bytes: see `stemsplit.core.outcome.Attempt`.
     """
 
     reason: Reason

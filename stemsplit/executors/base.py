@@ -2,21 +2,50 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
-from stemsplit.executors.local import Workshop, make_plan
-
 if TYPE_CHECKING:
-    from collections.abc import Iterable
     from pathlib import Path
     from typing import Self
 
-    from stemsplit.batch.request import Brief
     from stemsplit.core.job import Job
-    from stemsplit.executors.local import Ledger
-    from stemsplit.journal.records import Past
+    from stemsplit.core.limits import Limits
+    from stemsplit.core.settings import Settings
+    from stemsplit.executors.track_task import Ledger
+    from stemsplit.supervisor.launcher import StartMethod
     from stemsplit.supervisor.pool_interface import Gate, Work, WorkerPool
     from stemsplit.supervisor.pool_plan import Plan
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ExecutionRequest:
+    """What an executor must know of a batch.
+
+    Attributes:
+        settings: how tracks are separated.
+        limits: memory, time and retries.
+        jobs: number of children that run at once, at least 1; None lets the executor choose.
+        output: the output folder, which may be remote.
+        start_method: how children are started.
+        deadline: in seconds since 1970; no track starts that cannot finish by then. None for none.
+        cluster: the Ray cluster to use: `local`, `auto` or an address; None for this machine.
+        path_map: folders that the cluster's nodes see at another path, as `HERE=THERE`.
+    """
+
+    settings: Settings
+    limits: Limits
+    jobs: int | None
+    output: Path
+    start_method: StartMethod
+    deadline: float | None = None
+    cluster: str | None = None
+    path_map: tuple[str, ...] = ()
+
+    @property
+    def preloaded(self) -> bool:
+        """Whether children share the libraries of a fork server."""
+        return self.start_method == "forkserver"
 
 
 class Hands(Protocol):
@@ -55,58 +84,3 @@ class Site(Protocol):
         Args:
             gate: is asked before each start.
         """
-
-
-class Here:
-    """This machine.
-
-    Args:
-        brief: of the batch.
-        model_folder: the verified weights; None where nothing is separated.
-        storage: modules that remote files need.
-        tracks: how many there are to do.
-        past: finished attempts of earlier runs, to learn from.
-
-    Raises:
-        InsufficientMemoryError: if not even one track fits.
-    """
-
-    def __init__(
-        self,
-        brief: Brief,
-        *,
-        model_folder: Path | None,
-        storage: frozenset[str],
-        tracks: int,
-        past: Iterable[Past],
-    ) -> None:
-        """Make the plan; start nothing."""
-        self._brief = brief
-        self._model_folder = model_folder
-        self._storage = storage
-        self.plan = make_plan(
-            brief.settings,
-            brief.limits,
-            jobs=brief.jobs,
-            tracks=tracks,
-            preloaded=brief.preloaded,
-            past=past,
-        )
-
-    def __enter__(self) -> Self:
-        """Find nothing more out."""
-        return self
-
-    def __exit__(self, *exception: object) -> None:
-        """Leave nothing."""
-
-    def hands(self, gate: Gate) -> Workshop:
-        """See `Site.hands`."""
-        return Workshop(
-            self._brief.settings,
-            self.plan,
-            model_folder=self._model_folder,
-            start_method=self._brief.start_method,
-            gate=gate,
-            storage=self._storage,
-        )

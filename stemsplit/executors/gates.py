@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 import psutil
 
-from stemsplit.core.job import Reason
+from stemsplit.core.outcome import Reason
 from stemsplit.core.text import mebibytes, quoted
 from stemsplit.storage.publish import refused
 from stemsplit.supervisor.exit_diagnosis import Verdict
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator, Sequence
     from pathlib import Path
 
-    from stemsplit.core.job import Effort
+    from stemsplit.core.limits import Effort
     from stemsplit.supervisor.pool_interface import Gate, Work
 
 _POWER_SECONDS = 5.0

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import msgspec
 
 from stemsplit.core.errors import UsageError
-from stemsplit.core.job import count_kinds
+from stemsplit.core.outcome import count_kinds
 from stemsplit.core.text import printable, quoted
 from stemsplit.core.time_series import Curve
 from stemsplit.core.units import Count, Moment, Seconds
@@ -26,13 +26,13 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
     from pathlib import Path
 
-    from stemsplit.core.job import TrackWarning, WarningKind
+    from stemsplit.core.outcome import TrackWarning, WarningKind
 
 _curve: msgspec.json.Decoder[Curve] = msgspec.json.Decoder(Curve)
 
 
 class PastSettings(msgspec.Struct, frozen=True, kw_only=True):
-    """What is told of a run's settings; see `stemsplit.core.job.Settings`."""
+    """What is told of a run's settings; see `stemsplit.core.settings.Settings`."""
 
     what: str = "separation"
     model: str | None = None
@@ -81,7 +81,7 @@ class PastStem:
     Attributes:
         path: below the output folder.
         stem: its name; that of its file if it is not known.
-        outline: see `stemsplit.core.job.StemFile`; empty likewise.
+        outline: see `stemsplit.core.outcome.StemFile`; empty likewise.
     """
 
     path: bytes
@@ -91,7 +91,7 @@ class PastStem:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PastAttempt:
-    """One child, known by its `id`; see the schema and `stemsplit.core.job.Attempt`.
+    """One child, known by its `id`; see the schema and `stemsplit.core.outcome.Attempt`.
 
     Attributes:
         engine: what loaded its engine; empty for a conversion. `stemsplit.models.engines.name_of`

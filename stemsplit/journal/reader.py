@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated, NamedTuple
 
 import msgspec
 
-from stemsplit.core.job import Reason, count_kinds
+from stemsplit.core.outcome import Reason, count_kinds
 from stemsplit.core.probe import Probe
 from stemsplit.core.text import printable
 from stemsplit.core.units import Count, Seconds
@@ -35,7 +35,9 @@ from stemsplit.storage.untrusted import require_inside
 if TYPE_CHECKING:
     from collections import Counter
 
-    from stemsplit.core.job import Job, Settings, WarningKind
+    from stemsplit.core.job import Job
+    from stemsplit.core.outcome import WarningKind
+    from stemsplit.core.settings import Settings
 
 _KNOWS_NODES = 3
 """The first version of the journal that says on which node of a cluster an attempt was made."""

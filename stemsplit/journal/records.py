@@ -14,7 +14,8 @@ import msgspec
 
 from stemsplit.core.compat import StrEnum
 from stemsplit.core.errors import UnreachableError
-from stemsplit.core.job import AUTOMATIC, LOADERS, Settings, TrackWarning, WarningKind
+from stemsplit.core.outcome import TrackWarning, WarningKind
+from stemsplit.core.settings import AUTOMATIC, LOADERS, Settings
 from stemsplit.core.text import printable, quoted
 from stemsplit.core.units import Count, Moment
 from stemsplit.storage import remote
@@ -24,7 +25,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
-    from stemsplit.core.job import Job, Reason
+    from stemsplit.core.job import Job
+    from stemsplit.core.outcome import Reason
 
 MODIFY_WINDOW_NS = 2 * 10**9
 """Two times that are not farther apart are taken for the same: FAT keeps even seconds alone, and

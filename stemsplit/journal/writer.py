@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import msgspec
 
 from stemsplit.core.errors import OutputExistsError
-from stemsplit.core.job import Reason
+from stemsplit.core.outcome import Reason
 from stemsplit.core.text import printable, quoted
 from stemsplit.journal.reader import JournalReader
 from stemsplit.journal.records import (
@@ -38,8 +38,11 @@ if TYPE_CHECKING:
     import sqlite3
     from collections.abc import Mapping, Sequence
 
-    from stemsplit.core.job import Attempt, Effort, Job, Outcome, Settings, TrackWarning
+    from stemsplit.core.job import Job
+    from stemsplit.core.limits import Effort
+    from stemsplit.core.outcome import Attempt, Outcome, TrackWarning
     from stemsplit.core.probe import Probe
+    from stemsplit.core.settings import Settings
     from stemsplit.core.time_series import Curve
     from stemsplit.journal.records import Entry, Stem, Summary
 

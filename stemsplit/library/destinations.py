@@ -11,14 +11,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from stemsplit.core.job import CONVERTED, Job
+from stemsplit.core.job import Job
+from stemsplit.core.settings import CONVERTED
 from stemsplit.library.naming import same_place
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
-    from stemsplit.core.job import StemFormat
     from stemsplit.core.probe import Probe, Tags
+    from stemsplit.core.settings import StemFormat
     from stemsplit.library.naming import Template
     from stemsplit.library.scan import Track
 

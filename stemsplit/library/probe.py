@@ -16,8 +16,9 @@ import mediafile
 import msgspec
 
 from stemsplit.audio.tagging.reader import names_of, open_tags
-from stemsplit.core.job import MODEL_SAMPLE_RATE, MOST_FRAMES_A_BYTE
+from stemsplit.core.audio_info import MOST_FRAMES_A_BYTE
 from stemsplit.core.probe import Probe, Tags
+from stemsplit.core.settings import MODEL_SAMPLE_RATE
 from stemsplit.library.extensions import FILM_SUFFIXES, LOSSY_SUFFIXES
 from stemsplit.library.signatures import HEAD_BYTES, is_sound
 

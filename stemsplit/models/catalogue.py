@@ -11,10 +11,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from stemsplit.core.errors import UsageError
-from stemsplit.core.job import CONVERTED, RESIDUAL
+from stemsplit.core.settings import CONVERTED, RESIDUAL
 
 if TYPE_CHECKING:
-    from stemsplit.core.job import Settings
+    from stemsplit.core.settings import Settings
 
 RELEASE_URL = "https://github.com/deezer/spleeter/releases/download/v1.4.0"
 

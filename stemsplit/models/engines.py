@@ -14,17 +14,17 @@ from typing import TYPE_CHECKING, Literal
 import msgspec
 
 from stemsplit.core.errors import EngineError, UsageError
-from stemsplit.core.job import AUTOMATIC, LOADERS
+from stemsplit.core.settings import AUTOMATIC, LOADERS
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from stemsplit.core.job import Settings
+    from stemsplit.core.settings import Settings
 
 
 @dataclass(frozen=True)
 class Engine:
-    """What of an engine is to be known outside the child, beside its loader (`job.LOADERS`).
+    """What of an engine is to be known outside the child, beside its loader (`settings.LOADERS`).
 
     Attributes:
         name: that `--engine` takes.

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from stemsplit.core.compat import StrEnum
-from stemsplit.core.job import Reason
+from stemsplit.core.outcome import Reason
 from stemsplit.core.text import mebibytes
 from stemsplit.supervisor.attempt_transitions import HARD_CAP
 from stemsplit.supervisor.exit_diagnosis import Verdict

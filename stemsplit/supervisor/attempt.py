@@ -8,8 +8,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from stemsplit.core.job import Attempt, Outcome, Reason, TrackWarning
 from stemsplit.core.messages import Finished, Warned
+from stemsplit.core.outcome import Attempt, Outcome, Reason, TrackWarning
 from stemsplit.core.time_series import Envelope
 from stemsplit.supervisor import admission, attempt_logs, attempt_state, attempt_transitions
 from stemsplit.supervisor.attempt_state import Action, Phase
@@ -19,7 +19,7 @@ from stemsplit.supervisor.pool_interface import Settled
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from stemsplit.core.job import Effort
+    from stemsplit.core.limits import Effort
     from stemsplit.core.messages import Message, Task
     from stemsplit.supervisor.inbox import Inbox
     from stemsplit.supervisor.launcher import Child

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from stemsplit.core.job import Reason
 from stemsplit.core.messages import (
     Failed,
     Finished,
@@ -23,6 +22,7 @@ from stemsplit.core.messages import (
     Transferring,
     Warned,
 )
+from stemsplit.core.outcome import Reason
 from stemsplit.core.text import mebibytes
 from stemsplit.supervisor.attempt_state import (
     Action,

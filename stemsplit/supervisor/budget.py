@@ -6,14 +6,15 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from stemsplit.core.errors import InsufficientMemoryError
-from stemsplit.core.job import Effort, Reason
+from stemsplit.core.limits import Effort
+from stemsplit.core.outcome import Reason
 from stemsplit.core.text import mebibytes
 from stemsplit.supervisor.exit_diagnosis import Verdict
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from stemsplit.core.job import Limits
+    from stemsplit.core.limits import Limits
     from stemsplit.supervisor.prediction import Footprint
 
 DEFAULT_SHARE = 0.6

@@ -10,8 +10,8 @@ import signal
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from stemsplit.core.job import Reason
 from stemsplit.core.messages import Failed, Finished
+from stemsplit.core.outcome import Reason
 
 if TYPE_CHECKING:
     from stemsplit.core.errors import StemsplitError
@@ -28,7 +28,7 @@ class Verdict:
     """Why a child ended, in words for a person.
 
     Attributes:
-        reason, message, remedy: see `stemsplit.core.job.Attempt`.
+        reason, message, remedy: see `stemsplit.core.outcome.Attempt`.
         detail: the child's own traceback, if it sent one.
     """
 

@@ -15,7 +15,7 @@ from multiprocessing.connection import wait
 from typing import TYPE_CHECKING
 
 from stemsplit.core.errors import StemsplitError, UsageError
-from stemsplit.core.job import Attempt, Reason
+from stemsplit.core.outcome import Attempt, Reason
 from stemsplit.core.text import mebibytes
 from stemsplit.supervisor import admission, attempt_logs, attempt_state, attempt_transitions, retry
 from stemsplit.supervisor.attempt import Request, RunningAttempt, end_all
@@ -43,7 +43,7 @@ from stemsplit.supervisor.track_queue import Line
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterator
 
-    from stemsplit.core.job import Effort
+    from stemsplit.core.limits import Effort
     from stemsplit.core.messages import Task
     from stemsplit.supervisor.launcher import Child, Starter
     from stemsplit.supervisor.pool_interface import Gate, PoolEvent, Settled, Work

@@ -10,8 +10,10 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Generator, Mapping
     from pathlib import Path
 
-    from stemsplit.core.job import Attempt, Effort, Job, Outcome
+    from stemsplit.core.job import Job
+    from stemsplit.core.limits import Effort
     from stemsplit.core.messages import Finished, Message, Task
+    from stemsplit.core.outcome import Attempt, Outcome
     from stemsplit.supervisor.exit_diagnosis import Verdict
 
 

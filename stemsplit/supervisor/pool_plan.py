@@ -12,7 +12,7 @@ from stemsplit.supervisor.budget import UNKNOWN_LENGTH, refusal
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from stemsplit.core.job import Effort, Limits
+    from stemsplit.core.limits import Effort, Limits
     from stemsplit.supervisor.budget import Budget, Crew, HostMemory
     from stemsplit.supervisor.exit_diagnosis import Verdict
     from stemsplit.supervisor.prediction import Forecast

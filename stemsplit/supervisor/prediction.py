@@ -16,7 +16,7 @@ import msgspec
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from stemsplit.core.job import Effort
+    from stemsplit.core.limits import Effort
 
 MEBIBYTE = 2**20
 

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from stemsplit.core.job import Effort, Reason
+from stemsplit.core.limits import Effort
+from stemsplit.core.outcome import Reason
 from stemsplit.supervisor.exit_diagnosis import Verdict, exit_name
 
 if TYPE_CHECKING:

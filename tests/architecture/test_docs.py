@@ -19,7 +19,7 @@ from stemsplit import __version__
 from stemsplit.batch import events
 from stemsplit.cli.app import app
 from stemsplit.core.errors import ExitCode, StemsplitError
-from stemsplit.core.job import Reason
+from stemsplit.core.outcome import Reason
 from stemsplit.models.catalogue import MODELS
 
 if TYPE_CHECKING:

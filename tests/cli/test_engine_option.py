@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from stemsplit.core.job import LOADERS
+from stemsplit.core.settings import LOADERS
 from stemsplit.models.engines import installed
 
 if TYPE_CHECKING:

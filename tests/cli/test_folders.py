@@ -18,7 +18,7 @@ from audio_files import write_libav
 
 import stemsplit as library
 from stemsplit.core.errors import UsageError
-from stemsplit.core.job import Settings
+from stemsplit.core.settings import Settings
 
 if TYPE_CHECKING:
     from collections.abc import Callable

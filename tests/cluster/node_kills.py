@@ -33,7 +33,7 @@ from cluster_nodes import Nodes
 from common import COMMAND, content
 
 from stemsplit.api.demo.song import make_song
-from stemsplit.core.job import MODEL_SAMPLE_RATE
+from stemsplit.core.settings import MODEL_SAMPLE_RATE
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

@@ -18,8 +18,10 @@ import psutil
 from parallel import is_of_these_tests
 
 from stemsplit.core.child_entry import HOUSEHOLD_MARK
-from stemsplit.core.job import Effort, Job, Limits, Settings
+from stemsplit.core.job import Job
+from stemsplit.core.limits import Effort, Limits
 from stemsplit.core.messages import Task
+from stemsplit.core.settings import Settings
 from stemsplit.supervisor import launcher
 from stemsplit.supervisor.attempt_state import Timings
 from stemsplit.supervisor.budget import Budget, Crew
@@ -30,8 +32,8 @@ from stemsplit.supervisor.pool_plan import Plan
 from stemsplit.supervisor.prediction import Forecast, Way
 
 if TYPE_CHECKING:
-    from stemsplit.core.job import Outcome
     from stemsplit.core.messages import Finished
+    from stemsplit.core.outcome import Outcome
     from stemsplit.supervisor.exit_diagnosis import Verdict
     from stemsplit.supervisor.launcher import StartMethod
     from stemsplit.supervisor.pool_interface import PoolEvent

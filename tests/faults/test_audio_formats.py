@@ -13,7 +13,7 @@ from broken_files import FORMATS, LIBAV, SNDFILE, run, write_whole
 
 import stemsplit
 from stemsplit.audio.decode import Decoder
-from stemsplit.core.job import Settings
+from stemsplit.core.settings import Settings
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 from harness import FaultyWork, run_pool
 
-from stemsplit.core.job import Reason
+from stemsplit.core.outcome import Reason
 
 if TYPE_CHECKING:
     from collections.abc import Callable

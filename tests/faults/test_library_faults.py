@@ -24,7 +24,9 @@ import soundfile
 from stemsplit import Control, separate, status
 from stemsplit.batch import events
 from stemsplit.core.errors import DiskFullError, StemsplitError, UnwritableError, UsageError
-from stemsplit.core.job import Limits, Reason, Settings
+from stemsplit.core.limits import Limits
+from stemsplit.core.outcome import Reason
+from stemsplit.core.settings import Settings
 from stemsplit.executors import gates
 from stemsplit.journal.reader import JournalReader
 from stemsplit.journal.records import JobState
@@ -34,7 +36,8 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from stemsplit.core.job import BitDepth, Order, StemFormat
+    from stemsplit.core.limits import Order
+    from stemsplit.core.settings import BitDepth, StemFormat
 
 pytestmark = pytest.mark.usefixtures("real_models")
 

@@ -29,8 +29,9 @@ from harness import (
     run_pool,
 )
 
-from stemsplit.core.job import Effort, Limits, Reason
+from stemsplit.core.limits import Effort, Limits
 from stemsplit.core.messages import Progress
+from stemsplit.core.outcome import Reason
 from stemsplit.core.units import TimeLimit
 from stemsplit.supervisor.budget import HostMemory
 from stemsplit.supervisor.launcher import Launcher

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from stemsplit.core.job import AudioInfo, Reason, WarningKind
+from stemsplit.core.audio_info import AudioInfo
 from stemsplit.core.messages import (
     Failed,
     Finished,
@@ -19,6 +19,7 @@ from stemsplit.core.messages import (
     Started,
     Warned,
 )
+from stemsplit.core.outcome import Reason, WarningKind
 from stemsplit.core.units import TimeLimit
 from stemsplit.supervisor.attempt_state import (
     Action,

@@ -14,7 +14,7 @@ from stemsplit.audio.decode import Decoder
 from stemsplit.child.engines import onnx
 from stemsplit.child.engines.spleeter_models import CHECKPOINT
 from stemsplit.child.engines.weights.checkpoint import Checkpoint
-from stemsplit.core.job import MODEL_SAMPLE_RATE
+from stemsplit.core.settings import MODEL_SAMPLE_RATE
 
 tf = pytest.importorskip("tensorflow", reason="TensorFlow is not installed")
 from references import streamed_stems

@@ -17,7 +17,7 @@ import soundfile
 from mediafile import MediaFile
 from report_page import make_journal
 
-from stemsplit.core.job import StemFormat
+from stemsplit.core.settings import StemFormat
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -16,7 +16,9 @@ from typing import TYPE_CHECKING
 import msgspec
 import pytest
 
-from stemsplit.core.job import Effort, Job, Settings
+from stemsplit.core.job import Job
+from stemsplit.core.limits import Effort
+from stemsplit.core.settings import Settings
 from stemsplit.journal.layout import State
 from stemsplit.journal.records import Entry, JobState, Wanted, coming_stems
 from stemsplit.journal.writer import Journal

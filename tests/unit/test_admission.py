@@ -8,7 +8,8 @@ from dataclasses import replace
 import pytest
 
 from stemsplit.core.errors import InsufficientMemoryError
-from stemsplit.core.job import Effort, Limits, Reason
+from stemsplit.core.limits import Effort, Limits
+from stemsplit.core.outcome import Reason
 from stemsplit.supervisor.admission import (
     Hold,
     Running,

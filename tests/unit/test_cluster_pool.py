@@ -11,17 +11,10 @@ import msgspec
 import pytest
 
 from stemsplit.core.errors import ClusterError, OutputExistsError
-from stemsplit.core.job import (
-    Attempt,
-    Effort,
-    Job,
-    Limits,
-    Outcome,
-    Reason,
-    Settings,
-    TrackWarning,
-    WarningKind,
-)
+from stemsplit.core.job import Job
+from stemsplit.core.limits import Effort, Limits
+from stemsplit.core.outcome import Attempt, Outcome, Reason, TrackWarning, WarningKind
+from stemsplit.core.settings import Settings
 from stemsplit.executors.ray_cluster import messages
 from stemsplit.executors.ray_cluster.client_messages import Ended, Submission
 from stemsplit.executors.ray_cluster.pool import ClusterPool, RemoteWork
@@ -50,7 +43,7 @@ class Ledger:
     def attempt_begins(
         self, job: Job, settings: Settings, effort: Effort, number: int, work: Path
     ) -> None:
-        """See `stemsplit.executors.local.Ledger`."""
+        """See `stemsplit.executors.track_task.Ledger`."""
         del settings, effort, number
         assert work.parent == OUT
         self.told.append(("begins", job.source))

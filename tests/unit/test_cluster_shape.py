@@ -9,7 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from stemsplit.core.errors import UsageError
-from stemsplit.core.job import Effort, Job
+from stemsplit.core.job import Job
+from stemsplit.core.limits import Effort
 from stemsplit.executors.ray_cluster.path_map import PathMap
 from stemsplit.executors.ray_cluster.sharding import (
     MOST_TRACKS,

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from stemsplit.core.job import StemFormat
+    from stemsplit.core.settings import StemFormat
 
 
 def _writer(

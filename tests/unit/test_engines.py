@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from stemsplit.core.errors import EngineError, UsageError
-from stemsplit.core.job import LOADERS, Settings
-from stemsplit.executors.local import way_of
+from stemsplit.core.settings import LOADERS, Settings
+from stemsplit.executors.pool_planning import way_of
 from stemsplit.journal.records import settings_key
 from stemsplit.models.engines import ENGINES, engine_of, installed, missing_of, name_of, resolved
 from stemsplit.supervisor.prediction import Way

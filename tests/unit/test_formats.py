@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import pytest
 
+from stemsplit.core.audio_info import AudioInfo
 from stemsplit.core.errors import UsageError
 from stemsplit.core.formats import frames_at, require_possible, stem_depth, stem_rate
-from stemsplit.core.job import AudioInfo, BitDepth, SampleRate, StemFormat
+from stemsplit.core.settings import BitDepth, SampleRate, StemFormat
 
 
 @pytest.mark.parametrize(

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 import msgspec
 import pytest
 
-from stemsplit.core.job import WarningKind
 from stemsplit.core.messages import Progress, Warned, send
+from stemsplit.core.outcome import WarningKind
 from stemsplit.supervisor.inbox import Inbox
 
 if TYPE_CHECKING:

@@ -13,17 +13,11 @@ from typing import TYPE_CHECKING
 import pytest
 
 from stemsplit.core.errors import DiskFullError, StemsplitError, UnwritableError
-from stemsplit.core.job import (
-    Attempt,
-    Effort,
-    Job,
-    Outcome,
-    Reason,
-    Settings,
-    TrackWarning,
-    WarningKind,
-)
+from stemsplit.core.job import Job
+from stemsplit.core.limits import Effort
+from stemsplit.core.outcome import Attempt, Outcome, Reason, TrackWarning, WarningKind
 from stemsplit.core.probe import Probe, Tags
+from stemsplit.core.settings import Settings
 from stemsplit.journal.database import _uri
 from stemsplit.journal.reader import JournalReader
 from stemsplit.journal.records import Entry, JobState, Wanted, coming_stems

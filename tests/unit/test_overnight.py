@@ -12,7 +12,9 @@ import psutil
 import pytest
 
 from stemsplit.core.errors import UsageError
-from stemsplit.core.job import Effort, Job, Reason
+from stemsplit.core.job import Job
+from stemsplit.core.limits import Effort
+from stemsplit.core.outcome import Reason
 from stemsplit.core.units import parse_clock_time
 from stemsplit.executors.gates import Gates, Power, Room, Until, awake, next_time, on_battery
 from stemsplit.supervisor.exit_diagnosis import Verdict

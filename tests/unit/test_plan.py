@@ -13,8 +13,11 @@ from msgspec.structs import replace as replace_probe
 
 from stemsplit.batch.decisions import Action, Known, Wish, decide, known, see, wanted_of
 from stemsplit.core.errors import OutputExistsError
-from stemsplit.core.job import Attempt, Effort, Job, Outcome, Reason, Settings
+from stemsplit.core.job import Job
+from stemsplit.core.limits import Effort
+from stemsplit.core.outcome import Attempt, Outcome, Reason
 from stemsplit.core.probe import Probe
+from stemsplit.core.settings import Settings
 from stemsplit.journal.reader import JournalReader
 from stemsplit.journal.records import Entry, JobState, coming_stems, places_below, settings_key
 from stemsplit.journal.writer import Journal

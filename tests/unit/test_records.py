@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from stemsplit.core.job import Settings, TrackWarning, WarningKind
+from stemsplit.core.outcome import TrackWarning, WarningKind
+from stemsplit.core.settings import Settings
 from stemsplit.journal.records import (
     MODIFY_WINDOW_NS,
     Wanted,

@@ -10,7 +10,9 @@ import fsspec
 import pytest
 
 from stemsplit.core.errors import DiskFullError, UnreachableError, UsageError
-from stemsplit.core.job import Effort, Job, Settings
+from stemsplit.core.job import Job
+from stemsplit.core.limits import Effort
+from stemsplit.core.settings import Settings
 from stemsplit.core.text import printable
 from stemsplit.journal.records import Entry, JobState, Wanted, coming_stems
 from stemsplit.journal.recovery import recover

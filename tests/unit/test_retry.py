@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from stemsplit.core.job import Effort, Reason
+from stemsplit.core.limits import Effort
+from stemsplit.core.outcome import Reason
 from stemsplit.supervisor.retry import deaths_in_a_row, next_effort
 
 FIRST = Effort(threads=4)

@@ -13,7 +13,9 @@ import soundfile
 
 from stemsplit.batch.event_factory import left_out
 from stemsplit.core.errors import UsageError
-from stemsplit.core.job import Job, Outcome, Reason, Settings
+from stemsplit.core.job import Job
+from stemsplit.core.outcome import Outcome, Reason
+from stemsplit.core.settings import Settings
 from stemsplit.journal.layout import State
 from stemsplit.journal.records import Entry, JobState, Wanted, coming_stems
 from stemsplit.journal.writer import Journal

@@ -32,14 +32,14 @@ from tagged_files import (
 from stemsplit.audio.encode import Form, StemWriter
 from stemsplit.audio.tagging.copy_tags import SourceTags, libav_metadata, unread_sentence
 from stemsplit.audio.tagging.reader import cleaned, numbered, read_tags
-from stemsplit.core.job import CONVERTED
+from stemsplit.core.settings import CONVERTED
 from stemsplit.library.probe import probe
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from stemsplit.core.job import StemFormat
+    from stemsplit.core.settings import StemFormat
 
 FORMATS: tuple[StemFormat, ...] = ("wav", "flac", "mp3", "ogg", "opus", "m4a")
 

@@ -8,16 +8,19 @@ from typing import TYPE_CHECKING, cast
 import pytest
 
 from stemsplit.batch.progress_tracker import Tally
-from stemsplit.core.job import AudioInfo, Effort, Job, Outcome, Reason
+from stemsplit.core.audio_info import AudioInfo
+from stemsplit.core.job import Job
+from stemsplit.core.limits import Effort
 from stemsplit.core.messages import Progress, Ready, Separated, Started
+from stemsplit.core.outcome import Outcome, Reason
 from stemsplit.journal import status_file
 from stemsplit.journal.layout import State
 from stemsplit.journal.status_file import Board
 from stemsplit.supervisor.pool_interface import Heard, Launched, Looked, Retried, Settled
 
 if TYPE_CHECKING:
-    from stemsplit.core.job import Attempt
     from stemsplit.core.messages import Message
+    from stemsplit.core.outcome import Attempt
     from stemsplit.supervisor.pool_interface import Work
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from stemsplit.core.errors import UsageError
-from stemsplit.core.job import Limits
+from stemsplit.core.limits import Limits
 from stemsplit.core.units import (
     Amount,
     TimeLimit,

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from stemsplit.core.job import Reason
 from stemsplit.core.messages import Failed, Finished
+from stemsplit.core.outcome import Reason
 from stemsplit.supervisor.exit_diagnosis import Verdict, exit_name, judge, signal_name
 
 DONE = Finished(stems=(), audio_seconds=1.0)

@@ -11,7 +11,7 @@ from stemsplit.api.demo.score import si_sdr
 from stemsplit.api.demo.song import make_song
 from stemsplit.batch import api
 from stemsplit.core.errors import ExitCode
-from stemsplit.core.job import MODEL_SAMPLE_RATE, Settings
+from stemsplit.core.settings import MODEL_SAMPLE_RATE, Settings
 from stemsplit.storage.publish import check_writable
 
 if TYPE_CHECKING:

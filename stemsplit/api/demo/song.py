@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from stemsplit.core.job import MODEL_SAMPLE_RATE as RATE
+from stemsplit.core.settings import MODEL_SAMPLE_RATE as RATE
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -15,7 +15,7 @@ import numpy as np
 
 from stemsplit.audio.containers.frames import tag_end
 from stemsplit.audio.containers.parts import Part, Range
-from stemsplit.core.job import MOST_FRAMES_A_BYTE
+from stemsplit.core.audio_info import MOST_FRAMES_A_BYTE
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from stemsplit.audio.data_loss import Silence
-    from stemsplit.core.job import AudioInfo
+    from stemsplit.core.audio_info import AudioInfo
 
 
 class NotReadableError(Exception):

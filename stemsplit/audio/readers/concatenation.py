@@ -14,8 +14,8 @@ from stemsplit.audio.readers.format_changes import Adapter, change_of
 from stemsplit.audio.readers.open_part import open_part
 from stemsplit.audio.readers.sndfile import SndfileReader
 from stemsplit.audio.sample_blocks import silence
+from stemsplit.core.audio_info import MOST_FRAMES_A_BYTE
 from stemsplit.core.errors import BadInputError
-from stemsplit.core.job import MOST_FRAMES_A_BYTE
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

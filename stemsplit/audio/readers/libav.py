@@ -24,9 +24,9 @@ from stemsplit.audio.readers.packets import MOST_CONCEALED_SECONDS, Packets, is_
 from stemsplit.audio.readers.timestamps import Timeline
 from stemsplit.audio.readers.track_selection import choose_track
 from stemsplit.audio.sample_blocks import in_pieces, silence
+from stemsplit.core.audio_info import MOST_FRAMES_A_BYTE, AudioInfo
 from stemsplit.core.errors import BadInputError
 from stemsplit.core.formats import frames_at
-from stemsplit.core.job import MOST_FRAMES_A_BYTE, AudioInfo
 from stemsplit.core.text import quoted
 
 if TYPE_CHECKING:

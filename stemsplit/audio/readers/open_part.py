@@ -19,7 +19,7 @@ from stemsplit.audio.containers.protection import protection_of
 from stemsplit.audio.readers import NotReadableError
 from stemsplit.audio.readers.sndfile import SndfileReader
 from stemsplit.core.errors import BadInputError
-from stemsplit.core.job import STEREO
+from stemsplit.core.settings import STEREO
 from stemsplit.core.text import quoted
 
 if TYPE_CHECKING:

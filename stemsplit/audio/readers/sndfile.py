@@ -12,7 +12,8 @@ from stemsplit.audio.channels import USUAL
 from stemsplit.audio.readers import NotReadableError
 from stemsplit.audio.sample_blocks import BLOCK_FRAMES
 from stemsplit.audio.sndfile_paths import sound_path
-from stemsplit.core.job import MOST_FRAMES_A_BYTE, STEREO, AudioInfo
+from stemsplit.core.audio_info import MOST_FRAMES_A_BYTE, AudioInfo
+from stemsplit.core.settings import STEREO
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -14,7 +14,7 @@ from stemsplit.audio.cover_art import FORMAT_NAMES, UnfitPictureError, fitted
 from stemsplit.audio.tagging.fields import FIELDS, Fields
 from stemsplit.audio.tagging.reader import ReadTags, read_tags
 from stemsplit.core.errors import says_disk_is_full
-from stemsplit.core.job import CONVERTED
+from stemsplit.core.settings import CONVERTED
 from stemsplit.core.text import listed, quoted
 
 if TYPE_CHECKING:
@@ -71,7 +71,7 @@ class SourceTags:
 
         Args:
             file: finished, in its format.
-            stem: its name, or `stemsplit.core.job.CONVERTED`.
+            stem: its name, or `stemsplit.core.settings.CONVERTED`.
 
         Returns:
             sentences on what was not read or not written, unless reported before; empty if there

@@ -11,7 +11,7 @@ from stemsplit.cli.display.event_output import choose_display
 from stemsplit.cli.signals import signals_reach
 from stemsplit.core.errors import UsageError
 from stemsplit.core.formats import LOSSY
-from stemsplit.core.job import Settings
+from stemsplit.core.settings import Settings
 from stemsplit.core.text import quoted, sentence_of
 from stemsplit.core.units import parse_bit_rate, parse_position, parse_sample_rate
 from stemsplit.library.input_lists import PathList, read_list
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from stemsplit.batch.events import Event
     from stemsplit.batch.result import BatchResult
-    from stemsplit.core.job import BitDepth, Clip, StemFormat
+    from stemsplit.core.settings import BitDepth, Clip, StemFormat
 
 
 _STREAMS = {"stdout": "standard output", "stderr": "standard error"}

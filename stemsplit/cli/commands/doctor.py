@@ -12,7 +12,8 @@ from stemsplit.cli import settings
 from stemsplit.cli.display.bars import can_draw
 from stemsplit.cli.display.event_output import print_json
 from stemsplit.core.errors import ExitCode, StemsplitError, UsageError
-from stemsplit.core.job import Limits, Settings
+from stemsplit.core.limits import Limits
+from stemsplit.core.settings import Settings
 from stemsplit.storage.remote import path_of
 
 if TYPE_CHECKING:
@@ -79,7 +80,7 @@ def _checks(app: App) -> Iterator[Check]:
 def _plans(values: Mapping[str, settings.Value | None]) -> Plans:
     """Read those settings that the checks depend on."""
     from stemsplit.api.doctor import Plans
-    from stemsplit.executors.local import checked
+    from stemsplit.models.check_settings import checked
     from stemsplit.models.engines import named
 
     def text(option: str) -> str | None:

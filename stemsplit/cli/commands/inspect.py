@@ -13,7 +13,7 @@ from rich.text import Text
 from stemsplit.cli.display.event_output import print_json
 from stemsplit.cli.options import ENGINE, MODEL
 from stemsplit.core.errors import ExitCode
-from stemsplit.core.job import AUTOMATIC
+from stemsplit.core.settings import AUTOMATIC
 from stemsplit.core.text import clock_time, mebibytes
 from stemsplit.models.engines import named
 

@@ -15,7 +15,7 @@ from rich.console import Console
 from stemsplit.cli.display.progress_text import kinds_of
 from stemsplit.cli.options import parameter
 from stemsplit.core.errors import ExitCode, OutputExistsError, UnwritableError
-from stemsplit.core.job import WarningKind
+from stemsplit.core.outcome import WarningKind
 from stemsplit.core.text import clock_time, counted, mebibytes, moment, printable, quoted
 from stemsplit.core.version import __version__
 from stemsplit.journal.records import JobState

@@ -42,7 +42,8 @@ from stemsplit.cli.options import (
     Verbose,
     value,
 )
-from stemsplit.core.job import AUTOMATIC, HighBand, Limits, OnBattery
+from stemsplit.core.limits import Limits, OnBattery
+from stemsplit.core.settings import AUTOMATIC, HighBand
 from stemsplit.library.naming import DEFAULT_NAME
 from stemsplit.models.engines import named
 

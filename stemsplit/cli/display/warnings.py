@@ -11,7 +11,7 @@ import re
 from collections import Counter
 from typing import TYPE_CHECKING
 
-from stemsplit.core.job import WarningKind
+from stemsplit.core.outcome import WarningKind
 from stemsplit.core.text import counted
 
 if TYPE_CHECKING:

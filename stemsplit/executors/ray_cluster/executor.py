@@ -14,7 +14,7 @@ import msgspec
 from stemsplit.core.errors import ClusterError
 from stemsplit.core.text import counted, mebibytes
 from stemsplit.core.units import Amount
-from stemsplit.executors.local import way_of
+from stemsplit.executors.pool_planning import way_of
 from stemsplit.executors.ray_cluster import messages
 from stemsplit.executors.ray_cluster.handshake import installed_version
 from stemsplit.executors.ray_cluster.local_cluster import be_private
@@ -33,11 +33,11 @@ if TYPE_CHECKING:
     from pathlib import Path
     from typing import Self
 
-    from stemsplit.batch.request import Brief
     from stemsplit.core.job import Job
-    from stemsplit.executors.local import Ledger
+    from stemsplit.executors.base import ExecutionRequest
     from stemsplit.executors.ray_cluster.pool import LostTracks
     from stemsplit.executors.ray_cluster.sharding import Machine
+    from stemsplit.executors.track_task import Ledger
     from stemsplit.supervisor.pool_interface import Gate
 
 _LOOK_SECONDS = 0.5
@@ -76,7 +76,7 @@ class ClusterSite:
 
     def __init__(
         self,
-        brief: Brief,
+        brief: ExecutionRequest,
         *,
         model_folder: Path | None,
         likely_seconds: Mapping[bytes, float],
@@ -100,8 +100,8 @@ class ClusterSite:
         )
 
         self._version = installed_version()
-        is_shared = not is_remote(brief.state.output)
-        self._sign = brief.state.output / f"{_SIGN}{uuid.uuid4().hex}" if is_shared else None
+        is_shared = not is_remote(brief.output)
+        self._sign = brief.output / f"{_SIGN}{uuid.uuid4().hex}" if is_shared else None
         self._fleet = RayFleet(
             brief.cluster,
             cpus=host.processors(),
@@ -177,7 +177,7 @@ class ClusterSite:
             self._fleet,
             self._shape,
             model_name=settings.model if settings.separates else "",
-            output=self._brief.state.output,
+            output=self._brief.output,
             packer=self,
             lost=self._lost,
             gate=gate,
@@ -194,7 +194,7 @@ class ClusterSite:
             settings=msgspec.structs.replace(brief.settings, threads=threads),
             limits=msgspec.structs.replace(brief.limits, max_ram=memory),
             jobs=self._shape.jobs,
-            output=there.there(os.fsencode(brief.state.output)),
+            output=there.there(os.fsencode(brief.output)),
             deadline=brief.deadline,
             pause=self._pause,
             tracks=self.tracks(works),

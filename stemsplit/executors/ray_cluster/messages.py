@@ -11,17 +11,11 @@ from typing import IO, TYPE_CHECKING
 
 import msgspec
 
-from stemsplit.core.job import (
-    Attempt,
-    Effort,
-    Job,
-    Limits,
-    Outcome,
-    Settings,
-    StemFile,
-    TrackWarning,
-)
+from stemsplit.core.job import Job
+from stemsplit.core.limits import Effort, Limits
 from stemsplit.core.messages import Message
+from stemsplit.core.outcome import Attempt, Outcome, StemFile, TrackWarning
+from stemsplit.core.settings import Settings
 from stemsplit.journal.records import Stem
 
 if TYPE_CHECKING:
@@ -231,7 +225,7 @@ class Answer(msgspec.Struct, frozen=True, kw_only=True, tag=True):
         question: its number.
         error: the name of the error that forbids it; empty if it is allowed.
         message, remedy: of that error.
-        completed: see `stemsplit.executors.local.Ledger.publishing`.
+        completed: see `stemsplit.executors.track_task.Ledger.publishing`.
     """
 
     question: int

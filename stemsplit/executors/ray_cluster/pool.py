@@ -18,8 +18,8 @@ from typing import TYPE_CHECKING, Protocol
 import msgspec
 
 from stemsplit.core.errors import ClusterError, StemsplitError, StoppedError
-from stemsplit.core.job import Outcome, Reason
 from stemsplit.core.messages import Finished
+from stemsplit.core.outcome import Outcome, Reason
 from stemsplit.core.text import counted, mebibytes, quoted
 from stemsplit.executors.ray_cluster import messages
 from stemsplit.executors.ray_cluster.client_messages import Ended, Submission
@@ -50,10 +50,11 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
     from pathlib import Path
 
-    from stemsplit.core.job import Effort, Job
+    from stemsplit.core.job import Job
+    from stemsplit.core.limits import Effort
     from stemsplit.core.messages import Task
-    from stemsplit.executors.local import Ledger
     from stemsplit.executors.ray_cluster.sharding import Machine, Shape
+    from stemsplit.executors.track_task import Ledger
     from stemsplit.journal.records import Stem
     from stemsplit.supervisor.pool_interface import Conclusion, Gate, PoolEvent, Work
 

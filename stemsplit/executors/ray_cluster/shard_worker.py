@@ -20,21 +20,17 @@ from typing import IO, TYPE_CHECKING
 
 from stemsplit.core import errors
 from stemsplit.core.errors import StemsplitError, StoppedError
-from stemsplit.core.job import Reason
 from stemsplit.core.messages import Hello, Progress, Ready, Separated, Started
+from stemsplit.core.outcome import Reason
 from stemsplit.core.text import quoted
 from stemsplit.executors.gates import Gates, Room, Until
-from stemsplit.executors.local import (
-    Workshop,
-    make_plan,
-    start_method_of,
-    storage_of,
-    weights_of,
-    written_by,
-)
+from stemsplit.executors.local import Workshop
+from stemsplit.executors.pool_planning import make_plan, start_method_of, storage_of
 from stemsplit.executors.ray_cluster import messages
 from stemsplit.executors.ray_cluster.handshake import installed_version, is_seen_in_time
+from stemsplit.executors.track_task import written_by
 from stemsplit.models.engines import resolved
+from stemsplit.models.forms import weights_of
 from stemsplit.storage.remote import is_remote
 from stemsplit.supervisor.pool_interface import (
     Heard,
@@ -50,8 +46,10 @@ from stemsplit.supervisor.pool_interface import (
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
-    from stemsplit.core.job import Effort, Job, Settings
+    from stemsplit.core.job import Job
+    from stemsplit.core.limits import Effort
     from stemsplit.core.messages import Finished
+    from stemsplit.core.settings import Settings
     from stemsplit.journal.records import Stem
     from stemsplit.supervisor.pool import Pool
     from stemsplit.supervisor.pool_interface import Gate, PoolEvent, Work
@@ -117,7 +115,7 @@ class _Line:
         """Ask, and wait for the answer.
 
         Returns:
-            see `stemsplit.executors.local.Ledger.publishing`.
+            see `stemsplit.executors.track_task.Ledger.publishing`.
 
         Raises:
             StemsplitError: that forbids it.
@@ -145,7 +143,7 @@ class _RemoteLedger:
     def attempt_begins(
         self, job: Job, settings: Settings, effort: Effort, number: int, work: Path
     ) -> None:
-        """See `stemsplit.executors.local.Ledger`."""
+        """See `stemsplit.executors.track_task.Ledger`."""
         del job
         self._line.ask(
             messages.Begins(
@@ -159,7 +157,7 @@ class _RemoteLedger:
         )
 
     def publishing(self, job: Job, coming: Sequence[Stem], result: Finished) -> bool:
-        """See `stemsplit.executors.local.Ledger`."""
+        """See `stemsplit.executors.track_task.Ledger`."""
         del job
         return self._line.ask(
             messages.Publishing(
@@ -173,7 +171,7 @@ class _RemoteLedger:
         )
 
     def taken_back(self, job: Job) -> None:
-        """See `stemsplit.executors.local.Ledger`."""
+        """See `stemsplit.executors.track_task.Ledger`."""
         del job
         self._line.ask(messages.TakenBack(question=self._line.number(), track=self._track))
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from stemsplit.core.job import Effort
+from stemsplit.core.limits import Effort
 from stemsplit.supervisor.prediction import SUPERVISOR_BYTES
 
 if TYPE_CHECKING:

@@ -29,7 +29,7 @@ from stemsplit.child.engines.library_errors import prepare_environment
 from stemsplit.child.engines.ratio_mask import ratio_masks, softmax_estimates
 from stemsplit.child.engines.spleeter_models import network_of
 from stemsplit.core.errors import EngineError
-from stemsplit.core.job import STEREO
+from stemsplit.core.settings import STEREO
 
 prepare_environment()
 

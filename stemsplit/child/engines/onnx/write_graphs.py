@@ -31,7 +31,7 @@ from stemsplit.child.engines.spleeter_models import (
     NORM_EPSILON,
 )
 from stemsplit.child.engines.weights import converted_file
-from stemsplit.core.job import STEREO
+from stemsplit.core.settings import STEREO
 
 if TYPE_CHECKING:
     from stemsplit.child.engines.spleeter_models import Activation, Network

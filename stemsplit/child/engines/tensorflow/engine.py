@@ -30,7 +30,7 @@ from stemsplit.child.engines.tensorflow.c_library import (
 )
 from stemsplit.child.engines.tensorflow.unet_graph import UNet, phases_of
 from stemsplit.core.errors import REINSTALL, EngineError
-from stemsplit.core.job import STEREO
+from stemsplit.core.settings import STEREO
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from stemsplit.child.engines.spleeter_models import FILTERS, KERNEL, LAST_KERNEL, layer_name
-from stemsplit.core.job import STEREO
+from stemsplit.core.settings import STEREO
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
