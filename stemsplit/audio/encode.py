@@ -11,7 +11,6 @@ import errno
 import math
 import os
 import shutil
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -20,6 +19,7 @@ import soundfile
 from stemsplit.audio.decode import Decoder
 from stemsplit.audio.levels import beyond_full_scale, peaks_of
 from stemsplit.audio.sample_blocks import BLOCK_FRAMES
+from stemsplit.audio.write_format import Form
 from stemsplit.audio.writers import open_sink
 from stemsplit.core.errors import (
     BadInputError,
@@ -28,9 +28,7 @@ from stemsplit.core.errors import (
     UnwritableError,
     says_disk_is_full,
 )
-from stemsplit.core.formats import LOSSY
 from stemsplit.core.outcome import StemFile
-from stemsplit.core.settings import MODEL_SAMPLE_RATE
 from stemsplit.core.time_series import Envelope
 
 if TYPE_CHECKING:
@@ -40,12 +38,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from stemsplit.audio.tagging.copy_tags import SourceTags
-    from stemsplit.core.audio_info import PcmDepth
-    from stemsplit.core.settings import Clip, StemFormat
 
-DITHERED_BITS = 16
-"""So many bits and fewer are dithered; the rounding error of 24 bits is below any noise there is
-(docs/audio.md)."""
 
 RESCALED_PEAK = 1 - 2.0**-12
 """The peak of what was made quieter: full scale, less what dither adds and lossy codecs err by."""
@@ -62,41 +55,6 @@ _NOT_WRITTEN = (OSError, ValueError, AssertionError, soundfile.LibsndfileError)
 """What the libraries raise; PyAV's errors are of the first two kinds."""
 
 _ROOM_FOR_A_HEADER_BYTES = 2**16
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Form:
-    """How samples are put into a file.
-
-    Attributes:
-        format: the container.
-        bit_depth: of `wav` and `flac`.
-        sample_rate: in Hz.
-        bit_rate: of a lossy format, in bits a second; None is its own.
-        clip: what becomes of samples beyond full scale.
-        dither: whether noise takes the place of the rounding error's pattern.
-    """
-
-    format: StemFormat = "wav"
-    bit_depth: PcmDepth = "24"
-    sample_rate: int = MODEL_SAMPLE_RATE
-    bit_rate: int | None = None
-    clip: Clip = "clamp"
-    dither: bool = False
-
-    @property
-    def bits(self) -> int | None:
-        """The bits of an integer sample; None where samples are floating point."""
-        if self.format in LOSSY or self.bit_depth == "32f":
-            return None
-        return int(self.bit_depth)
-
-
-def clip_of(wanted: Clip | None, stem_format: StemFormat, bit_depth: PcmDepth) -> Clip:
-    """Give what becomes of samples beyond full scale where nothing is said: `32f` keeps them."""
-    if wanted is not None:
-        return wanted
-    return "none" if stem_format == "wav" and bit_depth == "32f" else "clamp"
 
 
 def tpdf_noise(random: np.random.Generator, shape: tuple[int, ...]) -> NDArray[np.float64]:

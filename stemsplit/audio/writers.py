@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     import av
     from numpy.typing import NDArray
 
-    from stemsplit.audio.encode import Form
+    from stemsplit.audio.write_format import Form
     from stemsplit.core.settings import StemFormat
 
 _SUBTYPES: Final = {"16": "PCM_16", "24": "PCM_24", "32f": "FLOAT"}

@@ -21,15 +21,9 @@ import msgspec
 from stemsplit.audio.bit_usage import uses_more_bits
 from stemsplit.audio.channels import STEREO_PLACES
 from stemsplit.audio.decode import Decoder
-from stemsplit.audio.encode import (
-    DITHERED_BITS,
-    Form,
-    StemWriter,
-    clip_of,
-    free_bytes,
-    gain_for,
-)
+from stemsplit.audio.encode import StemWriter, free_bytes, gain_for
 from stemsplit.audio.tagging.copy_tags import SourceTags
+from stemsplit.audio.write_format import DITHERED_BITS, Form, clip_of
 from stemsplit.child.outputs import Residual, convert, render
 from stemsplit.child.process import peak_rss_bytes
 from stemsplit.child.separation import separate, separate_at_once

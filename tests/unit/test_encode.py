@@ -14,8 +14,9 @@ from hypothesis import strategies as st
 from stemsplit.audio import encode
 from stemsplit.audio.channels import USUAL
 from stemsplit.audio.decode import Decoder
-from stemsplit.audio.encode import Form, gain_for
+from stemsplit.audio.encode import gain_for
 from stemsplit.audio.tagging.copy_tags import SourceTags
+from stemsplit.audio.write_format import Form
 from stemsplit.audio.writers import container_of
 from stemsplit.core.errors import DiskFullError, StemsplitError, UnwritableError
 from stemsplit.core.formats import LOSSY, stem_rate

@@ -29,9 +29,10 @@ from tagged_files import (
     wav_with,
 )
 
-from stemsplit.audio.encode import Form, StemWriter
+from stemsplit.audio.encode import StemWriter
 from stemsplit.audio.tagging.copy_tags import SourceTags, libav_metadata, unread_sentence
 from stemsplit.audio.tagging.reader import cleaned, numbered, read_tags
+from stemsplit.audio.write_format import Form
 from stemsplit.core.settings import CONVERTED
 from stemsplit.library.probe import probe
 
