@@ -20,15 +20,15 @@ import psutil
 from common import environment, tell
 
 from stemsplit.core.job import Job
-from stemsplit.core.limits import Effort, Limits
+from stemsplit.core.limits import Limits, Resources
 from stemsplit.core.outcome import Attempt, Outcome, Reason
 from stemsplit.core.settings import Settings
 from stemsplit.executors.ray_cluster import messages
 from stemsplit.executors.ray_cluster.client_messages import Ended, Submission
 from stemsplit.executors.ray_cluster.local_cluster import be_private
-from stemsplit.executors.ray_cluster.pool import ClusterPool, RemoteWork
-from stemsplit.executors.ray_cluster.sharding import Machine, Shape
-from stemsplit.executors.track_task import NoLedger
+from stemsplit.executors.ray_cluster.pool import ClusterPool, RemoteTrackTask
+from stemsplit.executors.ray_cluster.sharding import Machine, ShardSize
+from stemsplit.executors.track_task import UnrecordedAttempts
 from stemsplit.journal.records import Entry, JobState, Stem, Wanted
 from stemsplit.journal.writer import Journal
 
@@ -63,25 +63,25 @@ def journal() -> float:
             began = time.monotonic()
             for job in jobs:
                 kept.attempt_begins(
-                    job, Settings(), Effort(), number=1, work=output / "w", preloaded=True
+                    job, Settings(), Resources(), number=1, work=output / "w", preloaded=True
                 )
                 coming = [Stem(f"{s}.wav", b"%s.wav" % s.encode(), 1, 1) for s in stems]
                 kept.publishing(job, coming, overwrite=True)
-                attempt = Attempt(number=1, effort=Effort(), reason=Reason.DONE)
+                attempt = Attempt(number=1, resources=Resources(), reason=Reason.DONE)
                 kept.settled(Outcome(job=job, reason=Reason.DONE, attempts=(attempt,)))
             return _TRACKS / (time.monotonic() - began)
 
 
-def desk(askers: int) -> float:
+def mailbox(askers: int) -> float:
     """Give the questions a second that so many tasks have answered."""
     be_private()
     import ray
 
-    from stemsplit.executors.ray_cluster.mailbox import Desk
+    from stemsplit.executors.ray_cluster.mailbox import Mailbox
 
     ray.init(address="local", num_cpus=askers, include_dashboard=False, log_to_driver=False)
     try:
-        actor: Any = ray.remote(Desk).options(num_cpus=0, max_concurrency=1000).remote()
+        actor: Any = ray.remote(Mailbox).options(num_cpus=0, max_concurrency=1000).remote()
 
         def ask(actor: Any, number: int) -> None:  # noqa: ANN401 - a handle has no type
             for _ in range(_QUESTIONS):
@@ -138,14 +138,14 @@ class _MadeUp:
             elif isinstance(order, messages.Shard | messages.More):
                 for one in order.tracks:
                     done = Outcome(job=one.job, reason=Reason.DONE)
-                    settled = messages.Settled(track=one.track, outcome=done)
+                    settled = messages.TrackEnded(track=one.track, outcome=done)
                     self.coming.append((number, messages.encode(settled)))
                 self.coming.append((number, messages.encode(messages.Hungry(tracks=8))))
 
     def end(self, number: int) -> None:
         self.coming.append((number, Ended(fault="cancelled")))
 
-    def shard(self, works: list[RemoteWork]) -> messages.Shard:
+    def shard(self, works: list[RemoteTrackTask]) -> messages.Shard:
         return messages.Shard(
             version="1",
             settings=Settings(),
@@ -157,7 +157,7 @@ class _MadeUp:
             tracks=self.tracks(works),
         )
 
-    def tracks(self, works: list[RemoteWork]) -> tuple[messages.Assigned, ...]:
+    def tracks(self, works: list[RemoteTrackTask]) -> tuple[messages.Assigned, ...]:
         return tuple(
             messages.Assigned(track=one.track, job=one.job, audio_seconds=240, likely_seconds=240)
             for one in works
@@ -166,18 +166,18 @@ class _MadeUp:
 
 def pool() -> tuple[float, float]:
     """Give the tracks a second that the pool hands out, and its bytes a track."""
-    fleet, ledger = _MadeUp(), NoLedger(overwrite=True)
+    client, recorder = _MadeUp(), UnrecordedAttempts(overwrite=True)
     before = psutil.Process().memory_info().rss
     made = ClusterPool(
-        fleet,
-        Shape(jobs=8, effort=Effort(), memory_bytes=2**32),
+        client,
+        ShardSize(jobs=8, resources=Resources(), memory_bytes=2**32),
         model_name="2stems",
         output=Path("/out"),
-        packer=fleet,
+        packer=client,
         lost=lambda _job: False,
     )
     for job in _jobs():
-        made.add(RemoteWork(job=job, audio_seconds=240, likely_seconds=240, ledger=ledger))
+        made.add(RemoteTrackTask(job=job, audio_seconds=240, likely_seconds=240, recorder=recorder))
     size = (psutil.Process().memory_info().rss - before) / _MILLION
     began = time.monotonic()
     settled = sum(type(event).__name__ == "Settled" for event in made.run())
@@ -206,7 +206,7 @@ def main() -> None:
     place = tempfile.gettempdir()
     tell(f"| journal, three commits a track, in {place} | {journal():,.0f} tracks a second |")
     for askers in (1, 4, 16):
-        tell(f"| desk, {askers} asking at once | {desk(askers):,.0f} questions a second |")
+        tell(f"| desk, {askers} asking at once | {mailbox(askers):,.0f} questions a second |")
     rate, size = pool()
     tell(f"| pool, a million tracks on a thousand nodes | {rate:,.0f} tracks a second |")
     tell(f"| memory of the command | {size:,.0f} bytes a track |")

@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from stemsplit.core.limits import Effort
+    from stemsplit.core.limits import Resources
     from stemsplit.core.settings import Settings
     from stemsplit.supervisor.launcher import Child, StartMethod
 
@@ -226,7 +226,7 @@ def forget(child: Child, task: Task) -> None:
     child.process.close()
     child.pipe.close()
     child.log_pipe.close()
-    shutil.rmtree(task.work_path)
+    shutil.rmtree(task.staging_path)
 
 
 _DUTY = 10
@@ -278,16 +278,18 @@ def tree_memory_bytes(pid: int) -> tuple[int, int]:
     return pss, rss
 
 
-def task_of(file: Path, folder: Path, settings: Settings, weights: Path, effort: Effort) -> Task:
+def task_of(
+    file: Path, folder: Path, settings: Settings, weights: Path, resources: Resources
+) -> Task:
     """Make the task of a child that works on a file, and its work folder `work` below `folder`."""
     work = folder / "work"
     work.mkdir(parents=True)
     return Task(
         job=Job.of(file, {stem: folder / "out" / f"{stem}.wav" for stem in written(settings)}),
         settings=settings,
-        effort=effort,
+        resources=resources,
         model_folder=os.fsencode(weights),
-        work_folder=os.fsencode(work),
+        staging_folder=os.fsencode(work),
         log_file=os.fsencode(folder / "log"),
     )
 

@@ -34,7 +34,7 @@ from common import (
 )
 from packaging.requirements import Requirement
 
-from stemsplit.core.limits import Effort
+from stemsplit.core.limits import Resources
 from stemsplit.core.messages import Ready
 from stemsplit.core.settings import Settings
 from stemsplit.models.engines import ENGINES, installed
@@ -116,7 +116,7 @@ def _starts(engine: str, song: Path, folder: Path) -> Iterator[tuple[StartMethod
         with ready_launcher(settings, method) as launcher:
             taken = []
             for _ in range(5):
-                task = task_of(song, folder, settings, weights, Effort())
+                task = task_of(song, folder, settings, weights, Resources())
                 began = time.monotonic()
                 child = launcher.start(task)
                 inbox = Inbox(child.pipe)

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING
 import psutil
 from common import environment, forget, ready_launcher, start_methods, task_of, write_song
 
-from stemsplit.core.limits import Effort
+from stemsplit.core.limits import Resources
 from stemsplit.core.settings import LOADERS, Settings
 from stemsplit.models import store
 from stemsplit.models.catalogue import find
@@ -70,9 +70,9 @@ def _by_segments(folder: Path, models: list[str], engine: str) -> None:
             with ready_launcher(settings, method) as launcher:
                 for lean in (False, True):
                     for threads in (1, 2):
-                        effort = Effort(threads=threads, lean=lean)
-                        row = _measure(launcher, settings, weights, effort, folder)
-                        print(f"| {model} | {method} | {effort} | {row} |", flush=True)
+                        resources = Resources(threads=threads, lean=lean)
+                        row = _measure(launcher, settings, weights, resources, folder)
+                        print(f"| {model} | {method} | {resources} | {row} |", flush=True)
 
 
 def _whole(folder: Path, model: str, lengths: list[float]) -> None:
@@ -81,7 +81,7 @@ def _whole(folder: Path, model: str, lengths: list[float]) -> None:
     with ready_launcher(settings, "forkserver") as launcher:
         for seconds in lengths:
             write_song(folder / "song.wav", seconds)
-            row = _measure(launcher, settings, weights, Effort(threads=2), folder)
+            row = _measure(launcher, settings, weights, Resources(threads=2), folder)
             print(f"| {model}, whole {seconds:g} s | forkserver | 2 threads | {row} |", flush=True)
 
 
@@ -90,7 +90,7 @@ def _conversion(folder: Path) -> None:
     settings = Settings(what="conversion", sample_rate=48_000, bit_depth="16")
     for method in start_methods(settings):
         with ready_launcher(settings, method) as launcher:
-            row = _measure(launcher, settings, folder, Effort(), folder)
+            row = _measure(launcher, settings, folder, Resources(), folder)
             print(f"| conversion | {method} | 1 thread | {row} |", flush=True)
 
 
@@ -111,9 +111,9 @@ def _weights(settings: Settings, folder: Path) -> Path:
 
 
 def _measure(
-    launcher: Launcher, settings: Settings, weights: Path, effort: Effort, folder: Path
+    launcher: Launcher, settings: Settings, weights: Path, resources: Resources, folder: Path
 ) -> str:
-    task = task_of(folder / "song.wav", folder, settings, weights, effort)
+    task = task_of(folder / "song.wav", folder, settings, weights, resources)
     meter = SystemMeter()
     before = meter.sample([], exact=True).total.pss_bytes or 0
     # As much as the meter counts of a program that uses the library.

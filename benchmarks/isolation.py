@@ -83,7 +83,7 @@ def worker(folder: Path, clips: list[Path]) -> None:
     """Do with each clip what a child does, in this process, with the network loaded once."""
     from stemsplit.child import job_runner
     from stemsplit.child.engines import tensorflow
-    from stemsplit.core.limits import Effort
+    from stemsplit.core.limits import Resources
     from stemsplit.core.settings import Settings
     from stemsplit.models.catalogue import find
     from stemsplit.models.fetch import ensure
@@ -93,7 +93,7 @@ def worker(folder: Path, clips: list[Path]) -> None:
     weights = ensure(find("2stems").weights)
     for clip in clips:
         place = folder / "bare" / f"{clip.stem} {time.monotonic_ns()}"
-        task = task_of(clip, place, Settings(), weights, Effort(threads=processors()))
+        task = task_of(clip, place, Settings(), weights, Resources(threads=processors()))
         job_runner.work_on(nobody, nobody, task)
 
 

@@ -22,12 +22,12 @@ from common import COMMAND, environment, measure
 from stemsplit import __version__
 from stemsplit.api.demo.song import make_song
 from stemsplit.batch.decisions import wanted_of
-from stemsplit.batch.planning import prepare
-from stemsplit.batch.request import Brief
-from stemsplit.core.limits import Effort, Limits
+from stemsplit.batch.planning import plan_batch
+from stemsplit.batch.request import BatchRequest
+from stemsplit.core.limits import Limits, Resources
 from stemsplit.core.outcome import Attempt, Outcome, Reason
 from stemsplit.core.settings import Settings
-from stemsplit.journal.layout import State
+from stemsplit.journal.layout import OutputLayout
 from stemsplit.journal.records import Entry, JobState, coming_stems
 from stemsplit.journal.writer import Journal
 from stemsplit.library.naming import DEFAULT_NAME, Template
@@ -58,8 +58,8 @@ def make_library(folder: Path, files: int) -> None:
 
 def enter_as_done(library: Path, output: Path) -> None:
     """Write small stems for every file, and a journal that knows them."""
-    state, settings = State(output), Settings()
-    brief = Brief(
+    state, settings = OutputLayout(output), Settings()
+    request = BatchRequest(
         inputs=(library,),
         listed=(),
         output=output,
@@ -76,25 +76,25 @@ def enter_as_done(library: Path, output: Path) -> None:
         start_method="forkserver",
         version=__version__,
     )
-    prepared = prepare(scan([library], output), brief, None)
+    batch_plan = plan_batch(scan([library], output), request, None)
     state.folder.mkdir(parents=True)
     with Journal(state.journal, output) as journal:
         journal._db.execute("PRAGMA synchronous = OFF")  # noqa: SLF001 - not what is measured
-        journal.remember(prepared.looks)
+        journal.remember(batch_plan.looks)
         entries = [
             Entry(
-                job=one.placed.job,
-                wanted=wanted_of(one.placed, brief.wish),
-                predicted_seconds=one.placed.probe.likely_seconds,
+                job=one.planned.job,
+                wanted=wanted_of(one.planned, request.redo_policy),
+                predicted_seconds=one.planned.probe.likely_seconds,
                 state=JobState.WAITING,
             )
-            for one in prepared.tracks
+            for one in batch_plan.tracks
         ]
         journal.begin_run(settings, entries, version=__version__)
-        attempt = Attempt(number=1, effort=Effort(), reason=Reason.DONE, seconds=10.0)
+        attempt = Attempt(number=1, resources=Resources(), reason=Reason.DONE, seconds=10.0)
         for entry in entries:
             job, work = entry.job, entry.job.destination_path
-            journal.attempt_begins(job, settings, Effort(), number=1, work=work, preloaded=True)
+            journal.attempt_begins(job, settings, Resources(), number=1, work=work, preloaded=True)
             work.mkdir(parents=True)
             moves = {path.name: path for path in job.paths.values()}
             for path in moves.values():

@@ -21,7 +21,7 @@ from pathlib import Path
 
 from common import COMMAND
 
-from stemsplit.journal.layout import State
+from stemsplit.journal.layout import OutputLayout
 from stemsplit.journal.writer import Journal
 
 MIB = 2**20
@@ -32,7 +32,7 @@ FAILS_EVERY = 50
 def make_journal(output: Path, tracks: int, *, jobs: int = 2) -> None:
     """Write the journal of a night that did so many tracks."""
     chance = random.Random(0)  # noqa: S311 - no secret
-    state = State(output)
+    state = OutputLayout(output)
     state.logs.mkdir(parents=True)
     with Journal(state.journal, output):
         pass
@@ -64,7 +64,7 @@ def make_journal(output: Path, tracks: int, *, jobs: int = 2) -> None:
 
 def _add_track(
     database: sqlite3.Connection,
-    state: State,
+    state: OutputLayout,
     number: int,
     began: float,
     settings: str,

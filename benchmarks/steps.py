@@ -32,7 +32,7 @@ from stemsplit.audio.transforms import ScipyTransform
 from stemsplit.child import job_runner
 from stemsplit.child.engines import tensorflow
 from stemsplit.child.engines.tensorflow import engine as tensorflow_engine
-from stemsplit.core.limits import Effort
+from stemsplit.core.limits import Resources
 from stemsplit.core.settings import Settings
 from stemsplit.models.catalogue import find
 from stemsplit.models.fetch import ensure
@@ -162,7 +162,7 @@ def _time_all(clock: Clock) -> None:
 
 
 def _separate(file: Path, folder: Path, weights: Path) -> float:
-    task = task_of(file, folder, Settings(), weights, Effort(threads=1))
+    task = task_of(file, folder, Settings(), weights, Resources(threads=1))
     nobody: Any = Nobody()
     return float(job_runner.work_on(nobody, nobody, task).audio_seconds)
 

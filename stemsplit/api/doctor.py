@@ -27,7 +27,7 @@ from stemsplit.core.outcome import Reason
 from stemsplit.core.settings import AUTOMATIC, Settings
 from stemsplit.core.text import counted, mebibytes, printable
 from stemsplit.core.version import __version__
-from stemsplit.executors.pool_planning import make_plan, start_method_of
+from stemsplit.executors.pool_planning import plan_pool, start_method_of
 from stemsplit.models import store
 from stemsplit.models.catalogue import MODELS, find
 from stemsplit.models.engines import ENGINES, installed, missing_of, resolved
@@ -202,26 +202,26 @@ def _models(plans: Plans) -> Iterator[Check]:
 def _memory(plans: Plans) -> Iterator[Check]:
     settings = resolved(plans.settings)
     memory = host.host_memory(host.limiting_groups())
-    plan = make_plan(
+    plan = plan_pool(
         settings,
         plans.limits,
         jobs=plans.jobs,
         tracks=None,
         preloaded=start_method_of(settings) == "forkserver",
     )
-    crew, budget = plan.crew, plan.budget
+    concurrency, budget = plan.concurrency, plan.budget
     yield Check(
         name="memory",
         found=f"{mebibytes(memory.available_bytes)} of {mebibytes(memory.total_bytes)} are free; "
         f"all processes would take {mebibytes(budget.total_bytes)} at most, a child "
-        f"{mebibytes(plan.cap_bytes(crew.effort))}, and {mebibytes(budget.min_free_bytes)} would "
+        f"{mebibytes(plan.cap_bytes(concurrency.resources))}, and {mebibytes(budget.min_free_bytes)} would "
         "be left free",
     )
-    lean = ", one instrument at a time" if crew.effort.lean else ""
+    lean = ", one instrument at a time" if concurrency.resources.lean else ""
     yield Check(
         name="processors",
-        found=f"{host.processors()}; {crew.workers} at a time with "
-        f"{counted(crew.effort.threads, 'thread')} each{lean}",
+        found=f"{host.processors()}; {concurrency.workers} at a time with "
+        f"{counted(concurrency.resources.threads, 'thread')} each{lean}",
     )
 
 

@@ -20,7 +20,7 @@ from stemsplit.core.inspection_result import Measurement, NotMeasured
 from stemsplit.core.limits import Limits
 from stemsplit.core.settings import AUTOMATIC, Settings
 from stemsplit.core.text import printable, quoted
-from stemsplit.executors.pool_planning import make_plan, start_method_of
+from stemsplit.executors.pool_planning import plan_pool, start_method_of
 from stemsplit.library.scan import Problem, scan
 from stemsplit.models.check_settings import checked
 from stemsplit.storage.remote import local_path
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     import os
     from collections.abc import Iterable, Iterator
 
-    from stemsplit.supervisor.pool_plan import Plan
+    from stemsplit.supervisor.pool_plan import PoolPlan
 
 _SECONDS_FOR_SURE = 300.0
 _SECONDS_A_MEGABYTE = 2.0
@@ -134,7 +134,7 @@ def inspect(
     settings = checked(Settings(model=model, engine=engine), jobs=1)
     preloaded = start_method_of(settings) == "forkserver"
     try:
-        plan = make_plan(settings, Limits(), jobs=1, tracks=1, preloaded=preloaded)
+        plan = plan_pool(settings, Limits(), jobs=1, tracks=1, preloaded=preloaded)
     except InsufficientMemoryError:
         plan = None
     paths = [local_path(path, "inspect") for path in paths_of(inputs)]
@@ -189,12 +189,12 @@ def _end(code: int) -> str:
     return signal.Signals(-code).name if code < 0 else f"exit code {code}"
 
 
-def _told(path: Path, found: Measurement, plan: Plan | None, model: str) -> Inspection:
+def _told(path: Path, found: Measurement, plan: PoolPlan | None, model: str) -> Inspection:
     info, seconds = found.info, found.frames / found.info.sample_rate
     memory = time = None
     if plan is not None:
-        memory = plan.forecast.footprint(plan.crew.effort).alone_bytes
-        time = plan.forecast.seconds(seconds, plan.crew.effort)
+        memory = plan.forecast.footprint(plan.concurrency.resources).alone_bytes
+        time = plan.forecast.seconds(seconds, plan.concurrency.resources)
     return Inspection(
         path=printable(path),
         format=f"{info.format} {info.subtype}",

@@ -26,16 +26,16 @@ from stemsplit.core.outcome import Reason
 from stemsplit.core.probe import Tags
 from stemsplit.core.settings import Settings
 from stemsplit.core.text import quoted
-from stemsplit.executors.local import Workshop
-from stemsplit.executors.pool_planning import make_plan, start_method_of
-from stemsplit.executors.track_task import NoLedger, TrackWork
+from stemsplit.executors.local import LocalPool
+from stemsplit.executors.pool_planning import plan_pool, start_method_of
+from stemsplit.executors.track_task import LocalTrackTask, UnrecordedAttempts
 from stemsplit.library.naming import same_place
 from stemsplit.library.probe import probe
 from stemsplit.library.scan import Track
 from stemsplit.models.check_settings import checked
 from stemsplit.models.forms import weights_of
 from stemsplit.storage.remote import local_path
-from stemsplit.supervisor.pool_interface import Heard, Launched, Settled
+from stemsplit.supervisor.pool_interface import Launched, MessageReceived, TrackEnded
 from stemsplit.supervisor.session import refuse_inside_a_child
 
 if TYPE_CHECKING:
@@ -180,10 +180,10 @@ class StemPool:
         self._lock = threading.RLock()
         self._thread: threading.Thread | None = None
         self._pool: Pool | None = None
-        self._workshop: Workshop | None = None
+        self._workshop: LocalPool | None = None
         self._early: list[tuple[Job, Path, float, StemFuture]] = []
-        self._futures: dict[int, tuple[TrackWork, StemFuture]] = {}
-        self._work_of: dict[StemFuture, TrackWork] = {}
+        self._futures: dict[int, tuple[LocalTrackTask, StemFuture]] = {}
+        self._work_of: dict[StemFuture, LocalTrackTask] = {}
         self._destinations: set[str] = set()
         self._shut = False
         self._broken: BaseException | None = None
@@ -288,8 +288,8 @@ class StemPool:
     def _add(self, job: Job, output: Path, seconds: float, future: StemFuture) -> None:
         if self._workshop is None or self._pool is None:
             raise RuntimeError("the pool has not been started")
-        ledger = NoLedger(overwrite=self._overwrite)
-        work = self._workshop.work(job, output, ledger, seconds)
+        recorder = UnrecordedAttempts(overwrite=self._overwrite)
+        work = self._workshop.work(job, output, recorder, seconds)
         self._futures[id(work)] = (work, future)
         self._work_of[future] = work
         self._pool.add(work)
@@ -297,14 +297,14 @@ class StemPool:
     def _run(self) -> None:
         try:
             start_method = start_method_of(self._settings, self._start_method)
-            plan = make_plan(
+            plan = plan_pool(
                 self._settings,
                 self._limits,
                 jobs=self._jobs,
                 tracks=None,
                 preloaded=start_method == "forkserver",
             )
-            workshop = Workshop(
+            workshop = LocalPool(
                 self._settings,
                 plan,
                 model_folder=weights_of(self._settings),
@@ -317,7 +317,7 @@ class StemPool:
         except BaseException as error:  # noqa: BLE001 - whoever waits for a future is told
             self._break(error)
 
-    def _open(self, workshop: Workshop) -> None:
+    def _open(self, workshop: LocalPool) -> None:
         with self._lock:
             self._workshop, self._pool = workshop, workshop.pool
             for job, output, seconds, future in self._early:
@@ -329,18 +329,18 @@ class StemPool:
                 self._pool.close()
 
     def _take_in(self, happening: PoolEvent) -> None:
-        if not isinstance(happening, Launched | Heard | Settled):
+        if not isinstance(happening, Launched | MessageReceived | TrackEnded):
             return
         _, future = self._futures[id(happening.work)]
         match happening:
             case Launched():
                 future.begin()
-            case Heard(message=message):
+            case MessageReceived(message=message):
                 try:
                     self._on_message(future, message)
                 except Exception:
                     _logger.exception("on_message failed for %s", future.source)
-            case Settled(outcome=outcome):
+            case TrackEnded(outcome=outcome):
                 self._settle(future, outcome)
 
     def _settle(self, future: StemFuture, outcome: Outcome) -> None:

@@ -19,8 +19,8 @@ import soundfile
 from stemsplit.audio.decode import Decoder
 from stemsplit.audio.levels import beyond_full_scale, peaks_of
 from stemsplit.audio.sample_blocks import BLOCK_FRAMES
-from stemsplit.audio.write_format import Form
-from stemsplit.audio.writers import open_sink
+from stemsplit.audio.write_format import WriteFormat
+from stemsplit.audio.writers import open_writer
 from stemsplit.core.errors import (
     BadInputError,
     DiskFullError,
@@ -29,7 +29,7 @@ from stemsplit.core.errors import (
     says_disk_is_full,
 )
 from stemsplit.core.outcome import StemFile
-from stemsplit.core.time_series import Envelope
+from stemsplit.core.time_series import TimeSeriesRecorder
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -109,7 +109,7 @@ class StemWriter:
         self,
         folder: Path,
         stem: str,
-        form: Form,
+        form: WriteFormat,
         *,
         expected_frames: int,
         channels: Sequence[str],
@@ -125,12 +125,12 @@ class StemWriter:
         self._gain = 1.0
         self._frames = 0
         self._peak = 0.0
-        self._outline = Envelope(_OUTLINE_STEP_FRAMES, _MOST_OUTLINE_STEPS)
+        self._waveform_overview = TimeSeriesRecorder(_OUTLINE_STEP_FRAMES, _MOST_OUTLINE_STEPS)
         self._clipped = 0
         with self._told():
             # Opened by Python first, because its error says why and libsndfile's does not.
             self._path.touch(exist_ok=False)
-            self._sink = open_sink(
+            self._sink = open_writer(
                 self._path, form, expected_frames=expected_frames, channels=channels
             )
             # What is to be made quieter waits until it is known by how much.
@@ -167,11 +167,11 @@ class StemWriter:
         """Take a block into the outline, and give its peak."""
         if not len(block):
             return 0.0
-        step = int(self._outline.step)
+        step = int(self._waveform_overview.step)
         starts = [0, *range(step - self._frames % step, len(block), step)]
         peaks = peaks_of(block, starts)
         for start, peak in zip(starts, peaks.tolist(), strict=True):
-            self._outline.add(self._frames + start, peak)
+            self._waveform_overview.add(self._frames + start, peak)
         return float(peaks.max())
 
     def level(self, gain: float) -> Iterator[None]:
@@ -237,7 +237,9 @@ class StemWriter:
             clipped_samples=self._clipped,
             sample_rate=self._form.sample_rate,
             gain=self._gain,
-            outline=outline_of(self._outline.curve().values, self._gain),
+            waveform_overview=waveform_overview_of(
+                self._waveform_overview.curve().values, self._gain
+            ),
         )
         return stem, complaint
 
@@ -257,7 +259,7 @@ class StemWriter:
             raise write_error(self._path.parent, error) from error
 
 
-def outline_of(peaks: Iterable[float | None], gain: float) -> bytes:
+def waveform_overview_of(peaks: Iterable[float | None], gain: float) -> bytes:
     """Give levels of 0..1 in 8 bits each; what is beyond is drawn as full scale."""
     return bytes(min(round(255 * gain * (peak or 0.0)), 255) for peak in peaks)
 

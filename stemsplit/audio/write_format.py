@@ -18,7 +18,7 @@ DITHERED_BITS = 16
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Form:
+class WriteFormat:
     """How samples are put into a file.
 
     Attributes:

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     import av
     from numpy.typing import NDArray
 
-    from stemsplit.audio.write_format import Form
+    from stemsplit.audio.write_format import WriteFormat
     from stemsplit.core.settings import StemFormat
 
 _SUBTYPES: Final = {"16": "PCM_16", "24": "PCM_24", "32f": "FLOAT"}
@@ -70,7 +70,7 @@ _SAMPLE_FORMATS: Final = {
 _PCM_CODECS: Final = {"16": "pcm_s16le", "24": "pcm_s24le", "32f": "pcm_f32le"}
 
 
-class Sink(Protocol):
+class SampleWriter(Protocol):
     """An open file."""
 
     def write(self, samples: NDArray[np.float32] | NDArray[np.int32]) -> None:
@@ -80,7 +80,7 @@ class Sink(Protocol):
         """Write what is left, and the header."""
 
 
-def container_of(form: Form, frames: int, channels: int) -> str:
+def container_of(form: WriteFormat, frames: int, channels: int) -> str:
     """Choose libsndfile's name of the container: `RF64` for a WAV past 4 GiB (EBU Tech 3306)."""
     if form.format != "wav":
         return form.format.upper()
@@ -88,22 +88,24 @@ def container_of(form: Form, frames: int, channels: int) -> str:
     return "RF64" if too_long else "WAV"
 
 
-def open_sink(path: Path, form: Form, *, expected_frames: int, channels: Sequence[str]) -> Sink:
+def open_writer(
+    path: Path, form: WriteFormat, *, expected_frames: int, channels: Sequence[str]
+) -> SampleWriter:
     """Open a file for writing; what is there is overwritten.
 
     libsndfile cannot say which channel is which, so more than two go to FFmpeg, if they have names.
     """
     by_name = len(channels) > STEREO and set(channels) <= PLACES
     if by_name or form.format in _LOSSY_BY_LIBAV:
-        return LibavSink(path, form, channels)
+        return LibavWriter(path, form, channels)
     container = container_of(form, expected_frames, len(channels))
-    return SndfileSink(path, form, container, len(channels))
+    return SndfileWriter(path, form, container, len(channels))
 
 
-class SndfileSink:
+class SndfileWriter:
     """WAV, FLAC and Vorbis, through libsndfile."""
 
-    def __init__(self, path: Path, form: Form, container: str, channels: int) -> None:
+    def __init__(self, path: Path, form: WriteFormat, container: str, channels: int) -> None:
         """Create the file."""
         self._piece = BLOCK_FRAMES
         options: dict[str, object] = {"subtype": _SUBTYPES[form.bit_depth]}
@@ -125,23 +127,23 @@ class SndfileSink:
         )
 
     def write(self, samples: NDArray[np.float32] | NDArray[np.int32]) -> None:
-        """See `Sink.write`."""
+        """See `SampleWriter.write`."""
         for piece in in_pieces(samples, self._piece):
             self._file.write(piece)
 
     def close(self) -> None:
-        """See `Sink.close`."""
+        """See `SampleWriter.close`."""
         self._file.close()
 
 
-class LibavSink:
+class LibavWriter:
     """MP3, Opus and AAC, and more than two channels in WAV and FLAC, through FFmpeg's libraries.
 
     The lossy ones are gapless: the file says how many samples the encoder has put before and
     behind.
     """
 
-    def __init__(self, path: Path, form: Form, channels: Sequence[str]) -> None:
+    def __init__(self, path: Path, form: WriteFormat, channels: Sequence[str]) -> None:
         """Create the file."""
         import av
 
@@ -163,7 +165,7 @@ class LibavSink:
         self._stream: av.AudioStream | None = stream
 
     def write(self, samples: NDArray[np.float32] | NDArray[np.int32]) -> None:
-        """See `Sink.write`."""
+        """See `SampleWriter.write`."""
         if not len(samples) or self._stream is None:
             return
         whole: NDArray[Any] = samples
@@ -173,7 +175,7 @@ class LibavSink:
         self._container.mux(self._stream.encode(frame))
 
     def close(self) -> None:
-        """See `Sink.close`."""
+        """See `SampleWriter.close`."""
         if self._stream is None:
             return
         stream, self._stream = self._stream, None
@@ -183,7 +185,7 @@ class LibavSink:
             self._container.close()
 
 
-def _ways(form: Form) -> tuple[str, str, dict[str, str]]:
+def _ways(form: WriteFormat) -> tuple[str, str, dict[str, str]]:
     """Give FFmpeg's names of encoder and container, and the container's options."""
     if form.format == "wav":
         return _PCM_CODECS[form.bit_depth], "wav", {"rf64": "auto"}

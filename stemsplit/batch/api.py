@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from stemsplit.batch.control import Control
 from stemsplit.batch.dry_run import preview
 from stemsplit.batch.planning import checked_limit, paths_of, patterns_of, template_of
-from stemsplit.batch.request import Brief
+from stemsplit.batch.request import BatchRequest
 from stemsplit.batch.result import BatchResult
 from stemsplit.batch.runner import run
 from stemsplit.core.errors import UsageError
@@ -148,7 +148,7 @@ def separate(  # noqa: PLR0913 - each is a setting that a person names
         raise UsageError("The output folder has no name.", "Is a variable of your shell not set?")
     path_map = tuple(path_map)
     _require_cluster(cluster, path_map)
-    brief = Brief(
+    request = BatchRequest(
         inputs=tuple(paths_of(inputs)),
         listed=tuple(paths_of(listed)),
         listed_in=None if listed_in is None else path_of(listed_in),
@@ -171,8 +171,8 @@ def separate(  # noqa: PLR0913 - each is a setting that a person names
         path_map=path_map,
     )
     if dry_run:
-        return preview(brief, on_event)
-    return run(brief, control or Control(), on_event, download_progress)
+        return preview(request, on_event)
+    return run(request, control or Control(), on_event, download_progress)
 
 
 def _require_cluster(cluster: str | None, path_map: tuple[str, ...]) -> None:

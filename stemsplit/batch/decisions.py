@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
     from stemsplit.core.job import Job
     from stemsplit.journal.records import Record
-    from stemsplit.library.destinations import Clash, Placed
+    from stemsplit.library.destinations import Clash, PlannedTrack
     from stemsplit.storage.remote import Status
 
 STAYS_FAILED = frozenset(
@@ -75,7 +75,7 @@ class Decision:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Wish:
+class RedoPolicy:
     """What a person wants done again.
 
     Attributes:
@@ -180,7 +180,7 @@ class Known:
 
 
 def known(
-    placed: Placed,
+    planned: PlannedTrack,
     seen: Seen,
     records: Mapping[bytes, Record],
     owned: Mapping[bytes, Owned],
@@ -189,7 +189,7 @@ def known(
     """Look up what the journal knows.
 
     Args:
-        placed: the track.
+        planned: the track.
         seen: what lies at its places.
         records: of all jobs, by place.
         owned: all files that may be replaced, by path below the output folder.
@@ -197,11 +197,11 @@ def known(
     """
     if not records:
         return Known(record=None, owned=frozenset())
-    below, place = places_below(placed.job, output), place_of(placed.job, output)
+    below, place = places_below(planned.job, output), place_of(planned.job, output)
     record = records.get(place)
     return Known(
         record=record,
-        moved=record is not None and _has_moved(record.source, placed.job.source),
+        moved=record is not None and _has_moved(record.source, planned.job.source),
         owned=frozenset(
             stem for stem, mark in seen.marks.items() if _owns(owned.get(below[stem]), place, mark)
         ),
@@ -221,34 +221,34 @@ def _has_moved(known_source: bytes, source: bytes) -> bool:
         return not os.path.lexists(known_source)
 
 
-def decide(placed: Placed, seen: Seen, what: Known, wish: Wish) -> Decision:
+def decide(planned: PlannedTrack, seen: Seen, what: Known, redo_policy: RedoPolicy) -> Decision:
     """Decide what becomes of a track.
 
     Args:
-        placed: the track.
+        planned: the track.
         seen: what lies at the places of its stems.
         what: what the journal knows of them.
-        wish: what is wanted done again.
+        redo_policy: what is wanted done again.
     """
-    refusal = _refusal(placed, seen, what)
+    refusal = _refusal(planned, seen, what)
     if refusal is not None:
         return refusal
     record = what.record
-    if wish.overwrite:
+    if redo_policy.overwrite:
         new = record is None and not seen.marks
         return Decision(action=Action.DO, why="new" if new else "to be overwritten")
     if record is None:
-        return _of_unknown(placed.job, seen)
-    wanted = wanted_of(placed, wish)
-    is_same = record.source == os.path.abspath(placed.job.source)
+        return _of_unknown(planned.job, seen)
+    wanted = wanted_of(planned, redo_policy)
+    is_same = record.source == os.path.abspath(planned.job.source)
     if not is_same and not (what.moved and _same_source(wanted, record)):
-        return _of_another(placed.job, seen, record)
+        return _of_another(planned.job, seen, record)
     if record.state is JobState.PUBLISHING:
-        return _half_shown(record, wish)
-    return _of_known(placed.job, seen, record, what.owned, wanted, wish)
+        return _half_shown(record, redo_policy)
+    return _of_known(planned.job, seen, record, what.owned, wanted, redo_policy)
 
 
-def _refusal(placed: Placed, seen: Seen, what: Known) -> Decision | None:
+def _refusal(planned: PlannedTrack, seen: Seen, what: Known) -> Decision | None:
     """Refuse what cannot be, whatever is wished; None if nothing stands against it."""
     if seen.trouble:
         return Decision(
@@ -260,21 +260,21 @@ def _refusal(placed: Placed, seen: Seen, what: Known) -> Decision | None:
         return Decision(
             action=Action.REFUSE,
             why="A source would be written over by what is made of "
-            f"{quoted(placed.job.source)}: {quoted(next(iter(placed.job.paths.values())))}.",
+            f"{quoted(planned.job.source)}: {quoted(next(iter(planned.job.paths.values())))}.",
             remedy="Name another folder with -o.",
         )
-    if placed.clash is not None and not _holds_its_place(placed, what):
-        return _of_clash(placed.clash)
+    if planned.clash is not None and not _holds_its_place(planned, what):
+        return _of_clash(planned.clash)
     return None
 
 
-def _holds_its_place(placed: Placed, what: Known) -> bool:
+def _holds_its_place(planned: PlannedTrack, what: Known) -> bool:
     """Tell whether a track has had its place before another one wanted it as well."""
     record = what.record
     return (
         record is not None
         and record.published is not None
-        and record.source == os.path.abspath(placed.job.source)
+        and record.source == os.path.abspath(planned.job.source)
     )
 
 
@@ -286,13 +286,13 @@ def _of_clash(clash: Clash) -> Decision:
     )
 
 
-def wanted_of(placed: Placed, wish: Wish) -> Wanted:
+def wanted_of(planned: PlannedTrack, redo_policy: RedoPolicy) -> Wanted:
     """Give what the stems of a track are to have."""
     return Wanted(
-        source_bytes=placed.probe.size_bytes,
-        source_modified_ns=placed.probe.modified_ns,
-        settings=wish.settings,
-        sample=placed.probe.sample,
+        source_bytes=planned.probe.size_bytes,
+        source_modified_ns=planned.probe.modified_ns,
+        settings=redo_policy.settings,
+        sample=planned.probe.sample,
     )
 
 
@@ -326,8 +326,8 @@ def _of_another(job: Job, seen: Seen, record: Record) -> Decision:
     )
 
 
-def _half_shown(record: Record, wish: Wish) -> Decision:
-    if not wish.recovered:
+def _half_shown(record: Record, redo_policy: RedoPolicy) -> Decision:
+    if not redo_policy.recovered:
         return Decision(action=Action.LEAVE, why="done; the next run puts its stems in place")
     return Decision(
         action=Action.REFUSE,
@@ -338,19 +338,24 @@ def _half_shown(record: Record, wish: Wish) -> Decision:
 
 
 def _of_known(
-    job: Job, seen: Seen, record: Record, owned: frozenset[str], wanted: Wanted, wish: Wish
+    job: Job,
+    seen: Seen,
+    record: Record,
+    owned: frozenset[str],
+    wanted: Wanted,
+    redo_policy: RedoPolicy,
 ) -> Decision:
     gone = [stem for stem in job.stems if stem not in seen.marks]
     if wanted.equals(record.published) and not gone:
         return Decision(action=Action.LEAVE, why="done")
-    if _stays_failed(record, wanted, wish):
+    if _stays_failed(record, wanted, redo_policy):
         return Decision(
             action=Action.LEAVE_FAILED,
             why=record.message,
             remedy=_how_to_try_again(record),
             reason=record.reason,
         )
-    why = _why_again(record, wanted, wish, gone)
+    why = _why_again(record, wanted, redo_policy, gone)
     strange = [stem for stem in seen.marks if stem not in owned]
     if not strange:
         return Decision(action=Action.DO, why=why)
@@ -364,22 +369,24 @@ def _of_known(
     )
 
 
-def _stays_failed(record: Record, wanted: Wanted, wish: Wish) -> bool:
+def _stays_failed(record: Record, wanted: Wanted, redo_policy: RedoPolicy) -> bool:
     return (
         record.state is JobState.FAILED
         and record.wanted.equals(wanted)
         and record.reason in STAYS_FAILED
-        and record.version == wish.version
-        and not _is_wanted_again(record, wish)
+        and record.version == redo_policy.version
+        and not _is_wanted_again(record, redo_policy)
     )
 
 
-def _is_wanted_again(record: Record, wish: Wish) -> bool:
+def _is_wanted_again(record: Record, redo_policy: RedoPolicy) -> bool:
     """Tell whether what has failed is to be tried again.
 
     A track that failed as damaged can be done once damage is accepted, without a second option.
     """
-    return wish.retry_failed or (record.reason is Reason.DAMAGED and wish.accept_damaged)
+    return redo_policy.retry_failed or (
+        record.reason is Reason.DAMAGED and redo_policy.accept_damaged
+    )
 
 
 def _how_to_try_again(record: Record) -> str:
@@ -388,13 +395,13 @@ def _how_to_try_again(record: Record) -> str:
     return f"{record.remedy} With --retry-failed it is tried again.".lstrip()
 
 
-def _why_again(record: Record, wanted: Wanted, wish: Wish, gone: Sequence[str]) -> str:
+def _why_again(record: Record, wanted: Wanted, redo_policy: RedoPolicy, gone: Sequence[str]) -> str:
     """Say why a track is done, again or at last."""
     published = record.published
     if record.state is JobState.FAILED and record.wanted.equals(wanted):
-        if record.version != wish.version:
+        if record.version != redo_policy.version:
             return f"failed under stemsplit {record.version}"
-        wanted_again = _is_wanted_again(record, wish)
+        wanted_again = _is_wanted_again(record, redo_policy)
         return "failed, to be tried again" if wanted_again else f"not done ({record.reason})"
     if published is None:
         return "not done yet"

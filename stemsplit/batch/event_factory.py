@@ -16,13 +16,13 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
     from stemsplit.batch.decisions import Decision
-    from stemsplit.batch.request import Brief
+    from stemsplit.batch.request import BatchRequest
     from stemsplit.core.job import Job
-    from stemsplit.core.limits import Effort
+    from stemsplit.core.limits import Resources
     from stemsplit.core.messages import Started
     from stemsplit.core.outcome import Attempt, Outcome
     from stemsplit.library.scan import Found, Problem
-    from stemsplit.supervisor.pool_plan import Plan
+    from stemsplit.supervisor.pool_plan import PoolPlan
 
     Listener = Callable[[events.Event], None]
 
@@ -31,15 +31,15 @@ _MOST_UNREADABLE = 20
 """So many folders that cannot be read are named."""
 
 
-def batch_started(brief: Brief, tracks: int) -> events.BatchStarted:
+def batch_started(request: BatchRequest, tracks: int) -> events.BatchStarted:
     """The plan is made."""
     return events.BatchStarted(
-        version=brief.version,
+        version=request.version,
         tracks=tracks,
-        what=brief.settings.what,
-        model=brief.settings.model if brief.settings.separates else None,
-        engine=name_of(brief.settings.loader) if brief.settings.separates else None,
-        output=printable(brief.output),
+        what=request.settings.what,
+        model=request.settings.model if request.settings.separates else None,
+        engine=name_of(request.settings.loader) if request.settings.separates else None,
+        output=printable(request.output),
     )
 
 
@@ -88,11 +88,11 @@ def put_off(count: int) -> str:
     return f"{counted(count, 'track')} left for another run by --limit"
 
 
-def left(strangers: int, left_out: int) -> Iterator[str]:
+def left(untracked: int, left_out: int) -> Iterator[str]:
     """Say which files are left as they are, and why that may not be what was meant."""
-    if strangers:
+    if untracked:
         yield (
-            f"{counted(strangers, 'track')} left, because files of that name are there that no "
+            f"{counted(untracked, 'track')} left, because files of that name are there that no "
             "journal knows; --overwrite replaces them"
         )
     if left_out:
@@ -117,26 +117,26 @@ def failed_earlier(job: Job, decision: Decision) -> events.TrackFailed:
     )
 
 
-def pool_started(plan: Plan) -> events.PoolStarted:
+def pool_started(plan: PoolPlan) -> events.PoolStarted:
     """Children are about to be started."""
     return events.PoolStarted(
-        jobs=plan.crew.workers,
-        threads=plan.crew.effort.threads,
-        lean=plan.crew.effort.lean,
+        jobs=plan.concurrency.workers,
+        threads=plan.concurrency.resources.threads,
+        lean=plan.concurrency.resources.lean,
         max_ram_bytes=plan.budget.total_bytes,
-        max_ram_per_file_bytes=plan.cap_bytes(plan.crew.effort),
+        max_ram_per_file_bytes=plan.cap_bytes(plan.concurrency.resources),
         min_free_bytes=plan.budget.min_free_bytes,
     )
 
 
-def retried(job: Job, attempt: Attempt, effort: Effort) -> events.TrackRetried:
+def retried(job: Job, attempt: Attempt, resources: Resources) -> events.TrackRetried:
     """An attempt failed; another one follows."""
     return events.TrackRetried(
         source=printable(job.source),
         attempt=attempt.number,
         reason=attempt.reason,
         message=attempt.message,
-        next=str(effort),
+        next=str(resources),
         exit_code=attempt.exit_code,
         peak_memory_bytes=attempt.peak_pss_bytes,
         story=attempt.story,

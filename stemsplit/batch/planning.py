@@ -33,13 +33,13 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from stemsplit.batch.decisions import Decision, Known, Seen
-    from stemsplit.batch.request import Brief
+    from stemsplit.batch.request import BatchRequest
     from stemsplit.core.audio_info import PcmDepth
     from stemsplit.core.limits import Order
     from stemsplit.core.probe import Probe
     from stemsplit.core.settings import Settings
     from stemsplit.journal.reader import JournalReader
-    from stemsplit.library.destinations import Placed
+    from stemsplit.library.destinations import PlannedTrack
     from stemsplit.library.scan import Found, Track
 
 _STEM_NAMES = frozenset(stem for model in MODELS.values() for stem in model.stems) | {RESIDUAL}
@@ -52,22 +52,22 @@ _FLAC_SHARE = 0.6
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Planned:
+class DecidedTrack:
     """A track, what lies at the places of its stems and is known of it, what becomes of it."""
 
-    placed: Placed
+    planned: PlannedTrack
     seen: Seen
     known: Known
     decision: Decision
 
     @property
-    def is_strange(self) -> bool:
+    def is_untracked(self) -> bool:
         """Whether it is left because of files that no journal knows."""
         return self.decision.action is Action.LEAVE and self.known.record is None
 
 
 @dataclass(slots=True, kw_only=True)
-class Prepared:
+class BatchPlan:
     """What is to be done, and what is not.
 
     Attributes:
@@ -77,52 +77,52 @@ class Prepared:
         left_out: how many files are no tracks because an earlier run has made them.
     """
 
-    tracks: list[Planned]
+    tracks: list[DecidedTrack]
     problems: list[Problem]
     looks: dict[bytes, Probe]
     left_out: int = 0
 
     @property
-    def strangers(self) -> int:
+    def untracked(self) -> int:
         """How many tracks are left because of files that no journal knows."""
-        return sum(one.is_strange for one in self.tracks)
+        return sum(one.is_untracked for one in self.tracks)
 
-    def to_do(self, limit: int | None) -> tuple[list[Placed], list[Placed]]:
+    def to_do(self, limit: int | None) -> tuple[list[PlannedTrack], list[PlannedTrack]]:
         """Give the tracks to be done now, at most `limit` of them, and those left for later."""
         tracks = self.of(Action.DO)
         most = len(tracks) if limit is None else limit
         return tracks[:most], tracks[most:]
 
-    def of(self, action: Action) -> list[Placed]:
+    def of(self, action: Action) -> list[PlannedTrack]:
         """Give the tracks of which this becomes."""
-        return [one.placed for one in self.tracks if one.decision.action is action]
+        return [one.planned for one in self.tracks if one.decision.action is action]
 
 
-def find_tracks(brief: Brief) -> Found:
+def find_tracks(request: BatchRequest) -> Found:
     """Find what the inputs lead to; what was separated before is an input of conversions alone."""
     return scan(
-        brief.inputs,
-        brief.output,
-        listed=brief.listed,
-        listed_in=brief.listed_in,
-        exclusions=brief.exclusions,
-        with_stems=not brief.settings.separates,
+        request.inputs,
+        request.output,
+        listed=request.listed,
+        listed_in=request.listed_in,
+        exclusions=request.exclusions,
+        with_stems=not request.settings.separates,
     )
 
 
-def prepare(
-    found: Found, brief: Brief, journal: JournalReader | None, *, recovered: bool = True
-) -> Prepared:
+def plan_batch(
+    found: Found, request: BatchRequest, journal: JournalReader | None, *, recovered: bool = True
+) -> BatchPlan:
     """Find out what is to be done.
 
     Args:
         found: what the inputs lead to.
-        brief: what is asked for.
+        request: what is asked for.
         journal: what is known, None if nothing.
         recovered: whether what a dead run has left was brought in order before.
     """
     problems = list(found.problems)
-    output = brief.output
+    output = request.output
     looks = _Looks(journal)
     looked: list[tuple[Track, Probe]] = []
     for track in found.tracks:
@@ -131,35 +131,35 @@ def prepare(
             problems.append(look)
         else:
             looked.append((track, look))
-    namer = namer_of(output, brief.template, brief.settings)
+    namer = namer_of(output, request.template, request.settings)
     owned = {} if journal is None else journal.owned()
     records = {} if journal is None else journal.records()
-    wish = dataclasses.replace(brief.wish, recovered=recovered)
+    redo_policy = dataclasses.replace(request.redo_policy, recovered=recovered)
     tracks = []
     sources = _Sources(track.path for track, _ in looked)
     shown = listing(output) if is_remote(output) else None
     remote_sources = frozenset(track.path for track, _ in looked)
-    placed_tracks = place(looked, namer, *_not_taken(brief, journal, owned))
-    for placed in _ordered(placed_tracks, brief.order):
+    placed_tracks = place(looked, namer, *_not_taken(request, journal, owned))
+    for planned in _ordered(placed_tracks, request.order):
         if shown is None:
-            seen = see(placed.job, sources)
+            seen = see(planned.job, sources)
         else:
-            seen = see_remote(placed.job, shown, remote_sources)
-        what = known(placed, seen, records, owned, output)
-        decision = decide(placed, seen, what, wish)
-        tracks.append(Planned(placed=placed, seen=seen, known=what, decision=decision))
+            seen = see_remote(planned.job, shown, remote_sources)
+        what = known(planned, seen, records, owned, output)
+        decision = decide(planned, seen, what, redo_policy)
+        tracks.append(DecidedTrack(planned=planned, seen=seen, known=what, decision=decision))
     left_out = len(looked) - len(placed_tracks)
-    return Prepared(tracks=tracks, problems=problems, looks=looks.new, left_out=left_out)
+    return BatchPlan(tracks=tracks, problems=problems, looks=looks.new, left_out=left_out)
 
 
 def _not_taken(
-    brief: Brief, journal: JournalReader | None, owned: Iterable[bytes]
+    request: BatchRequest, journal: JournalReader | None, owned: Iterable[bytes]
 ) -> tuple[frozenset[str], Iterable[bytes]]:
     """Give what is no track: the names of stems, and files of the output folder.
 
     Stems are not separated again, and what was converted is not converted again in its own folder.
     """
-    if not brief.settings.separates:  # which bears its source's own name, and no stem's
+    if not request.settings.separates:  # which bears its source's own name, and no stem's
         return frozenset(), owned
     return _STEM_NAMES, () if journal is None else journal.stems()
 
@@ -241,16 +241,16 @@ class _Looks:
         return kept
 
 
-def _ordered(placed: list[Placed], order: Order) -> list[Placed]:
+def _ordered(planned: list[PlannedTrack], order: Order) -> list[PlannedTrack]:
     match order:
         case "given":
-            return placed
+            return planned
         case "path":
-            return sorted(placed, key=lambda one: one.job.source)
+            return sorted(planned, key=lambda one: one.job.source)
         case "shortest":
-            return sorted(placed, key=lambda one: one.probe.likely_seconds)
+            return sorted(planned, key=lambda one: one.probe.likely_seconds)
         case "newest":
-            return sorted(placed, key=lambda one: one.probe.modified_ns, reverse=True)
+            return sorted(planned, key=lambda one: one.probe.modified_ns, reverse=True)
 
 
 def audio_seconds(probe: Probe, settings: Settings) -> float:

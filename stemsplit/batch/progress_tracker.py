@@ -14,13 +14,20 @@ from stemsplit.core.messages import Message, Progress, Ready, Separated, Started
 from stemsplit.core.outcome import Reason
 from stemsplit.core.progress import RunningTrack, Status, Step
 from stemsplit.core.text import printable
-from stemsplit.core.time_series import Envelope
-from stemsplit.supervisor.pool_interface import Heard, Launched, Looked, Retried, Settled, Withdrawn
+from stemsplit.core.time_series import TimeSeriesRecorder
+from stemsplit.supervisor.pool_interface import (
+    Launched,
+    MemorySampled,
+    MessageReceived,
+    Retried,
+    TrackEnded,
+    Withdrawn,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from stemsplit.core.time_series import Curve
+    from stemsplit.core.time_series import TimeSeries
     from stemsplit.supervisor.pool_interface import PoolEvent
 
 
@@ -39,7 +46,7 @@ class _Running:
     memory_bytes: int | None = None
 
 
-class Tally:
+class ProgressTracker:
     """Counts what happens in a batch.
 
     Args:
@@ -72,11 +79,11 @@ class Tally:
         self._failed = 0
         self._audio_done = 0.0
         self._memory_bytes: int | None = None
-        self._memory = Envelope(_CURVE_STEP_SECONDS, _MOST_CURVE_STEPS)
+        self._memory = TimeSeriesRecorder(_CURVE_STEP_SECONDS, _MOST_CURVE_STEPS)
         self.pausing = ""
 
     @property
-    def memory(self) -> Curve:
+    def memory(self) -> TimeSeries:
         """Give the memory of all processes together, in bytes, by seconds since the run began."""
         return self._memory.curve()
 
@@ -89,17 +96,17 @@ class Tally:
                 )
                 self._first_launch = self._first_launch or self._clock()
                 self.pausing = ""
-            case Heard(work=work, message=message) if work.job.source in self._running:
+            case MessageReceived(work=work, message=message) if work.job.source in self._running:
                 _hear(self._running[work.job.source], message)
             case Retried(work=work) | Withdrawn(work=work):
                 self._running.pop(work.job.source, None)
-            case Looked(total_bytes=total, trees=trees):
+            case MemorySampled(total_bytes=total, trees=trees):
                 self._memory_bytes = total
                 self._memory.add(self._run_seconds + self._clock() - self._began, total)
                 for source, size in trees.items():
                     if source in self._running:
                         self._running[source].memory_bytes = size
-            case Settled(outcome=outcome):
+            case TrackEnded(outcome=outcome):
                 self._running.pop(outcome.job.source, None)
                 self._left.pop(outcome.job.source, None)
                 done = outcome.reason is Reason.DONE

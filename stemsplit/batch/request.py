@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from stemsplit.batch.decisions import Wish
+from stemsplit.batch.decisions import RedoPolicy
 from stemsplit.executors.base import ExecutionRequest
-from stemsplit.journal.layout import State
+from stemsplit.journal.layout import OutputLayout
 from stemsplit.journal.records import settings_key
 from stemsplit.library.exclusion import Exclusions
 from stemsplit.models.catalogue import written
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Brief(ExecutionRequest):
+class BatchRequest(ExecutionRequest):
     """A batch as `stemsplit.batch.api.separate` was asked for it, checked.
 
     Attributes:
@@ -52,9 +52,9 @@ class Brief(ExecutionRequest):
     limit: int | None = None
 
     @property
-    def state(self) -> State:
+    def state(self) -> OutputLayout:
         """The files that stemsplit keeps in the output folder."""
-        return State(self.output)
+        return OutputLayout(self.output)
 
     @property
     def stems(self) -> tuple[str, ...]:
@@ -62,9 +62,9 @@ class Brief(ExecutionRequest):
         return written(self.settings)
 
     @property
-    def wish(self) -> Wish:
+    def redo_policy(self) -> RedoPolicy:
         """Which finished or failed tracks are separated again."""
-        return Wish(
+        return RedoPolicy(
             settings=settings_key(self.settings),
             version=self.version,
             overwrite=self.overwrite,

@@ -17,27 +17,33 @@ import msgspec
 from stemsplit.batch import event_factory, events
 from stemsplit.batch.decisions import Action, wanted_of
 from stemsplit.batch.dry_run import predicted_seconds
-from stemsplit.batch.planning import audio_seconds, find_tracks, prepare, stem_bytes, whole_seconds
-from stemsplit.batch.progress_tracker import Tally
+from stemsplit.batch.planning import (
+    audio_seconds,
+    find_tracks,
+    plan_batch,
+    stem_bytes,
+    whole_seconds,
+)
+from stemsplit.batch.progress_tracker import ProgressTracker
 from stemsplit.batch.result import BatchResult
 from stemsplit.core.errors import ExitCode, StemsplitError
 from stemsplit.core.messages import Hello, Progress, Started
 from stemsplit.core.outcome import Outcome, Reason, WarningKind, count_kinds
 from stemsplit.core.text import counted, moment, printable
 from stemsplit.executors.gates import Gates, Power, Room, Until, awake
-from stemsplit.executors.local import Here
+from stemsplit.executors.local import LocalExecutor
 from stemsplit.executors.pool_planning import storage_of
 from stemsplit.executors.track_task import written_by
 from stemsplit.journal.lock import held
 from stemsplit.journal.reader import JournalReader
 from stemsplit.journal.records import Entry, JobState, places_below
 from stemsplit.journal.recovery import recover, sweep
-from stemsplit.journal.status_file import Board
+from stemsplit.journal.status_file import StatusFile
 from stemsplit.journal.writer import Journal
 from stemsplit.models.forms import weights_of
 from stemsplit.storage.publish import check_writable
 from stemsplit.storage.remote import is_remote
-from stemsplit.supervisor.pool_interface import Heard, Noted, Retried, Settled
+from stemsplit.supervisor.pool_interface import MessageReceived, Noted, Retried, TrackEnded
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -45,62 +51,62 @@ if TYPE_CHECKING:
 
     from stemsplit.batch.control import Control
     from stemsplit.batch.event_factory import Listener
-    from stemsplit.batch.planning import Planned, Prepared
-    from stemsplit.batch.request import Brief
+    from stemsplit.batch.planning import BatchPlan, DecidedTrack
+    from stemsplit.batch.request import BatchRequest
     from stemsplit.core.job import Job
-    from stemsplit.core.limits import Effort
+    from stemsplit.core.limits import Resources
     from stemsplit.core.messages import Finished
     from stemsplit.core.settings import Settings
-    from stemsplit.executors.base import Site
+    from stemsplit.executors.base import Executor
     from stemsplit.journal.records import Stem
     from stemsplit.journal.recovery import Recovery
-    from stemsplit.library.destinations import Placed
+    from stemsplit.library.destinations import PlannedTrack
     from stemsplit.library.scan import Found, Problem
     from stemsplit.models.fetch import Progress as DownloadProgress
-    from stemsplit.supervisor.pool_interface import Gate, PoolEvent, Work
-    from stemsplit.supervisor.pool_plan import Plan
+    from stemsplit.supervisor.pool_interface import Gate, PoolEvent, TrackTask
+    from stemsplit.supervisor.pool_plan import PoolPlan
 
 
 def run(
-    brief: Brief,
+    request: BatchRequest,
     control: Control,
     tell: Listener,
     download_progress: Callable[[str], DownloadProgress] | None,
 ) -> BatchResult:
     """Do what is asked for; see `stemsplit.batch.api.separate`."""
-    a_run = _Run(brief, control, tell)
-    found = find_tracks(brief)
-    has_journal = _has_journal(brief)
+    a_run = _Run(request, control, tell)
+    found = find_tracks(request)
+    has_journal = _has_journal(request)
     if not found.tracks and not has_journal:
         a_run.announce(0, found.problems, found)
         return a_run.conclude()
     # What cannot be is found out before anything is made, where there is no journal to heed.
-    first = None if has_journal else prepare(found, brief, None)
+    first = None if has_journal else plan_batch(found, request, None)
     with (
-        held(brief.state, a_run.note),
-        Journal(brief.state.journal, brief.output) as journal,
+        held(request.state, a_run.note),
+        Journal(request.state.journal, request.output) as journal,
     ):
-        Board(brief.state).close()  # of a run that was killed
-        a_run.tell_of(recover(journal, brief.output, overwrite=brief.overwrite))
+        StatusFile(request.state).close()  # of a run that was killed
+        a_run.tell_of(recover(journal, request.output, overwrite=request.overwrite))
         if first is None or journal.last_run() is not None:
-            first = prepare(found, brief, journal)
-        places = {one.placed.job.destination_path.parent for one in first.tracks}
-        sweep(journal, brief.output, places)
-        later = first.to_do(brief.limit)[1]
+            first = plan_batch(found, request, journal)
+        places = {one.planned.job.destination_path.parent for one in first.tracks}
+        sweep(journal, request.output, places)
+        later = first.to_do(request.limit)[1]
         a_run.announce(len(first.tracks) - len(later), first.problems, found)
-        for text in event_factory.left(first.strangers, first.left_out):
+        for text in event_factory.left(first.untracked, first.left_out):
             a_run.note(text)
         to_do = a_run.sort_out(first)
         a_run.put_off(later)
-        _enlist(journal, first, a_run.refused(), brief)
+        _enlist(journal, first, a_run.refused(), request)
         with _accounted_for(journal, a_run):
             if to_do:
                 a_run.do(to_do, journal, download_progress)
         return a_run.conclude(journal)
 
 
-def _has_journal(brief: Brief) -> bool:
-    journal = JournalReader.read(brief.state.journal, brief.output)
+def _has_journal(request: BatchRequest) -> bool:
+    journal = JournalReader.read(request.state.journal, request.output)
     if journal is None:
         return False
     with journal:
@@ -108,7 +114,10 @@ def _has_journal(brief: Brief) -> bool:
 
 
 def _enlist(
-    journal: Journal, prepared: Prepared, refused: Sequence[events.TrackFailed], brief: Brief
+    journal: Journal,
+    batch_plan: BatchPlan,
+    refused: Sequence[events.TrackFailed],
+    request: BatchRequest,
 ) -> None:
     """Begin a run in the journal, with all of its tracks."""
     states = {
@@ -117,31 +126,31 @@ def _enlist(
         Action.LEAVE_FAILED: JobState.FAILED,
     }
     entries = []
-    for one in prepared.tracks:
+    for one in batch_plan.tracks:
         action = one.decision.action
-        if action in states and not one.is_strange:
-            entries.append(_entry(one, states[action], brief))
-    if prepared.looks:
-        journal.remember(prepared.looks)
+        if action in states and not one.is_untracked:
+            entries.append(_entry(one, states[action], request))
+    if batch_plan.looks:
+        journal.remember(batch_plan.looks)
     journal.begin_run(
-        brief.settings,
+        request.settings,
         entries,
-        version=brief.version,
-        unrecorded=prepared.strangers,
+        version=request.version,
+        unrecorded=batch_plan.untracked,
         refused=[(one.source, one.reason, one.message) for one in refused],
-        overwrite=brief.overwrite,
+        overwrite=request.overwrite,
     )
 
 
-def _entry(one: Planned, state: JobState, brief: Brief) -> Entry:
+def _entry(one: DecidedTrack, state: JobState, request: BatchRequest) -> Entry:
     agreed = None
-    if brief.overwrite and state is JobState.WAITING:
-        below = places_below(one.placed.job, brief.output)
+    if request.overwrite and state is JobState.WAITING:
+        below = places_below(one.planned.job, request.output)
         agreed = {below[stem]: mark for stem, mark in one.seen.marks.items()}
     return Entry(
-        job=one.placed.job,
-        wanted=wanted_of(one.placed, brief.wish),
-        predicted_seconds=audio_seconds(one.placed.probe, brief.settings),
+        job=one.planned.job,
+        wanted=wanted_of(one.planned, request.redo_policy),
+        predicted_seconds=audio_seconds(one.planned.probe, request.settings),
         state=state,
         agreed=agreed,
     )
@@ -162,7 +171,7 @@ def _accounted_for(journal: Journal, a_run: _Run) -> Iterator[None]:
         raise
 
 
-class _Ledger:
+class _JournalRecorder:
     """Records each step of a track in the journal before it is taken."""
 
     def __init__(self, journal: Journal, *, preloaded: bool, overwrite: bool) -> None:
@@ -171,28 +180,28 @@ class _Ledger:
         self._overwrite = overwrite
 
     def attempt_begins(
-        self, job: Job, settings: Settings, effort: Effort, number: int, work: Path
+        self, job: Job, settings: Settings, resources: Resources, number: int, work: Path
     ) -> None:
-        """See `stemsplit.executors.track_task.Ledger`."""
+        """See `stemsplit.executors.track_task.AttemptRecorder`."""
         self._journal.attempt_begins(
-            job, settings, effort, number=number, work=work, preloaded=self._preloaded
+            job, settings, resources, number=number, work=work, preloaded=self._preloaded
         )
 
     def publishing(self, job: Job, coming: Sequence[Stem], result: Finished) -> bool:
-        """See `stemsplit.executors.track_task.Ledger`; the next run completes it."""
+        """See `stemsplit.executors.track_task.AttemptRecorder`; the next run completes it."""
         self._journal.publishing(job, coming, overwrite=self._overwrite, warnings=result.warnings)
         return True
 
     def taken_back(self, job: Job) -> None:
-        """See `stemsplit.executors.track_task.Ledger`."""
+        """See `stemsplit.executors.track_task.AttemptRecorder`."""
         self._journal.taken_back(job)
 
 
 class _Run:
     """The state of one run."""
 
-    def __init__(self, brief: Brief, control: Control, tell: Listener) -> None:
-        self._brief = brief
+    def __init__(self, request: BatchRequest, control: Control, tell: Listener) -> None:
+        self._request = request
         self._control = control
         self._tell = tell
         self._began = time.monotonic()
@@ -209,7 +218,7 @@ class _Run:
         self._damaged = 0
         self._stopped = False
         self._journal: Journal | None = None
-        self._tally: Tally | None = None
+        self._tracker: ProgressTracker | None = None
         self._early: list[str] | None = []
 
     def note(self, text: str) -> None:
@@ -232,7 +241,7 @@ class _Run:
         """Tell what there is, what was left out, and which inputs lead to nothing."""
         self._problems = tuple(problems)
         self._unreadable = tuple(found.unreadable)
-        self._tell(event_factory.batch_started(self._brief, tracks + len(problems)))
+        self._tell(event_factory.batch_started(self._request, tracks + len(problems)))
         early, self._early = self._early or [], None
         for text in early:
             self.note(text)
@@ -243,30 +252,30 @@ class _Run:
         for problem in problems:
             self._tell(event_factory.failed_input(problem))
 
-    def sort_out(self, prepared: Prepared) -> list[Placed]:
+    def sort_out(self, batch_plan: BatchPlan) -> list[PlannedTrack]:
         """Tell of the tracks that are not separated, and give the others."""
-        for one in prepared.tracks:
-            placed, decision = one.placed, one.decision
+        for one in batch_plan.tracks:
+            planned, decision = one.planned, one.decision
             match decision.action:
                 case Action.LEAVE:
-                    self._skipped.append(placed.job)
-                    self._tell(event_factory.skipped(placed.job, decision.why))
+                    self._skipped.append(planned.job)
+                    self._tell(event_factory.skipped(planned.job, decision.why))
                 case Action.LEAVE_FAILED:
-                    failed = event_factory.failed_earlier(placed.job, decision)
-                    self._failed_earlier.append((placed.job, failed))
+                    failed = event_factory.failed_earlier(planned.job, decision)
+                    self._failed_earlier.append((planned.job, failed))
                     self._tell(failed)
                 case Action.REFUSE:
                     refused = Outcome(
-                        job=placed.job,
+                        job=planned.job,
                         reason=Reason.OUTPUT_EXISTS,
                         message=decision.why,
                         remedy=decision.remedy,
                     )
                     self._outcomes.append(refused)
                     self._tell(event_factory.ended(refused))
-        return prepared.to_do(self._brief.limit)[0]
+        return batch_plan.to_do(self._request.limit)[0]
 
-    def put_off(self, later: list[Placed]) -> None:
+    def put_off(self, later: list[PlannedTrack]) -> None:
         """Leave tracks for another run, and say so."""
         self._put_off = tuple(one.job for one in later)
         if later:
@@ -274,55 +283,55 @@ class _Run:
 
     def do(
         self,
-        placed: list[Placed],
+        planned: list[PlannedTrack],
         journal: Journal,
         download_progress: Callable[[str], DownloadProgress] | None,
     ) -> None:
         """Put every track through the pool; ends early if all further ones would fail alike."""
-        brief = self._brief
+        request = self._request
         self._journal = journal
-        check_writable(brief.output)
+        check_writable(request.output)
         model_folder = weights_of(
-            brief.settings,
-            published=brief.cluster is not None,  # its nodes convert them for themselves
+            request.settings,
+            published=request.cluster is not None,  # its nodes convert them for themselves
             progress=download_progress,
             note=self.note,
         )
-        durations = {one.job.source: audio_seconds(one.probe, brief.settings) for one in placed}
+        durations = {one.job.source: audio_seconds(one.probe, request.settings) for one in planned}
         sizes = {  # a guess at a length is no reason to stop for want of room
-            one.job.source: stem_bytes(one.probe, brief.settings, len(brief.stems))
-            for one in placed
+            one.job.source: stem_bytes(one.probe, request.settings, len(request.stems))
+            for one in planned
             if one.probe.seconds is not None
         }
-        with self._site(placed, journal, model_folder, durations, sizes) as site:
-            self._work_through(placed, journal, site, durations, sizes)
+        with self._executor(planned, journal, model_folder, durations, sizes) as executor:
+            self._work_through(planned, journal, executor, durations, sizes)
 
-    def _site(
+    def _executor(
         self,
-        placed: list[Placed],
+        planned: list[PlannedTrack],
         journal: Journal,
         model_folder: Path | None,
         durations: Mapping[bytes, float],
         sizes: Mapping[bytes, int],
-    ) -> Site:
-        brief = self._brief
-        if brief.cluster is None:
-            past = journal.past(brief.settings, preloaded=brief.preloaded)
-            return Here(
-                brief,
+    ) -> Executor:
+        request = self._request
+        if request.cluster is None:
+            past = journal.past(request.settings, preloaded=request.preloaded)
+            return LocalExecutor(
+                request,
                 model_folder=model_folder,
-                storage=storage_of([brief.output, *(one.job.source for one in placed)]),
-                tracks=len(placed),
+                storage=storage_of([request.output, *(one.job.source for one in planned)]),
+                tracks=len(planned),
                 past=past,
             )
-        from stemsplit.executors.ray_cluster.executor import ClusterSite
+        from stemsplit.executors.ray_cluster.executor import ClusterExecutor
 
         def lost(job: Job) -> bool:
-            return recover(journal, brief.output, overwrite=True, job=job).shown > 0
+            return recover(journal, request.output, overwrite=True, job=job).shown > 0
 
-        lengths = [whole_seconds(one.probe, brief.settings) for one in placed]
-        return ClusterSite(
-            brief,
+        lengths = [whole_seconds(one.probe, request.settings) for one in planned]
+        return ClusterExecutor(
+            request,
             model_folder=model_folder,
             likely_seconds=durations,
             stem_bytes=sizes,
@@ -333,56 +342,60 @@ class _Run:
 
     def _work_through(
         self,
-        placed: list[Placed],
+        planned: list[PlannedTrack],
         journal: Journal,
-        site: Site,
+        executor: Executor,
         durations: Mapping[bytes, float],
         sizes: Mapping[bytes, int],
     ) -> None:
-        brief, plan = self._brief, site.plan
-        self._tally = tally = Tally(
+        request, plan = self._request, executor.plan
+        self._tracker = tracker = ProgressTracker(
             durations,
             max_ram_bytes=plan.budget.total_bytes,
-            predicted_seconds=predicted_seconds(placed, brief, plan),
+            predicted_seconds=predicted_seconds(planned, request, plan),
             run_seconds=journal.run_seconds,
         )
-        board = Board(brief.state)
+        board = StatusFile(request.state)
 
         def going_on(text: str) -> None:
-            tally.pausing = ""
+            tracker.pausing = ""
             self.note(text)
 
         def show(*, at_once: bool = False) -> None:
-            status = board.show(tally.status, at_once=at_once)
+            status = board.show(tracker.status, at_once=at_once)
             if status is not None:
                 self._tell(events.BatchProgress(status=status))
 
         def pausing(text: str) -> None:
-            tally.pausing = text
+            tracker.pausing = text
             show(at_once=True)
             self.note(text)
 
-        hands = site.hands(self._gate(plan, durations, sizes, pausing, going_on))
-        ledger = _Ledger(journal, preloaded=brief.preloaded, overwrite=brief.overwrite)
-        pool = hands.pool
+        executor_pool = executor.executor_pool(
+            self._gate(plan, durations, sizes, pausing, going_on)
+        )
+        recorder = _JournalRecorder(
+            journal, preloaded=request.preloaded, overwrite=request.overwrite
+        )
+        pool = executor_pool.pool
         with (
             self._control.over(pool),
-            awake(self.note) if brief.keep_awake else contextlib.nullcontext(),
-            hands,
+            awake(self.note) if request.keep_awake else contextlib.nullcontext(),
+            executor_pool,
             contextlib.closing(pool.run()) as happenings,
             contextlib.closing(board),
         ):
-            for one in placed:
-                seconds = whole_seconds(one.probe, brief.settings)
-                pool.add(hands.work(one.job, brief.output, ledger, seconds))
+            for one in planned:
+                seconds = whole_seconds(one.probe, request.settings)
+                pool.add(executor_pool.work(one.job, request.output, recorder, seconds))
             pool.close()
             self._tell(event_factory.pool_started(plan))
-            if brief.deadline is not None:
-                self.note(f"nothing is started that would not end by {moment(brief.deadline)}")
+            if request.deadline is not None:
+                self.note(f"nothing is started that would not end by {moment(request.deadline)}")
             journal.pool_starts(plan.budget.total_bytes)
             show()
             for happening in happenings:
-                tally.take_in(happening)
+                tracker.take_in(happening)
                 self._take_in(happening)
                 show()
                 if self._stopped:
@@ -395,44 +408,44 @@ class _Run:
 
     def _gate(
         self,
-        plan: Plan,
+        plan: PoolPlan,
         durations: Mapping[bytes, float],
         sizes: Mapping[bytes, int],
         pausing: Callable[[str], None],
         going_on: Callable[[str], None],
     ) -> Gate:
-        brief = self._brief
+        request = self._request
 
-        def stems_size(work: Work) -> int:
+        def stems_size(work: TrackTask) -> int:
             return sizes.get(work.job.source, 0)
 
-        def predict(work: Work, effort: Effort) -> float:
-            return plan.forecast.seconds(durations[work.job.source], effort)
+        def predict(work: TrackTask, resources: Resources) -> float:
+            return plan.forecast.seconds(durations[work.job.source], resources)
 
         gates: list[Gate] = []
-        if brief.deadline is not None:
-            gates.append(Until(brief.deadline, predict))
-        if brief.on_battery == "pause":
+        if request.deadline is not None:
+            gates.append(Until(request.deadline, predict))
+        if request.on_battery == "pause":
             gates.append(Power(pausing, going_on))
-        if brief.cluster is None and not is_remote(brief.output):  # nodes ask for themselves
-            gates.append(Room(brief.output, stems_size, written_by))
+        if request.cluster is None and not is_remote(request.output):  # nodes ask for themselves
+            gates.append(Room(request.output, stems_size, written_by))
         return Gates(gates)
 
     def _take_in(self, happening: PoolEvent) -> None:
         match happening:
-            case Heard(work=work, message=Hello(preloaded=preloaded)):
+            case MessageReceived(work=work, message=Hello(preloaded=preloaded)):
                 self._preloaded[work.job.source] = preloaded
-            case Heard(work=work, message=Started() as started):
+            case MessageReceived(work=work, message=Started() as started):
                 preloaded = self._preloaded.pop(work.job.source, False)
                 self._tell(event_factory.started(work.job, started, preloaded=preloaded))
-            case Heard(work=work, message=Progress(audio_seconds=seconds)) if seconds > 0:
+            case MessageReceived(work=work, message=Progress(audio_seconds=seconds)) if seconds > 0:
                 source = printable(work.job.source)
                 self._tell(events.TrackProgress(source=source, audio_seconds=seconds))
-            case Retried(work=work, attempt=attempt, effort=effort):
+            case Retried(work=work, attempt=attempt, resources=resources):
                 if self._journal is not None:
                     self._journal.attempt_ended(work.job, attempt)
-                self._tell(event_factory.retried(work.job, attempt, effort))
-            case Settled(outcome=outcome):
+                self._tell(event_factory.retried(work.job, attempt, resources))
+            case TrackEnded(outcome=outcome):
                 self._end(outcome)
             case Noted(text=text):
                 self.note(text)
@@ -450,7 +463,7 @@ class _Run:
         if outcome.reason is not Reason.UNWRITABLE:
             return True
         try:
-            check_writable(self._brief.output)
+            check_writable(self._request.output)
         except StemsplitError:
             return True
         return False
@@ -513,8 +526,8 @@ class _Run:
 
     def close(self, journal: Journal, exit_code: int) -> None:
         """Bring what was not finished in order, and close the journal's account."""
-        recover(journal, self._brief.output)
-        memory = None if self._tally is None else self._tally.memory
+        recover(journal, self._request.output)
+        memory = None if self._tracker is None else self._tracker.memory
         journal.end_run(self.summary(self.result(), exit_code=exit_code), memory)
 
     def conclude(self, journal: Journal | None = None) -> BatchResult:
@@ -529,8 +542,8 @@ class _Run:
             with contextlib.suppress(StemsplitError):
                 self.close(journal, summary.exit_code)
             with contextlib.suppress(OSError):
-                self._brief.state.write(
-                    self._brief.state.summary,
+                self._request.state.write(
+                    self._request.state.summary,
                     msgspec.json.format(msgspec.json.encode(summary), indent=2) + b"\n",
                 )
         self._tell(summary)
@@ -541,6 +554,6 @@ def _without_curves(outcome: Outcome) -> Outcome:
     """Leave out what only the journal keeps: there may be a hundred thousand of these."""
     return msgspec.structs.replace(
         outcome,
-        stems=tuple(msgspec.structs.replace(stem, outline=b"") for stem in outcome.stems),
+        stems=tuple(msgspec.structs.replace(stem, waveform_overview=b"") for stem in outcome.stems),
         attempts=tuple(msgspec.structs.replace(one, memory=None) for one in outcome.attempts),
     )

@@ -14,7 +14,7 @@ from stemsplit.core.outcome import WarningKind
 from stemsplit.core.progress import Status
 from stemsplit.core.text import printable
 from stemsplit.journal import status_file
-from stemsplit.journal.layout import State
+from stemsplit.journal.layout import OutputLayout
 from stemsplit.journal.lock import holder_of, is_held, nothing_there
 from stemsplit.journal.reader import JournalReader
 from stemsplit.journal.records import JobState
@@ -73,7 +73,7 @@ def status(output: str | os.PathLike[str]) -> Report:
         UsageError: if there is none.
         StemsplitError: if its journal cannot be read.
     """
-    state = State(path_of(output).absolute())
+    state = OutputLayout(path_of(output).absolute())
     running = is_held(state)
     opened = JournalReader.read(state.journal, state.output)
     if opened is None:

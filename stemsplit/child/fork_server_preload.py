@@ -10,9 +10,9 @@ import gc
 import os
 from pathlib import Path
 
-from stemsplit.core.child_entry import HOUSEHOLD_MARK, READY_FILE
+from stemsplit.core.child_entry import READY_FILE, SESSION_VARIABLE
 
 gc.collect()
 gc.freeze()
 with contextlib.suppress(KeyError, OSError):
-    (Path(os.environ[HOUSEHOLD_MARK]) / READY_FILE).touch()
+    (Path(os.environ[SESSION_VARIABLE]) / READY_FILE).touch()

@@ -23,7 +23,7 @@ from stemsplit.audio.channels import STEREO_PLACES
 from stemsplit.audio.decode import Decoder
 from stemsplit.audio.encode import StemWriter, free_bytes, gain_for
 from stemsplit.audio.tagging.copy_tags import SourceTags
-from stemsplit.audio.write_format import DITHERED_BITS, Form, clip_of
+from stemsplit.audio.write_format import DITHERED_BITS, WriteFormat, clip_of
 from stemsplit.child.outputs import Residual, convert, render
 from stemsplit.child.process import peak_rss_bytes
 from stemsplit.child.separation import separate, separate_at_once
@@ -91,7 +91,7 @@ def work_on(pipe: Connection, watch: Watch, task: Task) -> Finished:
         finished = _work_on(here, alive)
         for stem in finished.stems if task.staging else ():
             target = task.shown_from / stem.file_name
-            remote.send(task.work_path / stem.file_name, target, alive.transfer)
+            remote.send(task.staging_path / stem.file_name, target, alive.transfer)
     return finished
 
 
@@ -107,7 +107,7 @@ def _brought_here(task: Task, alive: _Alive) -> Iterator[Task]:
     if not is_remote(source):
         yield task
         return
-    folder = task.work_path / "source"
+    folder = task.staging_path / "source"
     folder.mkdir()
     copy = folder / source.name
     try:
@@ -158,11 +158,11 @@ def _stretch(source: Decoder) -> AudioInfo:
     return msgspec.structs.replace(source.info, frames=source.expected_frames)
 
 
-def _form(task: Task, source: Decoder, alive: _Alive) -> Form:
+def _form(task: Task, source: Decoder, alive: _Alive) -> WriteFormat:
     settings, info = task.settings, source.info
     bit_depth = stem_depth(settings.format, settings.bit_depth, info)
     sample_rate = stem_rate(settings.format, settings.sample_rate, info.sample_rate)
-    return Form(
+    return WriteFormat(
         format=settings.format,
         bit_depth=bit_depth,
         sample_rate=sample_rate,
@@ -192,7 +192,7 @@ def _takes_bits_away(task: Task, info: AudioInfo, sample_rate: int, alive: _Aliv
         return any(uses_more_bits(block, DITHERED_BITS) for block in source.blocks(alive.tick))
 
 
-def _require_channels(form: Form, channels: int, source: Decoder) -> None:
+def _require_channels(form: WriteFormat, channels: int, source: Decoder) -> None:
     if form.format == "flac" and channels > MOST_FLAC_CHANNELS:
         raise BadInputError(
             f"{quoted(source.path.name)} has {channels} channels; FLAC holds "
@@ -201,7 +201,7 @@ def _require_channels(form: Form, channels: int, source: Decoder) -> None:
         )
 
 
-def _require_room(task: Task, form: Form, source: Decoder) -> None:
+def _require_room(task: Task, form: WriteFormat, source: Decoder) -> None:
     """Fail before the work rather than after it where the disk clearly cannot hold the stems."""
     if form.format != "wav":
         return  # compressed: no telling
@@ -210,7 +210,7 @@ def _require_room(task: Task, form: Form, source: Decoder) -> None:
     needed = pcm_bytes(frames, channels, form.bit_depth) * len(task.job.stems)
     if form.clip == "rescale":  # until it is known by how much
         needed += pcm_bytes(frames, channels, "32f") * len(task.job.stems)
-    free = free_bytes(task.work_path)
+    free = free_bytes(task.staging_path)
     if needed > free:
         disk, remedy = (
             ("for temporary files", "Make room there, or set TMPDIR to another folder.")
@@ -237,7 +237,7 @@ def _channels(task: Task, source: Decoder) -> tuple[str, ...]:
 
 
 def _rendering(
-    task: Task, form: Form, source: Decoder, alive: _Alive
+    task: Task, form: WriteFormat, source: Decoder, alive: _Alive
 ) -> Generator[tuple[NDArray[np.float32], ...], None, None]:
     """Get ready to give the samples of each file that is written, piece by piece."""
     if not task.settings.separates:
@@ -259,7 +259,7 @@ def _rendering(
     )
 
 
-def _residual(task: Task, form: Form, source: Decoder) -> Residual | None:
+def _residual(task: Task, form: WriteFormat, source: Decoder) -> Residual | None:
     if not task.settings.residual:
         return None
     clamped = form.clip == "clamp" and form.bits is not None
@@ -275,11 +275,13 @@ def _separation(task: Task, stems: tuple[str, ...]) -> Separation:
     if settings.mwf:
         load_whole = cast("WholeFileLoader", loader)
         with _importing(settings.loader, ImportError):
-            whole = load_whole(settings.model, task.model_path, task.effort.threads)
+            whole = load_whole(settings.model, task.model_path, task.resources.threads)
         return partial(separate_at_once, engine=whole, stems=stems)
     load = cast("EngineLoader", loader)
     with _importing(settings.loader, ImportError):  # somebody else's engine may import only now
-        engine = load(settings.model, task.model_path, task.effort.threads, lean=task.effort.lean)
+        engine = load(
+            settings.model, task.model_path, task.resources.threads, lean=task.resources.lean
+        )
     if tuple(stem for stem in engine.stems if stem in stems) != stems:
         raise EngineError(f"The engine separates {engine.stems}, not {stems}.", REINSTALL)
     return partial(
@@ -288,7 +290,7 @@ def _separation(task: Task, stems: tuple[str, ...]) -> Separation:
         transform=best_transform(),
         stems=stems,
         high_band=settings.high_band,
-        overlapped=task.effort.threads > 1 and not task.effort.lean,
+        overlapped=task.resources.threads > 1 and not task.resources.lean,
     )
 
 
@@ -319,7 +321,7 @@ def _importing(engine: str, faults: type[Exception]) -> Iterator[None]:
 
 def _write(
     task: Task,
-    form: Form,
+    form: WriteFormat,
     source: Decoder,
     rendering: Iterator[tuple[NDArray[np.float32], ...]],
     alive: _Alive,
@@ -328,7 +330,7 @@ def _write(
     try:
         writers.extend(
             StemWriter(
-                task.work_path,
+                task.staging_path,
                 stem,
                 form,
                 expected_frames=source.most_frames(form.sample_rate),

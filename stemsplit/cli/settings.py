@@ -137,7 +137,7 @@ def settings(app: App, command: str) -> Iterator[Setting]:
             yield Setting(option=option, value=default, origin="default")
 
 
-def strangers(app: App) -> Iterator[str]:
+def untracked(app: App) -> Iterator[str]:
     """Say which variables look like settings and are none."""
     known = {
         _variable(option)

@@ -11,7 +11,7 @@ import sys
 from importlib import import_module
 from multiprocessing.connection import Connection
 
-HOUSEHOLD_MARK = "STEMSPLIT_HOUSEHOLD"
+SESSION_VARIABLE = "STEMSPLIT_SESSION"
 """Names the household's folder in the environment of all that a supervisor has started."""
 
 READY_FILE = "fork-server-is-ready"

@@ -93,7 +93,7 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
         )
 
 
-class Effort(msgspec.Struct, frozen=True, kw_only=True):
+class Resources(msgspec.Struct, frozen=True, kw_only=True):
     """How one attempt at a track goes about it; a retry changes this.
 
     Attributes:

@@ -16,7 +16,7 @@ import msgspec
 
 from stemsplit.core.audio_info import AudioInfo
 from stemsplit.core.job import Job
-from stemsplit.core.limits import Effort
+from stemsplit.core.limits import Resources
 from stemsplit.core.outcome import Reason, StemFile, TrackWarning, WarningKind
 from stemsplit.core.settings import Settings
 
@@ -27,9 +27,9 @@ class Task(msgspec.Struct, frozen=True, kw_only=True):
     Attributes:
         job: the track.
         settings: what is wanted.
-        effort: how to go about it.
+        resources: how to go about it.
         model_folder: the verified folder of the model's weights; empty where none are needed.
-        work_folder: an empty folder beside the destination; the child writes only there.
+        staging_folder: an empty folder beside the destination; the child writes only there.
         log_file: takes what the child and its libraries print.
         staging: where the child sends its finished files, for an output that is remote; else empty.
         nice: how much the child gives way to other programs, 0 to 19.
@@ -37,9 +37,9 @@ class Task(msgspec.Struct, frozen=True, kw_only=True):
 
     job: Job
     settings: Settings
-    effort: Effort
+    resources: Resources
     model_folder: bytes
-    work_folder: bytes
+    staging_folder: bytes
     log_file: bytes
     staging: bytes = b""
     nice: int = 0
@@ -47,7 +47,7 @@ class Task(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def shown_from(self) -> Path:
         """The folder whose files are published."""
-        return Path(os.fsdecode(self.staging or self.work_folder))
+        return Path(os.fsdecode(self.staging or self.staging_folder))
 
     @property
     def model_path(self) -> Path:
@@ -55,9 +55,9 @@ class Task(msgspec.Struct, frozen=True, kw_only=True):
         return Path(os.fsdecode(self.model_folder))
 
     @property
-    def work_path(self) -> Path:
+    def staging_path(self) -> Path:
         """The folder that the child writes to."""
-        return Path(os.fsdecode(self.work_folder))
+        return Path(os.fsdecode(self.staging_folder))
 
     @property
     def log_path(self) -> Path:

@@ -21,9 +21,9 @@ from stemsplit.core.errors import (
     UnwritableError,
 )
 from stemsplit.core.job import Job
-from stemsplit.core.limits import Effort
+from stemsplit.core.limits import Resources
 from stemsplit.core.settings import MODEL_SAMPLE_RATE
-from stemsplit.core.time_series import Curve
+from stemsplit.core.time_series import TimeSeries
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -126,7 +126,8 @@ class StemFile(msgspec.Struct, frozen=True, kw_only=True):
         clipped_samples: how many samples were beyond full scale and were clamped to it.
         sample_rate: in Hz.
         gain: by which it was made quieter, 1.0 if it was not.
-        outline: the peak of each of some hundred equal parts, 255 being full scale; for drawing.
+        waveform_overview: the peak of each of some hundred equal parts, 255 being full scale; for
+            drawing.
     """
 
     stem: str
@@ -136,7 +137,7 @@ class StemFile(msgspec.Struct, frozen=True, kw_only=True):
     clipped_samples: int
     sample_rate: int = MODEL_SAMPLE_RATE
     gain: float = 1.0
-    outline: bytes = b""
+    waveform_overview: bytes = b""
 
 
 class Attempt(msgspec.Struct, frozen=True, kw_only=True):
@@ -144,7 +145,7 @@ class Attempt(msgspec.Struct, frozen=True, kw_only=True):
 
     Attributes:
         number: 1 for the first.
-        effort: how it went about it.
+        resources: how it went about it.
         reason: why it ended.
         message: one sentence, empty when done.
         remedy: what to do next, may be empty.
@@ -166,7 +167,7 @@ class Attempt(msgspec.Struct, frozen=True, kw_only=True):
     """
 
     number: int
-    effort: Effort
+    resources: Resources
     reason: Reason
     message: str = ""
     remedy: str = ""
@@ -180,7 +181,7 @@ class Attempt(msgspec.Struct, frozen=True, kw_only=True):
     peak_rss_bytes: int | None = None
     log_file: str | None = None
     ram_cap_bytes: int | None = None
-    memory: Curve | None = None
+    memory: TimeSeries | None = None
     node: str = ""
 
 

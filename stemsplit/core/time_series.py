@@ -11,7 +11,7 @@ from typing import Annotated
 import msgspec
 
 
-class Curve(msgspec.Struct, frozen=True, kw_only=True):
+class TimeSeries(msgspec.Struct, frozen=True, kw_only=True):
     """Largest values, one for each step.
 
     Attributes:
@@ -23,7 +23,7 @@ class Curve(msgspec.Struct, frozen=True, kw_only=True):
     values: tuple[Annotated[float, msgspec.Meta(ge=-1e300, le=1e300)] | None, ...]
 
 
-class Envelope:
+class TimeSeriesRecorder:
     """Keeps the largest value of each step; when there are too many steps, two become one.
 
     Args:
@@ -48,9 +48,9 @@ class Envelope:
         self._values += [None] * (index + 1 - len(self._values))
         self._values[index] = _larger(self._values[index], value)
 
-    def curve(self) -> Curve:
+    def curve(self) -> TimeSeries:
         """Give what was kept."""
-        return Curve(step=self.step, values=tuple(self._values))
+        return TimeSeries(step=self.step, values=tuple(self._values))
 
 
 def _larger(one: float | None, other: float | None) -> float | None:

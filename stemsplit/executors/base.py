@@ -12,10 +12,10 @@ if TYPE_CHECKING:
     from stemsplit.core.job import Job
     from stemsplit.core.limits import Limits
     from stemsplit.core.settings import Settings
-    from stemsplit.executors.track_task import Ledger
+    from stemsplit.executors.track_task import AttemptRecorder
     from stemsplit.supervisor.launcher import StartMethod
-    from stemsplit.supervisor.pool_interface import Gate, Work, WorkerPool
-    from stemsplit.supervisor.pool_plan import Plan
+    from stemsplit.supervisor.pool_interface import Gate, TrackTask, WorkerPool
+    from stemsplit.supervisor.pool_plan import PoolPlan
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,7 +48,7 @@ class ExecutionRequest:
         return self.start_method == "forkserver"
 
 
-class Hands(Protocol):
+class ExecutorPool(Protocol):
     """What does the work of a batch; a context manager around it."""
 
     def __enter__(self) -> Self:
@@ -61,11 +61,13 @@ class Hands(Protocol):
     def pool(self) -> WorkerPool:
         """What tracks are given to."""
 
-    def work(self, job: Job, output: Path, ledger: Ledger, audio_seconds: float = 0.0, /) -> Work:
+    def work(
+        self, job: Job, output: Path, recorder: AttemptRecorder, audio_seconds: float = 0.0, /
+    ) -> TrackTask:
         """Make the work for a track; how long it is matters where memory grows with that."""
 
 
-class Site(Protocol):
+class Executor(Protocol):
     """Where a batch is done; a context manager around all of it."""
 
     def __enter__(self) -> Self:
@@ -75,10 +77,10 @@ class Site(Protocol):
         """Leave it."""
 
     @property
-    def plan(self) -> Plan:
+    def plan(self) -> PoolPlan:
         """How the work is gone about."""
 
-    def hands(self, gate: Gate, /) -> Hands:
+    def executor_pool(self, gate: Gate, /) -> ExecutorPool:
         """Give what does it.
 
         Args:

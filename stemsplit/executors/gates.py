@@ -17,15 +17,15 @@ import psutil
 from stemsplit.core.outcome import Reason
 from stemsplit.core.text import mebibytes, quoted
 from stemsplit.storage.publish import refused
-from stemsplit.supervisor.exit_diagnosis import Verdict
-from stemsplit.supervisor.pool_interface import Answer
+from stemsplit.supervisor.exit_diagnosis import ExitDiagnosis
+from stemsplit.supervisor.pool_interface import GateDecision
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator, Sequence
     from pathlib import Path
 
-    from stemsplit.core.limits import Effort
-    from stemsplit.supervisor.pool_interface import Gate, Work
+    from stemsplit.core.limits import Resources
+    from stemsplit.supervisor.pool_interface import Gate, TrackTask
 
 _POWER_SECONDS = 5.0
 """So often the battery is asked."""
@@ -54,13 +54,15 @@ class Gates:
         """Ask `gates` in this order."""
         self._gates = gates
 
-    def __call__(self, work: Work, effort: Effort, running: Collection[Work]) -> Answer | Verdict:
+    def __call__(
+        self, work: TrackTask, resources: Resources, running: Collection[TrackTask]
+    ) -> GateDecision | ExitDiagnosis:
         """See `stemsplit.supervisor.pool_interface.Gate`."""
         for gate in self._gates:
-            answer = gate(work, effort, running)
-            if answer is not Answer.GO:
+            answer = gate(work, resources, running)
+            if answer is not GateDecision.GO:
                 return answer
-        return Answer.GO
+        return GateDecision.GO
 
 
 class Until:
@@ -75,7 +77,7 @@ class Until:
     def __init__(
         self,
         deadline: float,
-        predict: Callable[[Work, Effort], float],
+        predict: Callable[[TrackTask, Resources], float],
         clock: Callable[[], float] = time.time,
     ) -> None:
         """Keep the seams."""
@@ -83,10 +85,12 @@ class Until:
         self._predict = predict
         self._clock = clock
 
-    def __call__(self, work: Work, effort: Effort, _running: Collection[Work]) -> Answer:
+    def __call__(
+        self, work: TrackTask, resources: Resources, _running: Collection[TrackTask]
+    ) -> GateDecision:
         """See `stemsplit.supervisor.pool_interface.Gate`."""
-        fits = self._clock() + self._predict(work, effort) <= self._deadline
-        return Answer.GO if fits else Answer.NEVER
+        fits = self._clock() + self._predict(work, resources) <= self._deadline
+        return GateDecision.GO if fits else GateDecision.NEVER
 
 
 def on_battery() -> bool:
@@ -122,7 +126,9 @@ class Power:
         self._next = clock()
         self._pausing = False
 
-    def __call__(self, _work: Work, _effort: Effort, _running: Collection[Work]) -> Answer:
+    def __call__(
+        self, _work: TrackTask, _resources: Resources, _running: Collection[TrackTask]
+    ) -> GateDecision:
         """See `stemsplit.supervisor.pool_interface.Gate`."""
         if self._clock() >= self._next:
             self._next = self._clock() + _POWER_SECONDS
@@ -131,7 +137,7 @@ class Power:
                 self._tell_pausing("on battery: nothing is started until the power is back")
             if before and not self._pausing:
                 self._tell_going_on("the power is back: going on")
-        return Answer.WAIT if self._pausing else Answer.GO
+        return GateDecision.WAIT if self._pausing else GateDecision.GO
 
 
 class Room:
@@ -150,8 +156,8 @@ class Room:
     def __init__(
         self,
         output: Path,
-        predict: Callable[[Work], int],
-        written: Callable[[Work], int],
+        predict: Callable[[TrackTask], int],
+        written: Callable[[TrackTask], int],
         usage: Callable[[Path], tuple[int, int]] | None = None,
     ) -> None:
         """Keep the seams."""
@@ -160,20 +166,22 @@ class Room:
         self._written = written
         self._usage = usage or _usage
 
-    def __call__(self, work: Work, _effort: Effort, running: Collection[Work]) -> Answer | Verdict:
+    def __call__(
+        self, work: TrackTask, _resources: Resources, running: Collection[TrackTask]
+    ) -> GateDecision | ExitDiagnosis:
         """See `stemsplit.supervisor.pool_interface.Gate`."""
         try:
             total, free = self._usage(self._output)
         except OSError as error:
-            return Verdict.of(refused(self._output, error))
+            return ExitDiagnosis.of(refused(self._output, error))
         kept = sum(max(0, self._predict(one) - self._written(one)) for one in running)
         room = free - round(min(RESERVE_SHARE * total, MOST_RESERVE_BYTES))
         need = self._predict(work)
         if need <= room - kept:
-            return Answer.GO
+            return GateDecision.GO
         if running:
-            return Answer.WAIT
-        return Verdict(
+            return GateDecision.WAIT
+        return ExitDiagnosis(
             reason=Reason.DISK_FULL,
             message=f"The disk of {quoted(self._output)} has {mebibytes(free)} left, and the stems "
             f"of {quoted(work.job.source_path.name)} take about {mebibytes(need)}.",

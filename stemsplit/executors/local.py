@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from stemsplit.executors.pool_planning import make_plan
+from stemsplit.executors.pool_planning import plan_pool
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -18,11 +18,11 @@ if TYPE_CHECKING:
 
     from stemsplit.core.job import Job
     from stemsplit.core.settings import Settings
-    from stemsplit.executors.track_task import Ledger
-    from stemsplit.journal.records import Past
+    from stemsplit.executors.track_task import AttemptRecorder
+    from stemsplit.journal.records import PastAttempt
     from stemsplit.supervisor.launcher import StartMethod
     from stemsplit.supervisor.pool_interface import Gate
-    from stemsplit.supervisor.pool_plan import Plan
+    from stemsplit.supervisor.pool_plan import PoolPlan
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -30,11 +30,11 @@ import msgspec
 from stemsplit.core.job import Job
 from stemsplit.core.settings import Settings
 from stemsplit.executors.base import ExecutionRequest
-from stemsplit.executors.track_task import Ledger, TrackWork
+from stemsplit.executors.track_task import AttemptRecorder, LocalTrackTask
 from stemsplit.supervisor.launcher import Launcher
 from stemsplit.supervisor.pool import Pool
 from stemsplit.supervisor.pool_interface import always_open
-from stemsplit.supervisor.pool_plan import Plan
+from stemsplit.supervisor.pool_plan import PoolPlan
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -51,12 +51,12 @@ def preload_of(settings: Settings) -> tuple[str, ...]:
     return ("stemsplit.child.main", *(("stemsplit.audio.transforms", engine) if engine else ()))
 
 
-class Workshop:
+class LocalPool:
     """A pool on this machine. A context manager around the work.
 
     Args:
         settings: how tracks are separated.
-        plan: how the pool goes about it (`make_plan`).
+        plan: how the pool goes about it (`plan_pool`).
         model_folder: the verified weights; None where nothing is separated.
         start_method: how children are started; the one that the plan was made for.
         gate: is asked before each start.
@@ -69,7 +69,7 @@ class Workshop:
     def __init__(
         self,
         settings: Settings,
-        plan: Plan,
+        plan: PoolPlan,
         *,
         model_folder: Path | None,
         start_method: StartMethod,
@@ -81,7 +81,9 @@ class Workshop:
         preload = (*preload_of(settings), *storage)
         self._launcher = Launcher(preload, start_method=start_method)
         self.plan = plan
-        self._settings = msgspec.structs.replace(settings, threads=plan.crew.effort.threads)
+        self._settings = msgspec.structs.replace(
+            settings, threads=plan.concurrency.resources.threads
+        )
         self.pool = Pool(self._launcher, self.plan, gate=gate)
 
     def __enter__(self) -> Self:
@@ -93,25 +95,27 @@ class Workshop:
         """End the launcher; the pool's generator must be closed by then."""
         self._launcher.__exit__(*exception)
 
-    def work(self, job: Job, output: Path, ledger: Ledger, audio_seconds: float = 0.0) -> TrackWork:
+    def work(
+        self, job: Job, output: Path, recorder: AttemptRecorder, audio_seconds: float = 0.0
+    ) -> LocalTrackTask:
         """Make the work for a track; how long it is matters where memory grows with that."""
-        return TrackWork(
+        return LocalTrackTask(
             job,
             self._settings,
             nice=self.plan.limits.nice,
             model_folder=self._model_folder,
             scratch=self._launcher.scratch,
             output=output,
-            ledger=ledger,
+            recorder=recorder,
             audio_seconds=audio_seconds,
         )
 
 
-class Here:
+class LocalExecutor:
     """This machine.
 
     Args:
-        brief: of the batch.
+        request: of the batch.
         model_folder: the verified weights; None where nothing is separated.
         storage: modules that remote files need.
         tracks: how many there are to do.
@@ -123,23 +127,23 @@ class Here:
 
     def __init__(
         self,
-        brief: ExecutionRequest,
+        request: ExecutionRequest,
         *,
         model_folder: Path | None,
         storage: frozenset[str],
         tracks: int,
-        past: Iterable[Past],
+        past: Iterable[PastAttempt],
     ) -> None:
         """Make the plan; start nothing."""
-        self._brief = brief
+        self._request = request
         self._model_folder = model_folder
         self._storage = storage
-        self.plan = make_plan(
-            brief.settings,
-            brief.limits,
-            jobs=brief.jobs,
+        self.plan = plan_pool(
+            request.settings,
+            request.limits,
+            jobs=request.jobs,
             tracks=tracks,
-            preloaded=brief.preloaded,
+            preloaded=request.preloaded,
             past=past,
         )
 
@@ -150,13 +154,13 @@ class Here:
     def __exit__(self, *exception: object) -> None:
         """Leave nothing."""
 
-    def hands(self, gate: Gate) -> Workshop:
-        """See `Site.hands`."""
-        return Workshop(
-            self._brief.settings,
+    def executor_pool(self, gate: Gate) -> LocalPool:
+        """See `Site.executor_pool`."""
+        return LocalPool(
+            self._request.settings,
             self.plan,
             model_folder=self._model_folder,
-            start_method=self._brief.start_method,
+            start_method=self._request.start_method,
             gate=gate,
             storage=self._storage,
         )

@@ -5,33 +5,33 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING
 
-from stemsplit.core.limits import Effort, Limits
+from stemsplit.core.limits import Limits, Resources
 from stemsplit.core.settings import Settings
 from stemsplit.models.catalogue import find
 from stemsplit.models.engines import engine_of
 from stemsplit.storage.remote import is_remote, module_of
 from stemsplit.supervisor import host
-from stemsplit.supervisor.budget import budget_of, choose_crew
+from stemsplit.supervisor.budget import budget_of, choose_concurrency
 from stemsplit.supervisor.launcher import usable_start_method
-from stemsplit.supervisor.pool_plan import Plan
-from stemsplit.supervisor.prediction import Forecast, Kind, Way
+from stemsplit.supervisor.pool_plan import PoolPlan
+from stemsplit.supervisor.prediction import Forecast, Kind, Workload
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from stemsplit.journal.records import Past
+    from stemsplit.journal.records import PastAttempt
     from stemsplit.supervisor.launcher import StartMethod
 
 
-def make_plan(
+def plan_pool(
     settings: Settings,
     limits: Limits,
     *,
     jobs: int | None,
     tracks: int | None,
     preloaded: bool,
-    past: Iterable[Past] = (),
-) -> Plan:
+    past: Iterable[PastAttempt] = (),
+) -> PoolPlan:
     """Decide how a pool goes about its work on this machine; starts nothing.
 
     Args:
@@ -47,15 +47,15 @@ def make_plan(
     """
     memory = host.host_memory(host.limiting_groups())
     budget = budget_of(limits, memory)
-    forecast = Forecast(way_of(settings), preloaded=preloaded)
+    forecast = Forecast(workload_of(settings), preloaded=preloaded)
     for one in past:
         forecast.learn(
-            Effort(threads=one.threads, lean=one.lean),
+            Resources(threads=one.threads, lean=one.lean),
             private_bytes=one.private_bytes,
             audio_seconds=one.audio_seconds,
             seconds=one.seconds,
         )
-    crew = choose_crew(
+    concurrency = choose_concurrency(
         forecast.footprint,
         budget,
         memory,
@@ -64,7 +64,7 @@ def make_plan(
         threads=settings.threads,
         tracks=tracks,
     )
-    return Plan(crew=crew, budget=budget, limits=limits, forecast=forecast)
+    return PoolPlan(concurrency=concurrency, budget=budget, limits=limits, forecast=forecast)
 
 
 def storage_of(paths: Iterable[str | bytes | os.PathLike[str]]) -> frozenset[str]:
@@ -77,12 +77,12 @@ def storage_of(paths: Iterable[str | bytes | os.PathLike[str]]) -> frozenset[str
     return frozenset(map(module_of, kinds.values()))
 
 
-def way_of(settings: Settings) -> Way:
+def workload_of(settings: Settings) -> Workload:
     """Give what a child's memory and time depend on."""
     if not settings.separates:
-        return Way(kind="conversion", stems=0)
+        return Workload(kind="conversion", stems=0)
     kind: Kind = "whole" if settings.mwf else engine_of(settings).name
-    return Way(kind=kind, stems=len(find(settings.model).stems))
+    return Workload(kind=kind, stems=len(find(settings.model).stems))
 
 
 def start_method_of(settings: Settings, wanted: StartMethod | None = None) -> StartMethod:

@@ -11,27 +11,27 @@ from typing import TYPE_CHECKING, Protocol
 
 from stemsplit.core.errors import OutputExistsError, StemsplitError
 from stemsplit.core.job import Job
-from stemsplit.core.limits import Effort
+from stemsplit.core.limits import Resources
 from stemsplit.core.messages import Task
 from stemsplit.core.outcome import Reason
 from stemsplit.core.settings import Settings
 from stemsplit.core.text import quoted
-from stemsplit.journal.layout import State
+from stemsplit.journal.layout import OutputLayout
 from stemsplit.journal.records import coming_stems
 from stemsplit.storage.publish import (
     discard,
     is_there,
     left_behind,
-    make_work_folder,
-    name_work_folder,
+    make_staging_folder,
+    name_staging_folder,
     publish,
     refused,
     require_one_disk,
     take_back,
 )
 from stemsplit.storage.remote import is_remote
-from stemsplit.supervisor.exit_diagnosis import Verdict
-from stemsplit.supervisor.pool_interface import Conclusion
+from stemsplit.supervisor.exit_diagnosis import ExitDiagnosis
+from stemsplit.supervisor.pool_interface import FinalisedAttempt
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 
     from stemsplit.core.messages import Finished
     from stemsplit.journal.records import Stem
-    from stemsplit.supervisor.pool_interface import Work
+    from stemsplit.supervisor.pool_interface import TrackTask
 
 _TELLING = frozenset(Reason) - {
     Reason.DONE,
@@ -54,11 +54,11 @@ _TELLING = frozenset(Reason) - {
 """Reasons after which the log of an attempt is kept."""
 
 
-class Ledger(Protocol):
+class AttemptRecorder(Protocol):
     """Is told of each step that a crash must not make forgotten, before it is taken."""
 
     def attempt_begins(
-        self, job: Job, settings: Settings, effort: Effort, number: int, work: Path
+        self, job: Job, settings: Settings, resources: Resources, number: int, work: Path
     ) -> None:
         """A work folder will be made and a child started; raises `StemsplitError` to forbid it."""
 
@@ -78,7 +78,7 @@ class Ledger(Protocol):
         """They could not be shown, and none of them is."""
 
 
-class NoLedger:
+class UnrecordedAttempts:
     """Keeps no account; forbids to replace anything unless it is told otherwise."""
 
     def __init__(self, *, overwrite: bool) -> None:
@@ -86,7 +86,7 @@ class NoLedger:
         self._overwrite = overwrite
 
     def attempt_begins(
-        self, job: Job, settings: Settings, effort: Effort, number: int, work: Path
+        self, job: Job, settings: Settings, resources: Resources, number: int, work: Path
     ) -> None:
         """Do nothing."""
 
@@ -113,8 +113,8 @@ class _HalfShownError(StemsplitError):
         self.cause = cause
 
 
-class TrackWork:
-    """One track's files through its attempts; see `stemsplit.supervisor.pool.Work`."""
+class LocalTrackTask:
+    """One track's files through its attempts; see `stemsplit.supervisor.pool.TrackTask`."""
 
     def __init__(
         self,
@@ -125,7 +125,7 @@ class TrackWork:
         model_folder: Path | None,
         scratch: Path,
         output: Path,
-        ledger: Ledger,
+        recorder: AttemptRecorder,
         audio_seconds: float,
     ) -> None:
         """Keep the places; nothing is made yet.
@@ -137,7 +137,7 @@ class TrackWork:
             model_folder: the verified weights; None where nothing is separated.
             scratch: takes logs while they are written; removed with the pool.
             output: the folder for all stems; keeps the logs of failures.
-            ledger: is told of each step.
+            recorder: is told of each step.
             audio_seconds: how much audio is separated, where memory depends on it.
         """
         self._job = job
@@ -147,8 +147,8 @@ class TrackWork:
         self._model_folder = model_folder
         self._scratch = scratch
         self._output = output
-        self._ledger = ledger
-        self._work_folder: Path | None = None
+        self._recorder = recorder
+        self._staging_folder: Path | None = None
 
     @property
     def job(self) -> Job:
@@ -157,29 +157,29 @@ class TrackWork:
 
     @property
     def audio_seconds(self) -> float:
-        """See `stemsplit.supervisor.pool_interface.Work`."""
+        """See `stemsplit.supervisor.pool_interface.TrackTask`."""
         return self._audio_seconds
 
     def written_bytes(self) -> int:
         """Count what its present child has written so far."""
-        if self._work_folder is None:
+        if self._staging_folder is None:
             return 0
         try:
-            return sum(file.stat().st_size for file in self._work_folder.iterdir())
+            return sum(file.stat().st_size for file in self._staging_folder.iterdir())
         except OSError:
             return 0
 
-    def begin(self, number: int, effort: Effort) -> Task:
+    def begin(self, number: int, resources: Resources) -> Task:
         """Make an empty work folder; raises `UnwritableError`, `DiskFullError`."""
-        shown_from = name_work_folder(self._job.destination_path, self._output)
+        shown_from = name_staging_folder(self._job.destination_path, self._output)
         elsewhere = is_remote(shown_from)
         work = self._scratch / shown_from.name if elsewhere else shown_from
-        self._ledger.attempt_begins(self._job, self._settings, effort, number, shown_from)
+        self._recorder.attempt_begins(self._job, self._settings, resources, number, shown_from)
         with contextlib.suppress(OSError):  # a full or missing temporary folder is no reason
             # For the warden, who removes it if this process cannot.
             self._note(work).write_bytes(os.fsencode(work))
-        make_work_folder(work)
-        self._work_folder = work
+        make_staging_folder(work)
+        self._staging_folder = work
         try:
             if not elsewhere:
                 require_one_disk(work, self._job.paths.values())
@@ -189,31 +189,33 @@ class TrackWork:
         return Task(
             job=self._job,
             settings=self._settings,
-            effort=effort,
+            resources=resources,
             nice=self._nice,
             model_folder=b"" if self._model_folder is None else os.fsencode(self._model_folder),
-            work_folder=os.fsencode(work),
+            staging_folder=os.fsencode(work),
             staging=os.fsencode(shown_from) if elsewhere else b"",
             log_file=os.fsencode(self._scratch / f"{work.name}.{number}.log"),
         )
 
-    def conclude(self, task: Task, verdict: Verdict, result: Finished | None) -> Conclusion:
+    def conclude(
+        self, task: Task, diagnosis: ExitDiagnosis, result: Finished | None
+    ) -> FinalisedAttempt:
         """Publish a result; remove whatever else the attempt has left."""
         keep = False
         if result is not None:
             try:
                 self._publish(task, result)
             except _HalfShownError as error:
-                keep, verdict = True, Verdict.of(error.cause)
+                keep, diagnosis = True, ExitDiagnosis.of(error.cause)
             except StemsplitError as error:
-                verdict = Verdict.of(error)
+                diagnosis = ExitDiagnosis.of(error)
         if not keep:
-            for folder in {task.work_path, task.shown_from}:
+            for folder in {task.staging_path, task.shown_from}:
                 discard(folder)
         with contextlib.suppress(OSError):
-            self._note(task.work_path).unlink(missing_ok=True)
-        self._work_folder = None
-        return Conclusion(verdict=verdict, log_file=self._keep_log(task, verdict))
+            self._note(task.staging_path).unlink(missing_ok=True)
+        self._staging_folder = None
+        return FinalisedAttempt(diagnosis=diagnosis, log_file=self._keep_log(task, diagnosis))
 
     def _publish(self, task: Task, result: Finished) -> None:
         """Show the stems, all of them; if that fails, none of them.
@@ -226,14 +228,14 @@ class TrackWork:
         moves = {stem.file_name: paths[stem.stem] for stem in result.stems}
         replaced = {name for name, path in moves.items() if is_there(path)}
         try:
-            coming = coming_stems(task.work_path, moves, self._output)
+            coming = coming_stems(task.staging_path, moves, self._output)
         except OSError as error:
             raise refused(work, error) from error
-        will_be_completed = self._ledger.publishing(self._job, coming, result)
+        will_be_completed = self._recorder.publishing(self._job, coming, result)
         if will_be_completed:
             # From here on the next run completes it, and the warden must not.
             with contextlib.suppress(OSError):
-                self._note(task.work_path).unlink(missing_ok=True)
+                self._note(task.staging_path).unlink(missing_ok=True)
         try:
             publish(work, moves)
         except StemsplitError as error:
@@ -244,21 +246,21 @@ class TrackWork:
                 return  # it failed when all was done
             if not take_back(work, moves, replaced) and will_be_completed:
                 raise _HalfShownError(error) from error
-            self._ledger.taken_back(self._job)
+            self._recorder.taken_back(self._job)
             raise
 
     def _note(self, work: Path) -> Path:
         return self._scratch / f"{work.name}.unfinished"
 
-    def _keep_log(self, task: Task, verdict: Verdict) -> Path | None:
+    def _keep_log(self, task: Task, diagnosis: ExitDiagnosis) -> Path | None:
         log = task.log_path
-        if verdict.reason not in _TELLING or not log.exists():
+        if diagnosis.reason not in _TELLING or not log.exists():
             log.unlink(missing_ok=True)
             return None
         number = log.name.split(".")[-2]
         readable = re.sub(r"[^\w -]", "_", self._job.source_path.stem)[:60]
         name = f"{readable}-{zlib.crc32(self._job.source):08x}.{number}.log"
-        state = State(self._output)
+        state = OutputLayout(self._output)
         kept = state.logs / name
         try:
             kept.parent.mkdir(parents=True, exist_ok=True)
@@ -270,6 +272,6 @@ class TrackWork:
         return kept
 
 
-def written_by(work: Work) -> int:
+def written_by(work: TrackTask) -> int:
     """Count what the present child of a track has written so far, where that is known."""
-    return work.written_bytes() if isinstance(work, TrackWork) else 0
+    return work.written_bytes() if isinstance(work, LocalTrackTask) else 0

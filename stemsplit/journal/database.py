@@ -20,7 +20,7 @@ import msgspec
 
 from stemsplit.core.errors import DiskFullError, StemsplitError, UnwritableError
 from stemsplit.core.text import printable, quoted
-from stemsplit.journal.layout import State
+from stemsplit.journal.layout import OutputLayout
 from stemsplit.journal.schema import APPLICATION_ID, MIGRATIONS, SCHEMA_VERSION
 from stemsplit.storage.untrusted import OutsideError
 
@@ -104,7 +104,7 @@ class Database:
         """Open it, and bring an older schema up to date."""
         self._path = path
         self._output = os.fsencode(output)
-        self._state = State(output)
+        self._state = OutputLayout(output)
         self._state.require_own()
         self._require_plain_rollback()
         mode = "rwc" if writable else "rw"  # a reader may have to clean up after a crash

@@ -12,10 +12,10 @@ import msgspec
 from stemsplit.core.errors import UsageError
 from stemsplit.core.outcome import count_kinds
 from stemsplit.core.text import printable, quoted
-from stemsplit.core.time_series import Curve
+from stemsplit.core.time_series import TimeSeries
 from stemsplit.core.units import Count, Moment, Seconds
 from stemsplit.journal.database import Database
-from stemsplit.journal.layout import State
+from stemsplit.journal.layout import OutputLayout
 from stemsplit.journal.lock import nothing_there
 from stemsplit.journal.records import JobState, refused_of, warnings_of
 from stemsplit.models.engines import name_of
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
     from stemsplit.core.outcome import TrackWarning, WarningKind
 
-_curve: msgspec.json.Decoder[Curve] = msgspec.json.Decoder(Curve)
+_curve: msgspec.json.Decoder[TimeSeries] = msgspec.json.Decoder(TimeSeries)
 
 
 class PastSettings(msgspec.Struct, frozen=True, kw_only=True):
@@ -70,7 +70,7 @@ class PastRun:
     audio_seconds: float | None
     peak_memory_bytes: int | None
     max_ram_bytes: int | None
-    memory: Curve | None
+    memory: TimeSeries | None
     refused: tuple[tuple[str, str, str], ...]
 
 
@@ -81,12 +81,12 @@ class PastStem:
     Attributes:
         path: below the output folder.
         stem: its name; that of its file if it is not known.
-        outline: see `stemsplit.core.outcome.StemFile`; empty likewise.
+        waveform_overview: see `stemsplit.core.outcome.StemFile`; empty likewise.
     """
 
     path: bytes
     stem: str
-    outline: bytes
+    waveform_overview: bytes
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -108,7 +108,7 @@ class PastAttempt:
     seconds: float | None
     peak_pss_bytes: int | None
     ram_cap_bytes: int | None
-    memory: Curve | None
+    memory: TimeSeries | None
     log_file: str | None
 
 
@@ -180,7 +180,7 @@ def read_history(output: Path) -> History:
         UsageError: if nothing is, or its journal is of an older stemsplit.
         StemsplitError: if its journal cannot be read.
     """
-    state = State(output)
+    state = OutputLayout(output)
     opened = _Reader.read(state.journal, output)
     if opened is None:
         raise nothing_there(state)
@@ -233,7 +233,7 @@ class _StemRow(NamedTuple):
     number: int | None
     path: bytes
     stem: str | None
-    outline: bytes | None
+    waveform_overview: bytes | None
 
 
 class _AttemptRow(NamedTuple):
@@ -340,10 +340,12 @@ def _stems(rows: list[_StemRow]) -> dict[int, list[PastStem]]:
     """Give the stems of each job that were published last; all, if that is not known of any."""
     last: defaultdict[int, list[PastStem]] = defaultdict(list)
     others: defaultdict[int, list[PastStem]] = defaultdict(list)
-    for job, number, path, stem, outline in rows:
+    for job, number, path, stem, waveform_overview in rows:
         name = stem or os.fsdecode(os.path.splitext(os.path.basename(path))[0])
         found = others if number is None else last
-        stem_file = PastStem(path=require_inside(path), stem=name, outline=outline or b"")
+        stem_file = PastStem(
+            path=require_inside(path), stem=name, waveform_overview=waveform_overview or b""
+        )
         found[job].append(stem_file)
     return others | last
 
@@ -359,5 +361,5 @@ def _attempts(rows: list[_AttemptRow]) -> dict[int, list[PastAttempt]]:
     return found
 
 
-def _curve_of(curve: str | None) -> Curve | None:
+def _curve_of(curve: str | None) -> TimeSeries | None:
     return None if curve is None else _curve.decode(curve)

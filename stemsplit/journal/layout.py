@@ -25,7 +25,7 @@ STATE_FOLDER = ".stemsplit"
 
 
 @dataclass(frozen=True, slots=True)
-class State:
+class OutputLayout:
     """The places of what is kept in one output folder."""
 
     output: Path

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
-    from stemsplit.journal.layout import State
+    from stemsplit.journal.layout import OutputLayout
 
 
 _MOST_BYTES = 2**16
@@ -61,7 +61,7 @@ class Holder(msgspec.Struct, frozen=True, kw_only=True):
 
 
 @contextlib.contextmanager
-def held(state: State, note: Callable[[str], None] = lambda _text: None) -> Iterator[None]:
+def held(state: OutputLayout, note: Callable[[str], None] = lambda _text: None) -> Iterator[None]:
     """Hold the lock of an output folder within this.
 
     Args:
@@ -104,7 +104,7 @@ def held(state: State, note: Callable[[str], None] = lambda _text: None) -> Iter
         lock.release()
 
 
-def holder_of(state: State) -> Holder | None:
+def holder_of(state: OutputLayout) -> Holder | None:
     """Tell who holds an output folder, as it is written there; None if nobody says so.
 
     After a run that was killed this still names it: `is_held` tells.
@@ -115,7 +115,7 @@ def holder_of(state: State) -> Holder | None:
         return None
 
 
-def is_held(state: State) -> bool:
+def is_held(state: OutputLayout) -> bool:
     """Tell whether a run holds the output folder at this moment; writes nothing.
 
     Raises:
@@ -134,7 +134,7 @@ def is_held(state: State) -> bool:
         return holder_of(state) is not None
 
 
-def nothing_there(state: State) -> UsageError:
+def nothing_there(state: OutputLayout) -> UsageError:
     """Say that no run is known of an output folder, or that one is just beginning."""
     if is_held(state):
         return UsageError(
@@ -146,5 +146,5 @@ def nothing_there(state: State) -> UsageError:
     )
 
 
-def _holder_file(state: State) -> Path:
+def _holder_file(state: OutputLayout) -> Path:
     return state.folder / "holder.json"

@@ -22,7 +22,7 @@ from stemsplit.journal.database import Database
 from stemsplit.journal.records import (
     JobState,
     Owned,
-    Past,
+    PastAttempt,
     Record,
     Run,
     Wanted,
@@ -197,7 +197,7 @@ class JournalReader(Database):
                 found[source] = _probe.decode(look)
         return found
 
-    def past(self, settings: Settings, *, preloaded: bool, limit: int = 50) -> list[Past]:
+    def past(self, settings: Settings, *, preloaded: bool, limit: int = 50) -> list[PastAttempt]:
         """Give the last finished attempts of this machine with the same model, oldest first."""
         here = "AND node = ''" if self.version >= _KNOWS_NODES else ""
         rows = self._read(
@@ -215,7 +215,7 @@ class JournalReader(Database):
             preloaded,
             limit,
         )
-        return [Past(**row._asdict() | {"lean": bool(row.lean)}) for row in reversed(rows)]
+        return [PastAttempt(**row._asdict() | {"lean": bool(row.lean)}) for row in reversed(rows)]
 
     def counts(self) -> dict[JobState, tuple[int, float]]:
         """Count the last run's jobs in each state, with their seconds of audio."""

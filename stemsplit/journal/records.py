@@ -231,7 +231,7 @@ class Entry:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Past:
+class PastAttempt:
     """A finished attempt of an earlier run on this machine, for predictions."""
 
     lean: bool
@@ -249,13 +249,13 @@ class Unfinished:
         place: of the job.
         state: that it had.
         coming: the stems that were being published.
-        work_folders: of its attempts that have no end.
+        staging_folders: of its attempts that have no end.
     """
 
     place: bytes
     state: JobState
     coming: tuple[Stem, ...]
-    work_folders: tuple[Path, ...]
+    staging_folders: tuple[Path, ...]
 
 
 class Run(NamedTuple):

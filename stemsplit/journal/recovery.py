@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from stemsplit.core.errors import StemsplitError
 from stemsplit.journal.records import JobState
-from stemsplit.storage.publish import WORK_PREFIX, discard, is_there, publish
+from stemsplit.storage.publish import STAGING_PREFIX, discard, is_there, publish
 from stemsplit.storage.remote import is_remote
 from stemsplit.storage.untrusted import leads_out
 
@@ -78,7 +78,7 @@ def sweep(journal: Journal, output: Path, folders: Iterable[Path]) -> None:
     """
     if is_remote(output):
         return
-    ended = journal.ended_work_folders()
+    ended = journal.ended_staging_folders()
     for folder in {output, *folders}:
         with contextlib.suppress(OSError, ValueError), os.scandir(folder) as entries:
             below = os.path.relpath(os.fsencode(folder), os.fsencode(output))
@@ -97,15 +97,15 @@ def _ended(one: Unfinished, journal: Journal, output: Path, *, keep: bool) -> Jo
     if state is JobState.PUBLISHING and not keep:
         state = JobState.WAITING
     if state is not JobState.PUBLISHING:
-        for work in one.work_folders:
+        for work in one.staging_folders:
             # Whatever the journal says, nothing else is removed.
-            if work.name.startswith(WORK_PREFIX):
+            if work.name.startswith(STAGING_PREFIX):
                 discard(work)
     return state
 
 
 def _show(one: Unfinished, journal: Journal, output: Path) -> JobState:
-    work, folder = one.work_folders[-1], os.fsencode(output)
+    work, folder = one.staging_folders[-1], os.fsencode(output)
     if not one.coming:
         return JobState.WAITING
     if is_there(work) and journal.may_show(one.place, one.coming):

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from stemsplit.journal.layout import State
+    from stemsplit.journal.layout import OutputLayout
 
 _MOST_BYTES = 2**22
 """Of the file: it names the tracks that are being separated."""
@@ -29,7 +29,7 @@ _SECONDS = 1.0
 """So often it is replaced at the most."""
 
 
-class Board:
+class StatusFile:
     """Shows a run's status to others.
 
     Args:
@@ -37,7 +37,7 @@ class Board:
         clock: monotonic seconds.
     """
 
-    def __init__(self, state: State, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, state: OutputLayout, clock: Callable[[], float] = time.monotonic) -> None:
         """Write nothing yet."""
         self._state = state
         self._clock = clock

@@ -31,7 +31,7 @@ from stemsplit.journal.records import (
     settings_key,
 )
 from stemsplit.storage import remote
-from stemsplit.storage.publish import WORK_PREFIX, refused
+from stemsplit.storage.publish import STAGING_PREFIX, refused
 from stemsplit.storage.untrusted import leads_out, require_inside
 
 if TYPE_CHECKING:
@@ -39,11 +39,11 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from stemsplit.core.job import Job
-    from stemsplit.core.limits import Effort
+    from stemsplit.core.limits import Resources
     from stemsplit.core.outcome import Attempt, Outcome, TrackWarning
     from stemsplit.core.probe import Probe
     from stemsplit.core.settings import Settings
-    from stemsplit.core.time_series import Curve
+    from stemsplit.core.time_series import TimeSeries
     from stemsplit.journal.records import Entry, Stem, Summary
 
 
@@ -51,11 +51,11 @@ class _UnfinishedRow(NamedTuple):
     place: bytes
     state: JobState
     coming: bytes | None
-    work_folder: bytes
+    staging_folder: bytes
 
 
-class _WorkRow(NamedTuple):
-    work_folder: bytes
+class _StagingRow(NamedTuple):
+    staging_folder: bytes
 
 
 class _OwnerRow(NamedTuple):
@@ -105,22 +105,22 @@ class Journal(JournalReader):
             *values,
         )
         found: dict[bytes, Unfinished] = {}
-        for place, state, packed, work_folder in rows:
+        for place, state, packed, staging_folder in rows:
             with self._told():
                 require_inside(place)
                 coming = coming_of(packed)
-                folder = Path(os.fsdecode(self._path_of(require_inside(work_folder))))
-            earlier = found[place].work_folders if place in found else ()
+                folder = Path(os.fsdecode(self._path_of(require_inside(staging_folder))))
+            earlier = found[place].staging_folders if place in found else ()
             found[place] = Unfinished(
-                place=place, state=state, coming=coming, work_folders=(*earlier, folder)
+                place=place, state=state, coming=coming, staging_folders=(*earlier, folder)
             )
         return [self._without_links(one) for one in found.values()]
 
-    def ended_work_folders(self) -> frozenset[str]:
+    def ended_staging_folders(self) -> frozenset[str]:
         """Name the work folders of attempts that have ended; none of them is needed any more."""
-        rows = self._read(_WorkRow, "SELECT work_folder FROM attempts WHERE reason IS NOT NULL")
-        names = (os.fsdecode(os.path.basename(row.work_folder)) for row in rows)
-        return frozenset(name for name in names if name.startswith(WORK_PREFIX))
+        rows = self._read(_StagingRow, "SELECT work_folder FROM attempts WHERE reason IS NOT NULL")
+        names = (os.fsdecode(os.path.basename(row.staging_folder)) for row in rows)
+        return frozenset(name for name in names if name.startswith(STAGING_PREFIX))
 
     def _path_of(self, below: bytes) -> bytes:
         return os.path.join(self._output, below)
@@ -132,9 +132,9 @@ class Journal(JournalReader):
         """
         if remote.is_remote(self._output):
             return one
-        folders = [os.path.relpath(os.fsencode(work), self._output) for work in one.work_folders]
+        folders = [os.path.relpath(os.fsencode(work), self._output) for work in one.staging_folders]
         if any(leads_out(self._output, way) for way in (*folders, *(s.path for s in one.coming))):
-            return replace(one, state=JobState.RUNNING, coming=(), work_folders=())
+            return replace(one, state=JobState.RUNNING, coming=(), staging_folders=())
         return one
 
     def recovered(self, ended: Mapping[bytes, JobState]) -> None:
@@ -292,7 +292,7 @@ class Journal(JournalReader):
         self,
         job: Job,
         settings: Settings,
-        effort: Effort,
+        resources: Resources,
         *,
         number: int,
         work: Path,
@@ -315,9 +315,9 @@ class Journal(JournalReader):
                     self._below(os.fsencode(work)),
                     settings.model,
                     settings.loader,
-                    effort.threads,
-                    effort.lean,
-                    effort.alone,
+                    resources.threads,
+                    resources.lean,
+                    resources.alone,
                     preloaded,
                     place,
                 ),
@@ -496,7 +496,7 @@ class Journal(JournalReader):
                 db.executemany(
                     "INSERT OR REPLACE INTO outlines VALUES (?, ?)",
                     (
-                        (self._below(os.fsencode(paths[stem.stem])), stem.outline)
+                        (self._below(os.fsencode(paths[stem.stem])), stem.waveform_overview)
                         for stem in outcome.stems
                     ),
                 )
@@ -506,7 +506,7 @@ class Journal(JournalReader):
         with self._transaction() as db:
             db.execute("UPDATE runs SET max_ram_bytes = ? WHERE id = ?", (max_ram_bytes, self._run))
 
-    def end_run(self, summary: Summary, memory: Curve | None = None) -> None:
+    def end_run(self, summary: Summary, memory: TimeSeries | None = None) -> None:
         """Note how the run ended, and what memory all of its processes took over the time."""
         with self._transaction() as db:
             db.execute(
@@ -553,5 +553,5 @@ class Journal(JournalReader):
         )
 
 
-def _written(curve: Curve | None) -> str | None:
+def _written(curve: TimeSeries | None) -> str | None:
     return None if curve is None else msgspec.json.encode(curve).decode()

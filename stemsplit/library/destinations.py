@@ -40,7 +40,7 @@ class Clash:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Placed:
+class PlannedTrack:
     """A track with a first look into it and the places of its stems.
 
     Attributes:
@@ -89,7 +89,7 @@ def place(
     namer: Namer,
     stem_names: frozenset[str],
     owned: Iterable[bytes] = (),
-) -> list[Placed]:
+) -> list[PlannedTrack]:
     """Give the stems of each track their places.
 
     Stems of an earlier run that lie among the inputs, as they do where a library is separated into
@@ -110,16 +110,16 @@ def place(
     own = _own_stems(found, namer, stem_names) if inside else frozenset()
     top = os.path.realpath(namer.output)
     recorded = {os.path.join(top, os.fsdecode(path)) for path in owned} if inside else set()
-    placed: list[Placed] = []
+    planned: list[PlannedTrack] = []
     for track, probe in found:
         real = inside.get(track.path)
         if real is not None and (os.path.splitext(real)[0] in own or real in recorded):
             continue
-        placed.append(Placed(track=track, probe=probe, job=namer.job(track, probe.tags)))
-    clashes = dict(_clashes(placed))
+        planned.append(PlannedTrack(track=track, probe=probe, job=namer.job(track, probe.tags)))
+    clashes = dict(_clashes(planned))
     return [
         dataclasses.replace(one, clash=clashes[id(one)]) if id(one) in clashes else one
-        for one in placed
+        for one in planned
     ]
 
 
@@ -150,11 +150,11 @@ def _own_stems(
     )
 
 
-def _clashes(placed: Sequence[Placed]) -> Iterator[tuple[int, Clash]]:
+def _clashes(planned: Sequence[PlannedTrack]) -> Iterator[tuple[int, Clash]]:
     """Find tracks that want the same place, or one's file where the other wants a folder."""
-    owners: dict[str, Placed] = {}
-    folders: dict[str, Placed] = {}
-    for one in placed:
+    owners: dict[str, PlannedTrack] = {}
+    folders: dict[str, PlannedTrack] = {}
+    for one in planned:
         for path in one.job.paths.values():
             other = owners.setdefault(same_place(path), one)
             if other is not one:
@@ -168,7 +168,7 @@ def _clashes(placed: Sequence[Placed]) -> Iterator[tuple[int, Clash]]:
                 break
 
 
-def _between(one: Placed, other: Placed, path: Path) -> Iterator[tuple[int, Clash]]:
+def _between(one: PlannedTrack, other: PlannedTrack, path: Path) -> Iterator[tuple[int, Clash]]:
     same_folder = one.track.path.parent == other.track.path.parent
     other_ending = one.track.path.suffix.lower() != other.track.path.suffix.lower()
     example = (

@@ -7,7 +7,7 @@ from collections import deque
 from typing import TYPE_CHECKING
 
 from stemsplit.core.errors import StemsplitError
-from stemsplit.journal.layout import State
+from stemsplit.journal.layout import OutputLayout
 from stemsplit.journal.reader import JournalReader
 
 if TYPE_CHECKING:
@@ -43,7 +43,7 @@ class Stems:
     @staticmethod
     def _of(folder: Path) -> frozenset[bytes]:
         try:
-            journal = JournalReader.read(State(folder).journal, folder)
+            journal = JournalReader.read(OutputLayout(folder).journal, folder)
             if journal is None:
                 return frozenset()
             with journal:

@@ -20,7 +20,7 @@ from urllib.parse import quote
 import msgspec
 
 from stemsplit.core.text import printable
-from stemsplit.journal.layout import State
+from stemsplit.journal.layout import OutputLayout
 from stemsplit.report.timeline_lanes import lanes_of
 from stemsplit.storage.remote import address_of, is_remote
 from stemsplit.storage.untrusted import is_name
@@ -29,7 +29,7 @@ from stemsplit.supervisor.attempt_logs import end_of
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from stemsplit.core.time_series import Curve
+    from stemsplit.core.time_series import TimeSeries
     from stemsplit.journal.history import History, PastAttempt, PastRun, PastTrack
 
 _MIB = 2**20
@@ -84,7 +84,7 @@ def _hash(text: str) -> str:
 def _data(history: History, folder: Path) -> dict[str, Any]:
     """Give what the script of the page reads; sizes in MiB, to keep it small."""
     places = _Places(history.output, folder)
-    logs = _Logs(State(history.output).logs, places)
+    logs = _Logs(OutputLayout(history.output).logs, places)
     engines = history.engines()
     number_of = {run.number: index for index, run in enumerate(history.runs)}
     lanes = lanes_of(attempt for track in history.tracks for attempt in track.attempts)
@@ -127,7 +127,11 @@ def _track(
         "state": track.state,
         "audio": None if track.audio_seconds is None else round(track.audio_seconds, 2),
         "stems": [
-            [printable(stem.stem), places.link(stem.path), base64.b64encode(stem.outline).decode()]
+            [
+                printable(stem.stem),
+                places.link(stem.path),
+                base64.b64encode(stem.waveform_overview).decode(),
+            ]
             for stem in track.stems
         ],
         "attempts": [_attempt(one, number_of, lanes) for one in track.attempts],
@@ -158,7 +162,7 @@ def _mib(size: float | None) -> int | None:
     return None if size is None else round(size / _MIB)
 
 
-def _memory(curve: Curve | None) -> list[Any] | None:
+def _memory(curve: TimeSeries | None) -> list[Any] | None:
     return None if curve is None else [curve.step, [_mib(value) for value in curve.values]]
 
 

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator, Mapping
     from pathlib import Path
 
-WORK_PREFIX = ".stemsplit-"
+STAGING_PREFIX = ".stemsplit-"
 """Begins the name of every work folder; the dot hides it from people and from `scan`."""
 
 
@@ -34,16 +34,16 @@ def check_writable(output: Path) -> None:
         UnwritableError: if that fails.
         DiskFullError: if it fails for want of room.
     """
-    work = name_work_folder(output, output)
+    work = name_staging_folder(output, output)
     if is_remote(work):
         with _said(output):
             remote_publish.check_writable(work)
         return
-    make_work_folder(work)
+    make_staging_folder(work)
     work.rmdir()
 
 
-def name_work_folder(destination: Path, output: Path) -> Path:
+def name_staging_folder(destination: Path, output: Path) -> Path:
     """Choose a hidden folder beside `destination`, on the same file system; makes nothing.
 
     Args:
@@ -51,10 +51,10 @@ def name_work_folder(destination: Path, output: Path) -> Path:
         output: the folder for all stems, which is not left.
     """
     beside = output if destination == output else destination.parent
-    return beside / f"{WORK_PREFIX}{uuid.uuid4().hex}"
+    return beside / f"{STAGING_PREFIX}{uuid.uuid4().hex}"
 
 
-def make_work_folder(work: Path) -> None:
+def make_staging_folder(work: Path) -> None:
     """Make an empty work folder.
 
     Raises:

@@ -14,7 +14,7 @@ from stemsplit.core.compat import StrEnum
 from stemsplit.core.outcome import Reason
 from stemsplit.core.text import mebibytes
 from stemsplit.supervisor.attempt_transitions import HARD_CAP
-from stemsplit.supervisor.exit_diagnosis import Verdict
+from stemsplit.supervisor.exit_diagnosis import ExitDiagnosis
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -116,12 +116,12 @@ class Ending:
 
     Attributes:
         ticket: which.
-        verdict: why.
+        diagnosis: why.
         at_once: whether there is no time to ask.
     """
 
     ticket: int
-    verdict: Verdict
+    diagnosis: ExitDiagnosis
     at_once: bool = False
 
 
@@ -140,25 +140,25 @@ def to_end(
     youngest = max(one.ticket for one in running)
     if used_bytes > budget.total_bytes:
         if len(running) == 1:
-            verdict = Verdict(
+            diagnosis = ExitDiagnosis(
                 reason=Reason.OVER_RAM_CAP,
                 message=f"All processes together took {mebibytes(used_bytes)} of memory; "
                 f"--max-ram allows {mebibytes(budget.total_bytes)}.",
                 remedy="Raise --max-ram, or look into the file.",
             )
             at_once = used_bytes > HARD_CAP * budget.total_bytes
-            return Ending(ticket=youngest, verdict=verdict, at_once=at_once)
-        return Ending(ticket=youngest, verdict=_evicted("the budget was exceeded"))
+            return Ending(ticket=youngest, diagnosis=diagnosis, at_once=at_once)
+        return Ending(ticket=youngest, diagnosis=_evicted("the budget was exceeded"))
     if available_bytes < budget.min_free_bytes / 2:
         return Ending(
             ticket=youngest,
-            verdict=_evicted(f"the machine had only {mebibytes(available_bytes)} left"),
+            diagnosis=_evicted(f"the machine had only {mebibytes(available_bytes)} left"),
         )
     return None
 
 
-def _evicted(why: str) -> Verdict:
-    return Verdict(
+def _evicted(why: str) -> ExitDiagnosis:
+    return ExitDiagnosis(
         reason=Reason.EVICTED,
         message=f"The child was ended because {why}; the track is tried again.",
         remedy="",

@@ -10,55 +10,55 @@ from typing import TYPE_CHECKING
 
 from stemsplit.core.messages import Finished, Warned
 from stemsplit.core.outcome import Attempt, Outcome, Reason, TrackWarning
-from stemsplit.core.time_series import Envelope
+from stemsplit.core.time_series import TimeSeriesRecorder
 from stemsplit.supervisor import admission, attempt_logs, attempt_state, attempt_transitions
 from stemsplit.supervisor.attempt_state import Action, Phase
-from stemsplit.supervisor.exit_diagnosis import Verdict
-from stemsplit.supervisor.pool_interface import Settled
+from stemsplit.supervisor.exit_diagnosis import ExitDiagnosis
+from stemsplit.supervisor.pool_interface import TrackEnded
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from stemsplit.core.limits import Effort
+    from stemsplit.core.limits import Resources
     from stemsplit.core.messages import Message, Task
     from stemsplit.supervisor.inbox import Inbox
     from stemsplit.supervisor.launcher import Child
-    from stemsplit.supervisor.pool_interface import Conclusion, Work
+    from stemsplit.supervisor.pool_interface import FinalisedAttempt, TrackTask
     from stemsplit.supervisor.process_tree import Usage
-    from stemsplit.supervisor.termination import Leash
+    from stemsplit.supervisor.termination import ProcessHandle
 
 
 _CURVE_STEP_SECONDS = 0.25
 _MOST_CURVE_STEPS = 32
 
 
-def _new_curve() -> Envelope:
-    return Envelope(_CURVE_STEP_SECONDS, _MOST_CURVE_STEPS)
+def _new_curve() -> TimeSeriesRecorder:
+    return TimeSeriesRecorder(_CURVE_STEP_SECONDS, _MOST_CURVE_STEPS)
 
 
 @dataclass(slots=True, kw_only=True, eq=False)
 class Request:
     """A track in line, with what became of it so far."""
 
-    work: Work
-    effort: Effort
+    work: TrackTask
+    resources: Resources
     attempts: list[Attempt] = field(default_factory=list)
     warnings: list[TrackWarning] = field(default_factory=list)
     cancelled: bool = False
 
-    def settled(self, verdict: Verdict, result: Finished | None = None) -> Settled:
+    def settled(self, diagnosis: ExitDiagnosis, result: Finished | None = None) -> TrackEnded:
         """Come to the end of the line, with all that became of it."""
         outcome = Outcome(
             job=self.work.job,
-            reason=verdict.reason,
-            message=verdict.message,
-            remedy=verdict.remedy,
+            reason=diagnosis.reason,
+            message=diagnosis.message,
+            remedy=diagnosis.remedy,
             warnings=tuple(dict.fromkeys(self.warnings)),
             stems=() if result is None else result.stems,
             audio_seconds=0.0 if result is None else result.audio_seconds,
             attempts=tuple(self.attempts),
         )
-        return Settled(work=self.work, outcome=outcome)
+        return TrackEnded(work=self.work, outcome=outcome)
 
 
 @dataclass(slots=True, kw_only=True, eq=False)
@@ -69,8 +69,8 @@ class RunningAttempt:
         request: what it is for.
         ticket: its number in the pool; a later child has a larger one.
         task: what it was told.
-        child, leash, inbox, log: the process, and the ways to act on it and to hear from it.
-        rules, state: see `stemsplit.supervisor.attempt_transitions`.
+        child, process_handle, inbox, log: the process, and the ways to act on it and to hear from
+        it. rules, state: see `stemsplit.supervisor.attempt_transitions`.
         expected_bytes: of private memory, at its peak.
         oom_kills_before: the kernel's count when it was started.
         private_bytes: the largest private memory sampled.
@@ -84,7 +84,7 @@ class RunningAttempt:
     ticket: int
     task: Task
     child: Child
-    leash: Leash
+    process_handle: ProcessHandle
     inbox: Inbox
     log: attempt_logs.AttemptLog
     rules: attempt_state.Rules
@@ -93,10 +93,10 @@ class RunningAttempt:
     oom_kills_before: int | None
     generation: int = 0
     private_bytes: int = 0
-    memory: Envelope = field(default_factory=_new_curve)
+    memory: TimeSeriesRecorder = field(default_factory=_new_curve)
     withdrawn: bool = False
     dismissed: bool = False
-    _conclusion: Conclusion | None = None
+    _conclusion: FinalisedAttempt | None = None
 
     def feed(self, event: attempt_state.Event) -> None:
         """Take in an event and do what follows from it."""
@@ -104,13 +104,13 @@ class RunningAttempt:
         for action in actions:
             match action:
                 case Action.DUMP_STACKS:
-                    self.leash.dump_stacks()
+                    self.process_handle.dump_stacks()
                 case Action.ASK:
-                    self.leash.ask()
+                    self.process_handle.ask()
                 case Action.TERMINATE:
-                    self.leash.terminate()
+                    self.process_handle.terminate()
                 case Action.KILL:
-                    self.leash.kill()
+                    self.process_handle.kill()
 
     def listen(self, now: float) -> list[Message]:
         """Take in what the child has said."""
@@ -119,9 +119,9 @@ class RunningAttempt:
             if isinstance(message, Warned):
                 warning = TrackWarning(kind=message.kind, text=message.text)
                 self.request.warnings.append(warning)
-            self.feed(attempt_state.Heard(now=now, message=message))
+            self.feed(attempt_state.MessageReceived(now=now, message=message))
         if not self.inbox.open:
-            self.feed(attempt_state.Silenced(now=now))
+            self.feed(attempt_state.PipeClosed(now=now))
         return messages
 
     def look_at(self, tree: Usage, now: float) -> None:
@@ -144,8 +144,8 @@ class RunningAttempt:
         """End a child that has not begun to separate, and put its track back in line."""
         if self.state.phase is Phase.STARTING:
             self.withdrawn = True
-            verdict = Verdict(reason=Reason.CANCELLED, message="It was not begun.")
-            self.feed(attempt_state.Asked(now=now, verdict=verdict, at_once=True))
+            diagnosis = ExitDiagnosis(reason=Reason.CANCELLED, message="It was not begun.")
+            self.feed(attempt_state.EndRequested(now=now, diagnosis=diagnosis, at_once=True))
 
     def for_admission(self) -> admission.Running:
         """Give what admission looks at."""
@@ -153,7 +153,7 @@ class RunningAttempt:
             ticket=self.ticket,
             private_bytes=self.private_bytes,
             expected_bytes=self.expected_bytes,
-            alone=self.request.effort.alone,
+            alone=self.request.resources.alone,
             finishing=self.state.separated,
             ending=self.state.phase is Phase.ENDING,
         )
@@ -165,15 +165,15 @@ class RunningAttempt:
         self.log.close()
         self.child.process.close()
 
-    def conclude(self, verdict: Verdict) -> Conclusion:
+    def conclude(self, diagnosis: ExitDiagnosis) -> FinalisedAttempt:
         """Let its files be published or removed; once."""
         if self._conclusion is None:
-            self._conclusion = self.request.work.conclude(self.task, verdict, self.result)
+            self._conclusion = self.request.work.conclude(self.task, diagnosis, self.result)
         return self._conclusion
 
     def judge(
         self, now: float, exit_code: int, oom_kills_after: int | None, *, lost: bool
-    ) -> Verdict:
+    ) -> ExitDiagnosis:
         """Judge how it ended, and close its log with the supervisor's own account."""
         before = self.oom_kills_before
         unknown = before is None or oom_kills_after is None
@@ -181,28 +181,28 @@ class RunningAttempt:
         self.feed(
             attempt_state.Exited(now=now, exit_code=exit_code, oom_kills=oom_kills, lost=lost)
         )
-        return self.state.verdict or Verdict(reason=Reason.CRASHED)
+        return self.state.diagnosis or ExitDiagnosis(reason=Reason.CRASHED)
 
     @property
     def result(self) -> Finished | None:
         """Its stems, if it was judged to be done."""
-        word, verdict = self.state.last_word, self.state.verdict
-        done = verdict is not None and verdict.reason is Reason.DONE
+        word, diagnosis = self.state.last_word, self.state.diagnosis
+        done = diagnosis is not None and diagnosis.reason is Reason.DONE
         return word if done and isinstance(word, Finished) else None
 
     def record(
-        self, conclusion: Conclusion, *, now: float, exit_code: int, log_tail: str
+        self, conclusion: FinalisedAttempt, *, now: float, exit_code: int, log_tail: str
     ) -> Attempt:
         """Write down how it went; what only a failure needs is left out of a success."""
-        verdict = conclusion.verdict
-        done = verdict.reason is Reason.DONE
+        diagnosis = conclusion.diagnosis
+        done = diagnosis.reason is Reason.DONE
         return Attempt(
             number=len(self.request.attempts) + 1,
-            effort=self.request.effort,
-            reason=verdict.reason,
-            message=verdict.message,
-            remedy=verdict.remedy,
-            traceback=verdict.detail,
+            resources=self.request.resources,
+            reason=diagnosis.reason,
+            message=diagnosis.message,
+            remedy=diagnosis.remedy,
+            traceback=diagnosis.detail,
             log_tail="" if done else log_tail,
             story=() if done else self.state.story,
             seconds=now - self.state.launched_at,
@@ -241,11 +241,11 @@ def end_all(
             while running:
                 one = running[-1]
                 if not one.dismissed:
-                    one.leash.kill()
+                    one.process_handle.kill()
                     one.child.process.join(timings.close)
-                    one.leash.bury()
+                    one.process_handle.bury()
                     one.dismiss()
-                one.conclude(Verdict(reason=Reason.CANCELLED))
+                one.conclude(ExitDiagnosis(reason=Reason.CANCELLED))
                 running.remove(one)
             break
         except BaseException as error:  # noqa: BLE001 - no child is left behind for any reason
@@ -259,7 +259,7 @@ def _ask_all_to_end(
 ) -> None:
     for one in running:
         if not one.dismissed:
-            one.leash.terminate()
+            one.process_handle.terminate()
     deadline = clock() + timings.terminate
     for one in running:
         if not one.dismissed:

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from stemsplit.core.messages import Failed, Finished, Message
     from stemsplit.core.units import TimeLimit
-    from stemsplit.supervisor.exit_diagnosis import Verdict
+    from stemsplit.supervisor.exit_diagnosis import ExitDiagnosis
 
 
 class Phase(StrEnum):
@@ -79,7 +79,7 @@ class Rules:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Heard:
+class MessageReceived:
     """The child said something."""
 
     now: float
@@ -87,7 +87,7 @@ class Heard:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Silenced:
+class PipeClosed:
     """The child closed its pipe, or sent what is no message; nothing more will be heard."""
 
     now: float
@@ -122,7 +122,7 @@ class Ticked:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Away:
+class SupervisorSuspended:
     """The supervisor itself did not run for so long: everyone's clocks are set forward."""
 
     now: float
@@ -130,17 +130,17 @@ class Away:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Asked:
+class EndRequested:
     """The child is to end for a reason that lies outside of it.
 
     Attributes:
         now: when.
-        verdict: why.
+        diagnosis: why.
         at_once: whether it is to be killed without asking.
     """
 
     now: float
-    verdict: Verdict
+    diagnosis: ExitDiagnosis
     at_once: bool = False
 
 
@@ -161,7 +161,9 @@ class Exited:
     lost: bool = False
 
 
-Event = Heard | Silenced | Sampled | Ticked | Away | Asked | Exited
+Event = (
+    MessageReceived | PipeClosed | Sampled | Ticked | SupervisorSuspended | EndRequested | Exited
+)
 
 
 class Action(StrEnum):
@@ -197,7 +199,7 @@ class State:
         step_at: when the next of them is due.
         peak_bytes: the largest memory sampled.
         separated_seconds: of audio.
-        verdict: how it ended, once it is gone.
+        diagnosis: how it ended, once it is gone.
         story: each line with the seconds since `launched_at`.
     """
 
@@ -216,13 +218,13 @@ class State:
     timeout_seconds: float | None = None
     last_word: Finished | Failed | None = None
     listening: bool = True
-    ended_by_us: Verdict | None = None
+    ended_by_us: ExitDiagnosis | None = None
     overstayed: bool = False
     steps: tuple[Action, ...] = ()
     step_at: float = 0.0
     peak_bytes: int | None = None
     separated_seconds: float = 0.0
-    verdict: Verdict | None = None
+    diagnosis: ExitDiagnosis | None = None
     story: tuple[str, ...] = ()
 
     @property

@@ -26,19 +26,19 @@ from stemsplit.core.outcome import Reason
 from stemsplit.core.text import mebibytes
 from stemsplit.supervisor.attempt_state import (
     Action,
-    Asked,
-    Away,
+    EndRequested,
     Event,
     Exited,
-    Heard,
+    MessageReceived,
     Phase,
+    PipeClosed,
     Rules,
     Sampled,
-    Silenced,
     State,
+    SupervisorSuspended,
     Ticked,
 )
-from stemsplit.supervisor.exit_diagnosis import Verdict, exit_name, judge
+from stemsplit.supervisor.exit_diagnosis import ExitDiagnosis, exit_name, judge
 
 IDLE_SHARE = 1 / 3
 """Of `Rules.stall_seconds`: a child that uses neither processor nor disk stalls so much sooner."""
@@ -75,18 +75,18 @@ def advance(state: State, event: Event, rules: Rules) -> Step:
         return state, ()
     actions: tuple[Action, ...] = ()
     match event:
-        case Heard():
+        case MessageReceived():
             state = _hear(state, event, rules)
-        case Silenced(now=now) if state.listening:
+        case PipeClosed(now=now) if state.listening:
             state = _close(replace(state, listening=False), now, rules)
         case Sampled():
             state, actions = _look(state, event, rules)
         case Ticked(now=now):
             state, actions = _tick(state, now, rules)
-        case Away():
+        case SupervisorSuspended():
             state = _set_forward(state, event)
-        case Asked():
-            state, actions = _end(state, event.now, event.verdict, rules, at_once=event.at_once)
+        case EndRequested():
+            state, actions = _end(state, event.now, event.diagnosis, rules, at_once=event.at_once)
         case Exited():
             state = _bury(state, event)
     return state, actions
@@ -96,7 +96,7 @@ def _tell(state: State, now: float, line: str) -> State:
     return replace(state, story=(*state.story, f"{now - state.launched_at:8.2f} s  {line}"))
 
 
-def _hear(state: State, event: Heard, rules: Rules) -> State:
+def _hear(state: State, event: MessageReceived, rules: Rules) -> State:
     now = event.now
     transferring = isinstance(event.message, Transferring)
     state = replace(state, progress_at=now, alive_at=now, transferring=transferring)
@@ -165,8 +165,8 @@ def _look(state: State, event: Sampled, rules: Rules) -> Step:
     return _tick(state, event.now, rules)
 
 
-def _over_cap(event: Sampled, rules: Rules) -> Verdict:
-    return Verdict(
+def _over_cap(event: Sampled, rules: Rules) -> ExitDiagnosis:
+    return ExitDiagnosis(
         reason=Reason.OVER_RAM_CAP,
         message=f"The child took {mebibytes(event.memory_bytes)} of memory; its cap is "
         f"{mebibytes(rules.ram_cap_bytes)}.",
@@ -184,15 +184,15 @@ def _tick(state: State, now: float, rules: Rules) -> Step:
                 Action.KILL,
             )
         case Phase.STARTING | Phase.RUNNING:
-            verdict = _too_slow(state, now, rules)
-            return (state, ()) if verdict is None else _end(state, now, verdict, rules)
+            diagnosis = _too_slow(state, now, rules)
+            return (state, ()) if diagnosis is None else _end(state, now, diagnosis, rules)
     return state, ()
 
 
-def _too_slow(state: State, now: float, rules: Rules) -> Verdict | None:
+def _too_slow(state: State, now: float, rules: Rules) -> ExitDiagnosis | None:
     idle_seconds = IDLE_SHARE * rules.stall_seconds
     if state.timeout_seconds is not None and now - state.launched_at > state.timeout_seconds:
-        return Verdict(
+        return ExitDiagnosis(
             reason=Reason.TIMED_OUT,
             message=f"The child was not done after {state.timeout_seconds:.0f} s, its time limit.",
             remedy="Raise --timeout.",
@@ -206,12 +206,12 @@ def _too_slow(state: State, now: float, rules: Rules) -> Verdict | None:
     else:
         return None
     if state.transferring:
-        return Verdict(
+        return ExitDiagnosis(
             reason=Reason.UNREACHABLE,
             message=f"A file was on its way from or to remote storage, and the child {what}.",
             remedy="Check the network and the storage, and run the same command again.",
         )
-    return Verdict(
+    return ExitDiagnosis(
         reason=Reason.STALLED,
         message=f"The child {what}.",
         remedy="Its log shows where it stood; raise --stall-timeout if the machine is only slow.",
@@ -219,7 +219,7 @@ def _too_slow(state: State, now: float, rules: Rules) -> Verdict | None:
 
 
 def _end(
-    state: State, now: float, verdict: Verdict, rules: Rules, *, at_once: bool = False
+    state: State, now: float, diagnosis: ExitDiagnosis, rules: Rules, *, at_once: bool = False
 ) -> Step:
     """Begin to end the child, in steps: ask, SIGTERM, SIGKILL; or go to the last of them.
 
@@ -227,16 +227,16 @@ def _end(
     that listens, and reading the frames of a thread that runs can crash the process.
     """
     if state.phase is not Phase.ENDING:
-        hangs = verdict.reason in {Reason.STALLED, Reason.TIMED_OUT}
+        hangs = diagnosis.reason in {Reason.STALLED, Reason.TIMED_OUT}
         dump = (Action.DUMP_STACKS,) if hangs else ()
         state = replace(
             state,
             phase=Phase.ENDING,
-            ended_by_us=verdict,
+            ended_by_us=diagnosis,
             steps=(*dump, Action.ASK, Action.TERMINATE, Action.KILL),
             step_at=now,
         )
-        state = _tell(state, now, f"to be ended, {verdict.reason}: {verdict.message}")
+        state = _tell(state, now, f"to be ended, {diagnosis.reason}: {diagnosis.message}")
     if at_once and state.steps:
         state = replace(state, steps=())
         return _tell(state, now, "SIGKILL at once"), (Action.KILL,)
@@ -257,7 +257,7 @@ def _next_step(state: State, now: float, rules: Rules) -> Step:
     return state if name is None else _tell(state, now, name), (step,)
 
 
-def _set_forward(state: State, event: Away) -> State:
+def _set_forward(state: State, event: SupervisorSuspended) -> State:
     away = min(event.seconds, event.now - state.launched_at)  # it may have been started meanwhile
     state = replace(
         state,
@@ -273,7 +273,7 @@ def _set_forward(state: State, event: Away) -> State:
 def _bury(state: State, event: Exited) -> State:
     peak = "" if state.peak_bytes is None else f"; peak memory {mebibytes(state.peak_bytes)}"
     state = _tell(state, event.now, f"gone, {exit_name(event.exit_code)}{peak}")
-    verdict = judge(
+    diagnosis = judge(
         state.last_word,
         event.exit_code,
         ended_by_us=state.ended_by_us,
@@ -281,4 +281,4 @@ def _bury(state: State, event: Exited) -> State:
         oom_kills=event.oom_kills,
         lost=event.lost,
     )
-    return replace(state, phase=Phase.GONE, verdict=verdict)
+    return replace(state, phase=Phase.GONE, diagnosis=diagnosis)

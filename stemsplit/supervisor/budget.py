@@ -6,10 +6,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from stemsplit.core.errors import InsufficientMemoryError
-from stemsplit.core.limits import Effort
+from stemsplit.core.limits import Resources
 from stemsplit.core.outcome import Reason
 from stemsplit.core.text import mebibytes
-from stemsplit.supervisor.exit_diagnosis import Verdict
+from stemsplit.supervisor.exit_diagnosis import ExitDiagnosis
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -25,7 +25,7 @@ LEAST_FREE_BYTES = 512 * 2**20
 """What is left free for others where nothing is named."""
 
 
-UNKNOWN_LENGTH = Verdict(
+UNKNOWN_LENGTH = ExitDiagnosis(
     reason=Reason.TOO_LARGE,
     message="How long it is cannot be told before it is decoded, and so neither whether it fits "
     "into memory as a whole, as --mwf needs it.",
@@ -82,15 +82,15 @@ def budget_of(limits: Limits, host: HostMemory) -> Budget:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Crew:
+class Concurrency:
     """How many children work at once, and how each goes about it."""
 
     workers: int
-    effort: Effort
+    resources: Resources
 
 
-def choose_crew(
-    need: Callable[[Effort], Footprint],
+def choose_concurrency(
+    need: Callable[[Resources], Footprint],
     budget: Budget,
     host: HostMemory,
     processors: int,
@@ -98,7 +98,7 @@ def choose_crew(
     jobs: int | None,
     threads: int | None,
     tracks: int | None = None,
-) -> Crew:
+) -> Concurrency:
     """Weigh processors against memory: as many children as fit, of one thread each if possible.
 
     Two children with one thread each do more than one with two, so children come first. Where
@@ -121,15 +121,15 @@ def choose_crew(
         wanted = max(1, min(wanted, tracks))
 
     def fitting(*, lean: bool) -> int:
-        effort = Effort(threads=threads or 1, lean=lean)
-        return min(wanted, _fitting(need(effort), budget, host))
+        resources = Resources(threads=threads or 1, lean=lean)
+        return min(wanted, _fitting(need(resources), budget, host))
 
     workers = max(fitting(lean=False), fitting(lean=True))
     if workers < 1:
-        raise too_small(need(Effort(threads=1, lean=True)), budget, host)
-    return Crew(
+        raise too_small(need(Resources(threads=1, lean=True)), budget, host)
+    return Concurrency(
         workers=workers,
-        effort=Effort(
+        resources=Resources(
             threads=threads or max(1, processors // workers), lean=fitting(lean=False) < workers
         ),
     )
@@ -169,7 +169,7 @@ def too_small(need: Footprint, budget: Budget, host: HostMemory) -> Insufficient
     )
 
 
-def refusal(need: Footprint, budget: Budget, host: HostMemory) -> Verdict | None:
+def refusal(need: Footprint, budget: Budget, host: HostMemory) -> ExitDiagnosis | None:
     """Refuse a track whose child can never fit, whatever becomes free; None if it can."""
     room = min(budget.total_bytes, host.total_bytes - budget.min_free_bytes)
     whose = "the budget allows"
@@ -179,7 +179,7 @@ def refusal(need: Footprint, budget: Budget, host: HostMemory) -> Verdict | None
         wanted, allowed = need.child_bytes, budget.per_file_bytes
     if wanted <= allowed:
         return None
-    return Verdict(
+    return ExitDiagnosis(
         reason=Reason.TOO_LARGE,
         message=f"Separated as a whole, as --mwf does, it takes about {mebibytes(wanted)} of "
         f"memory; {whose} {mebibytes(allowed)}.",

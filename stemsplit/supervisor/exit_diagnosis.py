@@ -24,7 +24,7 @@ _LOOK_CLOSER = "Read the log to see what it was at, and report it."
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Verdict:
+class ExitDiagnosis:
     """Why a child ended, in words for a person.
 
     Attributes:
@@ -38,7 +38,7 @@ class Verdict:
     detail: str = ""
 
     @classmethod
-    def of(cls, error: StemsplitError) -> Verdict:
+    def of(cls, error: StemsplitError) -> ExitDiagnosis:
         """Give the verdict on something that failed with `error`."""
         return cls(reason=Reason.of(error), message=error.message, remedy=error.remedy)
 
@@ -47,11 +47,11 @@ def judge(
     last_word: Finished | Failed | None,
     exit_code: int,
     *,
-    ended_by_us: Verdict | None = None,
+    ended_by_us: ExitDiagnosis | None = None,
     overstayed: bool = False,
     oom_kills: int | None = None,
     lost: bool = False,
-) -> Verdict:
+) -> ExitDiagnosis:
     """Judge a child that has ended.
 
     Args:
@@ -69,18 +69,18 @@ def judge(
         if ended_by_us is not None and ended_by_us.reason is not Reason.CANCELLED:
             exited_well = True  # it had its result on disk before we ended it
         if exited_well or lost or exit_code == UNKNOWN_EXIT_CODE:
-            return Verdict(reason=Reason.DONE)
+            return ExitDiagnosis(reason=Reason.DONE)
     if ended_by_us is not None:
         return ended_by_us
     if isinstance(last_word, Failed):
-        return Verdict(
+        return ExitDiagnosis(
             reason=last_word.reason,
             message=last_word.message,
             remedy=last_word.remedy,
             detail=last_word.traceback,
         )
     if lost:
-        return Verdict(
+        return ExitDiagnosis(
             reason=Reason.EVICTED,
             message="The fork server was ended from outside, and the child with it; the track is "
             "tried again.",
@@ -94,7 +94,7 @@ def judge(
         message = "The child ended as if all were well, but without a result."
     else:
         message = f"The child ended with exit code {exit_code} and no explanation."
-    return Verdict(reason=reason, message=message, remedy=_LOOK_CLOSER)
+    return ExitDiagnosis(reason=reason, message=message, remedy=_LOOK_CLOSER)
 
 
 def signal_name(number: int) -> str:
@@ -110,19 +110,19 @@ def exit_name(exit_code: int) -> str:
     return f"exit code {exit_code}" if exit_code >= 0 else signal_name(-exit_code)
 
 
-def _killed(name: str, oom_kills: int | None) -> Verdict:
+def _killed(name: str, oom_kills: int | None) -> ExitDiagnosis:
     if name != "SIGKILL":
         message = f"The child was ended by {name}."
-        return Verdict(reason=Reason.CRASHED, message=message, remedy=_LOOK_CLOSER)
+        return ExitDiagnosis(reason=Reason.CRASHED, message=message, remedy=_LOOK_CLOSER)
     if oom_kills == 0:
-        return Verdict(
+        return ExitDiagnosis(
             reason=Reason.CRASHED,
             message="The child was ended by SIGKILL, neither by stemsplit nor by the kernel's "
             "out-of-memory killer.",
             remedy="Look for another program or person that ends processes, and run it again.",
         )
     certainty = "" if oom_kills else "probably "
-    return Verdict(
+    return ExitDiagnosis(
         reason=Reason.KILLED_BY_KERNEL,
         message=f"The child was ended by SIGKILL, {certainty}by the kernel, which ran out of "
         "memory.",

@@ -26,7 +26,7 @@ from stemsplit.core.compat import multiprocessing_imports_safely
 from stemsplit.core.errors import UsageError
 from stemsplit.core.messages import encode_task
 from stemsplit.storage import temporary
-from stemsplit.supervisor.session import HOUSEHOLD, NO_MORE, CannotStartError
+from stemsplit.supervisor.session import NO_MORE, SESSION, CannotStartError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -140,7 +140,7 @@ class Launcher:
         self._server_seconds = server_seconds
         self._waits_until = 0.0
         self._deaths = 0
-        self._restored = HOUSEHOLD.restored
+        self._restored = SESSION.restored
         self._context: ForkServerContext | SpawnContext = (
             multiprocessing.get_context("forkserver")
             if self.start_method == "forkserver"
@@ -153,8 +153,8 @@ class Launcher:
         Raises:
             UsageError: in a child, where the program lacks the guard of its main module.
         """
-        with HOUSEHOLD.lock:
-            HOUSEHOLD.enter()
+        with SESSION.lock:
+            SESSION.enter()
             try:
                 if self.start_method == "forkserver":
                     self._run_server((*self._preload, PRELOADED))
@@ -165,19 +165,19 @@ class Launcher:
 
     def __exit__(self, *_exception: object) -> None:
         """End the fork server: it holds hundreds of megabytes that nobody needs any more."""
-        with HOUSEHOLD.lock:
-            if HOUSEHOLD.is_last and HOUSEHOLD.fork_server_pid is not None:
+        with SESSION.lock:
+            if SESSION.is_last and SESSION.fork_server_pid is not None:
                 _end_fork_server()
                 with contextlib.suppress(OSError):
                     _socket_folder()  # multiprocessing will want to remove it
-            HOUSEHOLD.leave()
+            SESSION.leave()
 
     @property
     def scratch(self) -> Path:
         """A folder for small files, which goes with the last launcher or with the supervisor."""
-        if HOUSEHOLD.folder is None:
+        if SESSION.folder is None:
             raise ValueError("the launcher has not been entered")
-        return HOUSEHOLD.folder
+        return SESSION.folder
 
     def ready(self) -> bool:
         """Tell whether the fork server, where there is one, has done its imports.
@@ -185,12 +185,12 @@ class Launcher:
         One that has ended is started again. Nothing here waits: a start that had to wait for the
         server's imports would hold up the supervision of everything else.
         """
-        HOUSEHOLD.tend()
+        SESSION.tend()
         if self.start_method != "forkserver":
             return True
-        with HOUSEHOLD.lock:
-            was_emptied = self._restored != HOUSEHOLD.restored
-            self._restored = HOUSEHOLD.restored
+        with SESSION.lock:
+            was_emptied = self._restored != SESSION.restored
+            self._restored = SESSION.restored
             done = self._ready_file.exists()
             if _fork_server_is_alive() and not was_emptied:
                 if done:
@@ -217,7 +217,7 @@ class Launcher:
     def generation(self) -> int:
         """Give the number of the fork server's process; 0 where children are spawned."""
         spawns = self.start_method != "forkserver"
-        return 0 if spawns else HOUSEHOLD.fork_server_pid or 0
+        return 0 if spawns else SESSION.fork_server_pid or 0
 
     def has_lost(self, generation: int) -> bool:
         """See `Starter.has_lost`."""
@@ -227,7 +227,7 @@ class Launcher:
 
     def complaint(self) -> str:
         """See `Starter.complaint`."""
-        return HOUSEHOLD.complaint()
+        return SESSION.complaint()
 
     def start(self, task: Task) -> Child:
         """Start a child for `task`.
@@ -243,8 +243,8 @@ class Launcher:
             if getattr(error, "errno", None) in NO_MORE:
                 raise CannotStartError.because_of(error) from error
             # Since `ready` the server has died, or its socket has gone.
-            with HOUSEHOLD.lock:
-                HOUSEHOLD.tend()
+            with SESSION.lock:
+                SESSION.tend()
                 if self.start_method == "forkserver":
                     _end_fork_server()
                     self._run_server((*self._preload, PRELOADED))
@@ -265,7 +265,7 @@ class Launcher:
             self._ensure_server()
         except OSError as error:
             raise CannotStartError.because_of(error) from error
-        HOUSEHOLD.fork_server_pid = _fork_server()._forkserver_pid  # noqa: SLF001
+        SESSION.fork_server_pid = _fork_server()._forkserver_pid  # noqa: SLF001
 
     def _ensure_server(self) -> None:
         sockets = _socket_folder()
@@ -274,7 +274,7 @@ class Launcher:
         # program may have put the package itself.
         path = os.pathsep.join(one for one in sys.path if one and os.pathsep not in one)
         with (
-            HOUSEHOLD.environment(PYTHONPATH=path),
+            SESSION.environment(PYTHONPATH=path),
             multiprocessing_imports_safely(),
             _interrupts_held(),
         ):
@@ -313,7 +313,7 @@ class Launcher:
         """Give the environment of a child; a fork server's children have the server's."""
         if self.start_method == "forkserver" and _fork_server_is_alive():
             return contextlib.nullcontext()
-        return HOUSEHOLD.environment()
+        return SESSION.environment()
 
 
 def usable_start_method(wanted: StartMethod | None = None) -> StartMethod:
@@ -376,7 +376,7 @@ def _fork_server() -> Any:  # noqa: ANN401 - the standard library declares no ty
 def _runs_a_foreign_fork_server() -> bool:
     """Tell whether the program has started a fork server for something else."""
     pid = _fork_server()._forkserver_pid  # noqa: SLF001
-    return pid is not None and pid != HOUSEHOLD.fork_server_pid
+    return pid is not None and pid != SESSION.fork_server_pid
 
 
 def _fork_server_is_alive() -> bool:
@@ -397,7 +397,7 @@ def _end_fork_server() -> None:
     with contextlib.suppress(FileNotFoundError):  # a cleaner has removed the socket
         server._stop()  # noqa: SLF001
     server._forkserver_address = None  # noqa: SLF001
-    HOUSEHOLD.fork_server_pid = None
+    SESSION.fork_server_pid = None
 
 
 @contextlib.contextmanager

@@ -30,7 +30,7 @@ _NEAR_BYTES = 512 * _MEBIBYTE
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Look:
+class MemoryReading:
     """A look at memory.
 
     Attributes:
@@ -46,7 +46,7 @@ class Look:
     available_bytes: int
 
 
-class MemoryWatch:
+class MemorySampler:
     """Decides when to look again, and looks.
 
     Args:
@@ -68,7 +68,7 @@ class MemoryWatch:
         self._total_cap = total_cap_bytes
         self._low = low_bytes
         self._next = 0.0
-        self._exact: Look | None = None
+        self._exact: MemoryReading | None = None
         self._highest: dict[int, int] = {}  # RSS of each tree at any exact look
         self._previous: dict[int, int] = {}  # and at the last look
         self.peak_bytes: int | None = None
@@ -77,7 +77,7 @@ class MemoryWatch:
         """Give the time until the next look is due."""
         return max(0.0, self._next - now)
 
-    def look(self, now: float, caps: Mapping[int, int], *, exactly: bool = False) -> Look:
+    def look(self, now: float, caps: Mapping[int, int], *, exactly: bool = False) -> MemoryReading:
         """Look now.
 
         Args:
@@ -92,7 +92,7 @@ class MemoryWatch:
         if not exact and self._wants_exact(sample, caps):
             exact = True
             sample = self._meter.sample(roots, exact=True)
-        look = Look(sample=sample, exact=exact, at=now, available_bytes=available)
+        look = MemoryReading(sample=sample, exact=exact, at=now, available_bytes=available)
         if exact:
             self._exact = look
             self._previous = {root: tree.rss_bytes for root, tree in sample.trees.items()}
@@ -104,7 +104,7 @@ class MemoryWatch:
         self._next = now + self._pause(look, caps)
         return look
 
-    def last_exact(self, now: float, caps: Mapping[int, int]) -> Look:
+    def last_exact(self, now: float, caps: Mapping[int, int]) -> MemoryReading:
         """Give the last exact look if it is fresh and of these trees, else a new one."""
         last = self._exact
         if (
@@ -146,7 +146,7 @@ class MemoryWatch:
                 rooms.append(caps[root] - _bound(tree, before))
         return min(rooms)
 
-    def _pause(self, look: Look, caps: Mapping[int, int]) -> float:
+    def _pause(self, look: MemoryReading, caps: Mapping[int, int]) -> float:
         room = min(self._headroom(look.sample, caps), look.available_bytes - self._low)
         pause = room / GROWTH_BYTES_A_SECOND
         return min(max(pause, self._timings.poll_fastest), self._timings.poll)

@@ -2,7 +2,7 @@
 
 Decides nothing itself: `admission` says what may start, `lifecycle` what is to be done with a
 child, `retry` what follows. Reads the world through `meter`, acts on it through `launch` and
-`reap`. It does not know what a track's files are; a `Work` does.
+`reap`. It does not know what a track's files are; a `TrackTask` does.
 """
 
 from __future__ import annotations
@@ -20,43 +20,43 @@ from stemsplit.core.text import mebibytes
 from stemsplit.supervisor import admission, attempt_logs, attempt_state, attempt_transitions, retry
 from stemsplit.supervisor.attempt import Request, RunningAttempt, end_all
 from stemsplit.supervisor.budget import no_room
-from stemsplit.supervisor.exit_diagnosis import Verdict
+from stemsplit.supervisor.exit_diagnosis import ExitDiagnosis
 from stemsplit.supervisor.inbox import Inbox
-from stemsplit.supervisor.memory_sampling import MemoryWatch
+from stemsplit.supervisor.memory_sampling import MemorySampler
 from stemsplit.supervisor.pool_interface import (
-    Answer,
-    Heard,
+    GateDecision,
     Launched,
-    Looked,
+    LoopIterated,
+    MemorySampled,
+    MessageReceived,
     Noted,
     Retried,
-    Turned,
     Withdrawn,
     always_open,
 )
 from stemsplit.supervisor.process_tree import SystemMeter
 from stemsplit.supervisor.retry import engine_is_broken
 from stemsplit.supervisor.session import MAIN_GUARD, CannotStartError
-from stemsplit.supervisor.termination import SystemLeash
-from stemsplit.supervisor.track_queue import Line
+from stemsplit.supervisor.termination import SystemProcessHandle
+from stemsplit.supervisor.track_queue import TrackQueue
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterator
 
-    from stemsplit.core.limits import Effort
+    from stemsplit.core.limits import Resources
     from stemsplit.core.messages import Task
     from stemsplit.supervisor.launcher import Child, Starter
-    from stemsplit.supervisor.pool_interface import Gate, PoolEvent, Settled, Work
-    from stemsplit.supervisor.pool_plan import Plan
+    from stemsplit.supervisor.pool_interface import Gate, PoolEvent, TrackEnded, TrackTask
+    from stemsplit.supervisor.pool_plan import PoolPlan
     from stemsplit.supervisor.prediction import Footprint
     from stemsplit.supervisor.process_tree import Meter
-    from stemsplit.supervisor.termination import Leash
+    from stemsplit.supervisor.termination import ProcessHandle
 
 
 _PATIENCE = 3.0
 """So many times as long as predicted may a child be silent whose work is one single step."""
 
-_CANCELLED = Verdict(reason=Reason.CANCELLED, message="It was cancelled.")
+_CANCELLED = ExitDiagnosis(reason=Reason.CANCELLED, message="It was cancelled.")
 
 
 class Pool:
@@ -66,7 +66,7 @@ class Pool:
         starter: starts the children.
         plan: limits and how many.
         meter: reads the machine.
-        leash: acts on a child.
+        process_handle: acts on a child.
         gate: is asked before each start.
         clock: monotonic seconds.
     """
@@ -74,10 +74,10 @@ class Pool:
     def __init__(
         self,
         starter: Starter,
-        plan: Plan,
+        plan: PoolPlan,
         *,
         meter: Meter | None = None,
-        leash: Callable[[Child], Leash] = SystemLeash,
+        process_handle: Callable[[Child], ProcessHandle] = SystemProcessHandle,
         gate: Gate = always_open,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -85,19 +85,19 @@ class Pool:
         self._starter = starter
         self._plan = plan
         self._meter = meter or SystemMeter()
-        self._leash = leash
+        self._process_handle = process_handle
         self._gate = gate
         self._clock = clock
-        self._watch = MemoryWatch(
+        self._watch = MemorySampler(
             self._meter,
             plan.timings,
             total_cap_bytes=plan.budget.total_bytes,
             low_bytes=plan.budget.min_free_bytes,
         )
-        self._line = Line()
+        self._line = TrackQueue()
         self._running: list[RunningAttempt] = []
         self._throttle = admission.Throttle(
-            workers=plan.crew.workers, most=plan.crew.workers, changed_at=clock()
+            workers=plan.concurrency.workers, most=plan.concurrency.workers, changed_at=clock()
         )
         self._tickets = 0
         self._last_seen = clock()
@@ -113,9 +113,9 @@ class Pool:
         """The largest memory of all processes together so far, None if it was never read."""
         return self._watch.peak_bytes
 
-    def add(self, work: Work) -> None:
+    def add(self, work: TrackTask) -> None:
         """Put a track at the end of the line. From any thread."""
-        self._line.add(Request(work=work, effort=self._plan.crew.effort))
+        self._line.add(Request(work=work, resources=self._plan.concurrency.resources))
         self._wake()
 
     def close(self) -> None:
@@ -136,16 +136,16 @@ class Pool:
         self._stopping = True
         self._wake()
 
-    def cancel(self, work: Work) -> None:
+    def cancel(self, work: TrackTask) -> None:
         """Settle a track as cancelled, and end its child if it has one. From any thread."""
         self._line.cancel(work)
         self._wake()
 
-    def unstarted(self) -> list[Work]:
+    def unstarted(self) -> list[TrackTask]:
         """List the tracks that are still in line, and those that the gate has turned away."""
         return self._line.unstarted()
 
-    def turned_away(self) -> list[Work]:
+    def turned_away(self) -> list[TrackTask]:
         """List the tracks that the gate has turned away."""
         return self._line.turned_away()
 
@@ -182,12 +182,12 @@ class Pool:
             with contextlib.suppress(OSError):
                 self._wake_writer.send_bytes(b"!")
 
-    def _take_orders(self) -> Iterator[Settled]:
-        cancelled, waiting = self._line.take_cancelled()
+    def _take_orders(self) -> Iterator[TrackEnded]:
+        cancelled, waiting = self._line.pop_cancelled()
         for one in self._running:
             if id(one.request.work) in cancelled:
                 one.request.cancelled = True
-                one.feed(attempt_state.Asked(now=self._clock(), verdict=_CANCELLED))
+                one.feed(attempt_state.EndRequested(now=self._clock(), diagnosis=_CANCELLED))
         for request in waiting:
             yield request.settled(_CANCELLED)
         if self._draining:
@@ -203,15 +203,15 @@ class Pool:
                 return
             request = self._line.first
             running = [one.request.work for one in self._running]
-            match self._gate(request.work, request.effort, running):
-                case Answer.WAIT:
+            match self._gate(request.work, request.resources, running):
+                case GateDecision.WAIT:
                     self._held_since = None
                     return
-                case Answer.NEVER:
+                case GateDecision.NEVER:
                     self._line.put_aside()
                     continue
-                case Verdict() as verdict:
-                    yield self._line.take().settled(verdict)
+                case ExitDiagnosis() as diagnosis:
+                    yield self._line.take().settled(diagnosis)
                     continue
             refusal = self._refusal(request)
             if refusal is not None:
@@ -253,7 +253,7 @@ class Pool:
                 ticket=self._tickets + 1,
                 private_bytes=0,
                 expected_bytes=self._need(request).private_bytes,
-                alone=request.effort.alone,
+                alone=request.resources.alone,
             ),
             self._children(),
             used_bytes=look.sample.total.pss_bytes or 0,
@@ -262,11 +262,11 @@ class Pool:
         )
 
     def _need(self, request: Request) -> Footprint:
-        return self._plan.forecast.footprint(request.effort, request.work.audio_seconds)
+        return self._plan.forecast.footprint(request.resources, request.work.audio_seconds)
 
-    def _refusal(self, request: Request) -> Verdict | None:
+    def _refusal(self, request: Request) -> ExitDiagnosis | None:
         seconds = request.work.audio_seconds
-        return self._plan.refusal(request.effort, seconds, self._meter.host_memory)
+        return self._plan.refusal(request.resources, seconds, self._meter.host_memory)
 
     def _wait_for_memory(self, request: Request, hold: admission.Hold) -> Iterator[PoolEvent]:
         """Nothing runs and nothing may start: say so, and do not wait for ever."""
@@ -283,49 +283,49 @@ class Pool:
             self._line.take()
             host = self._meter.host_memory()
             error = no_room(need, self._plan.budget, host, self._plan.timings.patience)
-            verdict = Verdict.of(error)
+            diagnosis = ExitDiagnosis.of(error)
             if self._plan.forecast.way.is_whole:  # a shorter track may still fit
-                verdict = dataclasses.replace(verdict, reason=Reason.TOO_LARGE)
-            yield request.settled(verdict)
+                diagnosis = dataclasses.replace(diagnosis, reason=Reason.TOO_LARGE)
+            yield request.settled(diagnosis)
 
     def _launch(self, request: Request) -> Iterator[PoolEvent]:
         number = len(request.attempts) + 1
         try:
-            task = request.work.begin(number, request.effort)
+            task = request.work.begin(number, request.resources)
         except StemsplitError as error:
-            yield request.settled(Verdict.of(error))
+            yield request.settled(ExitDiagnosis.of(error))
             return
-        rules = self._rules(request.effort, request.work.audio_seconds)
+        rules = self._rules(request.resources, request.work.audio_seconds)
         oom_kills, generation = self._meter.oom_kills(), self._starter.generation()
         try:
             child = self._starter.start(task)
             log = _log_of(child, task)
         except BaseException as error:
-            request.work.conclude(task, Verdict(reason=Reason.CANCELLED), None)
+            request.work.conclude(task, ExitDiagnosis(reason=Reason.CANCELLED), None)
             if not isinstance(error, CannotStartError) or not self._may_wait(error):
                 raise
             self._throttle = self._throttle.limited(len(self._running), self._clock())
             attempt = Attempt(
                 number=number,
-                effort=request.effort,
+                resources=request.resources,
                 reason=Reason.EVICTED,
                 message=error.message,
                 remedy=error.remedy,
                 seconds=0.0,
             )
             request.attempts.append(attempt)
-            self._line.put_first(request)
-            yield Retried(work=request.work, attempt=attempt, effort=request.effort)
+            self._line.requeue(request)
+            yield Retried(work=request.work, attempt=attempt, resources=request.resources)
             return
         self._tickets += 1
-        story = f"attempt {number}: process {child.pid} started, {request.effort}"
+        story = f"attempt {number}: process {child.pid} started, {request.resources}"
         self._running.append(
             RunningAttempt(
                 request=request,
                 ticket=self._tickets,
                 task=task,
                 child=child,
-                leash=self._leash(child),
+                process_handle=self._process_handle(child),
                 inbox=Inbox(child.pipe),
                 log=log,
                 rules=rules,
@@ -338,18 +338,18 @@ class Pool:
         yield Launched(
             work=request.work,
             number=number,
-            effort=request.effort,
+            resources=request.resources,
             ram_cap_bytes=rules.ram_cap_bytes,
         )
 
-    def _rules(self, effort: Effort, audio_seconds: float) -> attempt_state.Rules:
+    def _rules(self, resources: Resources, audio_seconds: float) -> attempt_state.Rules:
         forecast, limits = self._plan.forecast, self._plan.limits
         return attempt_state.Rules(
-            ram_cap_bytes=self._plan.cap_bytes(effort, audio_seconds),
+            ram_cap_bytes=self._plan.cap_bytes(resources, audio_seconds),
             stall_seconds=limits.stall_seconds
-            + _PATIENCE * forecast.silent_seconds(audio_seconds, effort),
+            + _PATIENCE * forecast.silent_seconds(audio_seconds, resources),
             timeout=limits.timeout,
-            expect=lambda audio_seconds: forecast.seconds(audio_seconds, effort),
+            expect=lambda audio_seconds: forecast.seconds(audio_seconds, resources),
             timings=self._plan.timings,
         )
 
@@ -372,11 +372,11 @@ class Pool:
         self._now()
         # Told at the end: however long somebody takes over them, that lies between two turns.
         yield from events
-        yield Turned()
+        yield LoopIterated()
 
     def _heard(self, one: RunningAttempt) -> list[PoolEvent]:
         messages = one.listen(self._now())
-        return [Heard(work=one.request.work, message=message) for message in messages]
+        return [MessageReceived(work=one.request.work, message=message) for message in messages]
 
     def _pause(self) -> float:
         pause = self._plan.timings.poll
@@ -400,7 +400,7 @@ class Pool:
         self._last_seen = now
         if away > self._plan.timings.away:
             for one in self._running:
-                one.feed(attempt_state.Away(now=now, seconds=away))
+                one.feed(attempt_state.SupervisorSuspended(now=now, seconds=away))
         return now
 
     def _caps(self) -> dict[int, int]:
@@ -427,7 +427,7 @@ class Pool:
             return []
         trees = {one.request.work.job.source: one.child.pid for one in self._running}
         return [
-            Looked(
+            MemorySampled(
                 total_bytes=look.sample.total.pss_bytes or 0,
                 trees={
                     source: look.sample.trees[pid].pss_bytes or 0
@@ -438,18 +438,20 @@ class Pool:
         ]
 
     def _put_an_end(self, ending: admission.Ending, now: float) -> None:
-        if ending.verdict.reason is Reason.EVICTED:
+        if ending.diagnosis.reason is Reason.EVICTED:
             if self._throttle.is_settling(now, self._plan.timings):
                 return
             self._throttle = self._throttle.after_eviction(now)
         for one in self._running:
             if one.ticket == ending.ticket:
                 at_once = ending.at_once
-                one.feed(attempt_state.Asked(now=now, verdict=ending.verdict, at_once=at_once))
+                one.feed(
+                    attempt_state.EndRequested(now=now, diagnosis=ending.diagnosis, at_once=at_once)
+                )
 
     def _part(self, one: RunningAttempt) -> list[PoolEvent]:
         """Take leave of a child that has ended: last words, verdict, and what follows."""
-        one.leash.bury()  # first of all, because what it has left behind may still be writing
+        one.process_handle.bury()  # first of all, because what it has left behind may still be writing
         events: list[PoolEvent] = []
         while more := self._heard(one):
             events += more
@@ -457,34 +459,34 @@ class Pool:
         now = self._clock()
         lost = self._starter.has_lost(one.generation)
         one.dismiss()
-        verdict = one.judge(now, exit_code, self._meter.oom_kills(), lost=lost)
+        diagnosis = one.judge(now, exit_code, self._meter.oom_kills(), lost=lost)
         log_tail = attempt_logs.tail(one.task.log_path)
-        if verdict.reason is not Reason.DONE:
+        if diagnosis.reason is not Reason.DONE:
             attempt_logs.append(one.task.log_path, one.state.story)
         if not one.state.said_hello and (complaint := self._starter.complaint()):
             raise UsageError(complaint, MAIN_GUARD)
-        conclusion = one.conclude(verdict)
+        conclusion = one.conclude(diagnosis)
         self._running.remove(one)
         if one.withdrawn and one.result is None:
-            self._line.put_first(one.request)
+            self._line.requeue(one.request)
             return [*events, Withdrawn(work=one.request.work)]
         attempt = one.record(conclusion, now=now, exit_code=exit_code, log_tail=log_tail)
         one.request.attempts.append(attempt)
-        return [*events, self._what_follows(one, conclusion.verdict, attempt)]
+        return [*events, self._what_follows(one, conclusion.diagnosis, attempt)]
 
     def _what_follows(
-        self, one: RunningAttempt, verdict: Verdict, attempt: Attempt
-    ) -> Settled | Retried:
-        request, reason = one.request, verdict.reason
+        self, one: RunningAttempt, diagnosis: ExitDiagnosis, attempt: Attempt
+    ) -> TrackEnded | Retried:
+        request, reason = one.request, diagnosis.reason
         if reason is Reason.DONE and one.result is not None:
             self._plan.forecast.learn(
-                request.effort,
+                request.resources,
                 private_bytes=one.private_bytes or None,
                 audio_seconds=one.result.audio_seconds,
                 seconds=attempt.seconds,
             )
             self._deaths_in_a_row = 0
-            return request.settled(verdict, one.result)
+            return request.settled(diagnosis, one.result)
         if request.cancelled:
             return request.settled(_CANCELLED)
         self._deaths_in_a_row = retry.deaths_in_a_row(
@@ -493,15 +495,17 @@ class Pool:
         if self._deaths_in_a_row >= retry.DEATHS_AT_START:
             return request.settled(engine_is_broken(attempt.exit_code or 0))
         earlier = [before.reason for before in request.attempts[:-1]]
-        effort = retry.next_effort(request.effort, reason, earlier, self._plan.limits.retries)
-        if effort is None:
-            return request.settled(verdict)
-        request.effort = effort
+        resources = retry.next_resources(
+            request.resources, reason, earlier, self._plan.limits.retries
+        )
+        if resources is None:
+            return request.settled(diagnosis)
+        request.resources = resources
         if reason is Reason.EVICTED:
-            self._line.put_first(request)
+            self._line.requeue(request)
         else:
             self._line.add(request)
-        return Retried(work=request.work, attempt=attempt, effort=effort)
+        return Retried(work=request.work, attempt=attempt, resources=resources)
 
 
 def _log_of(child: Child, task: Task) -> attempt_logs.AttemptLog:

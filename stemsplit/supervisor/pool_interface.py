@@ -11,26 +11,26 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from stemsplit.core.job import Job
-    from stemsplit.core.limits import Effort
+    from stemsplit.core.limits import Resources
     from stemsplit.core.messages import Finished, Message, Task
     from stemsplit.core.outcome import Attempt, Outcome
-    from stemsplit.supervisor.exit_diagnosis import Verdict
+    from stemsplit.supervisor.exit_diagnosis import ExitDiagnosis
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Conclusion:
+class FinalisedAttempt:
     """What became of an attempt's files.
 
     Attributes:
-        verdict: as it was, or another one if a result could not be published.
+        diagnosis: as it was, or another one if a result could not be published.
         log_file: where its log is kept, None if it is not.
     """
 
-    verdict: Verdict
+    diagnosis: ExitDiagnosis
     log_file: Path | None = None
 
 
-class Work(Protocol):
+class TrackTask(Protocol):
     """One track, as the pool sees it."""
 
     @property
@@ -41,10 +41,12 @@ class Work(Protocol):
     def audio_seconds(self) -> float:
         """How much audio is separated, where memory depends on it; infinity if nobody knows."""
 
-    def begin(self, number: int, effort: Effort) -> Task:
+    def begin(self, number: int, resources: Resources) -> Task:
         """Prepare an attempt; raises `StemsplitError` if that cannot be done."""
 
-    def conclude(self, task: Task, verdict: Verdict, result: Finished | None) -> Conclusion:
+    def conclude(
+        self, task: Task, diagnosis: ExitDiagnosis, result: Finished | None
+    ) -> FinalisedAttempt:
         """Take over what an attempt has left: publish it, or remove it."""
 
 
@@ -55,7 +57,7 @@ class WorkerPool(Protocol):
     def peak_memory_bytes(self) -> int | None:
         """The largest memory of all processes together so far, None if it was never read."""
 
-    def add(self, work: Work, /) -> None:
+    def add(self, work: TrackTask, /) -> None:
         """Put a track at the end of the line."""
 
     def close(self) -> None:
@@ -67,17 +69,17 @@ class WorkerPool(Protocol):
     def stop(self) -> None:
         """End every child now."""
 
-    def unstarted(self) -> list[Work]:
+    def unstarted(self) -> list[TrackTask]:
         """List the tracks that are still in line, and those that the gate has turned away."""
 
-    def turned_away(self) -> list[Work]:
+    def turned_away(self) -> list[TrackTask]:
         """List the tracks that the gate has turned away."""
 
     def run(self) -> Generator[PoolEvent, None, None]:
         """Do the work and yield what happens."""
 
 
-class Answer(Enum):
+class GateDecision(Enum):
     """Whether a track may be started now, as far as others than memory are concerned.
 
     GO: it may. WAIT: nothing may for the moment. NEVER: this one may not any more, others may.
@@ -92,37 +94,39 @@ class Gate(Protocol):
     """Is asked before each start."""
 
     def __call__(
-        self, work: Work, effort: Effort, running: Collection[Work], /
-    ) -> Answer | Verdict:
+        self, work: TrackTask, resources: Resources, running: Collection[TrackTask], /
+    ) -> GateDecision | ExitDiagnosis:
         """Decide about a track; a verdict settles it without a start.
 
         Args:
             work: the first in line.
-            effort: how it would go about it.
+            resources: how it would go about it.
             running: those that are being separated.
         """
 
 
-def always_open(_work: Work, _effort: Effort, _running: Collection[Work]) -> Answer:
+def always_open(
+    _work: TrackTask, _resources: Resources, _running: Collection[TrackTask]
+) -> GateDecision:
     """Let every track start."""
-    return Answer.GO
+    return GateDecision.GO
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Launched:
     """A child was started, which may take so much memory."""
 
-    work: Work
+    work: TrackTask
     number: int
-    effort: Effort
+    resources: Resources
     ram_cap_bytes: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Heard:
+class MessageReceived:
     """A child said something."""
 
-    work: Work
+    work: TrackTask
     message: Message
 
 
@@ -130,16 +134,16 @@ class Heard:
 class Retried:
     """An attempt failed, and another one will follow."""
 
-    work: Work
+    work: TrackTask
     attempt: Attempt
-    effort: Effort
+    resources: Resources
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Settled:
+class TrackEnded:
     """A track has come to its end, good or bad."""
 
-    work: Work
+    work: TrackTask
     outcome: Outcome
 
 
@@ -154,16 +158,16 @@ class Noted:
 class Withdrawn:
     """A child was ended before it had begun to separate; its track is back in line."""
 
-    work: Work
+    work: TrackTask
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Turned:
+class LoopIterated:
     """The loop has gone round once more, as it does twice a second at least."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Looked:
+class MemorySampled:
     """Memory was read exactly.
 
     Attributes:
@@ -175,4 +179,13 @@ class Looked:
     trees: Mapping[bytes, int]
 
 
-PoolEvent = Turned | Withdrawn | Looked | Launched | Heard | Retried | Settled | Noted
+PoolEvent = (
+    LoopIterated
+    | Withdrawn
+    | MemorySampled
+    | Launched
+    | MessageReceived
+    | Retried
+    | TrackEnded
+    | Noted
+)

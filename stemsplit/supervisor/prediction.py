@@ -16,7 +16,7 @@ import msgspec
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from stemsplit.core.limits import Effort
+    from stemsplit.core.limits import Resources
 
 MEBIBYTE = 2**20
 
@@ -129,7 +129,7 @@ class Footprint:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Way:
+class Workload:
     """What the memory and the time of a child depend on, beside the track and its effort.
 
     Attributes:
@@ -145,17 +145,17 @@ class Way:
         """Whether memory grows with the length of a track, and nothing is told of its progress."""
         return self.kind == "whole"
 
-    def pace(self, threads: int) -> Pace:
+    def pace(self, threads: int) -> Throughput:
         """Give the time that the table tells."""
         row = _TABLE[self.kind]
-        return Pace(
+        return Throughput(
             start_seconds=row.start,
             seconds_a_second=row.rate + row.rate_a_stem * self.stems / threads,
         )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Pace:
+class Throughput:
     """A child's time: to get started, and for each second of audio."""
 
     start_seconds: float
@@ -163,18 +163,18 @@ class Pace:
 
 
 def footprint(
-    way: Way, effort: Effort, *, preloaded: bool, audio_seconds: float = 0.0
+    way: Workload, resources: Resources, *, preloaded: bool, audio_seconds: float = 0.0
 ) -> Footprint:
     """Predict the memory of a child; engines of somebody else's take no more than TensorFlow.
 
     Args:
         way: what it does.
-        effort: how the child goes about it.
+        resources: how the child goes about it.
         preloaded: whether a fork server shares the libraries with it.
         audio_seconds: of the track; matters where it is separated as a whole.
     """
-    row = (_LEAN_TABLE if effort.lean else _TABLE)[way.kind]
-    private = row.base + row.stem * way.stems + row.thread * effort.threads
+    row = (_LEAN_TABLE if resources.lean else _TABLE)[way.kind]
+    private = row.base + row.stem * way.stems + row.thread * resources.threads
     if way.is_whole:  # only then: a length that is not known is infinite
         private += (row.second + row.second_a_stem * way.stems) * audio_seconds
     shared = row.shared if preloaded else 0.0
@@ -198,7 +198,7 @@ def corrected(predicted: Footprint, observed_private_bytes: Sequence[int]) -> Fo
 
 
 def expected_seconds(
-    audio_seconds: float, pace: Pace, observed: Sequence[tuple[float, float]] = ()
+    audio_seconds: float, pace: Throughput, observed: Sequence[tuple[float, float]] = ()
 ) -> float:
     """Predict the time of one child, from its start to its end.
 
@@ -239,41 +239,46 @@ class Forecast:
         preloaded: whether a fork server shares the libraries.
     """
 
-    way: Way
+    way: Workload
     preloaded: bool
     _memory: dict[bool, deque[int]] = field(default_factory=dict)
     _time: dict[int, deque[tuple[float, float]]] = field(default_factory=dict)
 
-    def footprint(self, effort: Effort, audio_seconds: float = 0.0) -> Footprint:
+    def footprint(self, resources: Resources, audio_seconds: float = 0.0) -> Footprint:
         """Predict the memory of a child; the length matters where a track is taken as a whole."""
-        predicted = self._table(effort, audio_seconds)
-        return corrected(predicted, self._memory.get(effort.lean, ()))
+        predicted = self._table(resources, audio_seconds)
+        return corrected(predicted, self._memory.get(resources.lean, ()))
 
-    def _table(self, effort: Effort, audio_seconds: float) -> Footprint:
-        return footprint(self.way, effort, preloaded=self.preloaded, audio_seconds=audio_seconds)
+    def _table(self, resources: Resources, audio_seconds: float) -> Footprint:
+        return footprint(self.way, resources, preloaded=self.preloaded, audio_seconds=audio_seconds)
 
-    def cap_bytes(self, effort: Effort, audio_seconds: float = 0.0) -> int:
+    def cap_bytes(self, resources: Resources, audio_seconds: float = 0.0) -> int:
         """Give the default cap of a child: with room for whatever an effort may take."""
-        table = self._table(msgspec.structs.replace(effort, lean=False), audio_seconds)
-        expected = max(table.child_bytes, self.footprint(effort, audio_seconds).child_bytes)
+        table = self._table(msgspec.structs.replace(resources, lean=False), audio_seconds)
+        expected = max(table.child_bytes, self.footprint(resources, audio_seconds).child_bytes)
         return round(CAP_MARGIN * expected)
 
-    def seconds(self, audio_seconds: float, effort: Effort) -> float:
+    def seconds(self, audio_seconds: float, resources: Resources) -> float:
         """Predict the time of a child."""
-        observed = self._time.get(effort.threads, ())
-        return expected_seconds(audio_seconds, self.way.pace(effort.threads), observed)
+        observed = self._time.get(resources.threads, ())
+        return expected_seconds(audio_seconds, self.way.pace(resources.threads), observed)
 
-    def silent_seconds(self, audio_seconds: float, effort: Effort) -> float:
+    def silent_seconds(self, audio_seconds: float, resources: Resources) -> float:
         """Predict how long a child has no progress to tell, as one that takes a track whole."""
-        return self.seconds(audio_seconds, effort) if self.way.is_whole else 0.0
+        return self.seconds(audio_seconds, resources) if self.way.is_whole else 0.0
 
     def learn(
-        self, effort: Effort, *, private_bytes: int | None, audio_seconds: float, seconds: float
+        self,
+        resources: Resources,
+        *,
+        private_bytes: int | None,
+        audio_seconds: float,
+        seconds: float,
     ) -> None:
         """Take note of a child that finished; `private_bytes` is its largest, None if unknown."""
         # What a whole track took says nothing of a longer one.
         tells = _tells(audio_seconds) and not self.way.is_whole
         if private_bytes is not None and tells:
-            self._memory.setdefault(effort.lean, deque(maxlen=_REMEMBERED)).append(private_bytes)
-        times = self._time.setdefault(effort.threads, deque(maxlen=_REMEMBERED))
+            self._memory.setdefault(resources.lean, deque(maxlen=_REMEMBERED)).append(private_bytes)
+        times = self._time.setdefault(resources.threads, deque(maxlen=_REMEMBERED))
         times.append((audio_seconds, seconds))

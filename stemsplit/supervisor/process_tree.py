@@ -17,7 +17,7 @@ import psutil
 
 from stemsplit.supervisor import host
 from stemsplit.supervisor.prediction import SUPERVISOR_BYTES
-from stemsplit.supervisor.session import HOUSEHOLD
+from stemsplit.supervisor.session import SESSION
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -100,7 +100,7 @@ class SystemMeter:
     _family_until: float = 0.0
     _own: dict[int, Usage] = field(default_factory=dict)
     _own_until: float = 0.0
-    staff: Callable[[], frozenset[int]] = HOUSEHOLD.staff
+    staff: Callable[[], frozenset[int]] = SESSION.staff
     _groups: list[Path] = field(default_factory=host.limiting_groups)
 
     def sample(self, roots: Sequence[int], *, exact: bool) -> Sample:

@@ -9,9 +9,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from stemsplit.core.limits import Effort
+from stemsplit.core.limits import Resources
 from stemsplit.core.outcome import Reason
-from stemsplit.supervisor.exit_diagnosis import Verdict, exit_name
+from stemsplit.supervisor.exit_diagnosis import ExitDiagnosis, exit_name
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -29,13 +29,13 @@ DEATHS_AT_START = 3
 """So many children in a row that die while they start are no fault of their files."""
 
 
-def next_effort(
-    effort: Effort, reason: Reason, earlier: Sequence[Reason], retries: int
-) -> Effort | None:
+def next_resources(
+    resources: Resources, reason: Reason, earlier: Sequence[Reason], retries: int
+) -> Resources | None:
     """Decide what follows an attempt.
 
     Args:
-        effort: how the attempt went about it.
+        resources: how the attempt went about it.
         reason: why it ended.
         earlier: the reasons of the attempts before it at the same track.
         retries: how many are allowed for each kind of failure.
@@ -44,34 +44,34 @@ def next_effort(
         how to go about the next attempt; None to give up.
     """
     if reason is Reason.EVICTED:
-        return _after_eviction(effort, sum(one is Reason.EVICTED for one in earlier))
+        return _after_eviction(resources, sum(one is Reason.EVICTED for one in earlier))
     for kind in (MEMORY, FALLS, HANGS, NETWORK):
         if reason in kind:
             count = sum(one in kind for one in earlier)
-            return _changed(effort, reason, count) if count < retries else None
+            return _changed(resources, reason, count) if count < retries else None
     return None
 
 
-def _after_eviction(effort: Effort, count: int) -> Effort | None:
+def _after_eviction(resources: Resources, count: int) -> Resources | None:
     """Go on as before, without blame; but not for ever on a machine that has no room at all."""
     if count < EVICTIONS_BEFORE_LEAN:
-        return effort
-    return Effort(threads=1, lean=True, alone=True) if count < MOST_EVICTIONS else None
+        return resources
+    return Resources(threads=1, lean=True, alone=True) if count < MOST_EVICTIONS else None
 
 
-def _changed(effort: Effort, reason: Reason, count: int) -> Effort | None:
+def _changed(resources: Resources, reason: Reason, count: int) -> Resources | None:
     if reason in MEMORY:
-        leaner = Effort(threads=1, lean=True, alone=effort.alone)
-        leanest = Effort(threads=1, lean=True, alone=True)
-        if effort == leanest:
+        leaner = Resources(threads=1, lean=True, alone=resources.alone)
+        leanest = Resources(threads=1, lean=True, alone=True)
+        if resources == leanest:
             return None  # it would take as much again
-        return leaner if count == 0 and leaner != effort else leanest
+        return leaner if count == 0 and leaner != resources else leanest
     if reason in NETWORK:
-        return effort  # time has gone by, which is what may help
+        return resources  # time has gone by, which is what may help
     if reason is Reason.STALLED:
-        return Effort(threads=1, lean=effort.lean, alone=True)
-    threads = effort.threads if count == 0 else 1
-    return Effort(threads=threads, lean=effort.lean, alone=True)
+        return Resources(threads=1, lean=resources.lean, alone=True)
+    threads = resources.threads if count == 0 else 1
+    return Resources(threads=threads, lean=resources.lean, alone=True)
 
 
 def deaths_in_a_row(before: int, *, died_at_start: bool, reason: Reason) -> int:
@@ -88,9 +88,9 @@ def deaths_in_a_row(before: int, *, died_at_start: bool, reason: Reason) -> int:
     return before + 1 if reason in FALLS | {Reason.STALLED} else before
 
 
-def engine_is_broken(exit_code: int) -> Verdict:
+def engine_is_broken(exit_code: int) -> ExitDiagnosis:
     """Say that children die at start, the last of them with `exit_code`."""
-    return Verdict(
+    return ExitDiagnosis(
         reason=Reason.ENGINE_UNAVAILABLE,
         message=f"{DEATHS_AT_START} children in a row died while they started, the last by "
         f"{exit_name(exit_code)}.",

@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING
 
 import psutil
 
-from stemsplit.core.child_entry import HOUSEHOLD_MARK
+from stemsplit.core.child_entry import SESSION_VARIABLE
 from stemsplit.core.compat import multiprocessing_imports_safely, safe_path
 from stemsplit.core.errors import EngineError, StemsplitError, UsageError
 from stemsplit.core.text import sentence_of
@@ -80,7 +80,7 @@ class CannotStartError(EngineError):
         return new
 
 
-class Household:
+class Session:
     """What pools share; counts them, and is there from the first to the last.
 
     Attributes:
@@ -93,7 +93,7 @@ class Household:
         """Start nothing yet."""
         self.lock = threading.RLock()
         self._members = 0
-        self._warden: subprocess.Popen[bytes] | None = None
+        self._watchdog: subprocess.Popen[bytes] | None = None
         self._temporary: TemporaryFolder | None = None
         self.fork_server_pid: int | None = None
         self.restored = 0
@@ -118,18 +118,18 @@ class Household:
                         raise CannotStartError.because_of(error) from error
                 self._temporary = TemporaryFolder("stemsplit-household-", _before_removal)
                 try:
-                    self._start_warden()
+                    self._start_watchdog()
                 except BaseException:
                     self._remove_folder()
                     raise
             self._members += 1
 
-    def _start_warden(self) -> None:
+    def _start_watchdog(self) -> None:
         try:
-            self._warden = subprocess.Popen(  # noqa: S603 - our own program
+            self._watchdog = subprocess.Popen(  # noqa: S603 - our own program
                 [
                     *(sys.executable, *safe_path(), watchdog.__file__),
-                    *(HOUSEHOLD_MARK, str(self.folder)),
+                    *(SESSION_VARIABLE, str(self.folder)),
                 ],
                 stdin=subprocess.PIPE,
                 # Ctrl-C in a terminal is not for it.
@@ -148,10 +148,10 @@ class Household:
         with self.lock:
             if self._temporary is None:
                 return
-            if self._warden is not None and self._warden.poll() is not None:
-                if self._warden.stdin is not None:
-                    self._warden.stdin.close()
-                self._start_warden()
+            if self._watchdog is not None and self._watchdog.poll() is not None:
+                if self._watchdog.stdin is not None:
+                    self._watchdog.stdin.close()
+                self._start_watchdog()
             self.restored += self._temporary.restore()
 
     def forget(self) -> None:
@@ -172,14 +172,14 @@ class Household:
                 return
             # Nothing may outlive the warden, which watches over it.
             self._kill(self._marked())
-            if self._warden is not None and self._warden.stdin is not None:
+            if self._watchdog is not None and self._watchdog.stdin is not None:
                 with contextlib.suppress(OSError):
-                    self._warden.stdin.write(b"\n")
-                    self._warden.stdin.flush()
+                    self._watchdog.stdin.write(b"\n")
+                    self._watchdog.stdin.flush()
                 with contextlib.suppress(OSError):
-                    self._warden.stdin.close()
-                self._warden.wait()
-                self._warden = None
+                    self._watchdog.stdin.close()
+                self._watchdog.wait()
+                self._watchdog = None
             self._remove_folder()
 
     @property
@@ -194,7 +194,7 @@ class Household:
 
     def staff(self) -> frozenset[int]:
         """Give the numbers of the processes that serve all pools."""
-        pids = {self.fork_server_pid, self._warden.pid if self._warden else None}
+        pids = {self.fork_server_pid, self._watchdog.pid if self._watchdog else None}
         return frozenset(pid for pid in pids if pid is not None)
 
     @contextlib.contextmanager
@@ -202,7 +202,7 @@ class Household:
         """Set what new processes inherit, and leave the caller's own environment as it was."""
         new = _CHILD_ENVIRONMENT | more
         if self.folder is not None:
-            new[HOUSEHOLD_MARK] = str(self.folder)
+            new[SESSION_VARIABLE] = str(self.folder)
         with self.lock:
             self._replaced = {name: os.environ.get(name) for name in new}
             os.environ.update(new)
@@ -234,7 +234,7 @@ class Household:
             self._kill([one for one in strays if one.pid not in ours])
 
     def _marked(self) -> list[psutil.Process]:
-        return [] if self.folder is None else watchdog.marked(HOUSEHOLD_MARK, str(self.folder))
+        return [] if self.folder is None else watchdog.marked(SESSION_VARIABLE, str(self.folder))
 
     @staticmethod
     def _kill(processes: list[psutil.Process]) -> None:
@@ -257,9 +257,9 @@ def _before_removal(folder: Path) -> None:
     watchdog.remove_sockets(str(folder))
 
 
-HOUSEHOLD = Household()
+SESSION = Session()
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=HOUSEHOLD.forget)
+    os.register_at_fork(after_in_child=SESSION.forget)
 
 
 def refuse_inside_a_child() -> None:
@@ -271,8 +271,8 @@ def refuse_inside_a_child() -> None:
     Raises:
         UsageError: with what to change in the program.
     """
-    folder = os.environ.get(HOUSEHOLD_MARK)
-    if folder is None or folder == str(HOUSEHOLD.folder):
+    folder = os.environ.get(SESSION_VARIABLE)
+    if folder is None or folder == str(SESSION.folder):
         return
     with contextlib.suppress(OSError):
         (Path(folder) / _COMPLAINT_FILE).write_text(NO_MAIN_GUARD)

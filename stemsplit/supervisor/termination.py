@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Protocol
 import psutil
 
 from stemsplit.core.messages import STOP
-from stemsplit.supervisor.session import HOUSEHOLD
+from stemsplit.supervisor.session import SESSION
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -21,7 +21,7 @@ _STACK_SIGNAL = getattr(signal, "SIGUSR1", None)
 """What a child answers by writing its stacks into its log (`stemsplit.child.process`)."""
 
 
-class Leash(Protocol):
+class ProcessHandle(Protocol):
     """How the pool acts on one child; tests put something else in its place."""
 
     def dump_stacks(self) -> None:
@@ -40,7 +40,7 @@ class Leash(Protocol):
         """Now that it has ended, end what it has left behind."""
 
 
-class SystemLeash:
+class SystemProcessHandle:
     """Acts on real processes."""
 
     def __init__(self, child: Child) -> None:
@@ -51,30 +51,30 @@ class SystemLeash:
             self._family.add(psutil.Process(child.pid))
 
     def dump_stacks(self) -> None:
-        """See `Leash.dump_stacks`."""
+        """See `ProcessHandle.dump_stacks`."""
         # One that has not come far yet would die of the signal, which is as well; it is stalled.
         if _STACK_SIGNAL is not None:
             with contextlib.suppress(OSError):
                 os.kill(self._child.pid, _STACK_SIGNAL)
 
     def ask(self) -> None:
-        """See `Leash.ask`."""
+        """See `ProcessHandle.ask`."""
         with contextlib.suppress(OSError):
             self._child.pipe.send_bytes(STOP)
 
     def terminate(self) -> None:
-        """See `Leash.terminate`."""
+        """See `ProcessHandle.terminate`."""
         self._each(psutil.Process.terminate)
 
     def kill(self) -> None:
-        """See `Leash.kill`."""
+        """See `ProcessHandle.kill`."""
         self._each(psutil.Process.kill)
 
     def bury(self) -> None:
-        """See `Leash.bury`."""
+        """See `ProcessHandle.bury`."""
         # The child itself too: to multiprocessing it is dead when only the fork server is.
         self.kill()
-        HOUSEHOLD.sweep()
+        SESSION.sweep()
 
     def _each(self, act: Callable[[psutil.Process], object]) -> None:
         for process in list(self._family):

@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from stemsplit.supervisor.attempt import Request
-    from stemsplit.supervisor.pool_interface import Work
+    from stemsplit.supervisor.pool_interface import TrackTask
 
 
-class Line:
+class TrackQueue:
     """Tracks in line, first come first served.
 
     Attributes:
@@ -25,7 +25,7 @@ class Line:
         """Begin empty."""
         self._waiting: deque[Request] = deque()
         self._aside: list[Request] = []
-        self._cancelled: deque[Work] = deque()
+        self._cancelled: deque[TrackTask] = deque()
         self.closed = False
 
     def __bool__(self) -> bool:
@@ -36,7 +36,7 @@ class Line:
         """Put one at the end."""
         self._waiting.append(request)
 
-    def put_first(self, request: Request) -> None:
+    def requeue(self, request: Request) -> None:
         """Put one back to the head, without blame."""
         self._waiting.appendleft(request)
 
@@ -57,11 +57,11 @@ class Line:
         """Turn the first one away, for good."""
         self._aside.append(self.take())
 
-    def cancel(self, work: Work) -> None:
+    def cancel(self, work: TrackTask) -> None:
         """Note that a track is to be cancelled, wherever it is."""
         self._cancelled.append(work)
 
-    def take_cancelled(self) -> tuple[frozenset[int], list[Request]]:
+    def pop_cancelled(self) -> tuple[frozenset[int], list[Request]]:
         """Take out what is to be cancelled.
 
         Returns:
@@ -77,10 +77,10 @@ class Line:
         )
         return cancelled, [request for request in waiting if id(request.work) in cancelled]
 
-    def unstarted(self) -> list[Work]:
+    def unstarted(self) -> list[TrackTask]:
         """List the tracks in line, and those turned away."""
         return [request.work for request in (*self._waiting, *self._aside)]
 
-    def turned_away(self) -> list[Work]:
+    def turned_away(self) -> list[TrackTask]:
         """List the tracks turned away."""
         return [request.work for request in self._aside]

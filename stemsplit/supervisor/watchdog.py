@@ -1,6 +1,6 @@
 """Runs in the warden. Waits for the supervisor's death, then ends all that it has started.
 
-A program of its own: `python warden.py MARK FOLDER`. Its standard input is a pipe from the
+A program of its own: `python watchdog.py MARK FOLDER`. Its standard input is a pipe from the
 supervisor. One byte on it means that the supervisor has cleaned up, and ends the warden. The end of
 the pipe without it means that the supervisor is dead: every process that bears the household's
 mark, the variable MARK with the value FOLDER in its environment, is killed, however it hangs and

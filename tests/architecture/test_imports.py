@@ -125,11 +125,11 @@ def test_a_preloaded_fork_server_has_one_thread(engine: str) -> None:
         "print(psutil.Process().num_threads())"
     )
     from stemsplit.models.engines import installed
-    from stemsplit.supervisor.session import HOUSEHOLD
+    from stemsplit.supervisor.session import SESSION
 
     if "tensorflow" not in installed():
         pytest.skip("TensorFlow is not installed")
-    with HOUSEHOLD.environment():
+    with SESSION.environment():
         done = subprocess.run(
             [sys.executable, "-c", program], check=True, capture_output=True, text=True
         )

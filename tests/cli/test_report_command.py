@@ -10,7 +10,7 @@ import pytest
 from report_page import make_journal
 
 from stemsplit.journal import history
-from stemsplit.journal.layout import State
+from stemsplit.journal.layout import OutputLayout
 from stemsplit.journal.writer import Journal
 
 if TYPE_CHECKING:
@@ -81,7 +81,7 @@ def test_where_no_page_can_be(
     target: str, says: str, output: Path, stemsplit: Callable[..., Any]
 ) -> None:
     """One sentence, exit code 1."""
-    (State(output).lock).touch()
+    (OutputLayout(output).lock).touch()
     ran = stemsplit("report", output, "--html", target)
     assert ran.code == 1
     assert says in ran.err
@@ -90,7 +90,7 @@ def test_where_no_page_can_be(
 
 def test_a_journal_without_a_run(tmp_path: Path, stemsplit: Callable[..., Any]) -> None:
     """As it is while the first run looks through its inputs, or if it was killed then."""
-    state = State(tmp_path / "stems")
+    state = OutputLayout(tmp_path / "stems")
     state.folder.mkdir(parents=True)
     Journal(state.journal, state.output).__exit__()
     for options in ((), ("--html", "page.html")):
@@ -102,7 +102,7 @@ def test_a_journal_without_a_run(tmp_path: Path, stemsplit: Callable[..., Any]) 
 
 def test_a_run_that_was_killed(output: Path, stemsplit: Callable[..., Any]) -> None:
     """It has no end, and neither has its last child."""
-    with closing(sqlite3.connect(State(output).journal)) as database, database:
+    with closing(sqlite3.connect(OutputLayout(output).journal)) as database, database:
         database.execute("UPDATE runs SET ended = NULL, seconds = NULL, exit_code = NULL")
         database.execute("UPDATE attempts SET seconds = NULL, reason = NULL WHERE id = 100")
     assert "has no end yet, or was killed" in stemsplit("report", output).out
@@ -115,7 +115,7 @@ def test_a_report_does_not_hold_up_the_run_that_it_is_about(
     """It reads one state in one go, and makes something of it when the journal is free again."""
     makes_tracks = history._tracks
 
-    with Journal(State(output).journal, output) as journal:
+    with Journal(OutputLayout(output).journal, output) as journal:
 
         def while_a_run_writes(rows: history._Rows) -> Iterator[history.PastTrack]:
             journal.pool_starts(1)

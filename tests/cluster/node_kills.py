@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 
 
 @dataclass
-class Tally:
+class ProgressTracker:
     """What happened.
 
     Attributes:
@@ -73,29 +73,29 @@ def make_library(folder: Path, tracks: int = 12, seconds: float = 25.0) -> None:
 
 def campaign(
     library: Path, folder: Path, *, kills: int, seed: int, delay: tuple[float, float]
-) -> Tally:
+) -> ProgressTracker:
     """Kill so many nodes, and separate the library again and again meanwhile."""
-    dice, tally = random.Random(seed), Tally()  # noqa: S311 - moments, no secrets
+    dice, tracker = random.Random(seed), ProgressTracker()  # noqa: S311 - moments, no secrets
     reference = folder / "reference"
     subprocess.run([COMMAND, "separate", library, "-o", reference, "--quiet"], check=True)
     expected = content(reference)
     with Nodes() as nodes:
         for _ in range(3):
             nodes.add()
-        while tally.kills < kills:
-            output = folder / f"out {tally.rounds}"
-            _one_round(library, output, nodes, tally, dice, kills=kills, delay=delay)
-            tally.rounds += 1
+        while tracker.kills < kills:
+            output = folder / f"out {tracker.rounds}"
+            _one_round(library, output, nodes, tracker, dice, kills=kills, delay=delay)
+            tracker.rounds += 1
             if content(output) != expected:
-                tally.faults.append(f"round {tally.rounds}: the stems are not the same")
-    return tally
+                tracker.faults.append(f"round {tracker.rounds}: the stems are not the same")
+    return tracker
 
 
 def _one_round(
     library: Path,
     output: Path,
     nodes: Nodes,
-    tally: Tally,
+    tracker: ProgressTracker,
     dice: random.Random,
     *,
     kills: int,
@@ -108,40 +108,40 @@ def _one_round(
     ) as batch:
         assert batch.stdout is not None
         began = threading.Event()
-        ears = threading.Thread(target=_listen, args=(batch.stdout, tally, began))
+        ears = threading.Thread(target=_listen, args=(batch.stdout, tracker, began))
         ears.start()
         began.wait(120)
-        while tally.kills < kills and batch.poll() is None:
+        while tracker.kills < kills and batch.poll() is None:
             time.sleep(dice.uniform(*delay))
             if batch.poll() is None:
                 victim = nodes.nodes.pop(dice.randrange(len(nodes.nodes)))
-                tally.processes += victim.kill()
-                tally.kills += 1
+                tracker.processes += victim.kill()
+                tracker.kills += 1
                 nodes.add()
         code = batch.wait(300)
         ears.join()
     if code:
-        tally.faults.append(f"the batch ended with exit code {code}")
-    _look_into_journal(output, tally)
+        tracker.faults.append(f"the batch ended with exit code {code}")
+    _look_into_journal(output, tracker)
 
 
-def _listen(lines: Iterable[str], tally: Tally, began: threading.Event) -> None:
+def _listen(lines: Iterable[str], tracker: ProgressTracker, began: threading.Event) -> None:
     """Take in what a batch tells."""
     for line in lines:
         try:
             event = json.loads(line)
         except json.JSONDecodeError:
-            tally.faults.append(f"no event: {line}")
+            tracker.faults.append(f"no event: {line}")
             continue
         if event["type"] == "track_started":
             began.set()
         elif event["type"] == "track_failed":
-            tally.faults.append(f"{event['source']}: {event['message']}")
+            tracker.faults.append(f"{event['source']}: {event['message']}")
         elif event["type"] == "note" and "broke off" in event["text"]:
-            tally.in_flight += int(event["text"].rsplit(", ", 1)[1].split()[0])
+            tracker.in_flight += int(event["text"].rsplit(", ", 1)[1].split()[0])
 
 
-def _look_into_journal(output: Path, tally: Tally) -> None:
+def _look_into_journal(output: Path, tracker: ProgressTracker) -> None:
     with sqlite3.connect(output / ".stemsplit" / "journal.sqlite3") as journal:
         done = journal.execute(
             "SELECT job, count(*) FROM attempts WHERE reason = 'done' GROUP BY job"
@@ -150,9 +150,9 @@ def _look_into_journal(output: Path, tally: Tally) -> None:
         others = journal.execute(
             "SELECT count(*) FROM attempts WHERE reason IS NOT 'done'"
         ).fetchone()[0]
-    tally.again += others
+    tracker.again += others
     if len(done) != jobs or any(count != 1 for _, count in done):
-        tally.faults.append(f"{jobs} tracks, finished: {done}")
+        tracker.faults.append(f"{jobs} tracks, finished: {done}")
 
 
 def main() -> int:
@@ -168,16 +168,16 @@ def main() -> int:
         if library is None:
             library = folder / "library"
             make_library(library, tracks=16, seconds=120)
-        tally = campaign(library, folder, kills=chosen.kills, seed=chosen.seed, delay=(0.5, 12.0))
+        tracker = campaign(library, folder, kills=chosen.kills, seed=chosen.seed, delay=(0.5, 12.0))
     print("| nodes killed | processes killed | libraries | attempts begun again | faults |")
     print("|---|---|---|---|---|")
     print(
-        f"| {tally.kills} | {tally.processes} | {tally.rounds} | {tally.again} "
-        f"({tally.in_flight} in flight) | {len(tally.faults)} |"
+        f"| {tracker.kills} | {tracker.processes} | {tracker.rounds} | {tracker.again} "
+        f"({tracker.in_flight} in flight) | {len(tracker.faults)} |"
     )
-    for fault in tally.faults:
+    for fault in tracker.faults:
         print(fault)
-    return 1 if tally.faults else 0
+    return 1 if tracker.faults else 0
 
 
 if __name__ == "__main__":

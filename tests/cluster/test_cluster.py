@@ -78,10 +78,10 @@ def test_without_the_token_nobody_comes_in(
 
 def test_a_killed_node_costs_what_was_in_flight(library: Path, tmp_path: Path) -> None:
     """Two nodes of a cluster, one after the other; see node_kills.py for more of them."""
-    tally = campaign(library, tmp_path, kills=2, seed=3, delay=(1.0, 4.0))
-    assert not tally.faults
-    assert tally.kills == 2
-    assert tally.again <= tally.in_flight
+    tracker = campaign(library, tmp_path, kills=2, seed=3, delay=(1.0, 4.0))
+    assert not tracker.faults
+    assert tracker.kills == 2
+    assert tracker.again <= tracker.in_flight
 
 
 def test_a_driver_that_dies_can_be_started_again(

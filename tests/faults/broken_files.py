@@ -126,7 +126,7 @@ MUTATIONS: tuple[Callable[[bytearray, random.Random], bytearray], ...] = (
 
 
 @dataclass
-class Tally:
+class ProgressTracker:
     """What became of the broken files of one format."""
 
     reasons: Counter[Reason] = field(default_factory=Counter)
@@ -210,7 +210,7 @@ def break_files(folder: Path, ext: str, count: int, seed: int) -> list[Path]:
     return paths
 
 
-def run(folder: Path, ext: str, count: int, seed: int, engine: str) -> Tally:
+def run(folder: Path, ext: str, count: int, seed: int, engine: str) -> ProgressTracker:
     """Separate the broken files of one format."""
     sources = folder / f"{ext} broken"
     sources.mkdir()
@@ -219,14 +219,14 @@ def run(folder: Path, ext: str, count: int, seed: int, engine: str) -> Tally:
     result = separate(
         paths, folder / f"{ext} stems", Settings(engine=engine), limits=limits, jobs=2
     )
-    tally = Tally()
+    tracker = ProgressTracker()
     for outcome in result.outcomes:
-        tally.add(outcome)
-    tally.reasons[Reason.BAD_INPUT] += len(result.problems)
+        tracker.add(outcome)
+    tracker.reasons[Reason.BAD_INPUT] += len(result.problems)
     settled = len(result.outcomes) + len(result.problems)
     if settled != count or result.stopped:
-        tally.unacceptable.append(f"{count - settled} of {count} came to no end")
-    return tally
+        tracker.unacceptable.append(f"{count - settled} of {count} came to no end")
+    return tracker
 
 
 def main() -> int:
@@ -251,17 +251,17 @@ def main() -> int:
     print("|---|---|---|---|---|---|---|---|---|---|")  # noqa: T201
     with tempfile.TemporaryDirectory() as folder:
         for ext in options.only or FORMATS:
-            tally = run(Path(folder), ext, options.mutations, options.seed, engine)
+            tracker = run(Path(folder), ext, options.mutations, options.seed, engine)
             print(  # noqa: T201
-                f"| {ext} | {tally.reasons[Reason.DONE]} | {tally.warned} | {tally.shorter} "
-                f"| {tally.reasons[Reason.DAMAGED]} | {tally.reasons[Reason.BAD_INPUT]} "
-                f"| {tally.refused} "
-                f"| {len(tally.of_decoder)} | {tally.slowest_seconds:.1f} s "
-                f"| {tally.largest_bytes / 2**20:.0f} MiB |",
+                f"| {ext} | {tracker.reasons[Reason.DONE]} | {tracker.warned} | {tracker.shorter} "
+                f"| {tracker.reasons[Reason.DAMAGED]} | {tracker.reasons[Reason.BAD_INPUT]} "
+                f"| {tracker.refused} "
+                f"| {len(tracker.of_decoder)} | {tracker.slowest_seconds:.1f} s "
+                f"| {tracker.largest_bytes / 2**20:.0f} MiB |",
                 flush=True,
             )
-            bad += [*tally.unacceptable, *tally.lost]
-            told += tally.of_decoder
+            bad += [*tracker.unacceptable, *tracker.lost]
+            told += tracker.of_decoder
     for line in (*told, *bad):
         print(line)  # noqa: T201
     return 1 if bad else 0

@@ -316,7 +316,7 @@ def check_finished(output: Path, expected: dict[str, dict[str, str]]) -> None:
 
 
 @dataclass
-class Tally:
+class ProgressTracker:
     """What a campaign has come to."""
 
     kills: Counter[str] = field(default_factory=Counter)
@@ -352,7 +352,7 @@ def campaign(
     library: Path | None = None,
     trouble: str | None = None,
     disk: Path | None = None,
-) -> Tally:
+) -> ProgressTracker:
     """Kill or trouble so many runs; raises `AssertionError` at the first thing that is wrong.
 
     Args:
@@ -376,25 +376,27 @@ def campaign(
         for track in tracks_in(folder / "reference")
     }
     assert all(set(files) == STEMS for files in expected.values())
-    tally = Tally()
-    while sum(tally.kills.values()) < kills:
-        output = (disk or folder) / f"output {tally.libraries}"
+    tracker = ProgressTracker()
+    while sum(tracker.kills.values()) < kills:
+        output = (disk or folder) / f"output {tracker.libraries}"
         watcher = Watcher(expected)
         with watcher.over(output):
             while not (
-                run_and_trouble(library, output, engine, rng.uniform(0.1, longest), trouble, tally)
+                run_and_trouble(
+                    library, output, engine, rng.uniform(0.1, longest), trouble, tracker
+                )
                 if trouble
-                else run_and_kill(library, output, engine, longest, rng, tally)
+                else run_and_kill(library, output, engine, longest, rng, tracker)
             ):
                 check_journal(output)
         assert not watcher.violations, watcher.violations[:5]
         check_finished(output, expected)
-        tally.libraries += 1
-        tally.tracks += len(expected)
-        tally.looks += watcher.looks
+        tracker.libraries += 1
+        tracker.tracks += len(expected)
+        tracker.looks += watcher.looks
         with contextlib.closing(sqlite3.connect(output / ".stemsplit/journal.sqlite3")) as database:
-            tally.attempts += database.execute("SELECT count(*) FROM attempts").fetchone()[0]
-            tally.completed_by_next_run += database.execute(
+            tracker.attempts += database.execute("SELECT count(*) FROM attempts").fetchone()[0]
+            tracker.completed_by_next_run += database.execute(
                 "SELECT count(*) FROM attempts WHERE reason = 'done' AND message != ''"
             ).fetchone()[0]
         if disk is not None:
@@ -403,11 +405,11 @@ def campaign(
     if temporary.exists():
         assert run_to_end(library, folder / "last", engine, temporary) == 0
         assert not [*temporary.iterdir()]
-    return tally
+    return tracker
 
 
 def run_and_trouble(
-    library: Path, output: Path, engine: str, moment: float, trouble: str, tally: Tally
+    library: Path, output: Path, engine: str, moment: float, trouble: str, tracker: ProgressTracker
 ) -> bool:
     """Run a batch, and make trouble after some seconds; give whether it came to its end."""
     make, word = TROUBLES[trouble]
@@ -417,9 +419,9 @@ def run_and_trouble(
             process.wait(moment)
         except subprocess.TimeoutExpired:
             with make(output):
-                tally.kills[trouble] += 1
+                tracker.kills[trouble] += 1
                 code = process.wait(60)
-                tally.in_state[state_of(output)] += code != 0
+                tracker.in_state[state_of(output)] += code != 0
         error = process.stderr.read().decode()
         code = process.wait()
         assert code in {0, 1}, f"{code}: {error}"
@@ -435,7 +437,12 @@ def run_to_end(library: Path, output: Path, engine: str, temporary: Path | None 
 
 
 def run_and_kill(
-    library: Path, output: Path, engine: str, longest: float, rng: random.Random, tally: Tally
+    library: Path,
+    output: Path,
+    engine: str,
+    longest: float,
+    rng: random.Random,
+    tracker: ProgressTracker,
 ) -> bool:
     """Run a batch, and kill or disturb it at a random moment; give whether it came to its end."""
     temporary = output.with_name("temporary files")
@@ -448,17 +455,17 @@ def run_and_kill(
             process.wait(rng.uniform(0.1, longest))
         except subprocess.TimeoutExpired:
             if rng.random() < 1 / 3:
-                tally.at_a_commit += wait_for_a_commit(process, output)
+                tracker.at_a_commit += wait_for_a_commit(process, output)
             if whom in DISTURBANCES:
                 is_done = disturb(process, whom, output, temporary)
             else:
                 is_done = kill(process, whom, rng)
-            tally.kills[whom] += is_done
+            tracker.kills[whom] += is_done
         error = process.stderr.read().decode()
         code = process.wait()
         bring_back(output)
         if is_done and whom in ENDS_IT:
-            tally.in_state[state_of(output)] += 1
+            tracker.in_state[state_of(output)] += 1
         if whom == "output renamed":
             assert "Traceback" not in error, error
             assert code in {0, 1, 3}, f"{code}: {error}"
@@ -509,7 +516,7 @@ def main() -> None:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
         needs_disk = options.trouble == "full"
         disk = stack.enter_context(small_disk(folder, "160m")) if needs_disk else None
-        tally = campaign(
+        tracker = campaign(
             folder,
             options.kills,
             seed=options.seed,
@@ -518,7 +525,7 @@ def main() -> None:
             trouble=options.trouble,
             disk=disk,
         )
-    print(json.dumps(vars(tally) | {"seconds": round(time.monotonic() - began)}, indent=2))
+    print(json.dumps(vars(tracker) | {"seconds": round(time.monotonic() - began)}, indent=2))
 
 
 if __name__ == "__main__":

@@ -17,24 +17,24 @@ import numpy as np
 import psutil
 from parallel import is_of_these_tests
 
-from stemsplit.core.child_entry import HOUSEHOLD_MARK
+from stemsplit.core.child_entry import SESSION_VARIABLE
 from stemsplit.core.job import Job
-from stemsplit.core.limits import Effort, Limits
+from stemsplit.core.limits import Limits, Resources
 from stemsplit.core.messages import Task
 from stemsplit.core.settings import Settings
 from stemsplit.supervisor import launcher
 from stemsplit.supervisor.attempt_state import Timings
-from stemsplit.supervisor.budget import Budget, Crew
+from stemsplit.supervisor.budget import Budget, Concurrency
 from stemsplit.supervisor.launcher import Launcher
 from stemsplit.supervisor.pool import Pool
-from stemsplit.supervisor.pool_interface import Conclusion, Heard, Settled
-from stemsplit.supervisor.pool_plan import Plan
-from stemsplit.supervisor.prediction import Forecast, Way
+from stemsplit.supervisor.pool_interface import FinalisedAttempt, MessageReceived, TrackEnded
+from stemsplit.supervisor.pool_plan import PoolPlan
+from stemsplit.supervisor.prediction import Forecast, Workload
 
 if TYPE_CHECKING:
     from stemsplit.core.messages import Finished
     from stemsplit.core.outcome import Outcome
-    from stemsplit.supervisor.exit_diagnosis import Verdict
+    from stemsplit.supervisor.exit_diagnosis import ExitDiagnosis
     from stemsplit.supervisor.launcher import StartMethod
     from stemsplit.supervisor.pool_interface import PoolEvent
 
@@ -56,14 +56,14 @@ BUDGET = Budget(total_bytes=8 * GIBIBYTE, per_file_bytes=200 * MEBIBYTE, min_fre
 
 
 @dataclass
-class FaultyWork:
+class FaultyTrackTask:
     """A track whose child does what its name says; see `misbehaving`."""
 
     name: str
     folder: Path
     audio_seconds: float = 0.0
     log: str = ""
-    efforts: list[Effort] = field(default_factory=list)
+    efforts: list[Resources] = field(default_factory=list)
     results: list[Finished] = field(default_factory=list)
 
     @property
@@ -71,9 +71,9 @@ class FaultyWork:
         """The track."""
         return Job.of(Path("/", self.name), {"vocals": self.folder / "out" / "vocals.wav"})
 
-    def begin(self, number: int, effort: Effort) -> Task:
+    def begin(self, number: int, resources: Resources) -> Task:
         """Make a work folder."""
-        self.efforts.append(effort)
+        self.efforts.append(resources)
         work = self.folder / f"work-{self.name}-{number}"
         work.mkdir()
         if (self.folder / "group").exists():
@@ -81,20 +81,22 @@ class FaultyWork:
         return Task(
             job=self.job,
             settings=Settings(),
-            effort=effort,
+            resources=resources,
             model_folder=b"/models",
-            work_folder=os.fsencode(work),
+            staging_folder=os.fsencode(work),
             log_file=os.fsencode(self.folder / f"{self.name}-{number}.log"),
         )
 
-    def conclude(self, task: Task, verdict: Verdict, result: Finished | None) -> Conclusion:
+    def conclude(
+        self, task: Task, diagnosis: ExitDiagnosis, result: Finished | None
+    ) -> FinalisedAttempt:
         """Remove the work folder and keep the log's text."""
-        shutil.rmtree(task.work_path)
+        shutil.rmtree(task.staging_path)
         self.log = task.log_path.read_text(errors="replace") if task.log_path.exists() else ""
         task.log_path.unlink(missing_ok=True)
         if result is not None:
             self.results.append(result)
-        return Conclusion(verdict=verdict)
+        return FinalisedAttempt(diagnosis=diagnosis)
 
 
 def plan(
@@ -103,15 +105,15 @@ def plan(
     budget: Budget = BUDGET,
     limits: Limits = LIMITS,
     timings: Timings = TIMINGS,
-    effort: Effort | None = None,
-    way: Way | None = None,
-) -> Plan:
+    resources: Resources | None = None,
+    way: Workload | None = None,
+) -> PoolPlan:
     """Make a plan with short waiting times."""
-    return Plan(
-        crew=Crew(workers=workers, effort=effort or Effort()),
+    return PoolPlan(
+        concurrency=Concurrency(workers=workers, resources=resources or Resources()),
         budget=budget,
         limits=limits,
-        forecast=Forecast(way or Way(kind="tensorflow", stems=1), preloaded=True),
+        forecast=Forecast(way or Workload(kind="tensorflow", stems=1), preloaded=True),
         timings=timings,
     )
 
@@ -131,9 +133,9 @@ class Ran:
 
 
 def run_pool(
-    works: list[FaultyWork],
+    works: list[FaultyTrackTask],
     method: StartMethod,
-    a_plan: Plan | None = None,
+    a_plan: PoolPlan | None = None,
     **launcher_options: object,
 ) -> Ran:
     """Run a pool to its end."""
@@ -146,9 +148,9 @@ def run_pool(
         pool.close()
         for event in pool.run():
             ran.events.append(event)
-            if isinstance(event, Heard):
+            if isinstance(event, MessageReceived):
                 ran.ready_at.setdefault(event.work.job.source_path.name, time.monotonic())
-            if isinstance(event, Settled):
+            if isinstance(event, TrackEnded):
                 name = event.work.job.source_path.name
                 ran.outcomes[name] = event.outcome
                 ran.settled_at[name] = time.monotonic()
@@ -161,7 +163,7 @@ def marked_processes() -> list[psutil.Process]:
     for process in psutil.process_iter():
         try:
             environment = process.environ()
-            ours = HOUSEHOLD_MARK in environment and is_of_these_tests(environment)
+            ours = SESSION_VARIABLE in environment and is_of_these_tests(environment)
             if ours and process.status() != psutil.STATUS_ZOMBIE:
                 found.append(process)
         except psutil.Error:

@@ -98,7 +98,7 @@ def gulp(_pipe: Connection, _task: Task) -> None:
 
 def gulp_in_a_group(_pipe: Connection, task: Task) -> None:
     """Enter the control group that the work folder names, and take more than it allows."""
-    group = Path((task.work_path / "group").read_text())
+    group = Path((task.staging_path / "group").read_text())
     (group / "cgroup.procs").write_text(str(os.getpid()))
     block = bytearray(b"x") * (1024 * MEBIBYTE)
     time.sleep(FOR_EVER)

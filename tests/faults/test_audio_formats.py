@@ -69,9 +69,9 @@ def test_stems_have_the_frames_of_their_source(tmp_path: Path, wanted: str | int
 def test_broken_files_come_to_an_end_each(tmp_path: Path, ext: str) -> None:
     """A few of each format, other ones each time; `broken_files` does hundreds."""
     seed = int(time.time())
-    tally = run(tmp_path, ext, MUTATIONS, seed, ENGINE)
-    assert tally.unacceptable == [], f"seed {seed}"
-    if tally.lost:  # of random damage FFmpeg may make more than there is
-        warnings.warn(f"seed {seed}: {tally.lost}", stacklevel=1)
-    assert tally.of_decoder == [], f"seed {seed}: a decoder crashed, or wanted too much"
-    assert tally.reasons.total() == MUTATIONS
+    tracker = run(tmp_path, ext, MUTATIONS, seed, ENGINE)
+    assert tracker.unacceptable == [], f"seed {seed}"
+    if tracker.lost:  # of random damage FFmpeg may make more than there is
+        warnings.warn(f"seed {seed}: {tracker.lost}", stacklevel=1)
+    assert tracker.of_decoder == [], f"seed {seed}: a decoder crashed, or wanted too much"
+    assert tracker.reasons.total() == MUTATIONS

@@ -74,7 +74,7 @@ def test_a_failure_keeps_its_log_and_tells_its_story(song_file: Path, tmp_path: 
         limits=Limits(retries=1),
     )
     (outcome,) = result.outcomes
-    assert [attempt.effort.alone for attempt in outcome.attempts] == [False, True]
+    assert [attempt.resources.alone for attempt in outcome.attempts] == [False, True]
     for attempt in outcome.attempts:
         assert attempt.exit_code == -11
         assert "something is wrong with (512, 1024, 2)" in attempt.log_tail
@@ -110,7 +110,7 @@ def test_a_track_that_cannot_be_published_leaves_nothing(
     monkeypatch.setattr(publish, "_fsync_folder", refuse)
     result = _separate(song_file, tmp_path / "out", "fake_engines:half")
     assert [outcome.reason for outcome in result.outcomes] == [Reason.UNWRITABLE]
-    assert not list((tmp_path / "out").glob(f"{publish.WORK_PREFIX}*"))
+    assert not list((tmp_path / "out").glob(f"{publish.STAGING_PREFIX}*"))
 
 
 def test_spawned_children_give_the_same_stems(song_file: Path, tmp_path: Path) -> None:

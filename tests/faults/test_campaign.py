@@ -23,9 +23,9 @@ TROUBLES = 4
 
 def test_a_batch_that_is_killed_goes_on(tmp_path: Path) -> None:
     """Every track in the end whole and right, finished once, and never to be seen half."""
-    tally = campaign(tmp_path, KILLS, seed=int(time.time()), engine=ENGINE)
-    assert sum(tally.kills.values()) >= KILLS
-    assert tally.looks > 100 * tally.libraries
+    tracker = campaign(tmp_path, KILLS, seed=int(time.time()), engine=ENGINE)
+    assert sum(tracker.kills.values()) >= KILLS
+    assert tracker.looks > 100 * tracker.libraries
 
 
 def test_a_batch_whose_disk_is_filled_goes_on(tmp_path: Path, mount: Callable[[str], Path]) -> None:

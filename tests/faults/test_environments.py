@@ -21,7 +21,7 @@ import pytest
 import soundfile
 from common import COMMAND
 
-from stemsplit.core.child_entry import HOUSEHOLD_MARK
+from stemsplit.core.child_entry import SESSION_VARIABLE
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -474,7 +474,7 @@ def test_an_early_interrupt_prints_no_traceback(
         codes.add(running.returncode)
     assert codes <= {0, 130}
     assert 130 in codes
-    assert os.environ.get(HOUSEHOLD_MARK) is None
+    assert os.environ.get(SESSION_VARIABLE) is None
 
 
 @pytest.mark.parametrize("engine", ENGINES)

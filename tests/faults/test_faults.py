@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import pytest
-from harness import FaultyWork, run_pool
+from harness import FaultyTrackTask, run_pool
 
 from stemsplit.core.outcome import Reason
 
@@ -59,7 +59,7 @@ def test_every_fault_is_found_out(
 ) -> None:
     """In time, with its reason and story; the other tracks finish, and nothing is left behind."""
     names = ["take_a_while", fault, "behave-1"]
-    works = [FaultyWork(name, tmp_path) for name in names]
+    works = [FaultyTrackTask(name, tmp_path) for name in names]
     ran = run_pool(works, start_method)
     outcome = ran.outcomes[fault]
     told = ran.seconds(fault)
@@ -84,7 +84,7 @@ def test_a_stalled_child_leaves_its_stack(
     tmp_path: Path, start_method: StartMethod, fault: str, stack: str
 ) -> None:
     """The log shows in which function it stood, also when it held the interpreter's lock."""
-    work = FaultyWork(fault, tmp_path)
+    work = FaultyTrackTask(fault, tmp_path)
     run_pool([work], start_method)
     assert f"in {stack}" in work.log
     assert "The supervisor's account:" in work.log
@@ -93,7 +93,7 @@ def test_a_stalled_child_leaves_its_stack(
 
 def test_everything_a_child_says_is_in_its_log(tmp_path: Path, start_method: StartMethod) -> None:
     """Logging with its traceback, what Python prints and what C writes; the last lines are told."""
-    work = FaultyWork("log_and_print", tmp_path)
+    work = FaultyTrackTask("log_and_print", tmp_path)
     (outcome,) = run_pool([work], start_method).outcomes.values()
     said = ("INFO some.library: logged at level info", "ValueError: invalid literal", "printed")
     for text in (*said, "written by C"):
@@ -106,14 +106,14 @@ def test_an_uncaught_exception_is_told_by_the_log(
 ) -> None:
     """Nothing of an exception is pickled; its traceback is text in the log."""
     (outcome,) = run_pool(
-        [FaultyWork("raise_unpicklable", tmp_path)], start_method
+        [FaultyTrackTask("raise_unpicklable", tmp_path)], start_method
     ).outcomes.values()
     assert "UnpicklableError: this cannot be pickled" in outcome.attempts[0].log_tail
 
 
 def test_every_track_gets_one_end(tmp_path: Path, start_method: StartMethod) -> None:
     """Seven tracks, two at a time: seven ends."""
-    works = [FaultyWork(f"behave-{number}", tmp_path) for number in range(7)]
+    works = [FaultyTrackTask(f"behave-{number}", tmp_path) for number in range(7)]
     ran = run_pool(works, start_method)
     assert {outcome.reason for outcome in ran.outcomes.values()} == {Reason.DONE}
     assert len(ran.outcomes) == 7

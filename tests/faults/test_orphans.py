@@ -23,9 +23,9 @@ _SUPERVISOR = """
 import sys
 sys.path[:0] = [{faults!r}]
 from pathlib import Path
-from harness import FaultyWork, run_pool
+from harness import FaultyTrackTask, run_pool
 if __name__ == "__main__":
-    works = [FaultyWork(f"{program}-{{n}}", Path({folder!r})) for n in range(2)]
+    works = [FaultyTrackTask(f"{program}-{{n}}", Path({folder!r})) for n in range(2)]
     run_pool(works, {method!r})
 """
 

@@ -24,22 +24,29 @@ from harness import (
     LIMITS,
     MEBIBYTE,
     TIMINGS,
-    FaultyWork,
+    FaultyTrackTask,
     plan,
     run_pool,
 )
 
-from stemsplit.core.limits import Effort, Limits
+from stemsplit.core.limits import Limits, Resources
 from stemsplit.core.messages import Progress
 from stemsplit.core.outcome import Reason
 from stemsplit.core.units import TimeLimit
 from stemsplit.supervisor.budget import HostMemory
 from stemsplit.supervisor.launcher import Launcher
 from stemsplit.supervisor.pool import Pool
-from stemsplit.supervisor.pool_interface import Heard, Launched, Noted, Retried, Settled, Turned
-from stemsplit.supervisor.prediction import Way
+from stemsplit.supervisor.pool_interface import (
+    Launched,
+    LoopIterated,
+    MessageReceived,
+    Noted,
+    Retried,
+    TrackEnded,
+)
+from stemsplit.supervisor.prediction import Workload
 from stemsplit.supervisor.process_tree import SystemMeter
-from stemsplit.supervisor.termination import SystemLeash
+from stemsplit.supervisor.termination import SystemProcessHandle
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -54,21 +61,23 @@ def _retrying(retries: int) -> Limits:
 
 def test_a_retry_changes_something(tmp_path: Path, start_method: StartMethod) -> None:
     """Over its cap: leaner, then alone; crashed: alone; stalled: alone with one thread."""
-    works = {name: FaultyWork(name, tmp_path) for name in ("gulp", "segfault", "hang_in_python")}
-    a_plan = plan(limits=_retrying(2), effort=Effort(threads=2))
+    works = {
+        name: FaultyTrackTask(name, tmp_path) for name in ("gulp", "segfault", "hang_in_python")
+    }
+    a_plan = plan(limits=_retrying(2), resources=Resources(threads=2))
     ran = run_pool(list(works.values()), start_method, a_plan)
-    first = Effort(threads=2)
+    first = Resources(threads=2)
     assert works["gulp"].efforts == [
         first,
-        Effort(threads=1, lean=True),
-        Effort(threads=1, lean=True, alone=True),
+        Resources(threads=1, lean=True),
+        Resources(threads=1, lean=True, alone=True),
     ]
     assert works["segfault"].efforts == [
         first,
-        Effort(threads=2, alone=True),
-        Effort(threads=1, alone=True),
+        Resources(threads=2, alone=True),
+        Resources(threads=1, alone=True),
     ]
-    assert works["hang_in_python"].efforts[1:] == [Effort(threads=1, alone=True)] * 2
+    assert works["hang_in_python"].efforts[1:] == [Resources(threads=1, alone=True)] * 2
     assert [len(outcome.attempts) for outcome in ran.outcomes.values()] == [3, 3, 3]
     assert len([event for event in ran.events if isinstance(event, Retried)]) == 6
 
@@ -76,12 +85,12 @@ def test_a_retry_changes_something(tmp_path: Path, start_method: StartMethod) ->
 def test_whole_tracks_that_can_never_fit_are_settled_without_a_start(tmp_path: Path) -> None:
     """Ten hours, and an unknown length: a reason each, and the one that fits is done."""
     works = [
-        FaultyWork("behave", tmp_path, audio_seconds=10.0),
-        FaultyWork("ten hours", tmp_path, audio_seconds=36_000.0),
-        FaultyWork("who knows", tmp_path, audio_seconds=math.inf),
+        FaultyTrackTask("behave", tmp_path, audio_seconds=10.0),
+        FaultyTrackTask("ten hours", tmp_path, audio_seconds=36_000.0),
+        FaultyTrackTask("who knows", tmp_path, audio_seconds=math.inf),
     ]
     a_plan = plan(
-        budget=replace(BUDGET, per_file_bytes=None), way=Way(kind="whole", stems=2), workers=1
+        budget=replace(BUDGET, per_file_bytes=None), way=Workload(kind="whole", stems=2), workers=1
     )
     ran = run_pool(works, "forkserver", a_plan)
     assert ran.outcomes["behave"].reason is Reason.DONE
@@ -95,12 +104,12 @@ def test_whole_tracks_that_can_never_fit_are_settled_without_a_start(tmp_path: P
 
 def test_a_whole_track_may_be_silent_while_it_works(tmp_path: Path) -> None:
     """What would be a stall of a streamed track is the one long step of a whole one."""
-    works = [FaultyWork("spin", tmp_path, audio_seconds=1.0)]
+    works = [FaultyTrackTask("spin", tmp_path, audio_seconds=1.0)]
     timeout = TimeLimit(seconds=6.0)
     a_plan = plan(
         budget=replace(BUDGET, per_file_bytes=None),
         limits=msgspec.structs.replace(LIMITS, timeout=timeout),
-        way=Way(kind="whole", stems=2),
+        way=Workload(kind="whole", stems=2),
     )
     ran = run_pool(works, "forkserver", a_plan)
     assert ran.outcomes["spin"].reason is Reason.TIMED_OUT, "and not stalled after three seconds"
@@ -112,16 +121,16 @@ def test_a_child_alone_has_the_machine_for_itself(
     """While a retry runs alone, no other child is started."""
     names = ["segfault", *(f"take_a_while-{number}" for number in range(4))]
     a_plan = plan(limits=_retrying(1))
-    ran = run_pool([FaultyWork(name, tmp_path) for name in names], start_method, a_plan)
+    ran = run_pool([FaultyTrackTask(name, tmp_path) for name in names], start_method, a_plan)
     running: set[str] = set()
     for event in ran.events:
         if isinstance(event, Launched):
             running.add(event.work.job.source_path.name)
-            if event.effort.alone:
+            if event.resources.alone:
                 assert running == {"segfault"}
-        elif isinstance(event, Retried | Settled):
+        elif isinstance(event, Retried | TrackEnded):
             running.discard(event.work.job.source_path.name)
-    assert ran.outcomes["segfault"].attempts[1].effort.alone
+    assert ran.outcomes["segfault"].attempts[1].resources.alone
 
 
 def test_the_next_track_starts_while_the_last_one_is_closed(
@@ -129,10 +138,12 @@ def test_the_next_track_starts_while_the_last_one_is_closed(
 ) -> None:
     """One may work at a time; one more may close its files."""
     names = [f"close_slowly-{number}" for number in range(3)]
-    ran = run_pool([FaultyWork(name, tmp_path) for name in names], start_method, plan(workers=1))
+    ran = run_pool(
+        [FaultyTrackTask(name, tmp_path) for name in names], start_method, plan(workers=1)
+    )
     running, most = 0, 0
     for event in ran.events:
-        running += isinstance(event, Launched) - isinstance(event, Settled)
+        running += isinstance(event, Launched) - isinstance(event, TrackEnded)
         most = max(most, running)
     assert most == 2
     assert all(outcome.reason is Reason.DONE for outcome in ran.outcomes.values())
@@ -143,14 +154,14 @@ def test_children_that_die_at_start_stop_the_batch(
     tmp_path: Path, start_method: StartMethod, fault: str
 ) -> None:
     """A broken installation is one error after three children, not a failure of every file."""
-    works = [FaultyWork(f"{fault}-{number}", tmp_path) for number in range(9)]
+    works = [FaultyTrackTask(f"{fault}-{number}", tmp_path) for number in range(9)]
     with Launcher((), start_method=start_method, program="misbehaving:run") as launcher:
         pool = Pool(launcher, plan(workers=1, limits=_retrying(2)))
         for work in works:
             pool.add(work)
         settled = []
         for event in pool.run():
-            if isinstance(event, Settled):
+            if isinstance(event, TrackEnded):
                 settled.append(event.outcome)
                 pool.drain()
     assert [outcome.reason for outcome in settled] == [Reason.ENGINE_UNAVAILABLE]
@@ -164,7 +175,9 @@ def test_deaths_at_start_count_only_in_a_row(tmp_path: Path, start_method: Start
     names = []
     for number in range(4):
         names += [f"early_segfault-{number}", f"behave-{number}"]
-    ran = run_pool([FaultyWork(name, tmp_path) for name in names], start_method, plan(workers=1))
+    ran = run_pool(
+        [FaultyTrackTask(name, tmp_path) for name in names], start_method, plan(workers=1)
+    )
     reasons = [outcome.reason for outcome in ran.outcomes.values()]
     assert reasons == [Reason.CRASHED, Reason.DONE] * 4
 
@@ -173,7 +186,7 @@ def test_a_fork_server_that_never_gets_ready_is_replaced(tmp_path: Path) -> None
     """One without a preload takes its place, and the supervisor waits for neither."""
     began = time.monotonic()
     ran = run_pool(
-        [FaultyWork("behave", tmp_path)],
+        [FaultyTrackTask("behave", tmp_path)],
         "forkserver",
         preload=("takes_for_ever",),
         server_seconds=0.5,
@@ -191,15 +204,19 @@ def test_a_listener_that_takes_its_time_is_no_stall(
         ("misbehaving",), start_method=start_method, program="misbehaving:run"
     ) as launcher:
         pool = Pool(launcher, plan())
-        pool.add(FaultyWork("take_a_while-1", tmp_path))
-        pool.add(FaultyWork("take_a_while-2", tmp_path))
+        pool.add(FaultyTrackTask("take_a_while-1", tmp_path))
+        pool.add(FaultyTrackTask("take_a_while-2", tmp_path))
         pool.close()
         slept = False
         for event in pool.run():
-            if isinstance(event, Heard) and isinstance(event.message, Progress) and not slept:
+            if (
+                isinstance(event, MessageReceived)
+                and isinstance(event.message, Progress)
+                and not slept
+            ):
                 slept = True
                 time.sleep(LIMITS.stall_seconds + 1.5)
-            if isinstance(event, Settled):
+            if isinstance(event, TrackEnded):
                 outcomes.append(event.outcome.reason)
     assert outcomes == [Reason.DONE] * 2
 
@@ -208,13 +225,13 @@ def test_a_track_that_is_cancelled_while_it_is_ended_does_not_come_back(
     tmp_path: Path, start_method: StartMethod
 ) -> None:
     """It was being retried for something else; the cancellation counts."""
-    work = FaultyWork("ignore_terminate", tmp_path)
+    work = FaultyTrackTask("ignore_terminate", tmp_path)
     with Launcher((), start_method=start_method, program="misbehaving:run") as launcher:
         pool = Pool(launcher, plan(limits=_retrying(5)))
         pool.add(work)
         pool.close()
         threading.Timer(3.0, pool.cancel, (work,)).start()
-        settled = [event for event in pool.run() if isinstance(event, Settled)]
+        settled = [event for event in pool.run() if isinstance(event, TrackEnded)]
     assert [event.outcome.reason for event in settled] == [Reason.CANCELLED]
 
 
@@ -224,7 +241,7 @@ def test_interruptions_while_all_is_ended_leave_nothing(
     """A second and third signal come at the worst moments; every child is ended all the same."""
     interruptions = iter([KeyboardInterrupt, SystemExit])
 
-    class InterruptedLeash(SystemLeash):
+    class InterruptedLeash(SystemProcessHandle):
         def terminate(self) -> None:
             for kind in interruptions:
                 raise kind
@@ -236,12 +253,12 @@ def test_interruptions_while_all_is_ended_leave_nothing(
                 raise kind
 
     with Launcher((), start_method=start_method, program="misbehaving:run") as launcher:
-        pool = Pool(launcher, plan(), leash=InterruptedLeash)
+        pool = Pool(launcher, plan(), process_handle=InterruptedLeash)
         for number in range(2):
-            pool.add(FaultyWork(f"ignore_terminate-{number}", tmp_path))
+            pool.add(FaultyTrackTask(f"ignore_terminate-{number}", tmp_path))
         running = pool.run()
         for event in running:
-            if isinstance(event, Heard) and len(pool.unstarted()) == 0:
+            if isinstance(event, MessageReceived) and len(pool.unstarted()) == 0:
                 break
         with pytest.raises(SystemExit):
             running.close()
@@ -250,7 +267,7 @@ def test_interruptions_while_all_is_ended_leave_nothing(
 
 def test_a_fork_server_that_is_killed_takes_nothing_with_it(tmp_path: Path) -> None:
     """Its children are found out and ended, their tracks done again, and the batch goes on."""
-    works = [FaultyWork(f"take_a_while-{number}", tmp_path) for number in range(4)]
+    works = [FaultyTrackTask(f"take_a_while-{number}", tmp_path) for number in range(4)]
     outcomes = []
     with Launcher(
         ("misbehaving",), start_method="forkserver", program="misbehaving:run"
@@ -261,20 +278,20 @@ def test_a_fork_server_that_is_killed_takes_nothing_with_it(tmp_path: Path) -> N
         pool.close()
         killed = False
         for event in pool.run():
-            if isinstance(event, Heard) and not killed:
+            if isinstance(event, MessageReceived) and not killed:
                 killed = True
                 server = psutil.Process(_child_of(works[0])).parent()
                 assert server is not None
                 assert server.pid != os.getpid()
                 server.kill()
-            if isinstance(event, Settled):
+            if isinstance(event, TrackEnded):
                 outcomes.append(event.outcome)
     assert [outcome.reason for outcome in outcomes] == [Reason.DONE] * 4
     lost = [outcome.attempts[0].reason for outcome in outcomes if len(outcome.attempts) == 2]
     assert set(lost) == {Reason.EVICTED}, "without blame"
 
 
-def _child_of(_work: FaultyWork) -> int:
+def _child_of(_work: FaultyTrackTask) -> int:
     """Find a child that the fork server has forked."""
     for process in psutil.Process().children(recursive=True):
         parent = process.parent()
@@ -287,7 +304,7 @@ def _child_of(_work: FaultyWork) -> int:
 def test_a_preload_that_breaks_the_fork_server_is_survived(tmp_path: Path) -> None:
     """A server that its imports have ended is started again without them; the child goes on."""
     ran = run_pool(
-        [FaultyWork("behave", tmp_path)], "forkserver", preload=("breaks_when_imported",)
+        [FaultyTrackTask("behave", tmp_path)], "forkserver", preload=("breaks_when_imported",)
     )
     assert ran.outcomes["behave"].reason is Reason.DONE
 
@@ -295,7 +312,7 @@ def test_a_preload_that_breaks_the_fork_server_is_survived(tmp_path: Path) -> No
 def test_the_recorded_peak_is_the_child_s_own(tmp_path: Path, start_method: StartMethod) -> None:
     """Not its parent's: a fork server that was large for a moment does not show."""
     preload = ("has_been_large", "misbehaving")
-    works = [FaultyWork("behave", tmp_path), FaultyWork("hold_memory", tmp_path)]
+    works = [FaultyTrackTask("behave", tmp_path), FaultyTrackTask("hold_memory", tmp_path)]
     ran = run_pool(works, start_method, preload=preload)
     small = ran.outcomes["behave"].attempts[0]
     large = ran.outcomes["hold_memory"].attempts[0]
@@ -337,7 +354,7 @@ def control_group(tmp_path: Path) -> Iterator[Path]:
 @pytest.mark.usefixtures("control_group")
 def test_the_kernel_s_kill_is_told_apart(tmp_path: Path, start_method: StartMethod) -> None:
     """The real out-of-memory killer ends the child: the reason says so, and a retry is leaner."""
-    work = FaultyWork("gulp_in_a_group", tmp_path)
+    work = FaultyTrackTask("gulp_in_a_group", tmp_path)
     roomy = plan(limits=_retrying(1), budget=replace(BUDGET, per_file_bytes=4 * GIBIBYTE))
     outcome = run_pool([work], start_method, roomy).outcomes["gulp_in_a_group"]
     assert outcome.reason is Reason.KILLED_BY_KERNEL
@@ -358,7 +375,7 @@ class PlayedMeter(SystemMeter):
 
 def test_the_youngest_is_evicted_without_blame(tmp_path: Path, start_method: StartMethod) -> None:
     """The machine runs low for a moment: the youngest goes back in line, and all are done."""
-    works = [FaultyWork(f"take_a_while-{number}", tmp_path) for number in range(3)]
+    works = [FaultyTrackTask(f"take_a_while-{number}", tmp_path) for number in range(3)]
     events: list[PoolEvent] = []
     with Launcher(
         ("misbehaving",), start_method=start_method, program="misbehaving:run"
@@ -372,14 +389,18 @@ def test_the_youngest_is_evicted_without_blame(tmp_path: Path, start_method: Sta
         pool.close()
         for event in pool.run():
             events.append(event)
-            if isinstance(event, Heard) and event.work is works[1] and len(works[1].efforts) == 1:
+            if (
+                isinstance(event, MessageReceived)
+                and event.work is works[1]
+                and len(works[1].efforts) == 1
+            ):
                 meter.available_bytes = 500 * MEBIBYTE  # less than half of what is to be left
             if isinstance(event, Retried):
                 meter.available_bytes = 20 * GIBIBYTE
     retried = [event for event in events if isinstance(event, Retried)]
     assert [event.attempt.reason for event in retried] == [Reason.EVICTED]
     assert retried[0].work is works[1], "the younger of the first two"
-    outcomes = [event.outcome for event in events if isinstance(event, Settled)]
+    outcomes = [event.outcome for event in events if isinstance(event, TrackEnded)]
     assert [outcome.reason for outcome in outcomes] == [Reason.DONE] * 3
 
 
@@ -387,7 +408,7 @@ def test_memory_that_does_not_come_free_is_told_at_once_and_waited_for(
     tmp_path: Path, start_method: StartMethod
 ) -> None:
     """A note first; a reason that ends the batch when patience is over. No child was started."""
-    work = FaultyWork("behave", tmp_path)
+    work = FaultyTrackTask("behave", tmp_path)
     with Launcher((), start_method=start_method, program="misbehaving:run") as launcher:
         pool = Pool(
             launcher,
@@ -399,9 +420,9 @@ def test_memory_that_does_not_come_free_is_told_at_once_and_waited_for(
         )
         pool.add(work)
         pool.close()
-        note, settled = [event for event in pool.run() if not isinstance(event, Turned)]
+        note, settled = [event for event in pool.run() if not isinstance(event, LoopIterated)]
     assert isinstance(note, Noted)
-    assert isinstance(settled, Settled)
+    assert isinstance(settled, TrackEnded)
     assert settled.outcome.reason is Reason.NO_MEMORY
     assert settled.outcome.reason.stops_batch
     assert "No memory came free" in settled.outcome.message
@@ -411,13 +432,13 @@ def test_memory_that_does_not_come_free_is_told_at_once_and_waited_for(
 def test_all_together_are_kept_under_the_budget(tmp_path: Path, start_method: StartMethod) -> None:
     """Two children of 150 MiB in a budget for one and a half: never over it, and both done."""
     base = SystemMeter().sample([], exact=True).total.pss_bytes or 0
-    works = [FaultyWork(f"hold_memory-{number}", tmp_path) for number in range(2)]
+    works = [FaultyTrackTask(f"hold_memory-{number}", tmp_path) for number in range(2)]
     total = base + 300 * MEBIBYTE
     budget = replace(BUDGET, total_bytes=total)
     ran = run_pool(works, start_method, plan(budget=budget))
     assert [outcome.reason for outcome in ran.outcomes.values()] == [Reason.DONE] * 2
-    launches = [type(event) for event in ran.events if isinstance(event, Launched | Settled)]
-    assert launches == [Launched, Settled, Launched, Settled]
+    launches = [type(event) for event in ran.events if isinstance(event, Launched | TrackEnded)]
+    assert launches == [Launched, TrackEnded, Launched, TrackEnded]
 
 
 @pytest.mark.parametrize("program", ["hang_in_python", "ignore_terminate"])
@@ -428,11 +449,11 @@ def test_closing_the_pool_ends_every_child(
     with Launcher((), start_method=start_method, program="misbehaving:run") as launcher:
         pool = Pool(launcher, plan())
         for number in range(9):
-            pool.add(FaultyWork(f"{program}-{number}", tmp_path))
+            pool.add(FaultyTrackTask(f"{program}-{number}", tmp_path))
         running = pool.run()
         launched = 0
         for event in running:
-            launched += isinstance(event, Heard)
+            launched += isinstance(event, MessageReceived)
             if launched == 4:
                 break
         running.close()
@@ -440,7 +461,7 @@ def test_closing_the_pool_ends_every_child(
 
 def test_a_drained_pool_finishes_what_works(tmp_path: Path, start_method: StartMethod) -> None:
     """From another thread: those that work are done, the others are not begun."""
-    works = [FaultyWork(f"take_a_while-{number}", tmp_path) for number in range(5)]
+    works = [FaultyTrackTask(f"take_a_while-{number}", tmp_path) for number in range(5)]
     outcomes = []
     with Launcher(
         ("misbehaving",), start_method=start_method, program="misbehaving:run"
@@ -449,9 +470,9 @@ def test_a_drained_pool_finishes_what_works(tmp_path: Path, start_method: StartM
         for work in works:
             pool.add(work)
         for event in pool.run():
-            if isinstance(event, Heard) and isinstance(event.message, Progress):
+            if isinstance(event, MessageReceived) and isinstance(event.message, Progress):
                 threading.Thread(target=pool.drain).start()
-            if isinstance(event, Settled):
+            if isinstance(event, TrackEnded):
                 outcomes.append(event.outcome.reason)
     assert set(outcomes) == {Reason.DONE}
     assert len(outcomes) + len(pool.unstarted()) == 5
@@ -460,7 +481,10 @@ def test_a_drained_pool_finishes_what_works(tmp_path: Path, start_method: StartM
 
 def test_a_cancelled_track_stops_when_asked(tmp_path: Path, start_method: StartMethod) -> None:
     """The child ends of its own accord, between two steps; no signal is needed."""
-    work, waiting = FaultyWork("stop_when_asked", tmp_path), FaultyWork("behave", tmp_path)
+    work, waiting = (
+        FaultyTrackTask("stop_when_asked", tmp_path),
+        FaultyTrackTask("behave", tmp_path),
+    )
     outcomes = {}
     with Launcher((), start_method=start_method, program="misbehaving:run") as launcher:
         pool = Pool(launcher, plan(workers=1, timings=replace(TIMINGS, ask=5)))
@@ -468,10 +492,10 @@ def test_a_cancelled_track_stops_when_asked(tmp_path: Path, start_method: StartM
         pool.add(waiting)
         pool.close()
         for event in pool.run():
-            if isinstance(event, Heard):
+            if isinstance(event, MessageReceived):
                 pool.cancel(work)
                 pool.cancel(waiting)
-            if isinstance(event, Settled):
+            if isinstance(event, TrackEnded):
                 outcomes[event.work.job.source_path.name] = event.outcome
     assert {one.reason for one in outcomes.values()} == {Reason.CANCELLED}
     assert outcomes["behave"].attempts == ()
@@ -521,11 +545,11 @@ def test_two_hundred_tracks_in_a_row(tmp_path: Path, start_method: StartMethod) 
     ) as launcher:
         pool = Pool(launcher, plan(workers=2))
         for number in range(200):
-            pool.add(FaultyWork(f"behave-{number}", tmp_path))
+            pool.add(FaultyTrackTask(f"behave-{number}", tmp_path))
         pool.close()
         settled = 0
         for event in pool.run():
-            if isinstance(event, Settled):
+            if isinstance(event, TrackEnded):
                 settled += 1
                 if settled in {50, 198}:
                     gc.collect()

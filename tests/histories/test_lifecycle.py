@@ -23,20 +23,20 @@ from stemsplit.core.outcome import Reason, WarningKind
 from stemsplit.core.units import TimeLimit
 from stemsplit.supervisor.attempt_state import (
     Action,
-    Asked,
-    Away,
+    EndRequested,
     Exited,
-    Heard,
+    MessageReceived,
     Phase,
+    PipeClosed,
     Rules,
     Sampled,
-    Silenced,
     State,
+    SupervisorSuspended,
     Ticked,
     Timings,
 )
 from stemsplit.supervisor.attempt_transitions import advance, launched
-from stemsplit.supervisor.exit_diagnosis import Verdict
+from stemsplit.supervisor.exit_diagnosis import ExitDiagnosis
 
 if TYPE_CHECKING:
     from stemsplit.supervisor.attempt_state import Event
@@ -50,7 +50,7 @@ RULES = Rules(
     expect=lambda audio_seconds: audio_seconds / 10,
     timings=Timings(start=180, close=10, stacks=0.5, ask=1, terminate=2),
 )
-EVICTED = Verdict(reason=Reason.EVICTED, message="Memory ran low.")
+EVICTED = ExitDiagnosis(reason=Reason.EVICTED, message="Memory ran low.")
 
 
 def _replay(*events: Event, rules: Rules = RULES) -> tuple[State, list[tuple[float, Action]]]:
@@ -65,33 +65,33 @@ def _replay(*events: Event, rules: Rules = RULES) -> tuple[State, list[tuple[flo
 
 def _beginning(until: float = 2.0) -> tuple[Event, ...]:
     return (
-        Heard(now=0.1, message=Hello(preloaded=True)),
-        Heard(now=0.2, message=Started(info=INFO)),
-        Heard(now=until, message=Ready()),
+        MessageReceived(now=0.1, message=Hello(preloaded=True)),
+        MessageReceived(now=0.2, message=Started(info=INFO)),
+        MessageReceived(now=until, message=Ready()),
     )
 
 
 def _reason(state: State, exit_code: int) -> Reason:
     state, _ = advance(state, Exited(now=999.0, exit_code=exit_code), RULES)
     assert state.phase is Phase.GONE
-    assert state.verdict is not None
-    return state.verdict.reason
+    assert state.diagnosis is not None
+    return state.diagnosis.reason
 
 
 def test_a_good_life() -> None:
     """Started, ready, progress, finished, gone: done, and its story tells it."""
     state, done = _replay(
         *_beginning(),
-        Heard(now=5, message=Progress(audio_seconds=30.0)),
+        MessageReceived(now=5, message=Progress(audio_seconds=30.0)),
         Sampled(now=6, memory_bytes=900, exact=True, cpu_seconds=4.0),
-        Heard(now=9, message=Progress(audio_seconds=60.0)),
-        Heard(now=9, message=Separated()),
-        Heard(now=9, message=Warned(kind=WarningKind.CLIPPED, text="clipped")),
-        Heard(now=10, message=RESULT),
+        MessageReceived(now=9, message=Progress(audio_seconds=60.0)),
+        MessageReceived(now=9, message=Separated()),
+        MessageReceived(now=9, message=Warned(kind=WarningKind.CLIPPED, text="clipped")),
+        MessageReceived(now=10, message=RESULT),
         Exited(now=10.1, exit_code=0),
     )
     assert done == []
-    assert state.verdict == Verdict(reason=Reason.DONE)
+    assert state.diagnosis == ExitDiagnosis(reason=Reason.DONE)
     assert (state.peak_bytes, state.peak_rss_bytes) == (900, 700)
     assert [line.split("s  ", 1)[1] for line in state.story] == [
         "started",
@@ -108,9 +108,9 @@ def test_a_good_life() -> None:
 
 def test_a_child_that_closes_its_files_is_watched_like_any_other() -> None:
     """It may still fail for want of disk, stall on it, or take too much."""
-    before = (*_beginning(), Heard(now=9.0, message=Separated()))
+    before = (*_beginning(), MessageReceived(now=9.0, message=Separated()))
     full = Failed(reason=Reason.DISK_FULL, message="The disk is full.")
-    state, done = _replay(*before, Heard(now=10.0, message=full))
+    state, done = _replay(*before, MessageReceived(now=10.0, message=full))
     assert (state.separated, done) == (True, [])
     assert _reason(state, 1) is Reason.DISK_FULL
     state, done = _replay(*before, Ticked(now=129.1))
@@ -196,7 +196,10 @@ def test_signs_of_life(sign: dict[str, float]) -> None:
 
 def test_progress_is_a_sign_of_life_where_nothing_can_be_sampled() -> None:
     """A system may keep a child's figures from us."""
-    words = [Heard(now=now, message=Progress(audio_seconds=float(now))) for now in range(3, 300, 9)]
+    words = [
+        MessageReceived(now=now, message=Progress(audio_seconds=float(now)))
+        for now in range(3, 300, 9)
+    ]
     state, done = _replay(*_beginning(), *words, Ticked(now=301))
     assert done == []
     assert state.phase is Phase.RUNNING
@@ -204,7 +207,9 @@ def test_progress_is_a_sign_of_life_where_nothing_can_be_sampled() -> None:
 
 def test_a_child_that_was_started_while_the_supervisor_was_away() -> None:
     """Its start does not come to lie in the future."""
-    state, _ = _replay(Away(now=3.0, seconds=50.0), Heard(now=4.0, message=Ready()))
+    state, _ = _replay(
+        SupervisorSuspended(now=3.0, seconds=50.0), MessageReceived(now=4.0, message=Ready())
+    )
     assert state.launched_at <= 3.0
     assert state.alive_at <= 4.0
 
@@ -245,7 +250,7 @@ def test_a_time_limit_is_a_duration_or_a_multiple() -> None:
         info=AudioInfo(format="FLAC", subtype="PCM_16", sample_rate=1, channels=1, frames=None)
     )
     alive = Sampled(now=29, memory_bytes=1, exact=True, cpu_seconds=9)
-    _, done = _replay(Heard(now=1, message=unknown), alive, Ticked(now=60), rules=rules)
+    _, done = _replay(MessageReceived(now=1, message=unknown), alive, Ticked(now=60), rules=rules)
     assert done == []
 
 
@@ -254,7 +259,7 @@ def test_a_suspended_machine_is_not_a_stall() -> None:
     state, done = _replay(
         *_beginning(),
         Sampled(now=3, memory_bytes=1, exact=True, cpu_seconds=5.0),
-        Away(now=28_803, seconds=28_800),
+        SupervisorSuspended(now=28_803, seconds=28_800),
         Ticked(now=28_803),
         Ticked(now=28_840),
     )
@@ -266,8 +271,8 @@ def test_a_suspension_does_not_cut_short_the_end() -> None:
     """The steps by which a child is ended wait as well."""
     _, done = _replay(
         *_beginning(),
-        Asked(now=5, verdict=EVICTED),
-        Away(now=105, seconds=100),
+        EndRequested(now=5, diagnosis=EVICTED),
+        SupervisorSuspended(now=105, seconds=100),
         Ticked(now=105.5),
         Ticked(now=106),
     )
@@ -277,7 +282,7 @@ def test_a_suspension_does_not_cut_short_the_end() -> None:
 @pytest.mark.parametrize("word", [RESULT, None])
 def test_a_child_that_does_not_exit_is_killed_after_a_while(word: Finished | None) -> None:
     """After its last word, or after it has closed its pipe; a result counts all the same."""
-    last: Event = Silenced(now=20) if word is None else Heard(now=20, message=word)
+    last: Event = PipeClosed(now=20) if word is None else MessageReceived(now=20, message=word)
     state, done = _replay(*_beginning(), last, Ticked(now=29.9), Ticked(now=30), Ticked(now=31))
     assert done == [(30, Action.KILL)]
     expected = Reason.NO_RESULT if word is None else Reason.DONE
@@ -288,7 +293,9 @@ def test_a_child_that_answers_the_request_ends_for_our_reason() -> None:
     """It says that it was asked to; the outcome says why."""
     answer = Failed(reason=Reason.CANCELLED, message="The child ended because it was asked.")
     state, done = _replay(
-        *_beginning(), Asked(now=5, verdict=EVICTED), Heard(now=5.2, message=answer)
+        *_beginning(),
+        EndRequested(now=5, diagnosis=EVICTED),
+        MessageReceived(now=5.2, message=answer),
     )
     assert done == [(5, Action.ASK)]
     assert _reason(state, 1) is Reason.EVICTED
@@ -296,14 +303,21 @@ def test_a_child_that_answers_the_request_ends_for_our_reason() -> None:
 
 def test_a_result_that_comes_while_the_child_is_ended_counts() -> None:
     """It was quicker."""
-    state, _ = _replay(*_beginning(), Asked(now=5, verdict=EVICTED), Heard(now=5.2, message=RESULT))
+    state, _ = _replay(
+        *_beginning(),
+        EndRequested(now=5, diagnosis=EVICTED),
+        MessageReceived(now=5.2, message=RESULT),
+    )
     assert _reason(state, 0) is Reason.DONE
 
 
 def test_asked_for_at_once_means_at_once() -> None:
     """One kill and nothing else."""
     _, done = _replay(
-        *_beginning(), Asked(now=5, verdict=EVICTED, at_once=True), Ticked(now=6), Ticked(now=60)
+        *_beginning(),
+        EndRequested(now=5, diagnosis=EVICTED, at_once=True),
+        Ticked(now=6),
+        Ticked(now=60),
     )
     assert done == [(5, Action.KILL)]
 

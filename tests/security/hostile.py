@@ -17,12 +17,12 @@ import msgspec
 import pytest
 
 from stemsplit.core.job import Job
-from stemsplit.core.limits import Effort
+from stemsplit.core.limits import Resources
 from stemsplit.core.settings import Settings
-from stemsplit.journal.layout import State
+from stemsplit.journal.layout import OutputLayout
 from stemsplit.journal.records import Entry, JobState, Wanted, coming_stems
 from stemsplit.journal.writer import Journal
-from stemsplit.storage.publish import WORK_PREFIX
+from stemsplit.storage.publish import STAGING_PREFIX
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -48,7 +48,7 @@ _ENDLESS_VIEW = """
         WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) SELECT i FROM n;
 """
 
-VICTIM_FOLDER = f"{WORK_PREFIX}victim"
+VICTIM_FOLDER = f"{STAGING_PREFIX}victim"
 """Named like a folder that recovery may remove."""
 
 
@@ -75,7 +75,7 @@ def leave_unfinished(output: Path, source: Path, *, publishing: bool) -> None:
     """Leave what a run leaves that is killed while it separates or publishes a track."""
     name = source.stem
     job = Job.of(source, {stem: output / name / f"{stem}.wav" for stem in ("vocals", "drums")})
-    work = output / f"{WORK_PREFIX}{name}"
+    work = output / f"{STAGING_PREFIX}{name}"
     work.mkdir(parents=True)
     for stem in job.stems:
         (work / f"{stem}.wav").write_bytes(b"stem")
@@ -84,9 +84,9 @@ def leave_unfinished(output: Path, source: Path, *, publishing: bool) -> None:
         source_bytes=status.st_size, source_modified_ns=status.st_mtime_ns, settings="{}"
     )
     entry = Entry(job=job, wanted=wanted, predicted_seconds=4.0, state=JobState.WAITING)
-    with Journal(State(output).journal, output) as journal:
+    with Journal(OutputLayout(output).journal, output) as journal:
         journal.begin_run(Settings(), [entry], version="1", refused=[("a", "b", "c")])
-        journal.attempt_begins(job, Settings(), Effort(), number=1, work=work, preloaded=True)
+        journal.attempt_begins(job, Settings(), Resources(), number=1, work=work, preloaded=True)
         if publishing:
             moves = {f"{stem}.wav": path for stem, path in job.paths.items()}
             journal.publishing(job, coming_stems(work, moves, output), overwrite=False)
@@ -157,7 +157,7 @@ class Attacker:
         )
 
     def _change_a_value(self, output: Path) -> str:
-        with closing(sqlite3.connect(State(output).journal, isolation_level=None)) as db:
+        with closing(sqlite3.connect(OutputLayout(output).journal, isolation_level=None)) as db:
             tables = [
                 name
                 for (name,) in db.execute("SELECT name FROM sqlite_master WHERE type = 'table'")
@@ -190,14 +190,14 @@ class Attacker:
                 "PRAGMA application_id = 7",
             ]
         )
-        with closing(sqlite3.connect(State(output).journal, isolation_level=None)) as db:
+        with closing(sqlite3.connect(OutputLayout(output).journal, isolation_level=None)) as db:
             db.execute("PRAGMA legacy_alter_table = ON")
             with suppress(sqlite3.Error):
                 db.executescript(script)
         return script
 
     def _damage_the_journal(self, output: Path) -> str:
-        path = State(output).journal
+        path = OutputLayout(output).journal
         data = bytearray(path.read_bytes())
         for _ in range(self.random.randint(1, 40)):
             data[self.random.randrange(len(data))] = self.random.randrange(256)
@@ -207,7 +207,7 @@ class Attacker:
         return "bytes of the journal"
 
     def _change_a_text_file(self, output: Path) -> str:
-        state = State(output)
+        state = OutputLayout(output)
         path = self.random.choice(
             [state.status, state.summary, state.folder / "holder.json", state.lock]
         )
@@ -221,7 +221,7 @@ class Attacker:
         return f"{path.name} = {content!r:.100}"
 
     def _put_something_else(self, output: Path) -> str:
-        state = State(output)
+        state = OutputLayout(output)
         path = self.random.choice(
             [state.folder, state.journal, state.lock, state.status, state.summary, state.logs]
             + [state.folder / name for name in ("holder.json", "status.new", "journal.sqlite3-wal")]

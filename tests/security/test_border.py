@@ -13,7 +13,7 @@ from hostile import Attacker, leave_unfinished, make_victim, snapshot
 
 from stemsplit.cli.app import run
 from stemsplit.core.errors import StemsplitError
-from stemsplit.journal.layout import State
+from stemsplit.journal.layout import OutputLayout
 from stemsplit.journal.lock import held
 from stemsplit.journal.recovery import recover
 from stemsplit.journal.writer import Journal
@@ -80,7 +80,7 @@ def scene(good: tuple[Path, Path], tmp_path: Path) -> Callable[[], tuple[Path, P
 
 
 def _recovered(output: Path) -> None:
-    state = State(output)
+    state = OutputLayout(output)
     with (
         contextlib.suppress(StemsplitError),
         held(state),

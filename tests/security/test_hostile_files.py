@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 import pytest
 from common import COMMAND
 
-from stemsplit.journal.layout import State
+from stemsplit.journal.layout import OutputLayout
 
 resource = pytest.importorskip("resource")
 
@@ -160,7 +160,7 @@ def journal(stemsplit: Callable[..., Ran], song_file: Path, tmp_path: Path) -> P
     """The journal of a folder that holds a track."""
     ran = stemsplit("convert", song_file, "-o", "out", "--format", "flac")
     assert ran.code == 0, ran.err
-    return State(tmp_path / "out").journal
+    return OutputLayout(tmp_path / "out").journal
 
 
 def _rollback(victim: Path) -> bytes:
@@ -225,7 +225,7 @@ def test_a_journal_of_another_program_is_left_alone(
     tmp_path: Path, stemsplit: Callable[..., Ran], song_file: Path, *, link: bool
 ) -> None:
     """A database with other tables, or a link to nowhere in the place of the journal."""
-    state = State(tmp_path / "out")
+    state = OutputLayout(tmp_path / "out")
     state.folder.mkdir(parents=True)
     if link:
         state.journal.symlink_to(tmp_path / "nowhere")

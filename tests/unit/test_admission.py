@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 
 from stemsplit.core.errors import InsufficientMemoryError
-from stemsplit.core.limits import Effort, Limits
+from stemsplit.core.limits import Limits, Resources
 from stemsplit.core.outcome import Reason
 from stemsplit.supervisor.admission import (
     Hold,
@@ -21,10 +21,10 @@ from stemsplit.supervisor.admission import (
 from stemsplit.supervisor.attempt_state import Timings
 from stemsplit.supervisor.budget import (
     Budget,
-    Crew,
+    Concurrency,
     HostMemory,
     budget_of,
-    choose_crew,
+    choose_concurrency,
     refusal,
 )
 from stemsplit.supervisor.prediction import (
@@ -32,7 +32,7 @@ from stemsplit.supervisor.prediction import (
     SUPERVISOR_BYTES,
     Footprint,
     Forecast,
-    Way,
+    Workload,
     corrected,
     expected_seconds,
     footprint,
@@ -41,20 +41,20 @@ from stemsplit.supervisor.prediction import (
 GIB = 1024 * MEBIBYTE
 LAPTOP = HostMemory(total_bytes=8 * GIB, available_bytes=5 * GIB)
 BUDGET = Budget(total_bytes=3 * GIB, per_file_bytes=None, min_free_bytes=GIB)
-TWO_STEMS = Way(kind="tensorflow", stems=2)
+TWO_STEMS = Workload(kind="tensorflow", stems=2)
 
 
-def _need(effort: Effort) -> Footprint:
+def _need(resources: Resources) -> Footprint:
     """A fork server of 440 MiB, children of 400 MiB, or 300 when they are lean."""
-    private = 300 if effort.lean else 400
+    private = 300 if resources.lean else 400
     return Footprint(
         shared_bytes=500 * MEBIBYTE - SUPERVISOR_BYTES, private_bytes=private * MEBIBYTE
     )
 
 
-def _crew(budget: Budget, processors: int, **wishes: int) -> Crew:
+def _concurrency(budget: Budget, processors: int, **wishes: int) -> Concurrency:
     named = {"jobs": None, "threads": None, "tracks": None} | wishes
-    return choose_crew(_need, budget, LAPTOP, processors, **named)
+    return choose_concurrency(_need, budget, LAPTOP, processors, **named)
 
 
 def test_limits_become_bytes() -> None:
@@ -73,28 +73,32 @@ def test_limits_become_bytes() -> None:
 @pytest.mark.parametrize(
     ("total_mib", "processors", "expected"),
     [
-        (3072, 2, Crew(workers=2, effort=Effort(threads=1))),
-        (3072, 4, Crew(workers=4, effort=Effort(threads=1))),
-        (3072, 16, Crew(workers=8, effort=Effort(threads=2, lean=True))),
-        (1300, 2, Crew(workers=2, effort=Effort(threads=1))),
-        (1299, 2, Crew(workers=2, effort=Effort(threads=1, lean=True))),
-        (1000, 2, Crew(workers=1, effort=Effort(threads=2))),
-        (800, 2, Crew(workers=1, effort=Effort(threads=2, lean=True))),
+        (3072, 2, Concurrency(workers=2, resources=Resources(threads=1))),
+        (3072, 4, Concurrency(workers=4, resources=Resources(threads=1))),
+        (3072, 16, Concurrency(workers=8, resources=Resources(threads=2, lean=True))),
+        (1300, 2, Concurrency(workers=2, resources=Resources(threads=1))),
+        (1299, 2, Concurrency(workers=2, resources=Resources(threads=1, lean=True))),
+        (1000, 2, Concurrency(workers=1, resources=Resources(threads=2))),
+        (800, 2, Concurrency(workers=1, resources=Resources(threads=2, lean=True))),
     ],
 )
 def test_auto_weighs_processors_against_memory(
-    total_mib: int, processors: int, expected: Crew
+    total_mib: int, processors: int, expected: Concurrency
 ) -> None:
     """As many children as fit, leaner if more fit then; each with a share of the processors."""
-    assert _crew(replace(BUDGET, total_bytes=total_mib * MEBIBYTE), processors) == expected
+    assert _concurrency(replace(BUDGET, total_bytes=total_mib * MEBIBYTE), processors) == expected
 
 
 def test_wishes_count_as_far_as_memory_goes() -> None:
     """`--jobs`, `--threads`, and no more workers than tracks."""
-    assert _crew(BUDGET, 4, jobs=2) == Crew(workers=2, effort=Effort(threads=2))
-    assert _crew(BUDGET, 4, threads=2) == Crew(workers=2, effort=Effort(threads=2))
-    assert _crew(BUDGET, 4, tracks=1) == Crew(workers=1, effort=Effort(threads=4))
-    assert _crew(BUDGET, 2, jobs=99).workers == 8
+    assert _concurrency(BUDGET, 4, jobs=2) == Concurrency(workers=2, resources=Resources(threads=2))
+    assert _concurrency(BUDGET, 4, threads=2) == Concurrency(
+        workers=2, resources=Resources(threads=2)
+    )
+    assert _concurrency(BUDGET, 4, tracks=1) == Concurrency(
+        workers=1, resources=Resources(threads=4)
+    )
+    assert _concurrency(BUDGET, 2, jobs=99).workers == 8
 
 
 @pytest.mark.parametrize(
@@ -112,7 +116,7 @@ def test_wishes_count_as_far_as_memory_goes() -> None:
 def test_too_small_is_said_plainly(budget: Budget, words: str, remedy: str) -> None:
     """What one track takes, what there is, and what would do."""
     with pytest.raises(InsufficientMemoryError) as error:
-        _crew(budget, 2)
+        _concurrency(budget, 2)
     assert words in error.value.message
     assert remedy in error.value.remedy
 
@@ -183,7 +187,7 @@ def test_the_youngest_goes_when_memory_runs_low() -> None:
             available_bytes=available * MEBIBYTE,
             budget=BUDGET,
         )
-        return None if ending is None else (ending.ticket, ending.verdict.reason)
+        return None if ending is None else (ending.ticket, ending.diagnosis.reason)
 
     assert end(two, available=512) is None
     assert end(two, available=511) == (7, Reason.EVICTED)
@@ -227,12 +231,15 @@ def test_evictions_halve_the_workers_which_recover_slowly() -> None:
 def test_the_table_of_footprints_grows_as_it_should() -> None:
     """More stems take more, lean takes less, and spawned children share nothing."""
     two, five = (
-        footprint(Way(kind="tensorflow", stems=stems), Effort(), preloaded=True) for stems in (2, 5)
+        footprint(Workload(kind="tensorflow", stems=stems), Resources(), preloaded=True)
+        for stems in (2, 5)
     )
-    lean = footprint(Way(kind="tensorflow", stems=5), Effort(lean=True), preloaded=True)
-    spawned = footprint(TWO_STEMS, Effort(), preloaded=False)
-    whole = footprint(Way(kind="whole", stems=2), Effort(), preloaded=True, audio_seconds=100.0)
-    converted = footprint(Way(kind="conversion", stems=0), Effort(), preloaded=True)
+    lean = footprint(Workload(kind="tensorflow", stems=5), Resources(lean=True), preloaded=True)
+    spawned = footprint(TWO_STEMS, Resources(), preloaded=False)
+    whole = footprint(
+        Workload(kind="whole", stems=2), Resources(), preloaded=True, audio_seconds=100.0
+    )
+    converted = footprint(Workload(kind="conversion", stems=0), Resources(), preloaded=True)
     assert two.private_bytes < five.private_bytes
     assert lean.private_bytes < 0.7 * five.private_bytes
     assert spawned.shared_bytes == 0
@@ -240,7 +247,7 @@ def test_the_table_of_footprints_grows_as_it_should() -> None:
     assert 500 * MEBIBYTE < two.alone_bytes < 650 * MEBIBYTE
     assert whole.private_bytes > two.private_bytes + 1900 * MEBIBYTE
     assert converted.alone_bytes < 300 * MEBIBYTE
-    unknown = footprint(TWO_STEMS, Effort(), preloaded=True, audio_seconds=math.inf)
+    unknown = footprint(TWO_STEMS, Resources(), preloaded=True, audio_seconds=math.inf)
     assert unknown == two, "the length matters to whole tracks alone"
 
 
@@ -255,37 +262,39 @@ def test_a_forecast_learns_for_each_kind_of_effort() -> None:
     """Lean children say nothing of others' memory; what nine of ten took is expected of time."""
     pace = TWO_STEMS.pace(1)
     forecast = Forecast(TWO_STEMS, preloaded=True)
-    before = forecast.footprint(Effort()), forecast.seconds(600, Effort())
+    before = forecast.footprint(Resources()), forecast.seconds(600, Resources())
     for _ in range(3):
-        forecast.learn(Effort(lean=True), private_bytes=1, audio_seconds=600, seconds=300)
-    assert forecast.footprint(Effort()) == before[0]
-    assert forecast.footprint(Effort(lean=True)).private_bytes == 1
-    assert forecast.seconds(600, Effort()) == pytest.approx(300)
+        forecast.learn(Resources(lean=True), private_bytes=1, audio_seconds=600, seconds=300)
+    assert forecast.footprint(Resources()) == before[0]
+    assert forecast.footprint(Resources(lean=True)).private_bytes == 1
+    assert forecast.seconds(600, Resources()) == pytest.approx(300)
     for _ in range(30):
-        forecast.learn(Effort(), private_bytes=None, audio_seconds=600, seconds=20)
-    assert forecast.seconds(600, Effort()) == pytest.approx(20), "also when that is less"
-    assert forecast.seconds(1200, Effort()) < 40, "the start does not grow with the track"
+        forecast.learn(Resources(), private_bytes=None, audio_seconds=600, seconds=20)
+    assert forecast.seconds(600, Resources()) == pytest.approx(20), "also when that is less"
+    assert forecast.seconds(1200, Resources()) < 40, "the start does not grow with the track"
     assert expected_seconds(600, pace, [(600, 1)]) == expected_seconds(600, pace)
     assert expected_seconds(600, pace, [(600, 999)]) == pytest.approx(999)
-    before_cap = forecast.cap_bytes(Effort())
+    before_cap = forecast.cap_bytes(Resources())
     for _ in range(3):
-        forecast.learn(Effort(), private_bytes=1, audio_seconds=5, seconds=2)
-    assert forecast.footprint(Effort()) == before[0], "short tracks tell nothing of memory"
-    assert forecast.seconds(5, Effort()) == pytest.approx(2), "but how long the start takes"
-    assert forecast.cap_bytes(Effort(lean=True)) == before_cap, "a leaner retry has more room"
+        forecast.learn(Resources(), private_bytes=1, audio_seconds=5, seconds=2)
+    assert forecast.footprint(Resources()) == before[0], "short tracks tell nothing of memory"
+    assert forecast.seconds(5, Resources()) == pytest.approx(2), "but how long the start takes"
+    assert forecast.cap_bytes(Resources(lean=True)) == before_cap, "a leaner retry has more room"
     assert expected_seconds(0, pace) > 0
     assert expected_seconds(600, pace) > expected_seconds(600, TWO_STEMS.pace(2)) > 0
 
 
 def test_a_whole_track_has_its_time_and_its_memory() -> None:
     """Nobody calls it stalled while its one step lasts; what one took says nothing of another."""
-    whole = Forecast(Way(kind="whole", stems=2), preloaded=True)
-    assert whole.silent_seconds(600, Effort()) == whole.seconds(600, Effort())
-    assert Forecast(TWO_STEMS, preloaded=True).silent_seconds(600, Effort()) == 0
-    assert whole.seconds(600, Effort()) > Forecast(TWO_STEMS, preloaded=True).seconds(600, Effort())
+    whole = Forecast(Workload(kind="whole", stems=2), preloaded=True)
+    assert whole.silent_seconds(600, Resources()) == whole.seconds(600, Resources())
+    assert Forecast(TWO_STEMS, preloaded=True).silent_seconds(600, Resources()) == 0
+    assert whole.seconds(600, Resources()) > Forecast(TWO_STEMS, preloaded=True).seconds(
+        600, Resources()
+    )
     for _ in range(3):
-        whole.learn(Effort(), private_bytes=1, audio_seconds=60, seconds=30)
-    assert whole.footprint(Effort(), 600).private_bytes > 10_000 * MEBIBYTE
+        whole.learn(Resources(), private_bytes=1, audio_seconds=60, seconds=30)
+    assert whole.footprint(Resources(), 600).private_bytes > 10_000 * MEBIBYTE
 
 
 def test_a_whole_track_that_can_never_fit_is_refused_with_figures() -> None:
@@ -295,11 +304,11 @@ def test_a_whole_track_that_can_never_fit_is_refused_with_figures() -> None:
     large = Footprint(shared_bytes=500 * MEBIBYTE, private_bytes=5 * GIB)
     budget = Budget(total_bytes=4 * GIB, per_file_bytes=None, min_free_bytes=GIB)
     assert refusal(small, budget, host) is None
-    verdict = refusal(large, budget, host)
-    assert verdict is not None
-    assert verdict.reason is Reason.TOO_LARGE
-    assert "the budget allows 4,096 MiB" in verdict.message
+    diagnosis = refusal(large, budget, host)
+    assert diagnosis is not None
+    assert diagnosis.reason is Reason.TOO_LARGE
+    assert "the budget allows 4,096 MiB" in diagnosis.message
     capped = replace(budget, total_bytes=7 * GIB, per_file_bytes=GIB)
-    verdict = refusal(large, capped, host)
-    assert verdict is not None
-    assert "--max-ram-per-file allows 1,024 MiB" in verdict.message
+    diagnosis = refusal(large, capped, host)
+    assert diagnosis is not None
+    assert "--max-ram-per-file allows 1,024 MiB" in diagnosis.message

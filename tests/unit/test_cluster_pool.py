@@ -12,27 +12,27 @@ import pytest
 
 from stemsplit.core.errors import ClusterError, OutputExistsError
 from stemsplit.core.job import Job
-from stemsplit.core.limits import Effort, Limits
+from stemsplit.core.limits import Limits, Resources
 from stemsplit.core.outcome import Attempt, Outcome, Reason, TrackWarning, WarningKind
 from stemsplit.core.settings import Settings
 from stemsplit.executors.ray_cluster import messages
 from stemsplit.executors.ray_cluster.client_messages import Ended, Submission
-from stemsplit.executors.ray_cluster.pool import ClusterPool, RemoteWork
-from stemsplit.executors.ray_cluster.sharding import Machine, Shape
+from stemsplit.executors.ray_cluster.pool import ClusterPool, RemoteTrackTask
+from stemsplit.executors.ray_cluster.sharding import Machine, ShardSize
 from stemsplit.journal.records import Stem
-from stemsplit.supervisor.pool_interface import Answer, Noted, Settled, Withdrawn
+from stemsplit.supervisor.pool_interface import GateDecision, Noted, TrackEnded, Withdrawn
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator, Sequence
 
     from stemsplit.core.messages import Finished
-    from stemsplit.supervisor.pool_interface import PoolEvent, Work
+    from stemsplit.supervisor.pool_interface import PoolEvent, TrackTask
 
 OUT = Path("/out")
 _order: msgspec.msgpack.Decoder[messages.Order] = msgspec.msgpack.Decoder(messages.Order)
 
 
-class Ledger:
+class AttemptRecorder:
     """Writes down what it is told; forbids what it is told to."""
 
     def __init__(self) -> None:
@@ -41,10 +41,10 @@ class Ledger:
         self.forbidden = False
 
     def attempt_begins(
-        self, job: Job, settings: Settings, effort: Effort, number: int, work: Path
+        self, job: Job, settings: Settings, resources: Resources, number: int, work: Path
     ) -> None:
-        """See `stemsplit.executors.track_task.Ledger`."""
-        del settings, effort, number
+        """See `stemsplit.executors.track_task.AttemptRecorder`."""
+        del settings, resources, number
         assert work.parent == OUT
         self.told.append(("begins", job.source))
 
@@ -82,7 +82,7 @@ class World:
 
     def __post_init__(self) -> None:
         """Put the tracks in line."""
-        self.ledger = Ledger()
+        self.recorder = AttemptRecorder()
         self.coming: deque[tuple[int, bytes | Ended]] = deque()
         if not self.nodes:
             self.nodes = [
@@ -91,7 +91,7 @@ class World:
             ]
         self.pool = ClusterPool(
             self,
-            Shape(jobs=1, effort=Effort(), memory_bytes=2**29),
+            ShardSize(jobs=1, resources=Resources(), memory_bytes=2**29),
             model_name="2stems",
             output=OUT,
             packer=self,
@@ -102,13 +102,17 @@ class World:
         for number in range(self.songs):
             job = Job.of(Path(f"/in/{number}"), {"vocals": OUT / str(number) / "vocals.wav"})
             self.pool.add(
-                RemoteWork(job=job, audio_seconds=100, likely_seconds=100, ledger=self.ledger)
+                RemoteTrackTask(
+                    job=job, audio_seconds=100, likely_seconds=100, recorder=self.recorder
+                )
             )
         self.events: list[PoolEvent] = []
         self.loop = self.pool.run()
 
-    def _gate(self, work: Work, _effort: Effort, _running: Collection[Work]) -> Answer:
-        return Answer.WAIT if work.job.source in self.closed else Answer.GO
+    def _gate(
+        self, work: TrackTask, _resources: Resources, _running: Collection[TrackTask]
+    ) -> GateDecision:
+        return GateDecision.WAIT if work.job.source in self.closed else GateDecision.GO
 
     def _lost(self, job: Job) -> bool:
         self.lost.append(job.source)
@@ -116,7 +120,7 @@ class World:
 
     # The fleet.
     def machines(self) -> list[Machine]:
-        """See `stemsplit.executors.ray_cluster.pool.Fleet`."""
+        """See `stemsplit.executors.ray_cluster.pool.ClusterClient`."""
         return [one for one in self.nodes if one.node not in self.unusable]
 
     def are_coming(self) -> bool:
@@ -147,7 +151,7 @@ class World:
         self.ended.append(number)
 
     # The packer.
-    def shard(self, works: list[RemoteWork]) -> messages.Shard:
+    def shard(self, works: list[RemoteTrackTask]) -> messages.Shard:
         """See `stemsplit.executors.ray_cluster.pool.Packer`."""
         return messages.Shard(
             version="1",
@@ -160,7 +164,7 @@ class World:
             tracks=self.tracks(works),
         )
 
-    def tracks(self, works: list[RemoteWork]) -> tuple[messages.Assigned, ...]:
+    def tracks(self, works: list[RemoteTrackTask]) -> tuple[messages.Assigned, ...]:
         """Likewise."""
         return tuple(
             messages.Assigned(track=one.track, job=one.job, audio_seconds=1, likely_seconds=1)
@@ -195,11 +199,11 @@ class World:
     def settle(self, shard: int, track: int, reason: Reason = Reason.DONE) -> None:
         """Let a shard bring a track to its end."""
         job = Job.of(Path("/there"), {"vocals": Path("/there/vocals.wav")})
-        attempt = Attempt(number=1, effort=Effort(), reason=reason)
+        attempt = Attempt(number=1, resources=Resources(), reason=reason)
         outcome = Outcome(
             job=job, reason=reason, message="So it was.", warnings=WARNINGS, attempts=(attempt,)
         )
-        self.say(shard, messages.Settled(track=track, outcome=outcome))
+        self.say(shard, messages.TrackEnded(track=track, outcome=outcome))
 
     def begin(self, shard: int, track: int) -> None:
         """Let a shard ask whether it may begin."""
@@ -209,7 +213,7 @@ class World:
                 question=track,
                 track=track,
                 settings=Settings(),
-                effort=Effort(),
+                resources=Resources(),
                 number=1,
                 work=b".stemsplit-1",
             ),
@@ -248,7 +252,7 @@ def world() -> Iterator[World]:
 
 def _outcomes(events: Iterable[PoolEvent]) -> dict[bytes, Reason]:
     return {
-        one.outcome.job.source: one.outcome.reason for one in events if isinstance(one, Settled)
+        one.outcome.job.source: one.outcome.reason for one in events if isinstance(one, TrackEnded)
     }
 
 
@@ -271,17 +275,17 @@ def test_a_batch_from_its_first_track_to_its_last(world: World) -> None:
     world.say(1, messages.Hungry(tracks=1))
     world.turn(2)
     assert [one.completed for one in world.answers(1)] == [False, True] * 4
-    assert world.ledger.told[:2] == [("begins", b"/in/0"), ("publishing", b"/in/0")]
+    assert world.recorder.told[:2] == [("begins", b"/in/0"), ("publishing", b"/in/0")]
     assert world.orders[-1] == (1, messages.Close())
     assert 2 in world.ended, "the shard that waits is not needed any more"
     assert _outcomes(world.events) == {_source(track): Reason.DONE for track in range(1, 5)}
-    done = [one.outcome for one in world.events if isinstance(one, Settled)]
+    done = [one.outcome for one in world.events if isinstance(one, TrackEnded)]
     assert done[0].job.paths["vocals"] == OUT / "0" / "vocals.wav", "with this machine's paths"
     assert done[0].attempts[0].node == "node 0"
     assert done[0].warnings == WARNINGS
     world.say(1, messages.Closed(unstarted=(), late=()))
     world.coming.append((1, Ended()))
-    assert not [one for one in world.turn(2) if isinstance(one, Settled)]
+    assert not [one for one in world.turn(2) if isinstance(one, TrackEnded)]
     assert next(world.loop, None) is None
     assert not world.pool.unstarted()
 
@@ -305,12 +309,12 @@ def test_a_lost_node_costs_what_was_in_flight() -> None:
     assert world.lost == [_source(first[0])], "and not what it had not begun"
     assert "broke off (the node died)" in next(one.text for one in told if isinstance(one, Noted))
     # What the dead node says now is not heard, and has no answer.
-    before = len(world.ledger.told)
+    before = len(world.recorder.told)
     world.publish(1, first[0])
     world.settle(1, first[0])
     told = world.turn(2)
     assert not _outcomes(told)
-    assert len(world.ledger.told) == before
+    assert len(world.recorder.told) == before
     third = world.submitted[-1].number
     world.say(third, messages.Arrived(node="n0"))
     world.turn(2)
@@ -330,7 +334,7 @@ def test_what_a_lost_node_had_shown_is_done(world: World) -> None:
     world.coming.append((1, Ended(fault="gone")))
     told = world.turn()
     assert _outcomes(told) == {_source(1): Reason.DONE}
-    outcome = next(one.outcome for one in told if isinstance(one, Settled))
+    outcome = next(one.outcome for one in told if isinstance(one, TrackEnded))
     assert outcome.audio_seconds == 100.0
     assert outcome.warnings == WARNINGS
 
@@ -447,7 +451,7 @@ def test_ctrl_c_lets_what_works_finish(world: World) -> None:
 
 def test_what_may_not_be_shown_is_not(world: World) -> None:
     """The error of the journal reaches the node in its own words."""
-    world.ledger.forbidden = True
+    world.recorder.forbidden = True
     world.turn()
     world.say(1, messages.Arrived(node="n0"))
     world.turn(2)
@@ -524,7 +528,7 @@ def test_a_node_cannot_name_other_folders(world: World, work: bytes) -> None:
     world.say(1, messages.Arrived(node="n0"))
     world.turn(2)
     begins = messages.Begins(
-        question=1, track=1, settings=Settings(), effort=Effort(), number=1, work=work
+        question=1, track=1, settings=Settings(), resources=Resources(), number=1, work=work
     )
     world.say(1, begins)
     stem = Stem("vocals.wav", b"../../home/me/.ssh/authorized_keys", 1, 1)
@@ -534,4 +538,4 @@ def test_a_node_cannot_name_other_folders(world: World, work: bytes) -> None:
     )
     world.turn()
     assert [one.error for one in world.answers(1)] == ["StoppedError", "StoppedError"]
-    assert not world.ledger.told
+    assert not world.recorder.told

@@ -10,34 +10,36 @@ from hypothesis import strategies as st
 
 from stemsplit.core.errors import UsageError
 from stemsplit.core.job import Job
-from stemsplit.core.limits import Effort
+from stemsplit.core.limits import Resources
 from stemsplit.executors.ray_cluster.path_map import PathMap
 from stemsplit.executors.ray_cluster.sharding import (
     MOST_TRACKS,
     Machine,
-    Shape,
-    choose_shape,
+    ShardSize,
+    choose_shard_size,
     memory_of,
     tracks_of_next,
     weight,
 )
-from stemsplit.supervisor.prediction import MEBIBYTE, Footprint, Way, footprint
+from stemsplit.supervisor.prediction import MEBIBYTE, Footprint, Workload, footprint
 
 GIBIBYTE = 1024 * MEBIBYTE
 
 
-def _need(effort: Effort) -> Footprint:
-    return footprint(Way(kind="tensorflow", stems=2), effort, preloaded=True)
+def _need(resources: Resources) -> Footprint:
+    return footprint(Workload(kind="tensorflow", stems=2), resources, preloaded=True)
 
 
 def _machine(cpus: float, memory: int = 64 * GIBIBYTE) -> Machine:
     return Machine(node=f"{cpus}", name="one", cpus=cpus, memory_bytes=memory)
 
 
-def _shape(*machines: Machine, jobs: int | None = None, threads: int | None = None) -> Shape:
-    shape = choose_shape(machines, _need, jobs=jobs, threads=threads, max_ram=None)
-    assert shape is not None
-    return shape
+def _shard_size(
+    *machines: Machine, jobs: int | None = None, threads: int | None = None
+) -> ShardSize:
+    shard_size = choose_shard_size(machines, _need, jobs=jobs, threads=threads, max_ram=None)
+    assert shard_size is not None
+    return shard_size
 
 
 @pytest.mark.parametrize(
@@ -56,18 +58,20 @@ def _shape(*machines: Machine, jobs: int | None = None, threads: int | None = No
 def test_the_shape_leaves_no_processor_idle(cpus: tuple[float, ...], jobs: int, slots: int) -> None:
     """And children share a fork server as far as that allows."""
     machines = [_machine(one) for one in cpus]
-    shape = _shape(*machines)
-    assert (shape.jobs, shape.slots(machines)) == (jobs, slots)
-    assert shape.effort == Effort(threads=1)
+    shard_size = _shard_size(*machines)
+    assert (shard_size.jobs, shard_size.slots(machines)) == (jobs, slots)
+    assert shard_size.resources == Resources(threads=1)
 
 
 def test_memory_counts_as_processors_do() -> None:
     """Eight processors with memory for four children: one instrument at a time makes it five."""
-    shape = _shape(_machine(8, memory_of(_need(Effort()), 4)))
-    assert shape.effort.lean
-    assert shape.jobs == 5
+    shard_size = _shard_size(_machine(8, memory_of(_need(Resources()), 4)))
+    assert shard_size.resources.lean
+    assert shard_size.jobs == 5
     assert (
-        choose_shape([_machine(8, 300 * MEBIBYTE)], _need, jobs=None, threads=None, max_ram=None)
+        choose_shard_size(
+            [_machine(8, 300 * MEBIBYTE)], _need, jobs=None, threads=None, max_ram=None
+        )
         is None
     )
 
@@ -75,12 +79,14 @@ def test_memory_counts_as_processors_do() -> None:
 def test_what_a_person_names_holds() -> None:
     """Children, threads and memory of a shard."""
     machine = _machine(16)
-    shape = _shape(machine, jobs=3, threads=2)
-    assert (shape.jobs, shape.cpus, shape.slots([machine])) == (3, 6, 2)
-    half = choose_shape([machine], _need, jobs=None, threads=None, max_ram=lambda whole: whole // 2)
+    shard_size = _shard_size(machine, jobs=3, threads=2)
+    assert (shard_size.jobs, shard_size.cpus, shard_size.slots([machine])) == (3, 6, 2)
+    half = choose_shard_size(
+        [machine], _need, jobs=None, threads=None, max_ram=lambda whole: whole // 2
+    )
     assert half is not None
     assert half.memory_bytes == machine.memory_bytes // 2
-    assert _shape(jobs=5).jobs == 5, "a cluster without nodes yet"
+    assert _shard_size(jobs=5).jobs == 5, "a cluster without nodes yet"
 
 
 @given(

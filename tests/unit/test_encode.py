@@ -16,7 +16,7 @@ from stemsplit.audio.channels import USUAL
 from stemsplit.audio.decode import Decoder
 from stemsplit.audio.encode import gain_for
 from stemsplit.audio.tagging.copy_tags import SourceTags
-from stemsplit.audio.write_format import Form
+from stemsplit.audio.write_format import WriteFormat
 from stemsplit.audio.writers import container_of
 from stemsplit.core.errors import DiskFullError, StemsplitError, UnwritableError
 from stemsplit.core.formats import LOSSY, stem_rate
@@ -36,7 +36,7 @@ def _writer(
     return encode.StemWriter(
         folder,
         "vocals",
-        Form(**form),  # type: ignore[arg-type]
+        WriteFormat(**form),  # type: ignore[arg-type]
         expected_frames=1,
         channels=channels,
         seed=seed,
@@ -91,7 +91,7 @@ def test_counts_what_it_clamps(tmp_path: Path) -> None:
 )
 def test_a_wav_past_4_gib_is_rf64(stem_format: StemFormat, frames: int, container: str) -> None:
     """A plain WAV counts its bytes in 32 bits; past that, RF64 is chosen."""
-    assert container_of(Form(format=stem_format), frames, 2) == container
+    assert container_of(WriteFormat(format=stem_format), frames, 2) == container
 
 
 def test_samples_that_are_not_finite_are_never_written(tmp_path: Path) -> None:
@@ -308,7 +308,7 @@ def test_outline_follows_the_levels(tmp_path: Path) -> None:
         writer = _writer(tmp_path / name)
         for first in range(0, len(samples), size):
             writer.write(samples[first : first + size])
-        outlines.append(writer.finish()[0].outline)
+        outlines.append(writer.finish()[0].waveform_overview)
     assert outlines[0] == outlines[1]
     assert 200 < len(outlines[0]) <= 400
     third = len(outlines[0]) / 3

@@ -6,10 +6,10 @@ import pytest
 
 from stemsplit.core.errors import EngineError, UsageError
 from stemsplit.core.settings import LOADERS, Settings
-from stemsplit.executors.pool_planning import way_of
+from stemsplit.executors.pool_planning import workload_of
 from stemsplit.journal.records import settings_key
 from stemsplit.models.engines import ENGINES, engine_of, installed, missing_of, name_of, resolved
-from stemsplit.supervisor.prediction import Way
+from stemsplit.supervisor.prediction import Workload
 
 TENSORFLOW = {"tensorflow", "spleeter"}
 ONNX = {"onnxruntime", "crc32c"}
@@ -98,13 +98,13 @@ def test_a_library_that_one_engine_began_another_one_finishes() -> None:
 @pytest.mark.parametrize(
     ("settings", "way"),
     [
-        (Settings(engine="tensorflow", model="5stems"), Way(kind="tensorflow", stems=5)),
-        (Settings(engine="onnx"), Way(kind="onnx", stems=2)),
-        (Settings(engine="tensorflow", mwf=True), Way(kind="whole", stems=2)),
-        (Settings(engine="my.module:load"), Way(kind="tensorflow", stems=2)),
-        (Settings(what="conversion"), Way(kind="conversion", stems=0)),
+        (Settings(engine="tensorflow", model="5stems"), Workload(kind="tensorflow", stems=5)),
+        (Settings(engine="onnx"), Workload(kind="onnx", stems=2)),
+        (Settings(engine="tensorflow", mwf=True), Workload(kind="whole", stems=2)),
+        (Settings(engine="my.module:load"), Workload(kind="tensorflow", stems=2)),
+        (Settings(what="conversion"), Workload(kind="conversion", stems=0)),
     ],
 )
-def test_what_is_predicted_for(settings: Settings, way: Way) -> None:
+def test_what_is_predicted_for(settings: Settings, way: Workload) -> None:
     """Each has its row of the table; of somebody else's engine nothing better is known."""
-    assert way_of(settings) == way
+    assert workload_of(settings) == way

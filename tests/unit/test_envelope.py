@@ -5,12 +5,12 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stemsplit.core.time_series import Envelope
+from stemsplit.core.time_series import TimeSeriesRecorder
 
 
 def test_largest_values_of_each_step() -> None:
     """Steps that nothing was measured in are empty."""
-    envelope = Envelope(0.5, 8)
+    envelope = TimeSeriesRecorder(0.5, 8)
     for position, value in ((0.0, 3), (0.4, 5), (1.6, 2)):
         envelope.add(position, value)
     curve = envelope.curve()
@@ -19,7 +19,7 @@ def test_largest_values_of_each_step() -> None:
 
 def test_steps_grow_when_there_are_too_many() -> None:
     """Two become one; nothing is empty on both sides of a value."""
-    envelope = Envelope(1.0, 4)
+    envelope = TimeSeriesRecorder(1.0, 4)
     for second in range(11):
         envelope.add(second, second)
     assert envelope.curve().values == (3, 7, 10)
@@ -29,7 +29,7 @@ def test_steps_grow_when_there_are_too_many() -> None:
 @given(st.lists(st.tuples(st.floats(0, 1e6), st.floats(0, 1)), min_size=1))
 def test_no_peak_is_lost(samples: list[tuple[float, float]]) -> None:
     """However the steps grow, each value is in the step that it belongs to, or a larger one."""
-    envelope = Envelope(1.0, 16)
+    envelope = TimeSeriesRecorder(1.0, 16)
     for position, value in samples:
         envelope.add(position, value)
     curve = envelope.curve()

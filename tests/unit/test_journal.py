@@ -14,7 +14,7 @@ import pytest
 
 from stemsplit.core.errors import DiskFullError, StemsplitError, UnwritableError
 from stemsplit.core.job import Job
-from stemsplit.core.limits import Effort
+from stemsplit.core.limits import Resources
 from stemsplit.core.outcome import Attempt, Outcome, Reason, TrackWarning, WarningKind
 from stemsplit.core.probe import Probe, Tags
 from stemsplit.core.settings import Settings
@@ -24,7 +24,7 @@ from stemsplit.journal.records import Entry, JobState, Wanted, coming_stems
 from stemsplit.journal.recovery import Recovery, recover, sweep
 from stemsplit.journal.schema import APPLICATION_ID, MIGRATIONS, SCHEMA_VERSION
 from stemsplit.journal.writer import Journal
-from stemsplit.storage.publish import WORK_PREFIX, publish
+from stemsplit.storage.publish import STAGING_PREFIX, publish
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -69,9 +69,9 @@ class World:
 
     def start(self, name: str = "song", number: int = 1) -> Path:
         """Begin an attempt, and give its work folder with finished stems in it."""
-        work = self.output / f"{WORK_PREFIX}{name}{number}"
+        work = self.output / f"{STAGING_PREFIX}{name}{number}"
         self.journal.attempt_begins(
-            self.job(name), SETTINGS, Effort(), number=number, work=work, preloaded=True
+            self.job(name), SETTINGS, Resources(), number=number, work=work, preloaded=True
         )
         work.mkdir()
         for stem in STEMS:
@@ -101,7 +101,7 @@ def world(tmp_path: Path) -> Iterator[World]:
 
 
 def _attempt(reason: Reason = Reason.DONE, **more: object) -> Attempt:
-    return Attempt(number=1, effort=Effort(), reason=reason, seconds=30.0, **more)  # type: ignore[arg-type]
+    return Attempt(number=1, resources=Resources(), reason=reason, seconds=30.0, **more)  # type: ignore[arg-type]
 
 
 def test_survives_a_power_cut_and_a_network_folder(world: World) -> None:
@@ -181,7 +181,7 @@ def test_a_journal_cannot_make_other_folders_go(world: World, tmp_path: Path) ->
     precious = tmp_path / "precious"
     precious.mkdir()
     world.journal.attempt_begins(
-        world.job(), SETTINGS, Effort(), number=1, work=precious, preloaded=True
+        world.job(), SETTINGS, Resources(), number=1, work=precious, preloaded=True
     )
     with pytest.raises(StemsplitError, match="is damaged"):
         recover(world.journal, world.output)
@@ -196,7 +196,7 @@ def test_a_link_cannot_make_other_folders_go(world: World, tmp_path: Path) -> No
     world.journal.attempt_begins(
         world.job(),
         SETTINGS,
-        Effort(),
+        Resources(),
         number=1,
         work=world.output / "link" / ".stemsplit-1",
         preloaded=True,
@@ -480,7 +480,7 @@ def test_work_folders_of_ended_attempts_go_and_others_stay(world: World, tmp_pat
     ended = world.start()
     world.journal.attempt_ended(world.job(), _attempt(Reason.CRASHED))
     running = world.start(number=2)
-    other = world.output / f"{WORK_PREFIX}{'0' * 32}"
+    other = world.output / f"{STAGING_PREFIX}{'0' * 32}"
     other.mkdir()
     behind = tmp_path / "elsewhere" / ended.name
     behind.mkdir(parents=True)
@@ -496,7 +496,7 @@ def test_a_work_folder_that_no_system_holds_is_no_error(world: World) -> None:
     """A stranger's journal may name anything."""
     world.begin("song")
     moves = world.show(world.start())
-    long = WORK_PREFIX + "x" * 300
+    long = STAGING_PREFIX + "x" * 300
     world.journal._db.execute("UPDATE attempts SET work_folder = ?", (long.encode(),))
     assert recover(world.journal, world.output) == Recovery(shown=0, dropped=1)
     assert not any(path.exists() for path in moves.values())

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from stemsplit.core.errors import ExitCode, UnwritableError
-from stemsplit.journal.layout import State
+from stemsplit.journal.layout import OutputLayout
 from stemsplit.journal.lock import LockedError, held, holder_of, is_held
 
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ with held(State(Path(sys.argv[1]))):
 
 def test_a_second_run_is_kept_out_and_told_by_whom(tmp_path: Path) -> None:
     """With the exit code that scripts can tell."""
-    state = State(tmp_path)
+    state = OutputLayout(tmp_path)
     with held(state):
         assert is_held(state)
         with pytest.raises(LockedError, match=f"process {os.getpid()} on") as caught, held(state):
@@ -45,7 +45,7 @@ def test_a_second_run_is_kept_out_and_told_by_whom(tmp_path: Path) -> None:
 
 def test_a_killed_holder_is_no_obstacle(tmp_path: Path) -> None:
     """The lock goes with the process, though its name stays written there."""
-    state = State(tmp_path)
+    state = OutputLayout(tmp_path)
     holder = subprocess.Popen([sys.executable, "-c", _HOLDER, tmp_path], stdout=subprocess.PIPE)
     assert holder.stdout is not None
     assert holder.stdout.readline() == b"held\n"
@@ -65,12 +65,15 @@ def test_a_killed_holder_is_no_obstacle(tmp_path: Path) -> None:
 
 def test_asking_makes_nothing(tmp_path: Path) -> None:
     """Not even in a folder that was never used."""
-    assert not is_held(State(tmp_path))
+    assert not is_held(OutputLayout(tmp_path))
     assert list(tmp_path.iterdir()) == []
 
 
 def test_a_folder_that_cannot_be_made(tmp_path: Path) -> None:
     """The sentence names the output folder."""
     (tmp_path / "file").touch()
-    with pytest.raises(UnwritableError, match="file/out"), held(State(tmp_path / "file" / "out")):
+    with (
+        pytest.raises(UnwritableError, match="file/out"),
+        held(OutputLayout(tmp_path / "file" / "out")),
+    ):
         pass

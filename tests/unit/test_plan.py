@@ -11,17 +11,17 @@ from typing import TYPE_CHECKING
 import pytest
 from msgspec.structs import replace as replace_probe
 
-from stemsplit.batch.decisions import Action, Known, Wish, decide, known, see, wanted_of
+from stemsplit.batch.decisions import Action, Known, RedoPolicy, decide, known, see, wanted_of
 from stemsplit.core.errors import OutputExistsError
 from stemsplit.core.job import Job
-from stemsplit.core.limits import Effort
+from stemsplit.core.limits import Resources
 from stemsplit.core.outcome import Attempt, Outcome, Reason
 from stemsplit.core.probe import Probe
 from stemsplit.core.settings import Settings
 from stemsplit.journal.reader import JournalReader
 from stemsplit.journal.records import Entry, JobState, coming_stems, places_below, settings_key
 from stemsplit.journal.writer import Journal
-from stemsplit.library.destinations import Namer, Placed, place
+from stemsplit.library.destinations import Namer, PlannedTrack, place
 from stemsplit.library.naming import DEFAULT_NAME, Template
 from stemsplit.library.scan import Track
 from stemsplit.storage.publish import publish
@@ -35,7 +35,7 @@ STEMS = ("vocals", "accompaniment")
 NAMES = frozenset({*STEMS, "drums"})
 PROBE = Probe(size_bytes=1000, modified_ns=5, seconds=60.0)
 SETTINGS = Settings()
-WISH = Wish(settings=settings_key(SETTINGS), version="1")
+WISH = RedoPolicy(settings=settings_key(SETTINGS), version="1")
 
 
 def _namer(output: Path, name: str = DEFAULT_NAME) -> Namer:
@@ -49,7 +49,7 @@ def _namer(output: Path, name: str = DEFAULT_NAME) -> Namer:
     )
 
 
-def _place(output: Path, *tracks: tuple[str, str], name: str = DEFAULT_NAME) -> list[Placed]:
+def _place(output: Path, *tracks: tuple[str, str], name: str = DEFAULT_NAME) -> list[PlannedTrack]:
     found = [(Track(path=Path(path), folder=Path(folder)), PROBE) for path, folder in tracks]
     return place(found, _namer(output, name), NAMES)
 
@@ -73,9 +73,9 @@ def test_tracks_keep_their_place_below_the_output(tmp_path: Path) -> None:
 )
 def test_two_tracks_never_share_a_place(tmp_path: Path, one: str, other: str, example: str) -> None:
     """Both are refused and told apart by what helps; the others are done."""
-    placed = _place(tmp_path, (one, "."), (other, "."), ("/z/third.wav", "."))
+    planned = _place(tmp_path, (one, "."), (other, "."), ("/z/third.wav", "."))
     first, second, third = (
-        decide(each, see(each.job), Known(record=None, owned=frozenset()), WISH) for each in placed
+        decide(each, see(each.job), Known(record=None, owned=frozenset()), WISH) for each in planned
     )
     assert (first.action, second.action, third.action) == (
         Action.REFUSE,
@@ -92,8 +92,8 @@ def test_two_tracks_never_share_a_place(tmp_path: Path, one: str, other: str, ex
 
 def test_a_file_where_another_track_wants_a_folder_is_a_clash(tmp_path: Path) -> None:
     """`a/vocals.wav` cannot be a stem and the folder of another track's stems."""
-    placed = _place(tmp_path, ("/x/a.wav", "."), ("/x/a/vocals.wav.mp3", "a"))
-    assert all(each.clash is not None for each in placed)
+    planned = _place(tmp_path, ("/x/a.wav", "."), ("/x/a/vocals.wav.mp3", "a"))
+    assert all(each.clash is not None for each in planned)
 
 
 @pytest.mark.parametrize("name", [DEFAULT_NAME, "{relpath}/{track} {stem}.{ext}"])
@@ -124,15 +124,15 @@ class World:
 
     output: Path
     journal: Journal
-    placed: Placed
-    wish: Wish = WISH
+    planned: PlannedTrack
+    redo_policy: RedoPolicy = WISH
 
-    def decide(self, placed: Placed | None = None, **wish: object) -> Decision:
+    def decide(self, planned: PlannedTrack | None = None, **redo_policy: object) -> Decision:
         """Decide about the track as things stand."""
-        placed = placed or self.placed
-        seen = see(placed.job)
-        what = known(placed, seen, self.journal.records(), self.journal.owned(), self.output)
-        return decide(placed, seen, what, replace(self.wish, **wish))  # type: ignore[arg-type]
+        planned = planned or self.planned
+        seen = see(planned.job)
+        what = known(planned, seen, self.journal.records(), self.journal.owned(), self.output)
+        return decide(planned, seen, what, replace(self.redo_policy, **redo_policy))  # type: ignore[arg-type]
 
     def enlist(
         self, settings: Settings = SETTINGS, *, overwrite: bool = False, left: bool = False
@@ -140,11 +140,13 @@ class World:
         """Begin a run with the track."""
         agreed = None
         if overwrite:
-            below = places_below(self.placed.job, self.output)
-            agreed = {below[stem]: mark for stem, mark in see(self.placed.job).marks.items()}
+            below = places_below(self.planned.job, self.output)
+            agreed = {below[stem]: mark for stem, mark in see(self.planned.job).marks.items()}
         entry = Entry(
-            job=self.placed.job,
-            wanted=wanted_of(self.placed, replace(self.wish, settings=settings_key(settings))),
+            job=self.planned.job,
+            wanted=wanted_of(
+                self.planned, replace(self.redo_policy, settings=settings_key(settings))
+            ),
             predicted_seconds=60,
             state=JobState.DONE if left else JobState.WAITING,
             agreed=agreed,
@@ -155,9 +157,11 @@ class World:
         self, reason: Reason, text: str = "stem", settings: Settings = SETTINGS, **enlist: bool
     ) -> None:
         """Let an attempt at the track end."""
-        job, work = self.placed.job, self.output / ".work"
+        job, work = self.planned.job, self.output / ".work"
         self.enlist(settings, **enlist)
-        self.journal.attempt_begins(job, settings, Effort(), number=1, work=work, preloaded=False)
+        self.journal.attempt_begins(
+            job, settings, Resources(), number=1, work=work, preloaded=False
+        )
         if reason is Reason.DONE:
             work.mkdir()
             for stem in job.stems:
@@ -166,7 +170,7 @@ class World:
             coming = coming_stems(work, moves, self.output)
             self.journal.publishing(job, coming, overwrite=bool(enlist.get("overwrite")))
             publish(work, moves)
-        attempt = Attempt(number=1, effort=Effort(), reason=reason, seconds=1)
+        attempt = Attempt(number=1, resources=Resources(), reason=reason, seconds=1)
         self.journal.settled(
             Outcome(job=job, reason=reason, message=f"it was {reason}.", attempts=(attempt,))
         )
@@ -177,15 +181,15 @@ def world(tmp_path: Path) -> Iterator[World]:
     """An empty output folder."""
     output = tmp_path / "out"
     output.mkdir()
-    (placed,) = _place(output, ("/music/song.wav", "."))
+    (planned,) = _place(output, ("/music/song.wav", "."))
     with Journal(tmp_path / "journal", output) as journal:
-        yield World(output, journal, placed)
+        yield World(output, journal, planned)
 
 
-def _another(world: World, path: str = "/elsewhere/song.wav", **probe: object) -> Placed:
-    (placed,) = _place(world.output, (path, "."))
+def _another(world: World, path: str = "/elsewhere/song.wav", **probe: object) -> PlannedTrack:
+    (planned,) = _place(world.output, (path, "."))
     changed = {"size_bytes": PROBE.size_bytes, "modified_ns": PROBE.modified_ns} | probe
-    return replace(placed, probe=Probe(**changed))  # type: ignore[arg-type]
+    return replace(planned, probe=Probe(**changed))  # type: ignore[arg-type]
 
 
 def test_a_new_track_is_done_and_then_left(world: World) -> None:
@@ -208,7 +212,7 @@ def test_a_changed_file_is_done_again(world: World) -> None:
 def test_daylight_saving_does_nothing_again(world: World, apart: int, reason: Reason) -> None:
     """The time of a file on FAT shifts by an hour: it stays done, or failed, as it was."""
     at = PROBE.modified_ns + apart * 10**9
-    world.placed = replace(world.placed, probe=replace_probe(PROBE, sample=b"x" * 16))
+    world.planned = replace(world.planned, probe=replace_probe(PROBE, sample=b"x" * 16))
     world.end(reason)
     left = Action.LEAVE if reason is Reason.DONE else Action.LEAVE_FAILED
     same = _another(world, "/music/song.wav", modified_ns=at, sample=b"x" * 16)
@@ -222,7 +226,7 @@ def test_daylight_saving_does_nothing_again(world: World, apart: int, reason: Re
 def test_daylight_saving_makes_no_stem_a_stranger(world: World) -> None:
     """What lies on FAT is still ours when it is to be made again; an edited one is not."""
     world.end(Reason.DONE)
-    vocals = world.placed.job.paths["vocals"]
+    vocals = world.planned.job.paths["vocals"]
     at = vocals.stat().st_mtime_ns
     settings = settings_key(Settings(bit_depth="16"))
     for apart, action in ((3600, Action.DO), (-3600, Action.DO), (7200, Action.REFUSE)):
@@ -241,16 +245,16 @@ def test_changed_settings_do_it_again(world: World) -> None:
 def test_vanished_stems_are_made_again(world: World) -> None:
     """One of them is enough."""
     world.end(Reason.DONE)
-    world.placed.job.paths["vocals"].unlink()
+    world.planned.job.paths["vocals"].unlink()
     assert (world.decide().action, world.decide().why) == (Action.DO, "its stems are gone: vocals")
 
 
 def test_a_stem_that_somebody_changed_is_not_replaced_unasked(world: World) -> None:
     """An edited stem is left where the track is done, and guarded where it would be done again."""
     world.end(Reason.DONE)
-    world.placed.job.paths["vocals"].write_text("edited")
+    world.planned.job.paths["vocals"].write_text("edited")
     assert world.decide().action is Action.LEAVE
-    world.placed.job.paths["accompaniment"].unlink()
+    world.planned.job.paths["accompaniment"].unlink()
     decision = world.decide()
     assert decision.action is Action.REFUSE
     assert "vocals.wav” was changed by somebody" in decision.why
@@ -264,7 +268,7 @@ def test_a_moved_source_is_the_same_track(world: World) -> None:
     assert world.decide(moved).action is Action.LEAVE
     bit_depth = settings_key(Settings(bit_depth="16"))
     assert world.decide(moved, settings=bit_depth).why == "the settings have changed"
-    world.placed.job.paths["vocals"].unlink()
+    world.planned.job.paths["vocals"].unlink()
     assert world.decide(moved).why == "its stems are gone: vocals"
     world.end(Reason.CRASHED)
     assert world.decide(moved).action is Action.LEAVE_FAILED
@@ -273,7 +277,7 @@ def test_a_moved_source_is_the_same_track(world: World) -> None:
 def test_a_source_that_moved_and_changed_later_is_still_the_same(world: World) -> None:
     """The journal follows it."""
     world.end(Reason.DONE)
-    world.placed = _another(world)
+    world.planned = _another(world)
     world.enlist(left=True)
     changed = _another(world, modified_ns=99 * 10**9)
     assert (world.decide(changed).action, world.decide(changed).why) == (
@@ -294,12 +298,12 @@ def test_two_files_that_look_alike_are_two(world: World, tmp_path: Path) -> None
     """Equal in size and time, as unpacked files may be: only one that is gone has moved."""
     first = tmp_path / "01.wav"
     first.touch()
-    (world.placed,) = _place(world.output, (str(first), "."))
+    (world.planned,) = _place(world.output, (str(first), "."))
     world.end(Reason.DONE)
     second = tmp_path / "b" / "01.wav"
     second.parent.mkdir()
     second.touch()
-    other = replace(world.placed, track=Track(path=second, folder=Path()))
+    other = replace(world.planned, track=Track(path=second, folder=Path()))
     other = replace(other, job=Job.of(second, other.job.paths))
     assert world.decide(other).action is Action.REFUSE
     second.unlink()
@@ -320,9 +324,9 @@ def test_a_slip_does_not_make_all_be_done_again(world: World) -> None:
 def test_back_to_a_smaller_model(world: World) -> None:
     """The stems of the first run are ours, though those of the second do not replace them all."""
     world.end(Reason.DONE)
-    two, four = world.placed, Settings(model="4stems")
+    two, four = world.planned, Settings(model="4stems")
     paths = {stem: two.job.destination_path / f"{stem}.wav" for stem in ("vocals", "drums")}
-    world.placed = replace(two, job=Job.of(two.track.path, paths))
+    world.planned = replace(two, job=Job.of(two.track.path, paths))
     world.end(Reason.DONE, settings=four)
     assert (world.decide(two).action, world.decide(two).why) == (
         Action.DO,
@@ -381,16 +385,16 @@ def test_failures_of_the_machine_are_tried_again(world: World, reason: str) -> N
 def test_an_interrupted_overwrite_goes_on_without_the_option(world: World) -> None:
     """A track to be overwritten is not done until it was, whatever its old stems are."""
     world.end(Reason.DONE)
-    world.placed.job.paths["vocals"].write_text("edited")
+    world.planned.job.paths["vocals"].write_text("edited")
     world.enlist(overwrite=True)
     assert (world.decide().action, world.decide().why) == (Action.DO, "not done yet")
-    world.placed.job.paths["vocals"].write_text("edited again")
+    world.planned.job.paths["vocals"].write_text("edited again")
     assert world.decide().action is Action.REFUSE, "that was not agreed to"
 
 
 def test_stems_of_nobody_knows_whom(world: World) -> None:
     """All there: done, as far as one can tell. Some: refused. Overwritten only when asked."""
-    paths = world.placed.job.paths
+    paths = world.planned.job.paths
     paths["vocals"].parent.mkdir()
     paths["vocals"].touch()
     assert world.decide().action is Action.REFUSE
@@ -403,7 +407,7 @@ def test_stems_of_nobody_knows_whom(world: World) -> None:
 
 def test_a_file_that_appears_meanwhile_is_not_replaced(world: World) -> None:
     """Nor one that is edited meanwhile: looked at again when the stems are to be shown."""
-    paths = world.placed.job.paths
+    paths = world.planned.job.paths
     paths["vocals"].parent.mkdir()
     paths["vocals"].write_text("mine")
     with pytest.raises(OutputExistsError, match="made or changed by somebody"):
@@ -419,8 +423,8 @@ def test_a_file_that_appears_meanwhile_is_not_replaced(world: World) -> None:
 def test_stems_that_could_not_all_be_shown_are_told(world: World) -> None:
     """By the next run; a plan that is made before it says that it will do the rest."""
     world.enlist()
-    job, work = world.placed.job, world.output / ".work"
-    world.journal.attempt_begins(job, SETTINGS, Effort(), number=1, work=work, preloaded=False)
+    job, work = world.planned.job, world.output / ".work"
+    world.journal.attempt_begins(job, SETTINGS, Resources(), number=1, work=work, preloaded=False)
     work.mkdir()
     for stem in STEMS:
         (work / f"{stem}.wav").touch()
@@ -434,10 +438,10 @@ def test_stems_that_could_not_all_be_shown_are_told(world: World) -> None:
 
 def test_obstacles(world: World) -> None:
     """A file where a folder must be, a folder where a file must be, a link that leads nowhere."""
-    world.placed.job.destination_path.touch()
+    world.planned.job.destination_path.touch()
     assert "song” is in the way" in world.decide().why
-    world.placed.job.destination_path.unlink()
-    vocals = world.placed.job.paths["vocals"]
+    world.planned.job.destination_path.unlink()
+    vocals = world.planned.job.paths["vocals"]
     vocals.mkdir(parents=True)
     assert "vocals.wav” is in the way" in world.decide(overwrite=True).why
     vocals.rmdir()
@@ -465,9 +469,9 @@ def test_a_place_is_relative_so_that_the_output_can_be_moved(world: World, tmp_p
     world.end(Reason.DONE)
     moved = tmp_path / "moved"
     world.output.rename(moved)
-    (placed,) = _place(moved, ("/music/song.wav", "."))
+    (planned,) = _place(moved, ("/music/song.wav", "."))
     with JournalReader(tmp_path / "journal", moved) as journal:
-        seen = see(placed.job)
-        what = known(placed, seen, journal.records(), journal.owned(), moved)
-    assert decide(placed, seen, what, WISH).action is Action.LEAVE
+        seen = see(planned.job)
+        what = known(planned, seen, journal.records(), journal.owned(), moved)
+    assert decide(planned, seen, what, WISH).action is Action.LEAVE
     assert what.owned == set(STEMS)

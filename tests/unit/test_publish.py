@@ -9,12 +9,12 @@ import pytest
 
 from stemsplit.core.errors import UnwritableError
 from stemsplit.storage.publish import (
-    WORK_PREFIX,
+    STAGING_PREFIX,
     check_writable,
     discard,
     left_behind,
-    make_work_folder,
-    name_work_folder,
+    make_staging_folder,
+    name_staging_folder,
     publish,
     require_one_disk,
     take_back,
@@ -27,8 +27,8 @@ STEMS = ("vocals.wav", "accompaniment.wav")
 
 
 def _finished(destination: Path, text: str = "new") -> Path:
-    work = name_work_folder(destination, destination.parent.parent)
-    make_work_folder(work)
+    work = name_staging_folder(destination, destination.parent.parent)
+    make_staging_folder(work)
     for name in STEMS:
         (work / name).write_text(f"{text} {name}")
     return work
@@ -42,7 +42,7 @@ def test_publishing_shows_all_files_at_once(tmp_path: Path) -> None:
     """Before, there is a hidden folder and nothing else; after, the track and nothing else."""
     destination = tmp_path / "deep" / "song"
     work = _finished(destination)
-    assert work.name.startswith(WORK_PREFIX)
+    assert work.name.startswith(STAGING_PREFIX)
     assert not destination.exists()
     publish(work, _in(destination))
     assert (destination / "vocals.wav").read_text() == "new vocals.wav"
@@ -187,8 +187,8 @@ def test_places_on_another_disk_are_refused(tmp_path: Path) -> None:
 
 def test_work_folders_never_leave_the_output(tmp_path: Path) -> None:
     """Also where the stems lie in the output folder itself."""
-    assert name_work_folder(tmp_path, tmp_path).parent == tmp_path
-    assert name_work_folder(tmp_path / "song", tmp_path).parent == tmp_path
+    assert name_staging_folder(tmp_path, tmp_path).parent == tmp_path
+    assert name_staging_folder(tmp_path / "song", tmp_path).parent == tmp_path
 
 
 def test_discarding_never_raises(tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ from stemsplit.core.errors import UsageError
 from stemsplit.core.job import Job
 from stemsplit.core.outcome import Outcome, Reason
 from stemsplit.core.settings import Settings
-from stemsplit.journal.layout import State
+from stemsplit.journal.layout import OutputLayout
 from stemsplit.journal.records import Entry, JobState, Wanted, coming_stems
 from stemsplit.journal.writer import Journal
 from stemsplit.library.exclusion import Exclusions
@@ -101,7 +101,7 @@ def test_stems_of_another_batch_are_no_tracks(music: Path) -> None:
     stem.parent.mkdir(parents=True)
     for path in (stem, mix):
         path.touch()
-    state = State(output)
+    state = OutputLayout(output)
     state.folder.mkdir()
     work = output / ".stemsplit-x"
     work.mkdir()

@@ -32,7 +32,7 @@ from tagged_files import (
 from stemsplit.audio.encode import StemWriter
 from stemsplit.audio.tagging.copy_tags import SourceTags, libav_metadata, unread_sentence
 from stemsplit.audio.tagging.reader import cleaned, numbered, read_tags
-from stemsplit.audio.write_format import Form
+from stemsplit.audio.write_format import WriteFormat
 from stemsplit.core.settings import CONVERTED
 from stemsplit.library.probe import probe
 
@@ -51,7 +51,7 @@ def _stem(
     """Write a stem as a child does, and return it with what is reported."""
     (folder / stem_format).mkdir(exist_ok=True)
     rate = 48_000 if stem_format == "opus" else 44_100
-    form = Form(format=stem_format, sample_rate=rate)
+    form = WriteFormat(format=stem_format, sample_rate=rate)
     writer = StemWriter(
         folder / stem_format, name, form, expected_frames=len(SONG), channels=("FL", "FR")
     )

@@ -7,21 +7,27 @@ from typing import TYPE_CHECKING, cast
 
 import pytest
 
-from stemsplit.batch.progress_tracker import Tally
+from stemsplit.batch.progress_tracker import ProgressTracker
 from stemsplit.core.audio_info import AudioInfo
 from stemsplit.core.job import Job
-from stemsplit.core.limits import Effort
+from stemsplit.core.limits import Resources
 from stemsplit.core.messages import Progress, Ready, Separated, Started
 from stemsplit.core.outcome import Outcome, Reason
 from stemsplit.journal import status_file
-from stemsplit.journal.layout import State
-from stemsplit.journal.status_file import Board
-from stemsplit.supervisor.pool_interface import Heard, Launched, Looked, Retried, Settled
+from stemsplit.journal.layout import OutputLayout
+from stemsplit.journal.status_file import StatusFile
+from stemsplit.supervisor.pool_interface import (
+    Launched,
+    MemorySampled,
+    MessageReceived,
+    Retried,
+    TrackEnded,
+)
 
 if TYPE_CHECKING:
     from stemsplit.core.messages import Message
     from stemsplit.core.outcome import Attempt
-    from stemsplit.supervisor.pool_interface import Work
+    from stemsplit.supervisor.pool_interface import TrackTask
 
 
 class _Work:
@@ -29,42 +35,42 @@ class _Work:
         self.job = Job.of(Path("/", name), {"vocals": Path("/out", name, "vocals.wav")})
 
 
-def _work(name: str) -> Work:
-    return cast("Work", _Work(name))
+def _work(name: str) -> TrackTask:
+    return cast("TrackTask", _Work(name))
 
 
 A, B = _work("a"), _work("b")
 
 
-def _settled(work: Work, reason: Reason, audio_seconds: float) -> Settled:
+def _settled(work: TrackTask, reason: Reason, audio_seconds: float) -> TrackEnded:
     outcome = Outcome(job=work.job, reason=reason, audio_seconds=audio_seconds)
-    return Settled(work=work, outcome=outcome)
+    return TrackEnded(work=work, outcome=outcome)
 
 
 def test_counts_speed_and_what_is_left() -> None:
     """What is under way counts as separated; speed is from the first start on."""
     now = [0.0]
-    tally = Tally(
+    tracker = ProgressTracker(
         {b"/a": 100.0, b"/b": 300.0},
         max_ram_bytes=9,
         predicted_seconds=40.0,
         clock=lambda: now[0],
     )
-    status = tally.status()
+    status = tracker.status()
     assert (status.left, status.audio_seconds_left, status.speed) == (2, 400.0, None)
     assert status.seconds_left == 40.0, "as predicted, until something is separated"
     now[0] = 5.0
-    tally.take_in(Launched(work=A, number=1, effort=Effort(), ram_cap_bytes=7))
-    tally.take_in(Launched(work=B, number=1, effort=Effort(), ram_cap_bytes=7))
+    tracker.take_in(Launched(work=A, number=1, resources=Resources(), ram_cap_bytes=7))
+    tracker.take_in(Launched(work=B, number=1, resources=Resources(), ram_cap_bytes=7))
     info = AudioInfo(
         format="WAV", subtype="PCM_16", sample_rate=44_100, channels=2, frames=44_100 * 110
     )
-    tally.take_in(Heard(work=A, message=Started(info=info)))
-    tally.take_in(Heard(work=B, message=Progress(audio_seconds=100.0)))
-    tally.take_in(Looked(total_bytes=8, trees={b"/a": 3, b"/b": 4}))
+    tracker.take_in(MessageReceived(work=A, message=Started(info=info)))
+    tracker.take_in(MessageReceived(work=B, message=Progress(audio_seconds=100.0)))
+    tracker.take_in(MemorySampled(total_bytes=8, trees={b"/a": 3, b"/b": 4}))
     now[0] = 15.0
-    tally.take_in(_settled(A, Reason.DONE, 100.0))
-    status = tally.status()
+    tracker.take_in(_settled(A, Reason.DONE, 100.0))
+    status = tracker.status()
     assert (status.done, status.failed, status.left) == (1, 0, 1)
     assert (status.audio_seconds, status.audio_seconds_left) == (200.0, 200.0)
     assert status.speed == pytest.approx(20.0)
@@ -74,42 +80,42 @@ def test_counts_speed_and_what_is_left() -> None:
     assert (running.source, running.attempt, running.seconds) == ("/b", 1, 10.0)
     assert (running.audio_seconds, running.total_seconds) == (100.0, 300.0)
     assert running.memory_bytes == 4
-    tally.take_in(Retried(work=B, attempt=cast("Attempt", None), effort=Effort()))
-    assert tally.status().running == ()
-    assert tally.status().audio_seconds_left == 300.0, "an attempt that failed has done nothing"
-    tally.take_in(Launched(work=B, number=2, effort=Effort(), ram_cap_bytes=7))
-    assert tally.status().running[0].attempt == 2
-    tally.take_in(_settled(B, Reason.STALLED, 0.0))
-    status = tally.status()
+    tracker.take_in(Retried(work=B, attempt=cast("Attempt", None), resources=Resources()))
+    assert tracker.status().running == ()
+    assert tracker.status().audio_seconds_left == 300.0, "an attempt that failed has done nothing"
+    tracker.take_in(Launched(work=B, number=2, resources=Resources(), ram_cap_bytes=7))
+    assert tracker.status().running[0].attempt == 2
+    tracker.take_in(_settled(B, Reason.STALLED, 0.0))
+    status = tracker.status()
     assert (status.done, status.failed, status.left, status.audio_seconds_left) == (1, 1, 0, 0.0)
 
 
 def test_a_pause_ends_with_the_next_start() -> None:
     """Its reason is shown until then."""
-    tally = Tally({b"/a": 1.0}, max_ram_bytes=9, predicted_seconds=1.0)
-    tally.pausing = "on battery"
-    assert tally.status().pausing == "on battery"
-    tally.take_in(Launched(work=A, number=1, effort=Effort(), ram_cap_bytes=7))
-    assert tally.status().pausing == ""
+    tracker = ProgressTracker({b"/a": 1.0}, max_ram_bytes=9, predicted_seconds=1.0)
+    tracker.pausing = "on battery"
+    assert tracker.status().pausing == "on battery"
+    tracker.take_in(Launched(work=A, number=1, resources=Resources(), ram_cap_bytes=7))
+    assert tracker.status().pausing == ""
 
 
 def test_the_board_is_replaced_as_a_whole_and_not_too_often(tmp_path: Path) -> None:
     """A reader finds the last status or none; a disk that takes nothing is no error."""
     now = [0.0]
-    state = State(tmp_path)
+    state = OutputLayout(tmp_path)
     state.make()
     path = state.status
-    shown = Board(state, lambda: now[0])
-    tally = Tally({b"/a": 1.0}, max_ram_bytes=9, predicted_seconds=1.0)
+    shown = StatusFile(state, lambda: now[0])
+    tracker = ProgressTracker({b"/a": 1.0}, max_ram_bytes=9, predicted_seconds=1.0)
     assert status_file.read(path) is None
-    shown.show(tally.status)
+    shown.show(tracker.status)
     first = status_file.read(path)
     assert first is not None
-    tally.take_in(_settled(A, Reason.DONE, 1.0))
-    shown.show(tally.status)
+    tracker.take_in(_settled(A, Reason.DONE, 1.0))
+    shown.show(tracker.status)
     assert status_file.read(path) == first, "not again at once"
     now[0] = 2.0
-    shown.show(tally.status)
+    shown.show(tracker.status)
     second = status_file.read(path)
     assert second is not None
     assert second.done == 1
@@ -117,14 +123,14 @@ def test_the_board_is_replaced_as_a_whole_and_not_too_often(tmp_path: Path) -> N
     assert list(state.folder.iterdir()) == []
     path.write_text("{half")
     assert status_file.read(path) is None
-    Board(State(tmp_path / "absent")).show(tally.status)
+    StatusFile(OutputLayout(tmp_path / "absent")).show(tracker.status)
 
 
 def test_tells_what_each_child_is_at() -> None:
     """From the start to the files' closing; it does not go back when more is told meanwhile."""
-    tally = Tally({b"/a": 1.0}, max_ram_bytes=9, predicted_seconds=1.0)
-    tally.take_in(Launched(work=A, number=1, effort=Effort(), ram_cap_bytes=7))
-    steps = [tally.status().running[0].step]
+    tracker = ProgressTracker({b"/a": 1.0}, max_ram_bytes=9, predicted_seconds=1.0)
+    tracker.take_in(Launched(work=A, number=1, resources=Resources(), ram_cap_bytes=7))
+    steps = [tracker.status().running[0].step]
     info = AudioInfo(format="WAV", subtype="PCM_16", sample_rate=8_000, channels=1, frames=8_000)
     messages: list[Message] = [
         Started(info=info),
@@ -134,17 +140,17 @@ def test_tells_what_each_child_is_at() -> None:
         Progress(audio_seconds=1.0),
     ]
     for message in messages:
-        tally.take_in(Heard(work=A, message=message))
-        steps.append(tally.status().running[0].step)
+        tracker.take_in(MessageReceived(work=A, message=message))
+        steps.append(tracker.status().running[0].step)
     assert steps == ["starting", "loading", "working", "working", "closing", "closing"]
-    assert tally.status().running[0].ram_cap_bytes == 7
+    assert tracker.status().running[0].ram_cap_bytes == 7
 
 
 def test_keeps_the_memory_of_the_whole_over_time() -> None:
     """For the report."""
     now = [0.0]
-    tally = Tally({}, max_ram_bytes=9, predicted_seconds=1.0, clock=lambda: now[0])
+    tracker = ProgressTracker({}, max_ram_bytes=9, predicted_seconds=1.0, clock=lambda: now[0])
     for total in (5, 8, 6):
-        tally.take_in(Looked(total_bytes=total, trees={}))
+        tracker.take_in(MemorySampled(total_bytes=total, trees={}))
         now[0] += 0.6
-    assert (tally.memory.step, tally.memory.values) == (1.0, (8, 6))
+    assert (tracker.memory.step, tracker.memory.values) == (1.0, (8, 6))

@@ -6,11 +6,11 @@ import pytest
 
 from stemsplit.core.messages import Failed, Finished
 from stemsplit.core.outcome import Reason
-from stemsplit.supervisor.exit_diagnosis import Verdict, exit_name, judge, signal_name
+from stemsplit.supervisor.exit_diagnosis import ExitDiagnosis, exit_name, judge, signal_name
 
 DONE = Finished(stems=(), audio_seconds=1.0)
 BAD = Failed(reason=Reason.BAD_INPUT, message="It is empty.", remedy="Copy it.", traceback="T")
-STALLED = Verdict(reason=Reason.STALLED, message="It stood still.")
+STALLED = ExitDiagnosis(reason=Reason.STALLED, message="It stood still.")
 
 
 @pytest.mark.parametrize(
@@ -35,9 +35,9 @@ def test_a_child_is_believed_only_when_word_and_exit_agree(
     reason: Reason,
 ) -> None:
     """Every combination of last word and exit has one reason, and all but success a sentence."""
-    verdict = judge(last_word, exit_code, overstayed=overstayed)
-    assert verdict.reason is reason
-    assert bool(verdict.message) == (reason is not Reason.DONE)
+    diagnosis = judge(last_word, exit_code, overstayed=overstayed)
+    assert diagnosis.reason is reason
+    assert bool(diagnosis.message) == (reason is not Reason.DONE)
 
 
 @pytest.mark.parametrize(
@@ -50,9 +50,9 @@ def test_a_child_is_believed_only_when_word_and_exit_agree(
 )
 def test_the_kernel_s_kill_is_told_apart(oom_kills: int | None, reason: Reason, words: str) -> None:
     """A SIGKILL that was not ours is the kernel's only if its count has risen or is not known."""
-    verdict = judge(None, -9, oom_kills=oom_kills)
-    assert verdict.reason is reason
-    assert words in verdict.message
+    diagnosis = judge(None, -9, oom_kills=oom_kills)
+    assert diagnosis.reason is reason
+    assert words in diagnosis.message
 
 
 @pytest.mark.parametrize(("word", "exit_code"), [(None, -15), (None, -9), (BAD, 1)])
@@ -84,6 +84,6 @@ def test_a_result_counts_where_nobody_knows_the_exit_code() -> None:
 def test_the_fork_server_s_death_is_no_fault_of_its_children() -> None:
     """They go back in line without blame, but for one that was cancelled."""
     assert judge(None, 255, lost=True).reason is Reason.EVICTED
-    cancelled = Verdict(reason=Reason.CANCELLED)
+    cancelled = ExitDiagnosis(reason=Reason.CANCELLED)
     assert judge(None, 255, ended_by_us=cancelled, lost=True) is cancelled
     assert judge(DONE, -15, ended_by_us=cancelled) is cancelled

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from stemsplit.supervisor.attempt_state import Timings
 from stemsplit.supervisor.budget import HostMemory
-from stemsplit.supervisor.memory_sampling import MemoryWatch
+from stemsplit.supervisor.memory_sampling import MemorySampler
 from stemsplit.supervisor.process_tree import Sample, Usage
 
 if TYPE_CHECKING:
@@ -47,8 +47,8 @@ class PlainMeter:
         return 0
 
 
-def _watch(meter: PlainMeter, total_cap: int = 8 * GIB) -> MemoryWatch:
-    return MemoryWatch(meter, Timings(), total_cap_bytes=total_cap, low_bytes=GIB)
+def _watch(meter: PlainMeter, total_cap: int = 8 * GIB) -> MemorySampler:
+    return MemorySampler(meter, Timings(), total_cap_bytes=total_cap, low_bytes=GIB)
 
 
 def test_far_from_every_cap_exact_looks_are_rare() -> None:

@@ -45,13 +45,13 @@ def add_to(app: App) -> None:
         """
         # Of all commands, so that a fault in any table is told.
         found = {one: list(settings.settings(app, one)) for one in settings.COMMANDS}[command]
-        strangers = list(settings.strangers(app))
+        untracked = list(settings.untracked(app))
         if json:
             files = [printable(path) for path in settings.files()]
             print_json({"command": command, "files": files, "settings": found})
         else:
             _print(found)
-        for text in strangers:
+        for text in untracked:
             print(f"stemsplit: {text}", file=sys.stderr)
         return ExitCode.DONE
 

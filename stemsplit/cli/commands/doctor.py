@@ -53,7 +53,7 @@ def add_to(app: App) -> None:
         if json:
             print_json({"version": 1, "healthy": healthy, "checks": checks})
         else:
-            console.print(_verdict(checks))
+            console.print(_diagnosis(checks))
         return ExitCode.DONE if healthy else ExitCode.ERROR
 
     app.command(doctor, help_epilogue="")
@@ -123,7 +123,7 @@ def _print(console: Console, check: Check) -> None:
         console.print(Text(f"        {check.remedy}"), soft_wrap=True)
 
 
-def _verdict(checks: list[Check]) -> str:
+def _diagnosis(checks: list[Check]) -> str:
     failed = sum(check.state == "failed" for check in checks)
     if failed:
         return f"{failed} of these must be mended first."

@@ -1,4 +1,4 @@
 """Runs in the supervisor. A batch on more than one machine, over Ray.
 
-`shard` and `porter` run on the nodes, `desk` beside the supervisor.
+`shard` and `porter` run on the nodes, `mailbox` beside the supervisor.
 """

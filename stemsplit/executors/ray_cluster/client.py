@@ -19,7 +19,7 @@ from stemsplit.core.errors import ClusterError, UsageError
 from stemsplit.core.text import quoted
 from stemsplit.executors.ray_cluster import handshake
 from stemsplit.executors.ray_cluster.client_messages import Ended, Submission
-from stemsplit.executors.ray_cluster.mailbox import Desk
+from stemsplit.executors.ray_cluster.mailbox import Mailbox
 from stemsplit.executors.ray_cluster.relay import NEEDS_MODEL, carry, packed
 from stemsplit.executors.ray_cluster.sharding import Machine
 from stemsplit.storage.temporary import TemporaryFolder
@@ -57,7 +57,7 @@ class _JobConfig(JobConfig):
         return True
 
 
-class RayFleet:
+class RayClient:
     """The nodes of a cluster. A context manager: at its end this machine has left the cluster.
 
     Args:
@@ -88,7 +88,7 @@ class RayFleet:
         self._cpus = cpus
         self._model_folder = model_folder
         self._model: Any = None
-        self._desk: Any = None
+        self._mailbox: Any = None
         self._taking: Any = None
         self._tasks: dict[Any, Submission] = {}
         self._version = version
@@ -124,8 +124,8 @@ class RayFleet:
             here = NodeAffinitySchedulingStrategy(
                 ray.get_runtime_context().get_node_id(), soft=False
             )
-            self._desk = (
-                ray.remote(Desk)
+            self._mailbox = (
+                ray.remote(Mailbox)
                 .options(num_cpus=0, max_concurrency=_MOST_CALLS, scheduling_strategy=here)
                 .remote()
             )
@@ -258,7 +258,7 @@ class RayFleet:
             scheduling_strategy="SPREAD",
             label_selector=selector if submission.not_on else None,
         ).remote(
-            self._desk,
+            self._mailbox,
             submission.number,
             submission.model_name,
             model,
@@ -275,7 +275,7 @@ class RayFleet:
         """
         with self._lost_is_an_error():
             if self._taking is None:
-                self._taking = self._desk.take.remote(seconds)
+                self._taking = self._mailbox.take.remote(seconds)
             ready, _ = ray.wait(
                 [self._taking, *self._tasks], num_returns=1, timeout=seconds, fetch_local=False
             )
@@ -287,14 +287,14 @@ class RayFleet:
                 return
             # Asked for once more where a task has ended: its last word may have come since.
             taken = ray.get(self._taking)
-            taken += ray.get(self._desk.take.remote(0)) if ended else []
+            taken += ray.get(self._mailbox.take.remote(0)) if ended else []
             self._taking = None
         yield from taken
         for task in ended:
             submission = self._tasks.pop(task)
             end = self._end(task, submission)
             if end is not None:
-                self._desk.close.remote(submission.number)
+                self._mailbox.close.remote(submission.number)
                 yield submission.number, end
 
     def _end(self, task: Any, submission: Submission) -> Ended | None:  # noqa: ANN401 - Ray's
@@ -317,7 +317,9 @@ class RayFleet:
     def order(self, orders: list[tuple[int, bytes]]) -> None:
         """Leave orders for shards."""
         with self._lost_is_an_error():
-            ray.get(self._desk.order.remote(orders))  # an actor like it keeps no order of its own
+            ray.get(
+                self._mailbox.order.remote(orders)
+            )  # an actor like it keeps no order of its own
 
     def end(self, number: int) -> None:
         """End a shard's task, by force."""

@@ -14,18 +14,18 @@ import msgspec
 from stemsplit.core.errors import ClusterError
 from stemsplit.core.text import counted, mebibytes
 from stemsplit.core.units import Amount
-from stemsplit.executors.pool_planning import way_of
+from stemsplit.executors.pool_planning import workload_of
 from stemsplit.executors.ray_cluster import messages
 from stemsplit.executors.ray_cluster.handshake import installed_version
 from stemsplit.executors.ray_cluster.local_cluster import be_private
 from stemsplit.executors.ray_cluster.path_map import PathMap
-from stemsplit.executors.ray_cluster.pool import ClusterPool, RemoteWork, require_some
-from stemsplit.executors.ray_cluster.sharding import Shape, choose_shape
+from stemsplit.executors.ray_cluster.pool import ClusterPool, RemoteTrackTask, require_some
+from stemsplit.executors.ray_cluster.sharding import ShardSize, choose_shard_size
 from stemsplit.storage.publish import refused
 from stemsplit.storage.remote import is_remote
 from stemsplit.supervisor import host
-from stemsplit.supervisor.budget import Budget, Crew
-from stemsplit.supervisor.pool_plan import Plan
+from stemsplit.supervisor.budget import Budget, Concurrency
+from stemsplit.supervisor.pool_plan import PoolPlan
 from stemsplit.supervisor.prediction import Forecast
 
 if TYPE_CHECKING:
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from stemsplit.executors.base import ExecutionRequest
     from stemsplit.executors.ray_cluster.pool import LostTracks
     from stemsplit.executors.ray_cluster.sharding import Machine
-    from stemsplit.executors.track_task import Ledger
+    from stemsplit.executors.track_task import AttemptRecorder
     from stemsplit.supervisor.pool_interface import Gate
 
 _LOOK_SECONDS = 0.5
@@ -52,11 +52,11 @@ _WORDS_A_SECOND = 2000
 """So many words on how far they are all nodes together may say, whatever their number."""
 
 
-class ClusterSite:
+class ClusterExecutor:
     """The nodes of a cluster. A context manager around the batch.
 
     Args:
-        brief: of the batch.
+        request: of the batch.
         model_folder: the verified weights; None where nothing is separated.
         likely_seconds: of audio of each track, by its source.
         stem_bytes: that the stems of each will take, likewise.
@@ -72,11 +72,11 @@ class ClusterSite:
         UnwritableError, DiskFullError: if the output folder cannot be written.
     """
 
-    plan: Plan
+    plan: PoolPlan
 
     def __init__(
         self,
-        brief: ExecutionRequest,
+        request: ExecutionRequest,
         *,
         model_folder: Path | None,
         likely_seconds: Mapping[bytes, float],
@@ -86,24 +86,24 @@ class ClusterSite:
         note: Callable[[str], None],
     ) -> None:
         """Connect to nothing yet."""
-        assert brief.cluster is not None  # noqa: S101 - why this is made
-        self._brief = brief
+        assert request.cluster is not None  # noqa: S101 - why this is made
+        self._request = request
         self._likely_seconds = likely_seconds
         self._stem_bytes = stem_bytes
         self._lost = lost
         self._note = note
-        self._map = PathMap.parse(brief.path_map)
-        if brief.cluster == "local":
+        self._map = PathMap.parse(request.path_map)
+        if request.cluster == "local":
             be_private()
         from stemsplit.executors.ray_cluster.client import (
-            RayFleet,  # here alone, and not before that
+            RayClient,  # here alone, and not before that
         )
 
         self._version = installed_version()
-        is_shared = not is_remote(brief.output)
-        self._sign = brief.output / f"{_SIGN}{uuid.uuid4().hex}" if is_shared else None
-        self._fleet = RayFleet(
-            brief.cluster,
+        is_shared = not is_remote(request.output)
+        self._sign = request.output / f"{_SIGN}{uuid.uuid4().hex}" if is_shared else None
+        self._client = RayClient(
+            request.cluster,
             cpus=host.processors(),
             model_folder=model_folder,
             version=self._version,
@@ -118,7 +118,7 @@ class ClusterSite:
         with contextlib.ExitStack() as stack:
             if self._sign is not None:
                 stack.enter_context(_shown(self._sign))
-            stack.enter_context(self._fleet)
+            stack.enter_context(self._client)
             self._weigh()
             self._stack = stack.pop_all()
         return self
@@ -128,79 +128,81 @@ class ClusterSite:
         self._stack.close()
 
     def _weigh(self) -> None:
-        brief, settings = self._brief, self._brief.settings
+        request, settings = self._request, self._request.settings
         machines = self._machines()
         # Which start method a node has matters little to what is asked of Ray.
-        forecast = Forecast(way_of(settings), preloaded=True)
+        forecast = Forecast(workload_of(settings), preloaded=True)
         need = partial(forecast.footprint, audio_seconds=self._longest_seconds)
-        jobs = 1 if settings.mwf else brief.jobs
-        limit = brief.limits.max_ram
-        choose = partial(choose_shape, need=need, jobs=jobs, threads=settings.threads)
-        shape = choose(machines, max_ram=None if limit is None else limit.of)
-        if shape is None:
+        jobs = 1 if settings.mwf else request.jobs
+        limit = request.limits.max_ram
+        choose = partial(choose_shard_size, need=need, jobs=jobs, threads=settings.threads)
+        shard_size = choose(machines, max_ram=None if limit is None else limit.of)
+        if shard_size is None:
             raise _no_room(choose([], max_ram=None))
-        self._shape = shape
-        slots = max(1, shape.slots(machines))
-        self._pause = max(_LEAST_PAUSE_SECONDS, slots * shape.jobs / _WORDS_A_SECOND)
-        per_file = brief.limits.max_ram_per_file
-        self.plan = Plan(
-            crew=Crew(workers=slots * shape.jobs, effort=shape.effort),
+        self._shard_size = shard_size
+        slots = max(1, shard_size.slots(machines))
+        self._pause = max(_LEAST_PAUSE_SECONDS, slots * shard_size.jobs / _WORDS_A_SECOND)
+        per_file = request.limits.max_ram_per_file
+        self.plan = PoolPlan(
+            concurrency=Concurrency(
+                workers=slots * shard_size.jobs, resources=shard_size.resources
+            ),
             budget=Budget(
-                total_bytes=slots * shape.memory_bytes,
-                per_file_bytes=None if per_file is None else per_file.of(shape.memory_bytes),
+                total_bytes=slots * shard_size.memory_bytes,
+                per_file_bytes=None if per_file is None else per_file.of(shard_size.memory_bytes),
                 min_free_bytes=0,
             ),
-            limits=brief.limits,
+            limits=request.limits,
             forecast=forecast,
         )
         if not machines:
             return  # it may be growing; the pool says if it waits
         self._note(
             f"{counted(len(machines), 'node')} of a cluster with room for "
-            f"{counted(slots, 'shard')} at a time, {counted(shape.jobs, 'file')} at once in each"
+            f"{counted(slots, 'shard')} at a time, {counted(shard_size.jobs, 'file')} at once in each"
         )
 
     def _machines(self) -> list[Machine]:
         """Wait for what the nodes answer, those that are slow apart."""
         deadline = time.monotonic() + _ANSWER_SECONDS
-        machines = self._fleet.machines(_LOOK_SECONDS)
-        while self._fleet.are_coming() and time.monotonic() < deadline:
-            machines = self._fleet.machines(_LOOK_SECONDS)
+        machines = self._client.machines(_LOOK_SECONDS)
+        while self._client.are_coming() and time.monotonic() < deadline:
+            machines = self._client.machines(_LOOK_SECONDS)
         if not machines:
-            require_some(self._fleet.unusable)
+            require_some(self._client.unusable)
         return machines
 
-    def hands(self, gate: Gate) -> ClusterHands:
+    def executor_pool(self, gate: Gate) -> ClusterExecutorPool:
         """Give what works there."""
-        settings = self._brief.settings
+        settings = self._request.settings
         pool = ClusterPool(
-            self._fleet,
-            self._shape,
+            self._client,
+            self._shard_size,
             model_name=settings.model if settings.separates else "",
-            output=self._brief.output,
+            output=self._request.output,
             packer=self,
             lost=self._lost,
             gate=gate,
         )
-        return ClusterHands(pool, self._likely_seconds)
+        return ClusterExecutorPool(pool, self._likely_seconds)
 
-    def shard(self, works: list[RemoteWork]) -> messages.Shard:
+    def shard(self, works: list[RemoteTrackTask]) -> messages.Shard:
         """See `stemsplit.executors.ray_cluster.pool.Packer`."""
-        brief, there = self._brief, self._map
-        memory = Amount(size_bytes=self._shape.memory_bytes)
-        threads = self._shape.effort.threads
+        request, there = self._request, self._map
+        memory = Amount(size_bytes=self._shard_size.memory_bytes)
+        threads = self._shard_size.resources.threads
         return messages.Shard(
             version=self._version,
-            settings=msgspec.structs.replace(brief.settings, threads=threads),
-            limits=msgspec.structs.replace(brief.limits, max_ram=memory),
-            jobs=self._shape.jobs,
-            output=there.there(os.fsencode(brief.output)),
-            deadline=brief.deadline,
+            settings=msgspec.structs.replace(request.settings, threads=threads),
+            limits=msgspec.structs.replace(request.limits, max_ram=memory),
+            jobs=self._shard_size.jobs,
+            output=there.there(os.fsencode(request.output)),
+            deadline=request.deadline,
             pause=self._pause,
             tracks=self.tracks(works),
         )
 
-    def tracks(self, works: list[RemoteWork]) -> tuple[messages.Assigned, ...]:
+    def tracks(self, works: list[RemoteTrackTask]) -> tuple[messages.Assigned, ...]:
         """See `stemsplit.executors.ray_cluster.pool.Packer`."""
         return tuple(
             messages.Assigned(
@@ -214,8 +216,8 @@ class ClusterSite:
         )
 
 
-class ClusterHands:
-    """A pool on a cluster, and what it works on; see `stemsplit.executors.base.Hands`."""
+class ClusterExecutorPool:
+    """A pool on a cluster, and what it works on; see `stemsplit.executors.base.ExecutorPool`."""
 
     def __init__(self, pool: ClusterPool, likely_seconds: Mapping[bytes, float]) -> None:
         """Hand nothing out yet."""
@@ -230,15 +232,15 @@ class ClusterHands:
         """End nothing: the pool's generator does."""
 
     def work(
-        self, job: Job, output: Path, ledger: Ledger, audio_seconds: float = 0.0
-    ) -> RemoteWork:
+        self, job: Job, output: Path, recorder: AttemptRecorder, audio_seconds: float = 0.0
+    ) -> RemoteTrackTask:
         """Make the work for a track."""
         del output  # the pool has it
-        return RemoteWork(
+        return RemoteTrackTask(
             job=job,
             audio_seconds=audio_seconds,
             likely_seconds=self._likely_seconds[job.source],
-            ledger=ledger,
+            recorder=recorder,
         )
 
 
@@ -261,7 +263,7 @@ def _shown(sign: Path) -> Iterator[None]:
             sign.unlink()
 
 
-def _no_room(least: Shape | None) -> ClusterError:
+def _no_room(least: ShardSize | None) -> ClusterError:
     what = (
         ""
         if least is None

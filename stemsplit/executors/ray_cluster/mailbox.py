@@ -11,7 +11,7 @@ import contextlib
 from collections import defaultdict
 
 
-class Desk:
+class Mailbox:
     """Takes frames from shards to the supervisor and back."""
 
     def __init__(self) -> None:

@@ -12,7 +12,7 @@ from typing import IO, TYPE_CHECKING
 import msgspec
 
 from stemsplit.core.job import Job
-from stemsplit.core.limits import Effort, Limits
+from stemsplit.core.limits import Limits, Resources
 from stemsplit.core.messages import Message
 from stemsplit.core.outcome import Attempt, Outcome, StemFile, TrackWarning
 from stemsplit.core.settings import Settings
@@ -30,9 +30,9 @@ class Assigned(msgspec.Struct, frozen=True, kw_only=True):
     Attributes:
         track: its number in the batch.
         job: with the paths that the node has.
-        audio_seconds: where memory depends on it; see `stemsplit.supervisor.pool_interface.Work`.
-        likely_seconds: of audio, guessed where it is not known.
-        stem_bytes: that its stems will take; 0 where nobody knows.
+        audio_seconds: where memory depends on it; see
+        `stemsplit.supervisor.pool_interface.TrackTask`. likely_seconds: of audio, guessed where it
+        is not known. stem_bytes: that its stems will take; 0 where nobody knows.
     """
 
     track: int
@@ -92,11 +92,11 @@ class Launched(msgspec.Struct, frozen=True, kw_only=True, tag=True):
 
     track: int
     number: int
-    effort: Effort
+    resources: Resources
     ram_cap_bytes: int
 
 
-class Heard(msgspec.Struct, frozen=True, kw_only=True, tag=True):
+class MessageReceived(msgspec.Struct, frozen=True, kw_only=True, tag=True):
     """See `stemsplit.supervisor.pool_interface`."""
 
     track: int
@@ -108,10 +108,10 @@ class Retried(msgspec.Struct, frozen=True, kw_only=True, tag=True):
 
     track: int
     attempt: Attempt
-    effort: Effort
+    resources: Resources
 
 
-class Settled(msgspec.Struct, frozen=True, kw_only=True, tag=True):
+class TrackEnded(msgspec.Struct, frozen=True, kw_only=True, tag=True):
     """See `stemsplit.supervisor.pool_interface`.
 
     Attributes:
@@ -131,7 +131,7 @@ class Withdrawn(msgspec.Struct, frozen=True, kw_only=True, tag=True):
     track: int
 
 
-class Looked(msgspec.Struct, frozen=True, kw_only=True, tag=True):
+class MemorySampled(msgspec.Struct, frozen=True, kw_only=True, tag=True):
     """See `stemsplit.supervisor.pool_interface`; the trees by number of track."""
 
     total_bytes: int
@@ -150,7 +150,7 @@ class Begins(msgspec.Struct, frozen=True, kw_only=True, tag=True):
     question: int
     track: int
     settings: Settings
-    effort: Effort
+    resources: Resources
     number: int
     work: bytes
 
@@ -186,11 +186,11 @@ Said = (
     | Hungry
     | Alive
     | Launched
-    | Heard
+    | MessageReceived
     | Retried
-    | Settled
+    | TrackEnded
     | Withdrawn
-    | Looked
+    | MemorySampled
     | Noted
     | Begins
     | Publishing
@@ -225,7 +225,7 @@ class Answer(msgspec.Struct, frozen=True, kw_only=True, tag=True):
         question: its number.
         error: the name of the error that forbids it; empty if it is allowed.
         message, remedy: of that error.
-        completed: see `stemsplit.executors.track_task.Ledger.publishing`.
+        completed: see `stemsplit.executors.track_task.AttemptRecorder.publishing`.
     """
 
     question: int

@@ -30,18 +30,18 @@ from stemsplit.executors.ray_cluster.sharding import (
     weight,
 )
 from stemsplit.journal.records import places_below
-from stemsplit.storage.publish import WORK_PREFIX
+from stemsplit.storage.publish import STAGING_PREFIX
 from stemsplit.storage.remote import is_remote
-from stemsplit.supervisor.exit_diagnosis import Verdict
+from stemsplit.supervisor.exit_diagnosis import ExitDiagnosis
 from stemsplit.supervisor.pool_interface import (
-    Answer,
-    Heard,
+    GateDecision,
     Launched,
-    Looked,
+    LoopIterated,
+    MemorySampled,
+    MessageReceived,
     Noted,
     Retried,
-    Settled,
-    Turned,
+    TrackEnded,
     Withdrawn,
     always_open,
 )
@@ -51,12 +51,12 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from stemsplit.core.job import Job
-    from stemsplit.core.limits import Effort
+    from stemsplit.core.limits import Resources
     from stemsplit.core.messages import Task
-    from stemsplit.executors.ray_cluster.sharding import Machine, Shape
-    from stemsplit.executors.track_task import Ledger
+    from stemsplit.executors.ray_cluster.sharding import Machine, ShardSize
+    from stemsplit.executors.track_task import AttemptRecorder
     from stemsplit.journal.records import Stem
-    from stemsplit.supervisor.pool_interface import Conclusion, Gate, PoolEvent, Work
+    from stemsplit.supervisor.pool_interface import FinalisedAttempt, Gate, PoolEvent, TrackTask
 
 _TURN_SECONDS = 0.5
 
@@ -101,8 +101,8 @@ _AWAY_SECONDS = 5.0
 _LOOK_SECONDS = 0.5
 
 
-class Fleet(Protocol):
-    """The nodes, as the pool sees them (`stemsplit.executors.ray_cluster.client.RayFleet`)."""
+class ClusterClient(Protocol):
+    """The nodes, as the pool sees them (`stemsplit.executors.ray_cluster.client.RayClient`)."""
 
     @property
     def unusable(self) -> Mapping[str, str]:
@@ -133,10 +133,10 @@ class Fleet(Protocol):
 class Packer(Protocol):
     """Puts tracks into the words that a node gets, with its paths."""
 
-    def shard(self, works: list[RemoteWork], /) -> messages.Shard:
+    def shard(self, works: list[RemoteTrackTask], /) -> messages.Shard:
         """Put the first tracks of a shard into words."""
 
-    def tracks(self, works: list[RemoteWork], /) -> tuple[messages.Assigned, ...]:
+    def tracks(self, works: list[RemoteTrackTask], /) -> tuple[messages.Assigned, ...]:
         """Put more of them into words."""
 
 
@@ -152,28 +152,30 @@ class LostTracks(Protocol):
 
 
 @dataclass(slots=True, kw_only=True, eq=False)
-class RemoteWork:
-    """A track that a node works on; see `stemsplit.supervisor.pool_interface.Work`.
+class RemoteTrackTask:
+    """A track that a node works on; see `stemsplit.supervisor.pool_interface.TrackTask`.
 
     Attributes:
         job: what is wanted, with the paths of this machine.
         audio_seconds: where memory depends on it.
         likely_seconds: of audio, guessed where it is not known.
-        ledger: is asked before each step.
+        recorder: is asked before each step.
         track: its number in the batch.
     """
 
     job: Job
     audio_seconds: float
     likely_seconds: float
-    ledger: Ledger
+    recorder: AttemptRecorder
     track: int = 0
 
-    def begin(self, number: int, effort: Effort) -> Task:
+    def begin(self, number: int, resources: Resources) -> Task:
         """Belongs to the node."""
         raise NotImplementedError
 
-    def conclude(self, task: Task, verdict: Verdict, result: Finished | None) -> Conclusion:
+    def conclude(
+        self, task: Task, diagnosis: ExitDiagnosis, result: Finished | None
+    ) -> FinalisedAttempt:
         """Belongs to the node."""
         raise NotImplementedError
 
@@ -196,7 +198,7 @@ class _Open:
     """
 
     not_on: tuple[str, ...] = ()
-    left: dict[int, RemoteWork] = field(default_factory=dict)
+    left: dict[int, RemoteTrackTask] = field(default_factory=dict)
     wants: int = 0
     weight: float = 0.0
     begun: set[int] = field(default_factory=set)
@@ -218,17 +220,17 @@ class _Open:
         sizes = {track: size for track, size in trees.items() if track in self.left}
         self.trees = {self.left[track].job.source: size for track, size in sizes.items()}
 
-    def is_old(self, shape: Shape) -> bool:
+    def is_old(self, shard_size: ShardSize) -> bool:
         """Tell whether it has done so much that a fresh one is to go on."""
-        return self.weight >= MOST_SECONDS * shape.jobs
+        return self.weight >= MOST_SECONDS * shard_size.jobs
 
 
 class ClusterPool:
     """Hands tracks out in shards; a generator tells what happens.
 
     Args:
-        fleet: the nodes.
-        shape: of a shard.
+        client: the nodes.
+        shard_size: of a shard.
         model_name: that nodes need; empty if none.
         output: the folder for all stems.
         packer: puts tracks into the words that a node gets.
@@ -239,8 +241,8 @@ class ClusterPool:
 
     def __init__(
         self,
-        fleet: Fleet,
-        shape: Shape,
+        client: ClusterClient,
+        shard_size: ShardSize,
         *,
         model_name: str,
         output: Path,
@@ -250,19 +252,19 @@ class ClusterPool:
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """Hand nothing out yet."""
-        self._fleet = fleet
-        self._shape = shape
+        self._client = client
+        self._shard_size = shard_size
         self._model_name = model_name
         self._output = output
         self._packer = packer
         self._lost = lost
         self._gate = gate
         self._clock = clock
-        self._line: deque[RemoteWork] = deque()
+        self._line: deque[RemoteTrackTask] = deque()
         self._weight = 0.0
-        self._late: list[RemoteWork] = []
+        self._late: list[RemoteTrackTask] = []
         self._shards: dict[int, _Open] = {}
-        self._given: dict[int, RemoteWork] = {}
+        self._given: dict[int, RemoteTrackTask] = {}
         self._orders: list[tuple[int, bytes]] = []
         self._losses: Counter[int] = Counter()
         self._moves: Counter[int] = Counter()
@@ -284,9 +286,9 @@ class ClusterPool:
         """The largest memory of all shards together so far, None if it was never read."""
         return self._peak_bytes
 
-    def add(self, work: Work) -> None:
+    def add(self, work: TrackTask) -> None:
         """Put a track at the end of the line."""
-        assert isinstance(work, RemoteWork)  # noqa: S101 - made beside this pool
+        assert isinstance(work, RemoteTrackTask)  # noqa: S101 - made beside this pool
         self._tracks += 1
         work.track = self._tracks
         self._append([work])
@@ -302,11 +304,11 @@ class ClusterPool:
         """End every shard now. From any thread or signal handler."""
         self._stopping = True
 
-    def unstarted(self) -> list[Work]:
+    def unstarted(self) -> list[TrackTask]:
         """List the tracks that are still in line, and those that the gate has turned away."""
         return [*self._late, *self._line]
 
-    def turned_away(self) -> list[Work]:
+    def turned_away(self) -> list[TrackTask]:
         """List the tracks that the gate has turned away."""
         return [*self._late]
 
@@ -324,7 +326,7 @@ class ClusterPool:
                 if self._is_over():
                     return
                 yield from self._wait_for_nodes()
-                for number, what in self._fleet.wait(_TURN_SECONDS):
+                for number, what in self._client.wait(_TURN_SECONDS):
                     if isinstance(what, Ended):
                         yield from self._ended(number, what)
                     elif number in self._shards:
@@ -332,7 +334,7 @@ class ClusterPool:
                 self._send_orders()
                 yield from self._look()
                 yield from self._give_up_the_silent()
-                yield Turned()
+                yield LoopIterated()
         finally:
             self._end_all()
 
@@ -346,18 +348,18 @@ class ClusterPool:
             said = messages.decode_said(what)
         except msgspec.DecodeError:
             # Nobody knows what else it may say; what it had begun is done elsewhere.
-            self._fleet.end(number)
+            self._client.end(number)
             yield from self._ended(number, Ended(fault="it said what nobody understands"))
         else:
             yield from self._heard(number, said)
 
-    def _look(self) -> Iterator[Looked]:
+    def _look(self) -> Iterator[MemorySampled]:
         if self._total_bytes and self._clock() >= self._next_look:
             self._next_look = self._clock() + _LOOK_SECONDS
             self._peak_bytes = max(self._peak_bytes or 0, self._total_bytes)
             shards = self._shards.values()
             trees = {source: size for shard in shards for source, size in shard.trees.items()}
-            yield Looked(total_bytes=self._total_bytes, trees=trees)
+            yield MemorySampled(total_bytes=self._total_bytes, trees=trees)
 
     def _end_all(self) -> None:
         """Let no shard go on; what it was allowed to show by then is shown, or not begun."""
@@ -371,11 +373,11 @@ class ClusterPool:
         self._send_orders()
         deadline = self._clock() + _STOP_SECONDS
         while at_work and self._clock() < deadline:
-            for number, what in self._fleet.wait(_TURN_SECONDS):
+            for number, what in self._client.wait(_TURN_SECONDS):
                 if isinstance(what, Ended):
                     at_work.discard(number)
         for number in self._shards:
-            self._fleet.end(number)
+            self._client.end(number)
 
     def _pass_drain_on(self) -> None:
         if self._draining and not self._has_drained:
@@ -390,7 +392,7 @@ class ClusterPool:
 
     def _send_orders(self) -> None:
         if self._orders:
-            self._fleet.order(self._orders)
+            self._client.order(self._orders)
             self._orders = []
 
     def _submit(self) -> None:
@@ -399,38 +401,38 @@ class ClusterPool:
         That one waits without tracks: it begins where a node comes or another shard ends, and tells
         a cluster that grows with its demand that there is some.
         """
-        not_on = tuple(self._fleet.unusable)
+        not_on = tuple(self._client.unusable)
         needed = bool(self._line) and not self._draining
         for number, shard in list(self._shards.items()):
             # One that nobody needs any more, or that may come to a node ruled out since.
             if not shard.node and (not needed or shard.not_on != not_on):
-                self._fleet.end(number)
+                self._client.end(number)
                 del self._shards[number]
         if not needed:
             return
         coming = [number for number, shard in self._shards.items() if not shard.node]
-        slots = self._shape.slots(self._fleet.machines())
+        slots = self._shard_size.slots(self._client.machines())
         for _ in range(min(slots + 1 - len(self._shards), len(self._line) + 1 - len(coming))):
             self._numbers += 1
             self._shards[self._numbers] = _Open(heard_at=self._clock(), not_on=not_on)
-            self._fleet.submit(
+            self._client.submit(
                 Submission(
                     number=self._numbers,
                     model_name=self._model_name,
-                    cpus=self._shape.cpus,
-                    memory_bytes=self._shape.memory_bytes,
+                    cpus=self._shard_size.cpus,
+                    memory_bytes=self._shard_size.memory_bytes,
                     not_on=not_on,
                 )
             )
 
     def _first_tracks(self) -> int:
         """Decide how many tracks a shard begins with."""
-        slots = self._shape.slots(self._fleet.machines())
+        slots = self._shard_size.slots(self._client.machines())
         return tracks_of_next(
             [weight(one.likely_seconds) for one in islice(self._line, MOST_TRACKS)],
             left=self._weight,
             slots=slots,
-            jobs=self._shape.jobs,
+            jobs=self._shard_size.jobs,
         )
 
     def _feed(self) -> Iterator[PoolEvent]:
@@ -438,25 +440,25 @@ class ClusterPool:
 
         A node that has joined just now is given some when it has answered as it should.
         """
-        usable = {one.node for one in self._fleet.machines()}
+        usable = {one.node for one in self._client.machines()}
         for number, shard in self._shards.items():
             if not shard.wants or self._draining or shard.node not in usable:
                 continue
-            taken: list[RemoteWork] = []
-            wanted = 0 if shard.is_old(self._shape) else shard.wants
+            taken: list[RemoteTrackTask] = []
+            wanted = 0 if shard.is_old(self._shard_size) else shard.wants
             while self._line and len(taken) < wanted:
                 answer = self._ask_gate(self._line[0])
-                if answer is Answer.WAIT:
+                if answer is GateDecision.WAIT:
                     break
                 work = self._take_first()
-                if answer is Answer.GO:
+                if answer is GateDecision.GO:
                     self._given[work.track] = work
                     taken.append(work)
-                elif answer is Answer.NEVER:
+                elif answer is GateDecision.NEVER:
                     self._late.append(work)
                 else:
                     yield _settled(work, answer)
-            if not taken and self._line and not shard.is_old(self._shape):
+            if not taken and self._line and not shard.is_old(self._shard_size):
                 continue
             if not taken:
                 order: messages.Order = messages.Close()
@@ -469,20 +471,20 @@ class ClusterPool:
             shard.wants = 0
             self._orders.append((number, messages.encode(order)))
 
-    def _ask_gate(self, work: RemoteWork) -> Answer | Verdict:
-        return self._gate(work, self._shape.effort, self._given.values())
+    def _ask_gate(self, work: RemoteTrackTask) -> GateDecision | ExitDiagnosis:
+        return self._gate(work, self._shard_size.resources, self._given.values())
 
-    def _take_first(self) -> RemoteWork:
+    def _take_first(self) -> RemoteTrackTask:
         work = self._line.popleft()
         self._weight -= weight(work.likely_seconds)
         return work
 
-    def _append(self, works: Iterable[RemoteWork]) -> None:
+    def _append(self, works: Iterable[RemoteTrackTask]) -> None:
         for work in works:
             self._line.append(work)
             self._weight += weight(work.likely_seconds)
 
-    def _put_back(self, works: Iterable[RemoteWork]) -> None:
+    def _put_back(self, works: Iterable[RemoteTrackTask]) -> None:
         for work in reversed([*works]):
             self._line.appendleft(work)
             self._weight += weight(work.likely_seconds)
@@ -494,14 +496,14 @@ class ClusterPool:
             return
         now = self._clock()
         self._idle_since = self._idle_since or now
-        machines = self._fleet.machines()
-        if not machines and not self._fleet.are_coming():
-            require_some(self._fleet.unusable)
+        machines = self._client.machines()
+        if not machines and not self._client.are_coming():
+            require_some(self._client.unusable)
         if now - self._idle_since > _WAIT_SECONDS and not self._has_said_wait:
             self._has_said_wait = True
             yield Noted(
-                text=f"waiting for a node with {counted(self._shape.cpus, 'processor')} and "
-                f"{mebibytes(self._shape.memory_bytes)} of memory free"
+                text=f"waiting for a node with {counted(self._shard_size.cpus, 'processor')} and "
+                f"{mebibytes(self._shard_size.memory_bytes)} of memory free"
             )
         if now - self._idle_since > _PATIENCE_SECONDS and not machines:
             raise ClusterError(
@@ -515,17 +517,17 @@ class ClusterPool:
         match said:
             case messages.Begins() | messages.Publishing() | messages.TakenBack():
                 self._answer(number, shard, said)
-            case messages.Looked(total_bytes=total, trees=trees):
+            case messages.MemorySampled(total_bytes=total, trees=trees):
                 self._total_bytes += total - shard.total_bytes
                 shard.look_at(total, trees)
             case messages.Noted(text=text):
                 yield Noted(text=f"{shard.name}: {text}")
             case (
                 messages.Launched()
-                | messages.Heard()
+                | messages.MessageReceived()
                 | messages.Withdrawn()
                 | messages.Retried()
-                | messages.Settled()
+                | messages.TrackEnded()
             ):
                 if said.track in shard.left:
                     yield from self._heard_of_track(shard, shard.left[said.track], said)
@@ -543,7 +545,7 @@ class ClusterPool:
     ) -> None:
         match said:
             case messages.Arrived(node=node):
-                names = {one.node: one.name for one in self._fleet.machines()}
+                names = {one.node: one.name for one in self._client.machines()}
                 shard.node, shard.name = node, names.get(node, node[:8])
                 shard.wants = self._first_tracks()
             case messages.Hungry(tracks=tracks):
@@ -558,12 +560,12 @@ class ClusterPool:
 
     def _rule_out(self, shard: _Open, why: str) -> None:
         """Give a node nothing more for a while, and let what it has begun finish."""
-        self._fleet.rule_out(shard.node, why, shard.name)
+        self._client.rule_out(shard.node, why, shard.name)
         for number, other in self._shards.items():
             if other.node == shard.node:
                 self._let_finish(number, other)
 
-    def _taken_from(self, shard: _Open, tracks: Iterable[int]) -> list[RemoteWork]:
+    def _taken_from(self, shard: _Open, tracks: Iterable[int]) -> list[RemoteTrackTask]:
         taken = [shard.left.pop(track) for track in tracks if track in shard.left]
         for work in taken:
             del self._given[work.track]
@@ -572,31 +574,31 @@ class ClusterPool:
     def _heard_of_track(
         self,
         shard: _Open,
-        work: RemoteWork,
+        work: RemoteTrackTask,
         said: messages.Launched
-        | messages.Heard
+        | messages.MessageReceived
         | messages.Withdrawn
         | messages.Retried
-        | messages.Settled,
+        | messages.TrackEnded,
     ) -> Iterator[PoolEvent]:
         match said:
-            case messages.Launched(number=number, effort=effort, ram_cap_bytes=cap):
-                yield Launched(work=work, number=number, effort=effort, ram_cap_bytes=cap)
-            case messages.Heard(message=message):
-                yield Heard(work=work, message=message)
+            case messages.Launched(number=number, resources=resources, ram_cap_bytes=cap):
+                yield Launched(work=work, number=number, resources=resources, ram_cap_bytes=cap)
+            case messages.MessageReceived(message=message):
+                yield MessageReceived(work=work, message=message)
             case messages.Withdrawn():
                 shard.begun.discard(work.track)
                 self._lost(work.job)
                 yield Withdrawn(work=work)
-            case messages.Retried(attempt=attempt, effort=effort):
+            case messages.Retried(attempt=attempt, resources=resources):
                 shard.begun.discard(work.track)
                 attempt = msgspec.structs.replace(attempt, node=shard.name)
-                yield Retried(work=work, attempt=attempt, effort=effort)
-            case messages.Settled(outcome=outcome, unseen=unseen):
+                yield Retried(work=work, attempt=attempt, resources=resources)
+            case messages.TrackEnded(outcome=outcome, unseen=unseen):
                 yield from self._settle(shard, work, outcome, unseen=unseen)
 
     def _settle(
-        self, shard: _Open, work: RemoteWork, outcome: Outcome, *, unseen: bool
+        self, shard: _Open, work: RemoteTrackTask, outcome: Outcome, *, unseen: bool
     ) -> Iterator[PoolEvent]:
         del shard.left[work.track], self._given[work.track]
         shard.begun.discard(work.track)
@@ -613,11 +615,11 @@ class ClusterPool:
             else:
                 self._rule_out(shard, why)
             if attempts:
-                effort = self._shape.effort
-                yield Retried(work=work, attempt=attempts[-1], effort=effort)
+                resources = self._shard_size.resources
+                yield Retried(work=work, attempt=attempts[-1], resources=resources)
             self._append([work])
             return
-        yield Settled(work=work, outcome=outcome)
+        yield TrackEnded(work=work, outcome=outcome)
 
     def _count_unreachable(self, shard: _Open, why: str) -> None:
         """Rule a node out that reaches no storage, but not for one file that nobody may read."""
@@ -627,7 +629,7 @@ class ClusterPool:
             self._rule_out(shard, why)
 
     def _is_of_the_node(
-        self, shard: _Open, work: RemoteWork, outcome: Outcome, *, unseen: bool
+        self, shard: _Open, work: RemoteTrackTask, outcome: Outcome, *, unseen: bool
     ) -> bool:
         """Tell whether a track may fare better on another node, there being one."""
         if self._draining or self._moves[work.track] >= _MOST_MOVES:
@@ -637,7 +639,7 @@ class ClusterPool:
             may = False  # it is the one disk that all of them write to
         if unseen:
             may = work.job.source_path.exists()
-        return may and any(one.node != shard.node for one in self._fleet.machines())
+        return may and any(one.node != shard.node for one in self._client.machines())
 
     def _answer(
         self,
@@ -651,9 +653,9 @@ class ClusterPool:
             if work is None:
                 raise StoppedError("The track was given to another node.")
             match asked:
-                case messages.Begins(settings=settings, effort=effort, number=attempt):
+                case messages.Begins(settings=settings, resources=resources, number=attempt):
                     folder = self._output / os.fsdecode(_checked_work(asked.work))
-                    work.ledger.attempt_begins(work.job, settings, effort, attempt, folder)
+                    work.recorder.attempt_begins(work.job, settings, resources, attempt, folder)
                     shard.begun.add(work.track)
                 case messages.Publishing(coming=coming):
                     _check_places(coming, work.job, self._output)
@@ -663,9 +665,9 @@ class ClusterPool:
                         audio_seconds=asked.audio_seconds,
                         warnings=asked.warnings,
                     )
-                    completed = work.ledger.publishing(work.job, coming, result)
+                    completed = work.recorder.publishing(work.job, coming, result)
                 case messages.TakenBack():
-                    work.ledger.taken_back(work.job)
+                    work.recorder.taken_back(work.job)
         except StemsplitError as error:
             answer = messages.Answer(
                 question=asked.question,
@@ -685,7 +687,7 @@ class ClusterPool:
             if away > _AWAY_SECONDS:  # this process itself did not run, or was busy
                 shard.heard_at += away
             if shard.node and now - shard.heard_at > _SILENCE_SECONDS:
-                self._fleet.end(number)
+                self._client.end(number)
                 yield from self._ended(number, Ended(fault="it said nothing any more"))
 
     def _ended(self, number: int, end: Ended) -> Iterator[PoolEvent]:
@@ -698,8 +700,8 @@ class ClusterPool:
         for track in shard.left:
             del self._given[track]
         begun = [work for track, work in shard.left.items() if track in shard.begun]
-        again: list[RemoteWork] = []
-        later: list[RemoteWork] = []
+        again: list[RemoteTrackTask] = []
+        later: list[RemoteTrackTask] = []
         for track, work in shard.left.items():
             if track not in shard.begun:
                 again.append(work)
@@ -739,7 +741,7 @@ class ClusterPool:
                 "Look into Ray's logs on the nodes, in /tmp/ray/session_latest/logs.",
             )
         self._faults[shard.node] = 0
-        self._fleet.rule_out(shard.node, f"its shards break off ({end.fault}).", shard.name)
+        self._client.rule_out(shard.node, f"its shards break off ({end.fault}).", shard.name)
 
 
 def _checked_work(work: bytes) -> bytes:
@@ -748,7 +750,7 @@ def _checked_work(work: bytes) -> bytes:
     if (
         os.path.isabs(work)  # noqa: PTH117 - bytes
         or clean.startswith(b"..")
-        or not os.path.basename(clean).startswith(os.fsencode(WORK_PREFIX))  # noqa: PTH119 - bytes
+        or not os.path.basename(clean).startswith(os.fsencode(STAGING_PREFIX))  # noqa: PTH119 - bytes
     ):
         raise StoppedError(f"{quoted(work)} is no work folder.")
     return clean
@@ -774,14 +776,14 @@ def require_some(unusable: Mapping[str, str]) -> None:
         raise ClusterError(f"No node of the cluster can be used: {message.rstrip('.')}.", remedy)
 
 
-def _settled(work: RemoteWork, verdict: Verdict) -> Settled:
+def _settled(work: RemoteTrackTask, diagnosis: ExitDiagnosis) -> TrackEnded:
     outcome = Outcome(
-        job=work.job, reason=verdict.reason, message=verdict.message, remedy=verdict.remedy
+        job=work.job, reason=diagnosis.reason, message=diagnosis.message, remedy=diagnosis.remedy
     )
-    return Settled(work=work, outcome=outcome)
+    return TrackEnded(work=work, outcome=outcome)
 
 
-def _shown(work: RemoteWork, result: messages.Publishing | None) -> Settled:
+def _shown(work: RemoteTrackTask, result: messages.Publishing | None) -> TrackEnded:
     """Tell of a track whose node was lost when it had shown its stems, or nearly."""
     outcome = Outcome(
         job=work.job,
@@ -790,11 +792,11 @@ def _shown(work: RemoteWork, result: messages.Publishing | None) -> Settled:
         stems=() if result is None else result.stems,
         audio_seconds=0.0 if result is None else result.audio_seconds,
     )
-    return Settled(work=work, outcome=outcome)
+    return TrackEnded(work=work, outcome=outcome)
 
 
-def _given_up(losses: int) -> Verdict:
-    return Verdict(
+def _given_up(losses: int) -> ExitDiagnosis:
+    return ExitDiagnosis(
         reason=Reason.NODE_LOST,
         message=f"{losses} nodes were lost while they separated it.",
         remedy="Look why those nodes were lost; with --retry-failed it is tried again.",

@@ -32,7 +32,7 @@ NEEDS_MODEL = "model"
 
 
 def carry(
-    desk: Any,  # noqa: ANN401 - the handle of an actor has no type
+    mailbox: Any,  # noqa: ANN401 - the handle of an actor has no type
     number: int,
     model_name: str,
     model: bytes | None,
@@ -40,7 +40,7 @@ def carry(
     """Do a shard on this node; the body of a task.
 
     Args:
-        desk: takes what the shard says, and has what it is told.
+        mailbox: takes what the shard says, and has what it is told.
         number: of the shard.
         model_name: of the model that it needs; empty if none.
         model: its files, if the node is given them (`packed`).
@@ -49,7 +49,7 @@ def carry(
         `NEEDS_MODEL`, or an empty text when all was said.
     """
     node = ray.get_runtime_context().get_node_id()
-    ray.get(desk.post.remote(number, messages.encode(messages.Arrived(node=node))))
+    ray.get(mailbox.post.remote(number, messages.encode(messages.Arrived(node=node))))
     if model_name and not store.is_present(find(model_name).weights):
         if model is None:
             return NEEDS_MODEL
@@ -63,10 +63,10 @@ def carry(
         assert process.stdin is not None  # noqa: S101 - asked for above
         assert process.stdout is not None  # noqa: S101 - likewise
         try:
-            _pass_orders_on(desk, number, process.stdin)
+            _pass_orders_on(mailbox, number, process.stdin)
             for frame in messages.frames(process.stdout):
                 # One after the other: an actor with async methods keeps no order of its own.
-                ray.get(desk.post.remote(number, frame))
+                ray.get(mailbox.post.remote(number, frame))
         finally:
             with contextlib.suppress(OSError):
                 process.stdin.close()
@@ -79,12 +79,12 @@ def carry(
     return ""
 
 
-def _pass_orders_on(desk: Any, number: int, sink: IO[bytes]) -> None:  # noqa: ANN401 - see above
+def _pass_orders_on(mailbox: Any, number: int, sink: IO[bytes]) -> None:  # noqa: ANN401 - see above
     def carry_orders() -> None:
         # Ends with the task: the desk then has no orders for it any more, or is gone itself.
         with contextlib.suppress(OSError, ValueError, ray.exceptions.RayError):
             while True:
-                orders = ray.get(desk.orders.remote(number))
+                orders = ray.get(mailbox.orders.remote(number))
                 if not orders:
                     break
                 for order in orders:

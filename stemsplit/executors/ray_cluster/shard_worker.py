@@ -24,8 +24,8 @@ from stemsplit.core.messages import Hello, Progress, Ready, Separated, Started
 from stemsplit.core.outcome import Reason
 from stemsplit.core.text import quoted
 from stemsplit.executors.gates import Gates, Room, Until
-from stemsplit.executors.local import Workshop
-from stemsplit.executors.pool_planning import make_plan, start_method_of, storage_of
+from stemsplit.executors.local import LocalPool
+from stemsplit.executors.pool_planning import plan_pool, start_method_of, storage_of
 from stemsplit.executors.ray_cluster import messages
 from stemsplit.executors.ray_cluster.handshake import installed_version, is_seen_in_time
 from stemsplit.executors.track_task import written_by
@@ -33,13 +33,13 @@ from stemsplit.models.engines import resolved
 from stemsplit.models.forms import weights_of
 from stemsplit.storage.remote import is_remote
 from stemsplit.supervisor.pool_interface import (
-    Heard,
     Launched,
-    Looked,
+    LoopIterated,
+    MemorySampled,
+    MessageReceived,
     Noted,
     Retried,
-    Settled,
-    Turned,
+    TrackEnded,
     Withdrawn,
 )
 
@@ -47,13 +47,13 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
     from stemsplit.core.job import Job
-    from stemsplit.core.limits import Effort
+    from stemsplit.core.limits import Resources
     from stemsplit.core.messages import Finished
     from stemsplit.core.settings import Settings
     from stemsplit.journal.records import Stem
     from stemsplit.supervisor.pool import Pool
-    from stemsplit.supervisor.pool_interface import Gate, PoolEvent, Work
-    from stemsplit.supervisor.pool_plan import Plan
+    from stemsplit.supervisor.pool_interface import Gate, PoolEvent, TrackTask
+    from stemsplit.supervisor.pool_plan import PoolPlan
 
 _WORD_SECONDS = 10.0
 """So often a shard says that it is there."""
@@ -115,7 +115,7 @@ class _Line:
         """Ask, and wait for the answer.
 
         Returns:
-            see `stemsplit.executors.track_task.Ledger.publishing`.
+            see `stemsplit.executors.track_task.AttemptRecorder.publishing`.
 
         Raises:
             StemsplitError: that forbids it.
@@ -132,8 +132,8 @@ class _Line:
         raise StoppedError("The shard was ended.")
 
 
-class _RemoteLedger:
-    """A `Ledger` that asks the machine that holds the journal before each step."""
+class _RemoteRecorder:
+    """A `AttemptRecorder` that asks the machine that holds the journal before each step."""
 
     def __init__(self, line: _Line, track: int, output: bytes) -> None:
         self._line = line
@@ -141,23 +141,23 @@ class _RemoteLedger:
         self._output = output
 
     def attempt_begins(
-        self, job: Job, settings: Settings, effort: Effort, number: int, work: Path
+        self, job: Job, settings: Settings, resources: Resources, number: int, work: Path
     ) -> None:
-        """See `stemsplit.executors.track_task.Ledger`."""
+        """See `stemsplit.executors.track_task.AttemptRecorder`."""
         del job
         self._line.ask(
             messages.Begins(
                 question=self._line.number(),
                 track=self._track,
                 settings=settings,
-                effort=effort,
+                resources=resources,
                 number=number,
                 work=os.path.relpath(os.fsencode(work), self._output),
             )
         )
 
     def publishing(self, job: Job, coming: Sequence[Stem], result: Finished) -> bool:
-        """See `stemsplit.executors.track_task.Ledger`."""
+        """See `stemsplit.executors.track_task.AttemptRecorder`."""
         del job
         return self._line.ask(
             messages.Publishing(
@@ -171,7 +171,7 @@ class _RemoteLedger:
         )
 
     def taken_back(self, job: Job) -> None:
-        """See `stemsplit.executors.track_task.Ledger`."""
+        """See `stemsplit.executors.track_task.AttemptRecorder`."""
         del job
         self._line.ask(messages.TakenBack(question=self._line.number(), track=self._track))
 
@@ -214,7 +214,7 @@ def _do(shard: messages.Shard, line: _Line, heart: _Heart) -> tuple[Pool, _Told]
     _require_sight(shard)
     plan, told = _plan(shard), _Told(shard)
     output = Path(os.fsdecode(shard.output))
-    workshop = Workshop(
+    workshop = LocalPool(
         shard.settings,
         plan,
         model_folder=weights_of(shard.settings),
@@ -226,8 +226,8 @@ def _do(shard: messages.Shard, line: _Line, heart: _Heart) -> tuple[Pool, _Told]
 
     def add(one: messages.Assigned) -> None:
         told.expect(one)
-        ledger = _RemoteLedger(line, one.track, shard.output)
-        pool.add(workshop.work(one.job, output, ledger, one.audio_seconds))
+        recorder = _RemoteRecorder(line, one.track, shard.output)
+        pool.add(workshop.work(one.job, output, recorder, one.audio_seconds))
 
     with workshop, contextlib.closing(pool.run()) as happenings:
         for one in shard.tracks:
@@ -237,7 +237,7 @@ def _do(shard: messages.Shard, line: _Line, heart: _Heart) -> tuple[Pool, _Told]
             heart.beat()
             for said in told.of(happening):
                 line.say(said)
-            if isinstance(happening, Settled) and happening.outcome.reason.stops_batch:
+            if isinstance(happening, TrackEnded) and happening.outcome.reason.stops_batch:
                 pool.drain()  # whoever listens decides what that means for the others
     return pool, told
 
@@ -283,8 +283,8 @@ def _require_sight(shard: messages.Shard) -> None:
         )
 
 
-def _plan(shard: messages.Shard) -> Plan:
-    return make_plan(
+def _plan(shard: messages.Shard) -> PoolPlan:
+    return plan_pool(
         shard.settings,
         shard.limits,
         jobs=shard.jobs,
@@ -309,11 +309,11 @@ class _Told:
         self._busy.add(one.track)
         self._next.pop(messages.Hungry, None)
 
-    def track(self, work: Work) -> int:
+    def track(self, work: TrackTask) -> int:
         """Give the number of a track."""
         return self.assigned(work).track
 
-    def assigned(self, work: Work) -> messages.Assigned:
+    def assigned(self, work: TrackTask) -> messages.Assigned:
         """Give what is known of a track."""
         return self._assigned[work.job.source]
 
@@ -327,12 +327,12 @@ class _Told:
     def of(self, happening: PoolEvent) -> Iterator[messages.Said]:
         """Give what is to be said of it."""
         match happening:
-            case Turned():
+            case LoopIterated():
                 yield from self._wishes()
-            case Looked(total_bytes=total, trees=trees):
-                if self._is_time(Looked, self._pause):
+            case MemorySampled(total_bytes=total, trees=trees):
+                if self._is_time(MemorySampled, self._pause):
                     by_track = {self._assigned[one].track: trees[one] for one in trees}
-                    yield messages.Looked(total_bytes=total, trees=by_track)
+                    yield messages.MemorySampled(total_bytes=total, trees=by_track)
             case Noted(text=text):
                 yield messages.Noted(text=text)
             case _:
@@ -345,29 +345,29 @@ class _Told:
             yield messages.Hungry(tracks=room)
 
     def _of_track(
-        self, happening: Launched | Heard | Retried | Settled | Withdrawn, track: int
+        self, happening: Launched | MessageReceived | Retried | TrackEnded | Withdrawn, track: int
     ) -> Iterator[messages.Said]:
         match happening:
-            case Launched(number=number, effort=effort, ram_cap_bytes=cap):
+            case Launched(number=number, resources=resources, ram_cap_bytes=cap):
                 yield messages.Launched(
-                    track=track, number=number, effort=effort, ram_cap_bytes=cap
+                    track=track, number=number, resources=resources, ram_cap_bytes=cap
                 )
-            case Heard(message=Progress() as message):
+            case MessageReceived(message=Progress() as message):
                 if self._is_time(track, self._pause):
-                    yield messages.Heard(track=track, message=message)
-            case Heard(message=Hello() | Started() | Ready() | Separated() as message):
+                    yield messages.MessageReceived(track=track, message=message)
+            case MessageReceived(message=Hello() | Started() | Ready() | Separated() as message):
                 if isinstance(message, Separated):
                     self._busy.discard(track)  # the next one may begin while its files are closed
-                yield messages.Heard(track=track, message=message)
-            case Retried(attempt=attempt, effort=effort):
+                yield messages.MessageReceived(track=track, message=message)
+            case Retried(attempt=attempt, resources=resources):
                 self._busy.add(track)
-                yield messages.Retried(track=track, attempt=attempt, effort=effort)
-            case Settled(outcome=outcome):
+                yield messages.Retried(track=track, attempt=attempt, resources=resources)
+            case TrackEnded(outcome=outcome):
                 self._busy.discard(track)
                 self._next.pop(track, None)
                 if outcome.reason is not Reason.CANCELLED:
                     unseen = outcome.reason is Reason.BAD_INPUT and not _is_seen(outcome.job)
-                    yield messages.Settled(track=track, outcome=outcome, unseen=unseen)
+                    yield messages.TrackEnded(track=track, outcome=outcome, unseen=unseen)
             case Withdrawn():
                 yield messages.Withdrawn(track=track)
 
@@ -376,11 +376,11 @@ def _is_seen(job: Job) -> bool:
     return is_remote(job.source) or os.path.exists(job.source)  # noqa: PTH110 - bytes
 
 
-def _gate(shard: messages.Shard, plan: Plan, told: _Told) -> Gate:
-    def predict(work: Work, effort: Effort) -> float:
-        return plan.forecast.seconds(told.assigned(work).likely_seconds, effort)
+def _gate(shard: messages.Shard, plan: PoolPlan, told: _Told) -> Gate:
+    def predict(work: TrackTask, resources: Resources) -> float:
+        return plan.forecast.seconds(told.assigned(work).likely_seconds, resources)
 
-    def stem_bytes(work: Work) -> int:
+    def stem_bytes(work: TrackTask) -> int:
         return told.assigned(work).stem_bytes
 
     gates: list[Gate] = []

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from stemsplit.core.limits import Effort
+from stemsplit.core.limits import Resources
 from stemsplit.supervisor.prediction import SUPERVISOR_BYTES
 
 if TYPE_CHECKING:
@@ -53,23 +53,23 @@ class Machine:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Shape:
+class ShardSize:
     """What one shard takes of a node, whatever is in it.
 
     Attributes:
         jobs: children at once.
-        effort: how each begins.
+        resources: how each begins.
         memory_bytes: of all processes of the shard together.
     """
 
     jobs: int
-    effort: Effort
+    resources: Resources
     memory_bytes: int
 
     @property
     def cpus(self) -> int:
         """Processors."""
-        return self.jobs * self.effort.threads
+        return self.jobs * self.resources.threads
 
     def fits(self, machine: Machine) -> int:
         """Count the shards that a machine can take at once."""
@@ -80,14 +80,14 @@ class Shape:
         return sum(self.fits(one) for one in machines)
 
 
-def choose_shape(
+def choose_shard_size(
     machines: Sequence[Machine],
-    need: Callable[[Effort], Footprint],
+    need: Callable[[Resources], Footprint],
     *,
     jobs: int | None,
     threads: int | None,
     max_ram: Callable[[int], int] | None,
-) -> Shape | None:
+) -> ShardSize | None:
     """Choose the shape with which most children work at once; of those alike, the largest.
 
     Args:
@@ -104,21 +104,21 @@ def choose_shape(
     # A share of what nobody knows yet is nothing.
     allowed = None if max_ram is None else max_ram(smallest) or None
     best: tuple[int, int] = (0, 0)
-    chosen: Shape | None = None
+    chosen: ShardSize | None = None
     for lean in (False, True):
-        effort = Effort(threads=threads or 1, lean=lean)
+        resources = Resources(threads=threads or 1, lean=lean)
         for count in range(1, MOST_JOBS + 1) if jobs is None else (jobs,):
-            memory = memory_of(need(effort), count)
+            memory = memory_of(need(resources), count)
             if allowed is not None:
                 if memory > allowed:
                     continue
                 memory = allowed
-            shape = Shape(jobs=count, effort=effort, memory_bytes=memory)
+            shard_size = ShardSize(jobs=count, resources=resources, memory_bytes=memory)
             if not machines:
-                return shape
-            rank = shape.slots(machines) * count, count
+                return shard_size
+            rank = shard_size.slots(machines) * count, count
             if rank[0] and rank > best:
-                best, chosen = rank, shape
+                best, chosen = rank, shard_size
     return chosen
 
 
