@@ -214,8 +214,8 @@ def _memory(plans: Plans) -> Iterator[Check]:
         name="memory",
         found=f"{mebibytes(memory.available_bytes)} of {mebibytes(memory.total_bytes)} are free; "
         f"all processes would take {mebibytes(budget.total_bytes)} at most, a child "
-        f"{mebibytes(plan.cap_bytes(concurrency.resources))}, and {mebibytes(budget.min_free_bytes)} would "
-        "be left free",
+        f"{mebibytes(plan.cap_bytes(concurrency.resources))}, "
+        f"and {mebibytes(budget.min_free_bytes)} would be left free",
     )
     lean = ", one instrument at a time" if concurrency.resources.lean else ""
     yield Check(

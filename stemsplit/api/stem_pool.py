@@ -281,18 +281,18 @@ class StemPool:
 
     def _withdraw(self, future: StemFuture) -> None:
         with self._lock:
-            work = self._work_of.get(future)
-            if work is not None and self._pool is not None:
-                self._pool.cancel(work)
+            track_task = self._work_of.get(future)
+            if track_task is not None and self._pool is not None:
+                self._pool.cancel(track_task)
 
     def _add(self, job: Job, output: Path, seconds: float, future: StemFuture) -> None:
         if self._workshop is None or self._pool is None:
             raise RuntimeError("the pool has not been started")
         recorder = UnrecordedAttempts(overwrite=self._overwrite)
-        work = self._workshop.work(job, output, recorder, seconds)
-        self._futures[id(work)] = (work, future)
-        self._work_of[future] = work
-        self._pool.add(work)
+        track_task = self._workshop.track_task(job, output, recorder, seconds)
+        self._futures[id(track_task)] = (track_task, future)
+        self._work_of[future] = track_task
+        self._pool.add(track_task)
 
     def _run(self) -> None:
         try:
@@ -331,7 +331,7 @@ class StemPool:
     def _take_in(self, happening: PoolEvent) -> None:
         if not isinstance(happening, Launched | MessageReceived | TrackEnded):
             return
-        _, future = self._futures[id(happening.work)]
+        _, future = self._futures[id(happening.track_task)]
         match happening:
             case Launched():
                 future.begin()
@@ -345,8 +345,8 @@ class StemPool:
 
     def _settle(self, future: StemFuture, outcome: Outcome) -> None:
         with self._lock:
-            work = self._work_of.pop(future)
-            del self._futures[id(work)]
+            track_task = self._work_of.pop(future)
+            del self._futures[id(track_task)]
             self._destinations.discard(same_place(outcome.job.destination_path))
         if not future.begin():
             return

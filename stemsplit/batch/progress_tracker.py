@@ -90,16 +90,18 @@ class ProgressTracker:
     def take_in(self, event: PoolEvent) -> None:
         """Count an event."""
         match event:
-            case Launched(work=work, number=number, ram_cap_bytes=cap):
-                self._running[work.job.source] = _Running(
+            case Launched(track_task=track_task, number=number, ram_cap_bytes=cap):
+                self._running[track_task.job.source] = _Running(
                     number=number, began=self._clock(), ram_cap_bytes=cap
                 )
                 self._first_launch = self._first_launch or self._clock()
                 self.pausing = ""
-            case MessageReceived(work=work, message=message) if work.job.source in self._running:
-                _hear(self._running[work.job.source], message)
-            case Retried(work=work) | Withdrawn(work=work):
-                self._running.pop(work.job.source, None)
+            case MessageReceived(track_task=track_task, message=message) if (
+                track_task.job.source in self._running
+            ):
+                _hear(self._running[track_task.job.source], message)
+            case Retried(track_task=track_task) | Withdrawn(track_task=track_task):
+                self._running.pop(track_task.job.source, None)
             case MemorySampled(total_bytes=total, trees=trees):
                 self._memory_bytes = total
                 self._memory.add(self._run_seconds + self._clock() - self._began, total)

@@ -180,11 +180,16 @@ class _JournalRecorder:
         self._overwrite = overwrite
 
     def attempt_begins(
-        self, job: Job, settings: Settings, resources: Resources, number: int, work: Path
+        self, job: Job, settings: Settings, resources: Resources, number: int, staging_folder: Path
     ) -> None:
         """See `stemsplit.executors.track_task.AttemptRecorder`."""
         self._journal.attempt_begins(
-            job, settings, resources, number=number, work=work, preloaded=self._preloaded
+            job,
+            settings,
+            resources,
+            number=number,
+            staging_folder=staging_folder,
+            preloaded=self._preloaded,
         )
 
     def publishing(self, job: Job, coming: Sequence[Stem], result: Finished) -> bool:
@@ -387,7 +392,7 @@ class _Run:
         ):
             for one in planned:
                 seconds = whole_seconds(one.probe, request.settings)
-                pool.add(executor_pool.work(one.job, request.output, recorder, seconds))
+                pool.add(executor_pool.track_task(one.job, request.output, recorder, seconds))
             pool.close()
             self._tell(event_factory.pool_started(plan))
             if request.deadline is not None:
@@ -402,8 +407,8 @@ class _Run:
                     pool.drain()
         if self._control.stopped_by is not None:
             raise self._control.stopped_by
-        self._not_started = tuple(work.job for work in pool.unstarted())
-        self._late = tuple(work.job for work in pool.turned_away())
+        self._not_started = tuple(track_task.job for track_task in pool.unstarted())
+        self._late = tuple(track_task.job for track_task in pool.turned_away())
         self._peak_memory_bytes = pool.peak_memory_bytes
 
     def _gate(
@@ -416,11 +421,11 @@ class _Run:
     ) -> Gate:
         request = self._request
 
-        def stems_size(work: TrackTask) -> int:
-            return sizes.get(work.job.source, 0)
+        def stems_size(track_task: TrackTask) -> int:
+            return sizes.get(track_task.job.source, 0)
 
-        def predict(work: TrackTask, resources: Resources) -> float:
-            return plan.forecast.seconds(durations[work.job.source], resources)
+        def predict(track_task: TrackTask, resources: Resources) -> float:
+            return plan.forecast.seconds(durations[track_task.job.source], resources)
 
         gates: list[Gate] = []
         if request.deadline is not None:
@@ -433,18 +438,20 @@ class _Run:
 
     def _take_in(self, happening: PoolEvent) -> None:
         match happening:
-            case MessageReceived(work=work, message=Hello(preloaded=preloaded)):
-                self._preloaded[work.job.source] = preloaded
-            case MessageReceived(work=work, message=Started() as started):
-                preloaded = self._preloaded.pop(work.job.source, False)
-                self._tell(event_factory.started(work.job, started, preloaded=preloaded))
-            case MessageReceived(work=work, message=Progress(audio_seconds=seconds)) if seconds > 0:
-                source = printable(work.job.source)
+            case MessageReceived(track_task=track_task, message=Hello(preloaded=preloaded)):
+                self._preloaded[track_task.job.source] = preloaded
+            case MessageReceived(track_task=track_task, message=Started() as started):
+                preloaded = self._preloaded.pop(track_task.job.source, False)
+                self._tell(event_factory.started(track_task.job, started, preloaded=preloaded))
+            case MessageReceived(
+                track_task=track_task, message=Progress(audio_seconds=seconds)
+            ) if seconds > 0:
+                source = printable(track_task.job.source)
                 self._tell(events.TrackProgress(source=source, audio_seconds=seconds))
-            case Retried(work=work, attempt=attempt, resources=resources):
+            case Retried(track_task=track_task, attempt=attempt, resources=resources):
                 if self._journal is not None:
-                    self._journal.attempt_ended(work.job, attempt)
-                self._tell(event_factory.retried(work.job, attempt, resources))
+                    self._journal.attempt_ended(track_task.job, attempt)
+                self._tell(event_factory.retried(track_task.job, attempt, resources))
             case TrackEnded(outcome=outcome):
                 self._end(outcome)
             case Noted(text=text):

@@ -61,7 +61,7 @@ class ExecutorPool(Protocol):
     def pool(self) -> WorkerPool:
         """What tracks are given to."""
 
-    def work(
+    def track_task(
         self, job: Job, output: Path, recorder: AttemptRecorder, audio_seconds: float = 0.0, /
     ) -> TrackTask:
         """Make the work for a track; how long it is matters where memory grows with that."""

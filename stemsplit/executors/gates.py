@@ -55,11 +55,11 @@ class Gates:
         self._gates = gates
 
     def __call__(
-        self, work: TrackTask, resources: Resources, running: Collection[TrackTask]
+        self, track_task: TrackTask, resources: Resources, running: Collection[TrackTask]
     ) -> GateDecision | ExitDiagnosis:
         """See `stemsplit.supervisor.pool_interface.Gate`."""
         for gate in self._gates:
-            answer = gate(work, resources, running)
+            answer = gate(track_task, resources, running)
             if answer is not GateDecision.GO:
                 return answer
         return GateDecision.GO
@@ -86,10 +86,10 @@ class Until:
         self._clock = clock
 
     def __call__(
-        self, work: TrackTask, resources: Resources, _running: Collection[TrackTask]
+        self, track_task: TrackTask, resources: Resources, _running: Collection[TrackTask]
     ) -> GateDecision:
         """See `stemsplit.supervisor.pool_interface.Gate`."""
-        fits = self._clock() + self._predict(work, resources) <= self._deadline
+        fits = self._clock() + self._predict(track_task, resources) <= self._deadline
         return GateDecision.GO if fits else GateDecision.NEVER
 
 
@@ -127,7 +127,7 @@ class Power:
         self._pausing = False
 
     def __call__(
-        self, _work: TrackTask, _resources: Resources, _running: Collection[TrackTask]
+        self, _track_task: TrackTask, _resources: Resources, _running: Collection[TrackTask]
     ) -> GateDecision:
         """See `stemsplit.supervisor.pool_interface.Gate`."""
         if self._clock() >= self._next:
@@ -167,7 +167,7 @@ class Room:
         self._usage = usage or _usage
 
     def __call__(
-        self, work: TrackTask, _resources: Resources, running: Collection[TrackTask]
+        self, track_task: TrackTask, _resources: Resources, running: Collection[TrackTask]
     ) -> GateDecision | ExitDiagnosis:
         """See `stemsplit.supervisor.pool_interface.Gate`."""
         try:
@@ -176,7 +176,7 @@ class Room:
             return ExitDiagnosis.of(refused(self._output, error))
         kept = sum(max(0, self._predict(one) - self._written(one)) for one in running)
         room = free - round(min(RESERVE_SHARE * total, MOST_RESERVE_BYTES))
-        need = self._predict(work)
+        need = self._predict(track_task)
         if need <= room - kept:
             return GateDecision.GO
         if running:
@@ -184,7 +184,7 @@ class Room:
         return ExitDiagnosis(
             reason=Reason.DISK_FULL,
             message=f"The disk of {quoted(self._output)} has {mebibytes(free)} left, and the stems "
-            f"of {quoted(work.job.source_path.name)} take about {mebibytes(need)}.",
+            f"of {quoted(track_task.job.source_path.name)} take about {mebibytes(need)}.",
             remedy="Make room, or name another folder with -o, and run the same command again.",
         )
 

@@ -95,7 +95,7 @@ class LocalPool:
         """End the launcher; the pool's generator must be closed by then."""
         self._launcher.__exit__(*exception)
 
-    def work(
+    def track_task(
         self, job: Job, output: Path, recorder: AttemptRecorder, audio_seconds: float = 0.0
     ) -> LocalTrackTask:
         """Make the work for a track; how long it is matters where memory grows with that."""

@@ -58,7 +58,7 @@ class AttemptRecorder(Protocol):
     """Is told of each step that a crash must not make forgotten, before it is taken."""
 
     def attempt_begins(
-        self, job: Job, settings: Settings, resources: Resources, number: int, work: Path
+        self, job: Job, settings: Settings, resources: Resources, number: int, staging_folder: Path
     ) -> None:
         """A work folder will be made and a child started; raises `StemsplitError` to forbid it."""
 
@@ -86,7 +86,7 @@ class UnrecordedAttempts:
         self._overwrite = overwrite
 
     def attempt_begins(
-        self, job: Job, settings: Settings, resources: Resources, number: int, work: Path
+        self, job: Job, settings: Settings, resources: Resources, number: int, staging_folder: Path
     ) -> None:
         """Do nothing."""
 
@@ -173,18 +173,18 @@ class LocalTrackTask:
         """Make an empty work folder; raises `UnwritableError`, `DiskFullError`."""
         shown_from = name_staging_folder(self._job.destination_path, self._output)
         elsewhere = is_remote(shown_from)
-        work = self._scratch / shown_from.name if elsewhere else shown_from
+        staging = self._scratch / shown_from.name if elsewhere else shown_from
         self._recorder.attempt_begins(self._job, self._settings, resources, number, shown_from)
         with contextlib.suppress(OSError):  # a full or missing temporary folder is no reason
             # For the warden, who removes it if this process cannot.
-            self._note(work).write_bytes(os.fsencode(work))
-        make_staging_folder(work)
-        self._staging_folder = work
+            self._note(staging).write_bytes(os.fsencode(staging))
+        make_staging_folder(staging)
+        self._staging_folder = staging
         try:
             if not elsewhere:
-                require_one_disk(work, self._job.paths.values())
+                require_one_disk(staging, self._job.paths.values())
         except (StemsplitError, OSError):
-            discard(work)
+            discard(staging)
             raise
         return Task(
             job=self._job,
@@ -192,9 +192,9 @@ class LocalTrackTask:
             resources=resources,
             nice=self._nice,
             model_folder=b"" if self._model_folder is None else os.fsencode(self._model_folder),
-            staging_folder=os.fsencode(work),
+            staging_folder=os.fsencode(staging),
             staging=os.fsencode(shown_from) if elsewhere else b"",
-            log_file=os.fsencode(self._scratch / f"{work.name}.{number}.log"),
+            log_file=os.fsencode(self._scratch / f"{staging.name}.{number}.log"),
         )
 
     def conclude(
@@ -224,33 +224,33 @@ class LocalTrackTask:
             StemsplitError: if none is shown.
             _HalfShownError: if some had to replace older ones before others failed.
         """
-        work, paths = task.shown_from, self._job.paths
+        staging, paths = task.shown_from, self._job.paths
         moves = {stem.file_name: paths[stem.stem] for stem in result.stems}
         replaced = {name for name, path in moves.items() if is_there(path)}
         try:
             coming = coming_stems(task.staging_path, moves, self._output)
         except OSError as error:
-            raise refused(work, error) from error
+            raise refused(staging, error) from error
         will_be_completed = self._recorder.publishing(self._job, coming, result)
         if will_be_completed:
             # From here on the next run completes it, and the warden must not.
             with contextlib.suppress(OSError):
                 self._note(task.staging_path).unlink(missing_ok=True)
         try:
-            publish(work, moves)
+            publish(staging, moves)
         except StemsplitError as error:
-            left = left_behind(work, moves)
+            left = left_behind(staging, moves)
             if left is None and will_be_completed:
                 raise _HalfShownError(error) from error
             if not left:
                 return  # it failed when all was done
-            if not take_back(work, moves, replaced) and will_be_completed:
+            if not take_back(staging, moves, replaced) and will_be_completed:
                 raise _HalfShownError(error) from error
             self._recorder.taken_back(self._job)
             raise
 
-    def _note(self, work: Path) -> Path:
-        return self._scratch / f"{work.name}.unfinished"
+    def _note(self, staging: Path) -> Path:
+        return self._scratch / f"{staging.name}.unfinished"
 
     def _keep_log(self, task: Task, diagnosis: ExitDiagnosis) -> Path | None:
         log = task.log_path
@@ -272,6 +272,6 @@ class LocalTrackTask:
         return kept
 
 
-def written_by(work: TrackTask) -> int:
+def written_by(track_task: TrackTask) -> int:
     """Count what the present child of a track has written so far, where that is known."""
-    return work.written_bytes() if isinstance(work, LocalTrackTask) else 0
+    return track_task.written_bytes() if isinstance(track_task, LocalTrackTask) else 0

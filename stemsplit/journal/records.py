@@ -115,11 +115,11 @@ def remote_mark(there: remote.Status) -> tuple[int, int]:
     return there.size_bytes, 0
 
 
-def coming_stems(work: Path, moves: Mapping[str, Path], output: Path) -> list[Stem]:
+def coming_stems(staging: Path, moves: Mapping[str, Path], output: Path) -> list[Stem]:
     """Describe files of a work folder that are about to be shown.
 
     Args:
-        work: the work folder.
+        staging: the work folder.
         moves: for each file in it, the path to be shown as.
         output: the folder for all stems.
 
@@ -128,7 +128,7 @@ def coming_stems(work: Path, moves: Mapping[str, Path], output: Path) -> list[St
     """
     coming = []
     for name, path in moves.items():
-        status = (work / name).stat()
+        status = (staging / name).stat()
         below = os.path.relpath(os.fsencode(path), os.fsencode(output))
         modified_ns = 0 if remote.is_remote(path) else status.st_mtime_ns
         coming.append(Stem(name, below, status.st_size, modified_ns))

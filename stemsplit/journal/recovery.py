@@ -97,31 +97,31 @@ def _ended(one: Unfinished, journal: Journal, output: Path, *, keep: bool) -> Jo
     if state is JobState.PUBLISHING and not keep:
         state = JobState.WAITING
     if state is not JobState.PUBLISHING:
-        for work in one.staging_folders:
+        for staging in one.staging_folders:
             # Whatever the journal says, nothing else is removed.
-            if work.name.startswith(STAGING_PREFIX):
-                discard(work)
+            if staging.name.startswith(STAGING_PREFIX):
+                discard(staging)
     return state
 
 
 def _show(one: Unfinished, journal: Journal, output: Path) -> JobState:
-    work, folder = one.staging_folders[-1], os.fsencode(output)
+    staging, folder = one.staging_folders[-1], os.fsencode(output)
     if not one.coming:
         return JobState.WAITING
-    if is_there(work) and journal.may_show(one.place, one.coming):
+    if is_there(staging) and journal.may_show(one.place, one.coming):
         moves = {stem.work_name: output / os.fsdecode(stem.path) for stem in one.coming}
         with contextlib.suppress(StemsplitError):
-            publish(work, moves)
-    in_place = [stem.is_at(folder) and not _is_held(work, stem) for stem in one.coming]
+            publish(staging, moves)
+    in_place = [stem.is_at(folder) and not _is_held(staging, stem) for stem in one.coming]
     if all(in_place):
         return JobState.DONE
     # Where some are shown, those that are not must not be thrown away with their folder.
-    return JobState.PUBLISHING if any(in_place) and is_there(work) else JobState.WAITING
+    return JobState.PUBLISHING if any(in_place) and is_there(staging) else JobState.WAITING
 
 
-def _is_held(work: Path, stem: Stem) -> bool:
+def _is_held(staging: Path, stem: Stem) -> bool:
     """Tell whether a stem waits to be shown on remote storage, where one like it may be in place.
 
     What tells one from the other there is its size alone.
     """
-    return is_remote(work) and is_there(work / stem.work_name)
+    return is_remote(staging) and is_there(staging / stem.work_name)

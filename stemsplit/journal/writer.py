@@ -132,7 +132,9 @@ class Journal(JournalReader):
         """
         if remote.is_remote(self._output):
             return one
-        folders = [os.path.relpath(os.fsencode(work), self._output) for work in one.staging_folders]
+        folders = [
+            os.path.relpath(os.fsencode(staging), self._output) for staging in one.staging_folders
+        ]
         if any(leads_out(self._output, way) for way in (*folders, *(s.path for s in one.coming))):
             return replace(one, state=JobState.RUNNING, coming=(), staging_folders=())
         return one
@@ -295,7 +297,7 @@ class Journal(JournalReader):
         resources: Resources,
         *,
         number: int,
-        work: Path,
+        staging_folder: Path,
         preloaded: bool,
     ) -> None:
         """Note that a child will be started, before its work folder is made."""
@@ -312,7 +314,7 @@ class Journal(JournalReader):
                     self._run,
                     number,
                     time.time(),
-                    self._below(os.fsencode(work)),
+                    self._below(os.fsencode(staging_folder)),
                     settings.model,
                     settings.loader,
                     resources.threads,

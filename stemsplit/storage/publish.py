@@ -34,13 +34,13 @@ def check_writable(output: Path) -> None:
         UnwritableError: if that fails.
         DiskFullError: if it fails for want of room.
     """
-    work = name_staging_folder(output, output)
-    if is_remote(work):
+    staging = name_staging_folder(output, output)
+    if is_remote(staging):
         with _said(output):
-            remote_publish.check_writable(work)
+            remote_publish.check_writable(staging)
         return
-    make_staging_folder(work)
-    work.rmdir()
+    make_staging_folder(staging)
+    staging.rmdir()
 
 
 def name_staging_folder(destination: Path, output: Path) -> Path:
@@ -54,7 +54,7 @@ def name_staging_folder(destination: Path, output: Path) -> Path:
     return beside / f"{STAGING_PREFIX}{uuid.uuid4().hex}"
 
 
-def make_staging_folder(work: Path) -> None:
+def make_staging_folder(staging: Path) -> None:
     """Make an empty work folder.
 
     Raises:
@@ -62,21 +62,21 @@ def make_staging_folder(work: Path) -> None:
         DiskFullError: if it fails for want of room.
     """
     try:
-        work.mkdir(parents=True)
+        staging.mkdir(parents=True)
     except OSError as error:
-        raise refused(work.parent, error) from error
+        raise refused(staging.parent, error) from error
 
 
-def publish(work: Path, moves: Mapping[str, Path]) -> None:
-    """Make the finished files of `work` visible, and remove it.
+def publish(staging: Path, moves: Mapping[str, Path]) -> None:
+    """Make the finished files of `staging` visible, and remove it.
 
     Where all go into one folder that does not exist or is empty, one rename shows them together.
     Otherwise each file is renamed, over an older one of its name, and other files stay. A crash
-    between two of these renames leaves some files shown and the others in `work`: calling this
+    between two of these renames leaves some files shown and the others in `staging`: calling this
     again does the rest, as it does after a crash at any other point.
 
     Args:
-        work: the work folder.
+        staging: the work folder.
         moves: for each file in it, the path to be shown as.
 
     Raises:
@@ -84,82 +84,82 @@ def publish(work: Path, moves: Mapping[str, Path]) -> None:
     """
     folders = {path.parent for path in moves.values()}
     destination = next(iter(folders))
-    if is_remote(work):
+    if is_remote(staging):
         with _said(destination):
-            remote_publish.publish(work, moves)
+            remote_publish.publish(staging, moves)
         return
     together = len(folders) == 1 and len({path.name for path in moves.values()}) == len(moves)
     try:
         if together:
-            moves = _renamed_inside(work, moves)
-        if together and work.exists() and _is_free(destination):
-            _fsync_folder(work)
+            moves = _renamed_inside(staging, moves)
+        if together and staging.exists() and _is_free(destination):
+            _fsync_folder(staging)
             if destination.is_dir():
                 destination.rmdir()
-            work.rename(destination)
+            staging.rename(destination)
         else:
-            _move_each(work, moves)
+            _move_each(staging, moves)
     except OSError as error:
         raise refused(destination, error) from error
-    for folder in {above for one in folders for above in _up_to(work.parent, one)}:
+    for folder in {above for one in folders for above in _up_to(staging.parent, one)}:
         _fsync_folder(folder)
-    discard(work)
+    discard(staging)
 
 
-def take_back(work: Path, moves: Mapping[str, Path], replaced: Collection[str]) -> bool:
+def take_back(staging: Path, moves: Mapping[str, Path], replaced: Collection[str]) -> bool:
     """After `publish` has failed: hide again what was shown, where nothing was replaced by it.
 
     Args:
-        work: the work folder.
+        staging: the work folder.
         moves: as they were given to `publish`.
-        replaced: names in `work` that stand for files which were there before.
+        replaced: names in `staging` that stand for files which were there before.
 
     Returns:
         whether nothing is shown any more.
     """
-    if is_remote(work):
+    if is_remote(staging):
         try:
-            return remote_publish.take_back(work, moves, replaced)
+            return remote_publish.take_back(staging, moves, replaced)
         except (OSError, UnreachableError):
             return False
     complete = True
     for name, path in moves.items():
-        if (work / name).exists() or (work / path.name).exists():
+        if (staging / name).exists() or (staging / path.name).exists():
             continue
         if name in replaced:
             complete = False
             continue
         try:
-            path.replace(work / name)
+            path.replace(staging / name)
         except OSError:
             complete = False
     return complete
 
 
-def left_behind(work: Path, moves: Mapping[str, Path]) -> bool | None:
+def left_behind(staging: Path, moves: Mapping[str, Path]) -> bool | None:
     """Tell whether any file is still in the work folder; None where nobody can tell now."""
-    if is_remote(work):
+    if is_remote(staging):
         try:
-            return remote_publish.left_behind(work, moves)
+            return remote_publish.left_behind(staging, moves)
         except (OSError, UnreachableError):
             return None
     return any(
-        (work / name).exists() or (work / path.name).exists() for name, path in moves.items()
+        (staging / name).exists() or (staging / path.name).exists() for name, path in moves.items()
     )
 
 
-def require_one_disk(work: Path, paths: Iterable[Path]) -> None:
+def require_one_disk(staging: Path, paths: Iterable[Path]) -> None:
     """Refuse places to which a file of the work folder cannot be renamed.
 
     Raises:
         UnwritableError: if one lies on another file system.
     """
-    device = work.stat().st_dev
+    device = staging.stat().st_dev
     for path in paths:
         folder = next(above for above in path.parents if above.exists())
         if folder.stat().st_dev != device:
             raise UnwritableError(
-                f"{quoted(folder)} lies on another disk than {quoted(work.parent)}, so that the "
+                f"{quoted(folder)} lies on another disk than {quoted(staging.parent)}, so that the "
                 "stems of a track could not appear together.",
                 "Name an output folder that is on one disk, or choose --name so that all stems of "
                 "a track are.",
@@ -193,21 +193,21 @@ def _up_to(top: Path, folder: Path) -> Iterator[Path]:
         yield folder
 
 
-def _renamed_inside(work: Path, moves: Mapping[str, Path]) -> dict[str, Path]:
+def _renamed_inside(staging: Path, moves: Mapping[str, Path]) -> dict[str, Path]:
     """Give the files their last names while nobody sees them."""
     for name, path in moves.items():
-        if (work / name).exists():  # else it has its last name already
-            (work / name).rename(work / path.name)
+        if (staging / name).exists():  # else it has its last name already
+            (staging / name).rename(staging / path.name)
     return {path.name: path for path in moves.values()}
 
 
-def _move_each(work: Path, moves: Mapping[str, Path]) -> None:
+def _move_each(staging: Path, moves: Mapping[str, Path]) -> None:
     for path in moves.values():
         path.parent.mkdir(parents=True, exist_ok=True)
     _foresee(moves)
     for name, path in moves.items():
-        if (work / name).exists():
-            (work / name).replace(path)
+        if (staging / name).exists():
+            (staging / name).replace(path)
 
 
 def _foresee(moves: Mapping[str, Path]) -> None:
@@ -223,12 +223,12 @@ def _is_free(folder: Path) -> bool:
     return not folder.exists() or (folder.is_dir() and not any(folder.iterdir()))
 
 
-def discard(work: Path) -> None:
+def discard(staging: Path) -> None:
     """Remove a work folder with whatever a child left in it; never raises."""
-    if is_remote(work):
-        remote.remove(work)
+    if is_remote(staging):
+        remote.remove(staging)
         return
-    shutil.rmtree(work, ignore_errors=True)
+    shutil.rmtree(staging, ignore_errors=True)
 
 
 def _fsync_folder(folder: Path) -> None:

@@ -17,41 +17,41 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
 
 
-def check_writable(work: Path) -> None:
+def check_writable(staging: Path) -> None:
     """Write a small file into a work folder, and remove both.
 
     Raises:
         UnreachableError: if that fails.
     """
     with tempfile.NamedTemporaryFile() as probe:
-        remote.send(Path(probe.name), work / "probe", lambda: None)
-    remote.remove(work)
+        remote.send(Path(probe.name), staging / "probe", lambda: None)
+    remote.remove(staging)
 
 
-def publish(work: Path, moves: Mapping[str, Path]) -> None:
+def publish(staging: Path, moves: Mapping[str, Path]) -> None:
     """Give each file its place, over an older one of its name, and remove the work folder.
 
     Raises:
         FileNotFoundError, UnreachableError: if one cannot be put in place.
     """
     for name, path in moves.items():
-        remote.move(work / name, path)
-    remote.remove(work)
+        remote.move(staging / name, path)
+    remote.remove(staging)
 
 
-def take_back(work: Path, moves: Mapping[str, Path], replaced: Collection[str]) -> bool:
+def take_back(staging: Path, moves: Mapping[str, Path], replaced: Collection[str]) -> bool:
     """As `stemsplit.storage.publish.take_back`."""
     complete = True
     for name, path in moves.items():
-        if remote.status(work / name) is not None:
+        if remote.status(staging / name) is not None:
             continue
         if name in replaced:
             complete = False
         else:
-            remote.move(path, work / name)
+            remote.move(path, staging / name)
     return complete
 
 
-def left_behind(work: Path, moves: Mapping[str, Path]) -> bool:
+def left_behind(staging: Path, moves: Mapping[str, Path]) -> bool:
     """As `stemsplit.storage.publish.left_behind`."""
-    return any(remote.status(work / name) is not None for name in moves)
+    return any(remote.status(staging / name) is not None for name in moves)

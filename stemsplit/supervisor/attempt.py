@@ -40,7 +40,7 @@ def _new_curve() -> TimeSeriesRecorder:
 class Request:
     """A track in line, with what became of it so far."""
 
-    work: TrackTask
+    track_task: TrackTask
     resources: Resources
     attempts: list[Attempt] = field(default_factory=list)
     warnings: list[TrackWarning] = field(default_factory=list)
@@ -49,7 +49,7 @@ class Request:
     def settled(self, diagnosis: ExitDiagnosis, result: Finished | None = None) -> TrackEnded:
         """Come to the end of the line, with all that became of it."""
         outcome = Outcome(
-            job=self.work.job,
+            job=self.track_task.job,
             reason=diagnosis.reason,
             message=diagnosis.message,
             remedy=diagnosis.remedy,
@@ -58,7 +58,7 @@ class Request:
             audio_seconds=0.0 if result is None else result.audio_seconds,
             attempts=tuple(self.attempts),
         )
-        return TrackEnded(work=self.work, outcome=outcome)
+        return TrackEnded(track_task=self.track_task, outcome=outcome)
 
 
 @dataclass(slots=True, kw_only=True, eq=False)
@@ -168,7 +168,7 @@ class RunningAttempt:
     def conclude(self, diagnosis: ExitDiagnosis) -> FinalisedAttempt:
         """Let its files be published or removed; once."""
         if self._conclusion is None:
-            self._conclusion = self.request.work.conclude(self.task, diagnosis, self.result)
+            self._conclusion = self.request.track_task.conclude(self.task, diagnosis, self.result)
         return self._conclusion
 
     def judge(

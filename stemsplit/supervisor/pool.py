@@ -113,9 +113,9 @@ class Pool:
         """The largest memory of all processes together so far, None if it was never read."""
         return self._watch.peak_bytes
 
-    def add(self, work: TrackTask) -> None:
+    def add(self, track_task: TrackTask) -> None:
         """Put a track at the end of the line. From any thread."""
-        self._line.add(Request(work=work, resources=self._plan.concurrency.resources))
+        self._line.add(Request(track_task=track_task, resources=self._plan.concurrency.resources))
         self._wake()
 
     def close(self) -> None:
@@ -136,9 +136,9 @@ class Pool:
         self._stopping = True
         self._wake()
 
-    def cancel(self, work: TrackTask) -> None:
+    def cancel(self, track_task: TrackTask) -> None:
         """Settle a track as cancelled, and end its child if it has one. From any thread."""
-        self._line.cancel(work)
+        self._line.cancel(track_task)
         self._wake()
 
     def unstarted(self) -> list[TrackTask]:
@@ -185,7 +185,7 @@ class Pool:
     def _take_orders(self) -> Iterator[TrackEnded]:
         cancelled, waiting = self._line.pop_cancelled()
         for one in self._running:
-            if id(one.request.work) in cancelled:
+            if id(one.request.track_task) in cancelled:
                 one.request.cancelled = True
                 one.feed(attempt_state.EndRequested(now=self._clock(), diagnosis=_CANCELLED))
         for request in waiting:
@@ -202,8 +202,8 @@ class Pool:
             if self._is_full() or not self._may_start():
                 return
             request = self._line.first
-            running = [one.request.work for one in self._running]
-            match self._gate(request.work, request.resources, running):
+            running = [one.request.track_task for one in self._running]
+            match self._gate(request.track_task, request.resources, running):
                 case GateDecision.WAIT:
                     self._held_since = None
                     return
@@ -262,10 +262,10 @@ class Pool:
         )
 
     def _need(self, request: Request) -> Footprint:
-        return self._plan.forecast.footprint(request.resources, request.work.audio_seconds)
+        return self._plan.forecast.footprint(request.resources, request.track_task.audio_seconds)
 
     def _refusal(self, request: Request) -> ExitDiagnosis | None:
-        seconds = request.work.audio_seconds
+        seconds = request.track_task.audio_seconds
         return self._plan.refusal(request.resources, seconds, self._meter.host_memory)
 
     def _wait_for_memory(self, request: Request, hold: admission.Hold) -> Iterator[PoolEvent]:
@@ -291,17 +291,17 @@ class Pool:
     def _launch(self, request: Request) -> Iterator[PoolEvent]:
         number = len(request.attempts) + 1
         try:
-            task = request.work.begin(number, request.resources)
+            task = request.track_task.begin(number, request.resources)
         except StemsplitError as error:
             yield request.settled(ExitDiagnosis.of(error))
             return
-        rules = self._rules(request.resources, request.work.audio_seconds)
+        rules = self._rules(request.resources, request.track_task.audio_seconds)
         oom_kills, generation = self._meter.oom_kills(), self._starter.generation()
         try:
             child = self._starter.start(task)
             log = _log_of(child, task)
         except BaseException as error:
-            request.work.conclude(task, ExitDiagnosis(reason=Reason.CANCELLED), None)
+            request.track_task.conclude(task, ExitDiagnosis(reason=Reason.CANCELLED), None)
             if not isinstance(error, CannotStartError) or not self._may_wait(error):
                 raise
             self._throttle = self._throttle.limited(len(self._running), self._clock())
@@ -315,7 +315,9 @@ class Pool:
             )
             request.attempts.append(attempt)
             self._line.requeue(request)
-            yield Retried(work=request.work, attempt=attempt, resources=request.resources)
+            yield Retried(
+                track_task=request.track_task, attempt=attempt, resources=request.resources
+            )
             return
         self._tickets += 1
         story = f"attempt {number}: process {child.pid} started, {request.resources}"
@@ -336,7 +338,7 @@ class Pool:
             )
         )
         yield Launched(
-            work=request.work,
+            track_task=request.track_task,
             number=number,
             resources=request.resources,
             ram_cap_bytes=rules.ram_cap_bytes,
@@ -376,7 +378,10 @@ class Pool:
 
     def _heard(self, one: RunningAttempt) -> list[PoolEvent]:
         messages = one.listen(self._now())
-        return [MessageReceived(work=one.request.work, message=message) for message in messages]
+        return [
+            MessageReceived(track_task=one.request.track_task, message=message)
+            for message in messages
+        ]
 
     def _pause(self) -> float:
         pause = self._plan.timings.poll
@@ -425,7 +430,7 @@ class Pool:
             self._put_an_end(ending, now)
         if not look.exact:
             return []
-        trees = {one.request.work.job.source: one.child.pid for one in self._running}
+        trees = {one.request.track_task.job.source: one.child.pid for one in self._running}
         return [
             MemorySampled(
                 total_bytes=look.sample.total.pss_bytes or 0,
@@ -451,7 +456,8 @@ class Pool:
 
     def _part(self, one: RunningAttempt) -> list[PoolEvent]:
         """Take leave of a child that has ended: last words, verdict, and what follows."""
-        one.process_handle.bury()  # first of all, because what it has left behind may still be writing
+        # First, because a process that the child has left behind may still be writing.
+        one.process_handle.bury()
         events: list[PoolEvent] = []
         while more := self._heard(one):
             events += more
@@ -469,7 +475,7 @@ class Pool:
         self._running.remove(one)
         if one.withdrawn and one.result is None:
             self._line.requeue(one.request)
-            return [*events, Withdrawn(work=one.request.work)]
+            return [*events, Withdrawn(track_task=one.request.track_task)]
         attempt = one.record(conclusion, now=now, exit_code=exit_code, log_tail=log_tail)
         one.request.attempts.append(attempt)
         return [*events, self._what_follows(one, conclusion.diagnosis, attempt)]
@@ -505,7 +511,7 @@ class Pool:
             self._line.requeue(request)
         else:
             self._line.add(request)
-        return Retried(work=request.work, attempt=attempt, resources=resources)
+        return Retried(track_task=request.track_task, attempt=attempt, resources=resources)
 
 
 def _log_of(child: Child, task: Task) -> attempt_logs.AttemptLog:

@@ -57,7 +57,7 @@ class WorkerPool(Protocol):
     def peak_memory_bytes(self) -> int | None:
         """The largest memory of all processes together so far, None if it was never read."""
 
-    def add(self, work: TrackTask, /) -> None:
+    def add(self, track_task: TrackTask, /) -> None:
         """Put a track at the end of the line."""
 
     def close(self) -> None:
@@ -94,19 +94,19 @@ class Gate(Protocol):
     """Is asked before each start."""
 
     def __call__(
-        self, work: TrackTask, resources: Resources, running: Collection[TrackTask], /
+        self, track_task: TrackTask, resources: Resources, running: Collection[TrackTask], /
     ) -> GateDecision | ExitDiagnosis:
         """Decide about a track; a verdict settles it without a start.
 
         Args:
-            work: the first in line.
+            track_task: the first in line.
             resources: how it would go about it.
             running: those that are being separated.
         """
 
 
 def always_open(
-    _work: TrackTask, _resources: Resources, _running: Collection[TrackTask]
+    _track_task: TrackTask, _resources: Resources, _running: Collection[TrackTask]
 ) -> GateDecision:
     """Let every track start."""
     return GateDecision.GO
@@ -116,7 +116,7 @@ def always_open(
 class Launched:
     """A child was started, which may take so much memory."""
 
-    work: TrackTask
+    track_task: TrackTask
     number: int
     resources: Resources
     ram_cap_bytes: int
@@ -126,7 +126,7 @@ class Launched:
 class MessageReceived:
     """A child said something."""
 
-    work: TrackTask
+    track_task: TrackTask
     message: Message
 
 
@@ -134,7 +134,7 @@ class MessageReceived:
 class Retried:
     """An attempt failed, and another one will follow."""
 
-    work: TrackTask
+    track_task: TrackTask
     attempt: Attempt
     resources: Resources
 
@@ -143,7 +143,7 @@ class Retried:
 class TrackEnded:
     """A track has come to its end, good or bad."""
 
-    work: TrackTask
+    track_task: TrackTask
     outcome: Outcome
 
 
@@ -158,7 +158,7 @@ class Noted:
 class Withdrawn:
     """A child was ended before it had begun to separate; its track is back in line."""
 
-    work: TrackTask
+    track_task: TrackTask
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -57,9 +57,9 @@ class TrackQueue:
         """Turn the first one away, for good."""
         self._aside.append(self.take())
 
-    def cancel(self, work: TrackTask) -> None:
+    def cancel(self, track_task: TrackTask) -> None:
         """Note that a track is to be cancelled, wherever it is."""
-        self._cancelled.append(work)
+        self._cancelled.append(track_task)
 
     def pop_cancelled(self) -> tuple[frozenset[int], list[Request]]:
         """Take out what is to be cancelled.
@@ -73,14 +73,14 @@ class TrackQueue:
         waiting = [self._waiting.popleft() for _ in range(len(self._waiting))]
         # What other threads have added meanwhile comes after those that were there.
         self._waiting.extendleft(
-            request for request in reversed(waiting) if id(request.work) not in cancelled
+            request for request in reversed(waiting) if id(request.track_task) not in cancelled
         )
-        return cancelled, [request for request in waiting if id(request.work) in cancelled]
+        return cancelled, [request for request in waiting if id(request.track_task) in cancelled]
 
     def unstarted(self) -> list[TrackTask]:
         """List the tracks in line, and those turned away."""
-        return [request.work for request in (*self._waiting, *self._aside)]
+        return [request.track_task for request in (*self._waiting, *self._aside)]
 
     def turned_away(self) -> list[TrackTask]:
         """List the tracks turned away."""
-        return [request.work for request in self._aside]
+        return [request.track_task for request in self._aside]

@@ -57,9 +57,9 @@ def remove_unfinished(folder: str) -> None:
 
     with contextlib.suppress(OSError):
         for note in Path(folder).glob("*.unfinished"):
-            work = Path(os.fsdecode(note.read_bytes()))
-            if work.name == note.stem:
-                shutil.rmtree(work, ignore_errors=True)
+            track_task = Path(os.fsdecode(note.read_bytes()))
+            if track_task.name == note.stem:
+                shutil.rmtree(track_task, ignore_errors=True)
 
 
 def _goodbye() -> bool:

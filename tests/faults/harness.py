@@ -74,16 +74,16 @@ class FaultyTrackTask:
     def begin(self, number: int, resources: Resources) -> Task:
         """Make a work folder."""
         self.efforts.append(resources)
-        work = self.folder / f"work-{self.name}-{number}"
-        work.mkdir()
+        track_task = self.folder / f"work-{self.name}-{number}"
+        track_task.mkdir()
         if (self.folder / "group").exists():
-            shutil.copy(self.folder / "group", work)
+            shutil.copy(self.folder / "group", track_task)
         return Task(
             job=self.job,
             settings=Settings(),
             resources=resources,
             model_folder=b"/models",
-            staging_folder=os.fsencode(work),
+            staging_folder=os.fsencode(track_task),
             log_file=os.fsencode(self.folder / f"{self.name}-{number}.log"),
         )
 
@@ -133,7 +133,7 @@ class Ran:
 
 
 def run_pool(
-    works: list[FaultyTrackTask],
+    track_tasks: list[FaultyTrackTask],
     method: StartMethod,
     a_plan: PoolPlan | None = None,
     **launcher_options: object,
@@ -143,15 +143,15 @@ def run_pool(
     options = {"preload": ("misbehaving",), "program": "misbehaving:run"} | launcher_options
     with Launcher(start_method=method, **options) as launcher:  # type: ignore[arg-type]
         pool = Pool(launcher, a_plan or plan())
-        for work in works:
-            pool.add(work)
+        for track_task in track_tasks:
+            pool.add(track_task)
         pool.close()
         for event in pool.run():
             ran.events.append(event)
             if isinstance(event, MessageReceived):
-                ran.ready_at.setdefault(event.work.job.source_path.name, time.monotonic())
+                ran.ready_at.setdefault(event.track_task.job.source_path.name, time.monotonic())
             if isinstance(event, TrackEnded):
-                name = event.work.job.source_path.name
+                name = event.track_task.job.source_path.name
                 ran.outcomes[name] = event.outcome
                 ran.settled_at[name] = time.monotonic()
     return ran

@@ -59,8 +59,8 @@ def test_every_fault_is_found_out(
 ) -> None:
     """In time, with its reason and story; the other tracks finish, and nothing is left behind."""
     names = ["take_a_while", fault, "behave-1"]
-    works = [FaultyTrackTask(name, tmp_path) for name in names]
-    ran = run_pool(works, start_method)
+    track_tasks = [FaultyTrackTask(name, tmp_path) for name in names]
+    ran = run_pool(track_tasks, start_method)
     outcome = ran.outcomes[fault]
     told = ran.seconds(fault)
     matrix(f"| {fault} | {start_method} | {told:.1f} | {outcome.reason} | {outcome.message} |")
@@ -84,20 +84,20 @@ def test_a_stalled_child_leaves_its_stack(
     tmp_path: Path, start_method: StartMethod, fault: str, stack: str
 ) -> None:
     """The log shows in which function it stood, also when it held the interpreter's lock."""
-    work = FaultyTrackTask(fault, tmp_path)
-    run_pool([work], start_method)
-    assert f"in {stack}" in work.log
-    assert "The supervisor's account:" in work.log
-    assert "SIGTERM" in work.log or "SIGKILL" in work.log
+    track_task = FaultyTrackTask(fault, tmp_path)
+    run_pool([track_task], start_method)
+    assert f"in {stack}" in track_task.log
+    assert "The supervisor's account:" in track_task.log
+    assert "SIGTERM" in track_task.log or "SIGKILL" in track_task.log
 
 
 def test_everything_a_child_says_is_in_its_log(tmp_path: Path, start_method: StartMethod) -> None:
     """Logging with its traceback, what Python prints and what C writes; the last lines are told."""
-    work = FaultyTrackTask("log_and_print", tmp_path)
-    (outcome,) = run_pool([work], start_method).outcomes.values()
+    track_task = FaultyTrackTask("log_and_print", tmp_path)
+    (outcome,) = run_pool([track_task], start_method).outcomes.values()
     said = ("INFO some.library: logged at level info", "ValueError: invalid literal", "printed")
     for text in (*said, "written by C"):
-        assert text in work.log
+        assert text in track_task.log
         assert text in outcome.attempts[0].log_tail
 
 
@@ -113,7 +113,7 @@ def test_an_uncaught_exception_is_told_by_the_log(
 
 def test_every_track_gets_one_end(tmp_path: Path, start_method: StartMethod) -> None:
     """Seven tracks, two at a time: seven ends."""
-    works = [FaultyTrackTask(f"behave-{number}", tmp_path) for number in range(7)]
-    ran = run_pool(works, start_method)
+    track_tasks = [FaultyTrackTask(f"behave-{number}", tmp_path) for number in range(7)]
+    ran = run_pool(track_tasks, start_method)
     assert {outcome.reason for outcome in ran.outcomes.values()} == {Reason.DONE}
     assert len(ran.outcomes) == 7

@@ -61,30 +61,30 @@ def _retrying(retries: int) -> Limits:
 
 def test_a_retry_changes_something(tmp_path: Path, start_method: StartMethod) -> None:
     """Over its cap: leaner, then alone; crashed: alone; stalled: alone with one thread."""
-    works = {
+    track_tasks = {
         name: FaultyTrackTask(name, tmp_path) for name in ("gulp", "segfault", "hang_in_python")
     }
     a_plan = plan(limits=_retrying(2), resources=Resources(threads=2))
-    ran = run_pool(list(works.values()), start_method, a_plan)
+    ran = run_pool(list(track_tasks.values()), start_method, a_plan)
     first = Resources(threads=2)
-    assert works["gulp"].efforts == [
+    assert track_tasks["gulp"].efforts == [
         first,
         Resources(threads=1, lean=True),
         Resources(threads=1, lean=True, alone=True),
     ]
-    assert works["segfault"].efforts == [
+    assert track_tasks["segfault"].efforts == [
         first,
         Resources(threads=2, alone=True),
         Resources(threads=1, alone=True),
     ]
-    assert works["hang_in_python"].efforts[1:] == [Resources(threads=1, alone=True)] * 2
+    assert track_tasks["hang_in_python"].efforts[1:] == [Resources(threads=1, alone=True)] * 2
     assert [len(outcome.attempts) for outcome in ran.outcomes.values()] == [3, 3, 3]
     assert len([event for event in ran.events if isinstance(event, Retried)]) == 6
 
 
 def test_whole_tracks_that_can_never_fit_are_settled_without_a_start(tmp_path: Path) -> None:
     """Ten hours, and an unknown length: a reason each, and the one that fits is done."""
-    works = [
+    track_tasks = [
         FaultyTrackTask("behave", tmp_path, audio_seconds=10.0),
         FaultyTrackTask("ten hours", tmp_path, audio_seconds=36_000.0),
         FaultyTrackTask("who knows", tmp_path, audio_seconds=math.inf),
@@ -92,7 +92,7 @@ def test_whole_tracks_that_can_never_fit_are_settled_without_a_start(tmp_path: P
     a_plan = plan(
         budget=replace(BUDGET, per_file_bytes=None), way=Workload(kind="whole", stems=2), workers=1
     )
-    ran = run_pool(works, "forkserver", a_plan)
+    ran = run_pool(track_tasks, "forkserver", a_plan)
     assert ran.outcomes["behave"].reason is Reason.DONE
     for name, words in (("ten hours", "the budget allows"), ("who knows", "cannot be told")):
         outcome = ran.outcomes[name]
@@ -104,14 +104,14 @@ def test_whole_tracks_that_can_never_fit_are_settled_without_a_start(tmp_path: P
 
 def test_a_whole_track_may_be_silent_while_it_works(tmp_path: Path) -> None:
     """What would be a stall of a streamed track is the one long step of a whole one."""
-    works = [FaultyTrackTask("spin", tmp_path, audio_seconds=1.0)]
+    track_tasks = [FaultyTrackTask("spin", tmp_path, audio_seconds=1.0)]
     timeout = TimeLimit(seconds=6.0)
     a_plan = plan(
         budget=replace(BUDGET, per_file_bytes=None),
         limits=msgspec.structs.replace(LIMITS, timeout=timeout),
         way=Workload(kind="whole", stems=2),
     )
-    ran = run_pool(works, "forkserver", a_plan)
+    ran = run_pool(track_tasks, "forkserver", a_plan)
     assert ran.outcomes["spin"].reason is Reason.TIMED_OUT, "and not stalled after three seconds"
 
 
@@ -125,11 +125,11 @@ def test_a_child_alone_has_the_machine_for_itself(
     running: set[str] = set()
     for event in ran.events:
         if isinstance(event, Launched):
-            running.add(event.work.job.source_path.name)
+            running.add(event.track_task.job.source_path.name)
             if event.resources.alone:
                 assert running == {"segfault"}
         elif isinstance(event, Retried | TrackEnded):
-            running.discard(event.work.job.source_path.name)
+            running.discard(event.track_task.job.source_path.name)
     assert ran.outcomes["segfault"].attempts[1].resources.alone
 
 
@@ -154,11 +154,11 @@ def test_children_that_die_at_start_stop_the_batch(
     tmp_path: Path, start_method: StartMethod, fault: str
 ) -> None:
     """A broken installation is one error after three children, not a failure of every file."""
-    works = [FaultyTrackTask(f"{fault}-{number}", tmp_path) for number in range(9)]
+    track_tasks = [FaultyTrackTask(f"{fault}-{number}", tmp_path) for number in range(9)]
     with Launcher((), start_method=start_method, program="misbehaving:run") as launcher:
         pool = Pool(launcher, plan(workers=1, limits=_retrying(2)))
-        for work in works:
-            pool.add(work)
+        for track_task in track_tasks:
+            pool.add(track_task)
         settled = []
         for event in pool.run():
             if isinstance(event, TrackEnded):
@@ -166,7 +166,7 @@ def test_children_that_die_at_start_stop_the_batch(
                 pool.drain()
     assert [outcome.reason for outcome in settled] == [Reason.ENGINE_UNAVAILABLE]
     assert "3 children in a row died while they started" in settled[0].message
-    assert sum(len(work.efforts) for work in works) == 3
+    assert sum(len(track_task.efforts) for track_task in track_tasks) == 3
     assert len(pool.unstarted()) == 8
 
 
@@ -225,12 +225,12 @@ def test_a_track_that_is_cancelled_while_it_is_ended_does_not_come_back(
     tmp_path: Path, start_method: StartMethod
 ) -> None:
     """It was being retried for something else; the cancellation counts."""
-    work = FaultyTrackTask("ignore_terminate", tmp_path)
+    track_task = FaultyTrackTask("ignore_terminate", tmp_path)
     with Launcher((), start_method=start_method, program="misbehaving:run") as launcher:
         pool = Pool(launcher, plan(limits=_retrying(5)))
-        pool.add(work)
+        pool.add(track_task)
         pool.close()
-        threading.Timer(3.0, pool.cancel, (work,)).start()
+        threading.Timer(3.0, pool.cancel, (track_task,)).start()
         settled = [event for event in pool.run() if isinstance(event, TrackEnded)]
     assert [event.outcome.reason for event in settled] == [Reason.CANCELLED]
 
@@ -267,20 +267,20 @@ def test_interruptions_while_all_is_ended_leave_nothing(
 
 def test_a_fork_server_that_is_killed_takes_nothing_with_it(tmp_path: Path) -> None:
     """Its children are found out and ended, their tracks done again, and the batch goes on."""
-    works = [FaultyTrackTask(f"take_a_while-{number}", tmp_path) for number in range(4)]
+    track_tasks = [FaultyTrackTask(f"take_a_while-{number}", tmp_path) for number in range(4)]
     outcomes = []
     with Launcher(
         ("misbehaving",), start_method="forkserver", program="misbehaving:run"
     ) as launcher:
         pool = Pool(launcher, plan())
-        for work in works:
-            pool.add(work)
+        for track_task in track_tasks:
+            pool.add(track_task)
         pool.close()
         killed = False
         for event in pool.run():
             if isinstance(event, MessageReceived) and not killed:
                 killed = True
-                server = psutil.Process(_child_of(works[0])).parent()
+                server = psutil.Process(_child_of(track_tasks[0])).parent()
                 assert server is not None
                 assert server.pid != os.getpid()
                 server.kill()
@@ -291,7 +291,7 @@ def test_a_fork_server_that_is_killed_takes_nothing_with_it(tmp_path: Path) -> N
     assert set(lost) == {Reason.EVICTED}, "without blame"
 
 
-def _child_of(_work: FaultyTrackTask) -> int:
+def _child_of(_track_task: FaultyTrackTask) -> int:
     """Find a child that the fork server has forked."""
     for process in psutil.Process().children(recursive=True):
         parent = process.parent()
@@ -312,8 +312,8 @@ def test_a_preload_that_breaks_the_fork_server_is_survived(tmp_path: Path) -> No
 def test_the_recorded_peak_is_the_child_s_own(tmp_path: Path, start_method: StartMethod) -> None:
     """Not its parent's: a fork server that was large for a moment does not show."""
     preload = ("has_been_large", "misbehaving")
-    works = [FaultyTrackTask("behave", tmp_path), FaultyTrackTask("hold_memory", tmp_path)]
-    ran = run_pool(works, start_method, preload=preload)
+    track_tasks = [FaultyTrackTask("behave", tmp_path), FaultyTrackTask("hold_memory", tmp_path)]
+    ran = run_pool(track_tasks, start_method, preload=preload)
     small = ran.outcomes["behave"].attempts[0]
     large = ran.outcomes["hold_memory"].attempts[0]
     assert small.peak_rss_bytes is not None
@@ -354,12 +354,12 @@ def control_group(tmp_path: Path) -> Iterator[Path]:
 @pytest.mark.usefixtures("control_group")
 def test_the_kernel_s_kill_is_told_apart(tmp_path: Path, start_method: StartMethod) -> None:
     """The real out-of-memory killer ends the child: the reason says so, and a retry is leaner."""
-    work = FaultyTrackTask("gulp_in_a_group", tmp_path)
+    track_task = FaultyTrackTask("gulp_in_a_group", tmp_path)
     roomy = plan(limits=_retrying(1), budget=replace(BUDGET, per_file_bytes=4 * GIBIBYTE))
-    outcome = run_pool([work], start_method, roomy).outcomes["gulp_in_a_group"]
+    outcome = run_pool([track_task], start_method, roomy).outcomes["gulp_in_a_group"]
     assert outcome.reason is Reason.KILLED_BY_KERNEL
     assert "by SIGKILL, by the kernel" in outcome.message
-    assert work.efforts[1].lean
+    assert track_task.efforts[1].lean
 
 
 @dataclass
@@ -375,7 +375,7 @@ class PlayedMeter(SystemMeter):
 
 def test_the_youngest_is_evicted_without_blame(tmp_path: Path, start_method: StartMethod) -> None:
     """The machine runs low for a moment: the youngest goes back in line, and all are done."""
-    works = [FaultyTrackTask(f"take_a_while-{number}", tmp_path) for number in range(3)]
+    track_tasks = [FaultyTrackTask(f"take_a_while-{number}", tmp_path) for number in range(3)]
     events: list[PoolEvent] = []
     with Launcher(
         ("misbehaving",), start_method=start_method, program="misbehaving:run"
@@ -384,22 +384,22 @@ def test_the_youngest_is_evicted_without_blame(tmp_path: Path, start_method: Sta
         budget = replace(BUDGET, min_free_bytes=2 * GIBIBYTE)
         timings = replace(TIMINGS, recover=0.5)
         pool = Pool(launcher, plan(budget=budget, timings=timings), meter=meter)
-        for work in works:
-            pool.add(work)
+        for track_task in track_tasks:
+            pool.add(track_task)
         pool.close()
         for event in pool.run():
             events.append(event)
             if (
                 isinstance(event, MessageReceived)
-                and event.work is works[1]
-                and len(works[1].efforts) == 1
+                and event.track_task is track_tasks[1]
+                and len(track_tasks[1].efforts) == 1
             ):
                 meter.available_bytes = 500 * MEBIBYTE  # less than half of what is to be left
             if isinstance(event, Retried):
                 meter.available_bytes = 20 * GIBIBYTE
     retried = [event for event in events if isinstance(event, Retried)]
     assert [event.attempt.reason for event in retried] == [Reason.EVICTED]
-    assert retried[0].work is works[1], "the younger of the first two"
+    assert retried[0].track_task is track_tasks[1], "the younger of the first two"
     outcomes = [event.outcome for event in events if isinstance(event, TrackEnded)]
     assert [outcome.reason for outcome in outcomes] == [Reason.DONE] * 3
 
@@ -408,7 +408,7 @@ def test_memory_that_does_not_come_free_is_told_at_once_and_waited_for(
     tmp_path: Path, start_method: StartMethod
 ) -> None:
     """A note first; a reason that ends the batch when patience is over. No child was started."""
-    work = FaultyTrackTask("behave", tmp_path)
+    track_task = FaultyTrackTask("behave", tmp_path)
     with Launcher((), start_method=start_method, program="misbehaving:run") as launcher:
         pool = Pool(
             launcher,
@@ -418,7 +418,7 @@ def test_memory_that_does_not_come_free_is_told_at_once_and_waited_for(
             ),
             meter=PlayedMeter(available_bytes=GIBIBYTE),
         )
-        pool.add(work)
+        pool.add(track_task)
         pool.close()
         note, settled = [event for event in pool.run() if not isinstance(event, LoopIterated)]
     assert isinstance(note, Noted)
@@ -426,16 +426,16 @@ def test_memory_that_does_not_come_free_is_told_at_once_and_waited_for(
     assert settled.outcome.reason is Reason.NO_MEMORY
     assert settled.outcome.reason.stops_batch
     assert "No memory came free" in settled.outcome.message
-    assert work.efforts == []
+    assert track_task.efforts == []
 
 
 def test_all_together_are_kept_under_the_budget(tmp_path: Path, start_method: StartMethod) -> None:
     """Two children of 150 MiB in a budget for one and a half: never over it, and both done."""
     base = SystemMeter().sample([], exact=True).total.pss_bytes or 0
-    works = [FaultyTrackTask(f"hold_memory-{number}", tmp_path) for number in range(2)]
+    track_tasks = [FaultyTrackTask(f"hold_memory-{number}", tmp_path) for number in range(2)]
     total = base + 300 * MEBIBYTE
     budget = replace(BUDGET, total_bytes=total)
-    ran = run_pool(works, start_method, plan(budget=budget))
+    ran = run_pool(track_tasks, start_method, plan(budget=budget))
     assert [outcome.reason for outcome in ran.outcomes.values()] == [Reason.DONE] * 2
     launches = [type(event) for event in ran.events if isinstance(event, Launched | TrackEnded)]
     assert launches == [Launched, TrackEnded, Launched, TrackEnded]
@@ -461,14 +461,14 @@ def test_closing_the_pool_ends_every_child(
 
 def test_a_drained_pool_finishes_what_works(tmp_path: Path, start_method: StartMethod) -> None:
     """From another thread: those that work are done, the others are not begun."""
-    works = [FaultyTrackTask(f"take_a_while-{number}", tmp_path) for number in range(5)]
+    track_tasks = [FaultyTrackTask(f"take_a_while-{number}", tmp_path) for number in range(5)]
     outcomes = []
     with Launcher(
         ("misbehaving",), start_method=start_method, program="misbehaving:run"
     ) as launcher:
         pool = Pool(launcher, plan())
-        for work in works:
-            pool.add(work)
+        for track_task in track_tasks:
+            pool.add(track_task)
         for event in pool.run():
             if isinstance(event, MessageReceived) and isinstance(event.message, Progress):
                 threading.Thread(target=pool.drain).start()
@@ -481,22 +481,22 @@ def test_a_drained_pool_finishes_what_works(tmp_path: Path, start_method: StartM
 
 def test_a_cancelled_track_stops_when_asked(tmp_path: Path, start_method: StartMethod) -> None:
     """The child ends of its own accord, between two steps; no signal is needed."""
-    work, waiting = (
+    track_task, waiting = (
         FaultyTrackTask("stop_when_asked", tmp_path),
         FaultyTrackTask("behave", tmp_path),
     )
     outcomes = {}
     with Launcher((), start_method=start_method, program="misbehaving:run") as launcher:
         pool = Pool(launcher, plan(workers=1, timings=replace(TIMINGS, ask=5)))
-        pool.add(work)
+        pool.add(track_task)
         pool.add(waiting)
         pool.close()
         for event in pool.run():
             if isinstance(event, MessageReceived):
-                pool.cancel(work)
+                pool.cancel(track_task)
                 pool.cancel(waiting)
             if isinstance(event, TrackEnded):
-                outcomes[event.work.job.source_path.name] = event.outcome
+                outcomes[event.track_task.job.source_path.name] = event.outcome
     assert {one.reason for one in outcomes.values()} == {Reason.CANCELLED}
     assert outcomes["behave"].attempts == ()
     story = "\n".join(outcomes["stop_when_asked"].attempts[0].story)

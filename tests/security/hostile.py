@@ -86,7 +86,9 @@ def leave_unfinished(output: Path, source: Path, *, publishing: bool) -> None:
     entry = Entry(job=job, wanted=wanted, predicted_seconds=4.0, state=JobState.WAITING)
     with Journal(OutputLayout(output).journal, output) as journal:
         journal.begin_run(Settings(), [entry], version="1", refused=[("a", "b", "c")])
-        journal.attempt_begins(job, Settings(), Resources(), number=1, work=work, preloaded=True)
+        journal.attempt_begins(
+            job, Settings(), Resources(), number=1, staging_folder=work, preloaded=True
+        )
         if publishing:
             moves = {f"{stem}.wav": path for stem, path in job.paths.items()}
             journal.publishing(job, coming_stems(work, moves, output), overwrite=False)

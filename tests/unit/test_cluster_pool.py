@@ -41,11 +41,11 @@ class AttemptRecorder:
         self.forbidden = False
 
     def attempt_begins(
-        self, job: Job, settings: Settings, resources: Resources, number: int, work: Path
+        self, job: Job, settings: Settings, resources: Resources, number: int, track_task: Path
     ) -> None:
         """See `stemsplit.executors.track_task.AttemptRecorder`."""
         del settings, resources, number
-        assert work.parent == OUT
+        assert track_task.parent == OUT
         self.told.append(("begins", job.source))
 
     def publishing(self, job: Job, coming: Sequence[Stem], result: Finished) -> bool:
@@ -110,9 +110,9 @@ class World:
         self.loop = self.pool.run()
 
     def _gate(
-        self, work: TrackTask, _resources: Resources, _running: Collection[TrackTask]
+        self, track_task: TrackTask, _resources: Resources, _running: Collection[TrackTask]
     ) -> GateDecision:
-        return GateDecision.WAIT if work.job.source in self.closed else GateDecision.GO
+        return GateDecision.WAIT if track_task.job.source in self.closed else GateDecision.GO
 
     def _lost(self, job: Job) -> bool:
         self.lost.append(job.source)
@@ -151,7 +151,7 @@ class World:
         self.ended.append(number)
 
     # The packer.
-    def shard(self, works: list[RemoteTrackTask]) -> messages.Shard:
+    def shard(self, track_tasks: list[RemoteTrackTask]) -> messages.Shard:
         """See `stemsplit.executors.ray_cluster.pool.Packer`."""
         return messages.Shard(
             version="1",
@@ -161,14 +161,14 @@ class World:
             output=b"/out",
             deadline=None,
             pause=1,
-            tracks=self.tracks(works),
+            tracks=self.tracks(track_tasks),
         )
 
-    def tracks(self, works: list[RemoteTrackTask]) -> tuple[messages.Assigned, ...]:
+    def tracks(self, track_tasks: list[RemoteTrackTask]) -> tuple[messages.Assigned, ...]:
         """Likewise."""
         return tuple(
             messages.Assigned(track=one.track, job=one.job, audio_seconds=1, likely_seconds=1)
-            for one in works
+            for one in track_tasks
         )
 
     # What a test says.
@@ -215,7 +215,7 @@ class World:
                 settings=Settings(),
                 resources=Resources(),
                 number=1,
-                work=b".stemsplit-1",
+                track_task=b".stemsplit-1",
             ),
         )
 
@@ -303,7 +303,7 @@ def test_a_lost_node_costs_what_was_in_flight() -> None:
     world.turn()
     world.coming.append((1, Ended(fault="the node died")))
     told = world.turn(1)
-    assert [one.work.job.source for one in told if isinstance(one, Withdrawn)] == [
+    assert [one.track_task.job.source for one in told if isinstance(one, Withdrawn)] == [
         _source(first[0])
     ]
     assert world.lost == [_source(first[0])], "and not what it had not begun"
@@ -384,7 +384,7 @@ def test_a_broken_engine_is_a_matter_of_its_node() -> None:
     world.settle(1, 1, Reason.ENGINE_UNAVAILABLE)
     assert not _outcomes(world.turn(2))
     assert "n0" in world.unusable
-    assert _source(1) in {work.job.source for work in world.pool.unstarted()}
+    assert _source(1) in {track_task.job.source for track_task in world.pool.unstarted()}
     other = world.submitted[-1].number
     world.say(other, messages.Arrived(node="n1"))
     world.turn(2)
@@ -522,13 +522,18 @@ def test_what_nobody_understands_ends_a_shard(world: World) -> None:
 @pytest.mark.parametrize(
     "work", [b"../.stemsplit-x", b"/tmp/.stemsplit-x", b"music", b"a/.stemsplit-x/.."]
 )
-def test_a_node_cannot_name_other_folders(world: World, work: bytes) -> None:
+def test_a_node_cannot_name_other_folders(world: World, track_task: bytes) -> None:
     """What it says becomes paths of this machine."""
     world.turn()
     world.say(1, messages.Arrived(node="n0"))
     world.turn(2)
     begins = messages.Begins(
-        question=1, track=1, settings=Settings(), resources=Resources(), number=1, work=work
+        question=1,
+        track=1,
+        settings=Settings(),
+        resources=Resources(),
+        number=1,
+        track_task=track_task,
     )
     world.say(1, begins)
     stem = Stem("vocals.wav", b"../../home/me/.ssh/authorized_keys", 1, 1)

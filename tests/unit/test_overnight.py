@@ -36,7 +36,7 @@ class _Work:
         self.job = Job.of(Path("/song.wav"), {"vocals": Path("/out/song/vocals.wav")})
 
 
-def _work(seconds: float = 0.0, size: int = 0, written: int = 0) -> TrackTask:
+def _track_task(seconds: float = 0.0, size: int = 0, written: int = 0) -> TrackTask:
     return cast("TrackTask", _Work(seconds, size, written))
 
 
@@ -71,12 +71,14 @@ def test_clock_times() -> None:
 def test_until_lets_through_what_ends_in_time() -> None:
     """A shorter track may still fit after a longer one did not."""
     now = [100.0]
-    gate = Until(1000.0, lambda work, _resources: cast("_Work", work).seconds, lambda: now[0])
-    assert gate(_work(seconds=900), Resources(), []) is GateDecision.GO
-    assert gate(_work(seconds=901), Resources(), []) is GateDecision.NEVER
+    gate = Until(
+        1000.0, lambda track_task, _resources: cast("_Work", track_task).seconds, lambda: now[0]
+    )
+    assert gate(_track_task(seconds=900), Resources(), []) is GateDecision.GO
+    assert gate(_track_task(seconds=901), Resources(), []) is GateDecision.NEVER
     now[0] = 950.0
-    assert gate(_work(seconds=900), Resources(), []) is GateDecision.NEVER
-    assert gate(_work(seconds=50), Resources(), []) is GateDecision.GO
+    assert gate(_track_task(seconds=900), Resources(), []) is GateDecision.NEVER
+    assert gate(_track_task(seconds=50), Resources(), []) is GateDecision.GO
 
 
 def test_on_battery_nothing_is_started_until_the_power_is_back() -> None:
@@ -90,14 +92,14 @@ def test_on_battery_nothing_is_started_until_the_power_is_back() -> None:
         return not plugged[0]
 
     gate = Power(told.append, told.append, is_on_battery, lambda: now[0])
-    assert gate(_work(), Resources(), []) is GateDecision.GO
+    assert gate(_track_task(), Resources(), []) is GateDecision.GO
     plugged[0] = False
-    assert gate(_work(), Resources(), []) is GateDecision.GO, "not asked again at once"
+    assert gate(_track_task(), Resources(), []) is GateDecision.GO, "not asked again at once"
     for now[0] in (10.0, 11.0, 20.0):
-        assert gate(_work(), Resources(), []) is GateDecision.WAIT
+        assert gate(_track_task(), Resources(), []) is GateDecision.WAIT
     plugged[0] = True
     now[0] = 30.0
-    assert gate(_work(), Resources(), []) is GateDecision.GO
+    assert gate(_track_task(), Resources(), []) is GateDecision.GO
     assert [text.split(":")[0] for text in told] == ["on battery", "the power is back"]
     assert asked == [0.0, 10.0, 20.0, 30.0]
 
@@ -119,23 +121,23 @@ def test_the_battery_is_asked(
 def _room(free: int, total: int = 1000 * MEBIBYTE) -> Room:
     return Room(
         Path("/out"),
-        lambda work: cast("_Work", work).size,
-        lambda work: cast("_Work", work).written,
+        lambda track_task: cast("_Work", track_task).size,
+        lambda track_task: cast("_Work", track_task).written,
         lambda _folder: (total, free),
     )
 
 
 def test_room_is_kept_for_what_runs() -> None:
     """What it has written already is no longer free, and is not counted twice."""
-    running = [_work(size=100 * MEBIBYTE, written=40 * MEBIBYTE)]
+    running = [_track_task(size=100 * MEBIBYTE, written=40 * MEBIBYTE)]
     gate = _room(free=200 * MEBIBYTE)  # 20 MiB of it are the reserve
-    assert gate(_work(size=120 * MEBIBYTE), Resources(), running) is GateDecision.GO
-    assert gate(_work(size=121 * MEBIBYTE), Resources(), running) is GateDecision.WAIT
+    assert gate(_track_task(size=120 * MEBIBYTE), Resources(), running) is GateDecision.GO
+    assert gate(_track_task(size=121 * MEBIBYTE), Resources(), running) is GateDecision.WAIT
 
 
 def test_a_disk_without_room_ends_the_batch_before_it_is_full() -> None:
     """In words that say how much there is and how much it takes."""
-    answer = _room(free=100 * MEBIBYTE)(_work(size=90 * MEBIBYTE), Resources(), [])
+    answer = _room(free=100 * MEBIBYTE)(_track_task(size=90 * MEBIBYTE), Resources(), [])
     assert isinstance(answer, ExitDiagnosis)
     assert answer.reason is Reason.DISK_FULL
     assert "100 MiB left" in answer.message
@@ -148,7 +150,9 @@ def test_a_disk_that_is_gone_ends_the_batch_in_words() -> None:
     def gone(_folder: Path) -> tuple[int, int]:
         raise FileNotFoundError(2, "No such file or directory")
 
-    answer = Room(Path("/out"), lambda _work: 0, lambda _work: 0, gone)(_work(), Resources(), [])
+    answer = Room(Path("/out"), lambda _track_task: 0, lambda _track_task: 0, gone)(
+        _track_task(), Resources(), []
+    )
     assert isinstance(answer, ExitDiagnosis)
     assert answer.reason is Reason.UNWRITABLE
     assert "cannot be written" in answer.message
@@ -157,14 +161,16 @@ def test_a_disk_that_is_gone_ends_the_batch_in_words() -> None:
 def test_the_first_gate_that_does_not_open_decides() -> None:
     """The others are not even asked."""
 
-    def closed(_work: TrackTask, _resources: Resources, _running: object) -> GateDecision:
+    def closed(_track_task: TrackTask, _resources: Resources, _running: object) -> GateDecision:
         return GateDecision.NEVER
 
-    def unasked(_work: TrackTask, _resources: Resources, _running: object) -> GateDecision:
+    def unasked(_track_task: TrackTask, _resources: Resources, _running: object) -> GateDecision:
         raise AssertionError
 
-    assert Gates([_room(2**40), closed, unasked])(_work(), Resources(), []) is GateDecision.NEVER
-    assert Gates([])(_work(), Resources(), []) is GateDecision.GO
+    assert (
+        Gates([_room(2**40), closed, unasked])(_track_task(), Resources(), []) is GateDecision.NEVER
+    )
+    assert Gates([])(_track_task(), Resources(), []) is GateDecision.GO
 
 
 @pytest.mark.parametrize("active", [True, False])

@@ -424,7 +424,9 @@ def test_stems_that_could_not_all_be_shown_are_told(world: World) -> None:
     """By the next run; a plan that is made before it says that it will do the rest."""
     world.enlist()
     job, work = world.planned.job, world.output / ".work"
-    world.journal.attempt_begins(job, SETTINGS, Resources(), number=1, work=work, preloaded=False)
+    world.journal.attempt_begins(
+        job, SETTINGS, Resources(), number=1, staging_folder=work, preloaded=False
+    )
     work.mkdir()
     for stem in STEMS:
         (work / f"{stem}.wav").touch()

@@ -27,11 +27,11 @@ STEMS = ("vocals.wav", "accompaniment.wav")
 
 
 def _finished(destination: Path, text: str = "new") -> Path:
-    work = name_staging_folder(destination, destination.parent.parent)
-    make_staging_folder(work)
+    staging = name_staging_folder(destination, destination.parent.parent)
+    make_staging_folder(staging)
     for name in STEMS:
-        (work / name).write_text(f"{text} {name}")
-    return work
+        (staging / name).write_text(f"{text} {name}")
+    return staging
 
 
 def _in(folder: Path) -> dict[str, Path]:
@@ -41,10 +41,10 @@ def _in(folder: Path) -> dict[str, Path]:
 def test_publishing_shows_all_files_at_once(tmp_path: Path) -> None:
     """Before, there is a hidden folder and nothing else; after, the track and nothing else."""
     destination = tmp_path / "deep" / "song"
-    work = _finished(destination)
-    assert work.name.startswith(STAGING_PREFIX)
+    staging = _finished(destination)
+    assert staging.name.startswith(STAGING_PREFIX)
     assert not destination.exists()
-    publish(work, _in(destination))
+    publish(staging, _in(destination))
     assert (destination / "vocals.wav").read_text() == "new vocals.wav"
     assert list((tmp_path / "deep").iterdir()) == [destination]
 
@@ -106,7 +106,7 @@ def test_a_crash_at_any_step_is_completed_by_doing_it_again(
     if existing:
         (tmp_path / "out" / "song").mkdir(parents=True)
         (tmp_path / "out" / "song" / "notes.txt").write_text("mine")
-    work = _finished(tmp_path / "out" / "song")
+    staging = _finished(tmp_path / "out" / "song")
     steps = 0
 
     def crashing(name: str) -> Callable[..., object]:
@@ -125,23 +125,23 @@ def test_a_crash_at_any_step_is_completed_by_doing_it_again(
         for name in ("rename", "replace", "rmdir"):
             patched.setattr(Path, name, crashing(name))
         try:
-            publish(work, moves)
+            publish(staging, moves)
         except Crash:
             assert steps == crash_after
-    publish(work, moves)
+    publish(staging, moves)
     assert {name: path.read_text() for name, path in moves.items()} == {
         name: f"new {name}" for name in STEMS
     }
-    assert not work.exists()
+    assert not staging.exists()
 
 
 def test_what_stops_one_rename_stops_all(tmp_path: Path) -> None:
     """A folder where the second stem should go: the first is not shown either."""
     moves = _by_stem(tmp_path)
     moves["accompaniment.wav"].mkdir(parents=True)
-    work = _finished(tmp_path / "song")
+    staging = _finished(tmp_path / "song")
     with pytest.raises(UnwritableError, match="Is a directory"):
-        publish(work, moves)
+        publish(staging, moves)
     assert not moves["vocals.wav"].exists()
 
 
@@ -155,7 +155,7 @@ def test_what_was_shown_is_taken_back(
         moves["vocals.wav"].parent.mkdir(parents=True)
         moves["vocals.wav"].write_text("old")
     replaced = {name for name, path in moves.items() if path.exists()}
-    work = _finished(tmp_path / "out" / "song")
+    staging = _finished(tmp_path / "out" / "song")
     real = Path.replace
 
     def fail_at_the_second(self: Path, target: Path) -> Path:
@@ -165,12 +165,12 @@ def test_what_was_shown_is_taken_back(
 
     monkeypatch.setattr(Path, "replace", fail_at_the_second)
     with pytest.raises(UnwritableError, match="Permission denied"):
-        publish(work, moves)
-    assert left_behind(work, moves)
-    assert take_back(work, moves, replaced) is not existing
-    assert (work / "accompaniment.wav").exists()
+        publish(staging, moves)
+    assert left_behind(staging, moves)
+    assert take_back(staging, moves, replaced) is not existing
+    assert (staging / "accompaniment.wav").exists()
     assert moves["vocals.wav"].exists() is existing
-    assert (work / "vocals.wav").exists() is not existing
+    assert (staging / "vocals.wav").exists() is not existing
 
 
 def test_places_on_another_disk_are_refused(tmp_path: Path) -> None:
@@ -178,11 +178,11 @@ def test_places_on_another_disk_are_refused(tmp_path: Path) -> None:
     shm = Path("/dev/shm")  # noqa: S108 - a file system that every Linux has
     if not shm.is_dir() or shm.stat().st_dev == tmp_path.stat().st_dev:
         pytest.skip("there is one file system alone")
-    work = tmp_path / "work"
-    work.mkdir()
-    require_one_disk(work, [tmp_path / "a" / "b.wav"])
+    staging = tmp_path / "work"
+    staging.mkdir()
+    require_one_disk(staging, [tmp_path / "a" / "b.wav"])
     with pytest.raises(UnwritableError, match="another disk"):
-        require_one_disk(work, [tmp_path / "a" / "b.wav", shm / "absent" / "c.wav"])
+        require_one_disk(staging, [tmp_path / "a" / "b.wav", shm / "absent" / "c.wav"])
 
 
 def test_work_folders_never_leave_the_output(tmp_path: Path) -> None:

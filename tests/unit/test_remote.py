@@ -141,7 +141,9 @@ def test_after_a_death_while_publishing(place: Path, tmp_path: Path, shown: int)
     entry = Entry(job=job, wanted=wanted, predicted_seconds=1, state=JobState.WAITING)
     with Journal(tmp_path / "journal", place) as journal:
         journal.begin_run(Settings(), [entry], version="1")
-        journal.attempt_begins(job, Settings(), Resources(), number=1, work=work, preloaded=True)
+        journal.attempt_begins(
+            job, Settings(), Resources(), number=1, staging_folder=work, preloaded=True
+        )
         journal.publishing(job, coming_stems(local, moves, place), overwrite=True)
         for name, path in list(moves.items())[:shown]:
             remote.move(work / name, path)

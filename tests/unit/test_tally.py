@@ -35,16 +35,16 @@ class _Work:
         self.job = Job.of(Path("/", name), {"vocals": Path("/out", name, "vocals.wav")})
 
 
-def _work(name: str) -> TrackTask:
+def _track_task(name: str) -> TrackTask:
     return cast("TrackTask", _Work(name))
 
 
-A, B = _work("a"), _work("b")
+A, B = _track_task("a"), _track_task("b")
 
 
-def _settled(work: TrackTask, reason: Reason, audio_seconds: float) -> TrackEnded:
-    outcome = Outcome(job=work.job, reason=reason, audio_seconds=audio_seconds)
-    return TrackEnded(work=work, outcome=outcome)
+def _settled(track_task: TrackTask, reason: Reason, audio_seconds: float) -> TrackEnded:
+    outcome = Outcome(job=track_task.job, reason=reason, audio_seconds=audio_seconds)
+    return TrackEnded(track_task=track_task, outcome=outcome)
 
 
 def test_counts_speed_and_what_is_left() -> None:
@@ -60,13 +60,13 @@ def test_counts_speed_and_what_is_left() -> None:
     assert (status.left, status.audio_seconds_left, status.speed) == (2, 400.0, None)
     assert status.seconds_left == 40.0, "as predicted, until something is separated"
     now[0] = 5.0
-    tracker.take_in(Launched(work=A, number=1, resources=Resources(), ram_cap_bytes=7))
-    tracker.take_in(Launched(work=B, number=1, resources=Resources(), ram_cap_bytes=7))
+    tracker.take_in(Launched(track_task=A, number=1, resources=Resources(), ram_cap_bytes=7))
+    tracker.take_in(Launched(track_task=B, number=1, resources=Resources(), ram_cap_bytes=7))
     info = AudioInfo(
         format="WAV", subtype="PCM_16", sample_rate=44_100, channels=2, frames=44_100 * 110
     )
-    tracker.take_in(MessageReceived(work=A, message=Started(info=info)))
-    tracker.take_in(MessageReceived(work=B, message=Progress(audio_seconds=100.0)))
+    tracker.take_in(MessageReceived(track_task=A, message=Started(info=info)))
+    tracker.take_in(MessageReceived(track_task=B, message=Progress(audio_seconds=100.0)))
     tracker.take_in(MemorySampled(total_bytes=8, trees={b"/a": 3, b"/b": 4}))
     now[0] = 15.0
     tracker.take_in(_settled(A, Reason.DONE, 100.0))
@@ -80,10 +80,10 @@ def test_counts_speed_and_what_is_left() -> None:
     assert (running.source, running.attempt, running.seconds) == ("/b", 1, 10.0)
     assert (running.audio_seconds, running.total_seconds) == (100.0, 300.0)
     assert running.memory_bytes == 4
-    tracker.take_in(Retried(work=B, attempt=cast("Attempt", None), resources=Resources()))
+    tracker.take_in(Retried(track_task=B, attempt=cast("Attempt", None), resources=Resources()))
     assert tracker.status().running == ()
     assert tracker.status().audio_seconds_left == 300.0, "an attempt that failed has done nothing"
-    tracker.take_in(Launched(work=B, number=2, resources=Resources(), ram_cap_bytes=7))
+    tracker.take_in(Launched(track_task=B, number=2, resources=Resources(), ram_cap_bytes=7))
     assert tracker.status().running[0].attempt == 2
     tracker.take_in(_settled(B, Reason.STALLED, 0.0))
     status = tracker.status()
@@ -95,7 +95,7 @@ def test_a_pause_ends_with_the_next_start() -> None:
     tracker = ProgressTracker({b"/a": 1.0}, max_ram_bytes=9, predicted_seconds=1.0)
     tracker.pausing = "on battery"
     assert tracker.status().pausing == "on battery"
-    tracker.take_in(Launched(work=A, number=1, resources=Resources(), ram_cap_bytes=7))
+    tracker.take_in(Launched(track_task=A, number=1, resources=Resources(), ram_cap_bytes=7))
     assert tracker.status().pausing == ""
 
 
@@ -129,7 +129,7 @@ def test_the_board_is_replaced_as_a_whole_and_not_too_often(tmp_path: Path) -> N
 def test_tells_what_each_child_is_at() -> None:
     """From the start to the files' closing; it does not go back when more is told meanwhile."""
     tracker = ProgressTracker({b"/a": 1.0}, max_ram_bytes=9, predicted_seconds=1.0)
-    tracker.take_in(Launched(work=A, number=1, resources=Resources(), ram_cap_bytes=7))
+    tracker.take_in(Launched(track_task=A, number=1, resources=Resources(), ram_cap_bytes=7))
     steps = [tracker.status().running[0].step]
     info = AudioInfo(format="WAV", subtype="PCM_16", sample_rate=8_000, channels=1, frames=8_000)
     messages: list[Message] = [
@@ -140,7 +140,7 @@ def test_tells_what_each_child_is_at() -> None:
         Progress(audio_seconds=1.0),
     ]
     for message in messages:
-        tracker.take_in(MessageReceived(work=A, message=message))
+        tracker.take_in(MessageReceived(track_task=A, message=message))
         steps.append(tracker.status().running[0].step)
     assert steps == ["starting", "loading", "working", "working", "closing", "closing"]
     assert tracker.status().running[0].ram_cap_bytes == 7

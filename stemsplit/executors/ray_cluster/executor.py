@@ -159,7 +159,8 @@ class ClusterExecutor:
             return  # it may be growing; the pool says if it waits
         self._note(
             f"{counted(len(machines), 'node')} of a cluster with room for "
-            f"{counted(slots, 'shard')} at a time, {counted(shard_size.jobs, 'file')} at once in each"
+            f"{counted(slots, 'shard')} at a time, "
+            f"{counted(shard_size.jobs, 'file')} at once in each"
         )
 
     def _machines(self) -> list[Machine]:
@@ -186,7 +187,7 @@ class ClusterExecutor:
         )
         return ClusterExecutorPool(pool, self._likely_seconds)
 
-    def shard(self, works: list[RemoteTrackTask]) -> messages.Shard:
+    def shard(self, track_tasks: list[RemoteTrackTask]) -> messages.Shard:
         """See `stemsplit.executors.ray_cluster.pool.Packer`."""
         request, there = self._request, self._map
         memory = Amount(size_bytes=self._shard_size.memory_bytes)
@@ -199,10 +200,10 @@ class ClusterExecutor:
             output=there.there(os.fsencode(request.output)),
             deadline=request.deadline,
             pause=self._pause,
-            tracks=self.tracks(works),
+            tracks=self.tracks(track_tasks),
         )
 
-    def tracks(self, works: list[RemoteTrackTask]) -> tuple[messages.Assigned, ...]:
+    def tracks(self, track_tasks: list[RemoteTrackTask]) -> tuple[messages.Assigned, ...]:
         """See `stemsplit.executors.ray_cluster.pool.Packer`."""
         return tuple(
             messages.Assigned(
@@ -212,7 +213,7 @@ class ClusterExecutor:
                 likely_seconds=one.likely_seconds,
                 stem_bytes=self._stem_bytes.get(one.job.source, 0),
             )
-            for one in works
+            for one in track_tasks
         )
 
 
@@ -231,7 +232,7 @@ class ClusterExecutorPool:
     def __exit__(self, *exception: object) -> None:
         """End nothing: the pool's generator does."""
 
-    def work(
+    def track_task(
         self, job: Job, output: Path, recorder: AttemptRecorder, audio_seconds: float = 0.0
     ) -> RemoteTrackTask:
         """Make the work for a track."""

@@ -145,14 +145,14 @@ class Noted(msgspec.Struct, frozen=True, kw_only=True, tag=True):
 
 
 class Begins(msgspec.Struct, frozen=True, kw_only=True, tag=True):
-    """May an attempt begin? `work` is its work folder below the output folder."""
+    """May an attempt begin? `staging_folder` is its staging folder below the output folder."""
 
     question: int
     track: int
     settings: Settings
     resources: Resources
     number: int
-    work: bytes
+    staging_folder: bytes
 
 
 class Publishing(msgspec.Struct, frozen=True, kw_only=True, tag=True):

@@ -133,10 +133,10 @@ class ClusterClient(Protocol):
 class Packer(Protocol):
     """Puts tracks into the words that a node gets, with its paths."""
 
-    def shard(self, works: list[RemoteTrackTask], /) -> messages.Shard:
+    def shard(self, track_tasks: list[RemoteTrackTask], /) -> messages.Shard:
         """Put the first tracks of a shard into words."""
 
-    def tracks(self, works: list[RemoteTrackTask], /) -> tuple[messages.Assigned, ...]:
+    def tracks(self, track_tasks: list[RemoteTrackTask], /) -> tuple[messages.Assigned, ...]:
         """Put more of them into words."""
 
 
@@ -286,12 +286,12 @@ class ClusterPool:
         """The largest memory of all shards together so far, None if it was never read."""
         return self._peak_bytes
 
-    def add(self, work: TrackTask) -> None:
+    def add(self, track_task: TrackTask) -> None:
         """Put a track at the end of the line."""
-        assert isinstance(work, RemoteTrackTask)  # noqa: S101 - made beside this pool
+        assert isinstance(track_task, RemoteTrackTask)  # noqa: S101 - made beside this pool
         self._tracks += 1
-        work.track = self._tracks
-        self._append([work])
+        track_task.track = self._tracks
+        self._append([track_task])
 
     def close(self) -> None:
         """Accept that nothing more is added."""
@@ -450,14 +450,14 @@ class ClusterPool:
                 answer = self._ask_gate(self._line[0])
                 if answer is GateDecision.WAIT:
                     break
-                work = self._take_first()
+                track_task = self._take_first()
                 if answer is GateDecision.GO:
-                    self._given[work.track] = work
-                    taken.append(work)
+                    self._given[track_task.track] = track_task
+                    taken.append(track_task)
                 elif answer is GateDecision.NEVER:
-                    self._late.append(work)
+                    self._late.append(track_task)
                 else:
-                    yield _settled(work, answer)
+                    yield _settled(track_task, answer)
             if not taken and self._line and not shard.is_old(self._shard_size):
                 continue
             if not taken:
@@ -466,28 +466,28 @@ class ClusterPool:
                 order = messages.More(tracks=self._packer.tracks(taken))
             else:
                 order = self._packer.shard(taken)
-            shard.left |= {work.track: work for work in taken}
-            shard.weight += sum(weight(work.likely_seconds) for work in taken)
+            shard.left |= {track_task.track: track_task for track_task in taken}
+            shard.weight += sum(weight(track_task.likely_seconds) for track_task in taken)
             shard.wants = 0
             self._orders.append((number, messages.encode(order)))
 
-    def _ask_gate(self, work: RemoteTrackTask) -> GateDecision | ExitDiagnosis:
-        return self._gate(work, self._shard_size.resources, self._given.values())
+    def _ask_gate(self, track_task: RemoteTrackTask) -> GateDecision | ExitDiagnosis:
+        return self._gate(track_task, self._shard_size.resources, self._given.values())
 
     def _take_first(self) -> RemoteTrackTask:
-        work = self._line.popleft()
-        self._weight -= weight(work.likely_seconds)
-        return work
+        track_task = self._line.popleft()
+        self._weight -= weight(track_task.likely_seconds)
+        return track_task
 
-    def _append(self, works: Iterable[RemoteTrackTask]) -> None:
-        for work in works:
-            self._line.append(work)
-            self._weight += weight(work.likely_seconds)
+    def _append(self, track_tasks: Iterable[RemoteTrackTask]) -> None:
+        for track_task in track_tasks:
+            self._line.append(track_task)
+            self._weight += weight(track_task.likely_seconds)
 
-    def _put_back(self, works: Iterable[RemoteTrackTask]) -> None:
-        for work in reversed([*works]):
-            self._line.appendleft(work)
-            self._weight += weight(work.likely_seconds)
+    def _put_back(self, track_tasks: Iterable[RemoteTrackTask]) -> None:
+        for track_task in reversed([*track_tasks]):
+            self._line.appendleft(track_task)
+            self._weight += weight(track_task.likely_seconds)
 
     def _wait_for_nodes(self) -> Iterator[Noted]:
         """Say so where nothing is at work, and do not wait for ever."""
@@ -567,14 +567,14 @@ class ClusterPool:
 
     def _taken_from(self, shard: _Open, tracks: Iterable[int]) -> list[RemoteTrackTask]:
         taken = [shard.left.pop(track) for track in tracks if track in shard.left]
-        for work in taken:
-            del self._given[work.track]
+        for track_task in taken:
+            del self._given[track_task.track]
         return taken
 
     def _heard_of_track(
         self,
         shard: _Open,
-        work: RemoteTrackTask,
+        track_task: RemoteTrackTask,
         said: messages.Launched
         | messages.MessageReceived
         | messages.Withdrawn
@@ -583,32 +583,34 @@ class ClusterPool:
     ) -> Iterator[PoolEvent]:
         match said:
             case messages.Launched(number=number, resources=resources, ram_cap_bytes=cap):
-                yield Launched(work=work, number=number, resources=resources, ram_cap_bytes=cap)
+                yield Launched(
+                    track_task=track_task, number=number, resources=resources, ram_cap_bytes=cap
+                )
             case messages.MessageReceived(message=message):
-                yield MessageReceived(work=work, message=message)
+                yield MessageReceived(track_task=track_task, message=message)
             case messages.Withdrawn():
-                shard.begun.discard(work.track)
-                self._lost(work.job)
-                yield Withdrawn(work=work)
+                shard.begun.discard(track_task.track)
+                self._lost(track_task.job)
+                yield Withdrawn(track_task=track_task)
             case messages.Retried(attempt=attempt, resources=resources):
-                shard.begun.discard(work.track)
+                shard.begun.discard(track_task.track)
                 attempt = msgspec.structs.replace(attempt, node=shard.name)
-                yield Retried(work=work, attempt=attempt, resources=resources)
+                yield Retried(track_task=track_task, attempt=attempt, resources=resources)
             case messages.TrackEnded(outcome=outcome, unseen=unseen):
-                yield from self._settle(shard, work, outcome, unseen=unseen)
+                yield from self._settle(shard, track_task, outcome, unseen=unseen)
 
     def _settle(
-        self, shard: _Open, work: RemoteTrackTask, outcome: Outcome, *, unseen: bool
+        self, shard: _Open, track_task: RemoteTrackTask, outcome: Outcome, *, unseen: bool
     ) -> Iterator[PoolEvent]:
-        del shard.left[work.track], self._given[work.track]
-        shard.begun.discard(work.track)
-        shard.results.pop(work.track, None)
+        del shard.left[track_task.track], self._given[track_task.track]
+        shard.begun.discard(track_task.track)
+        shard.results.pop(track_task.track, None)
         attempts = [msgspec.structs.replace(one, node=shard.name) for one in outcome.attempts]
-        outcome = msgspec.structs.replace(outcome, job=work.job, attempts=tuple(attempts))
+        outcome = msgspec.structs.replace(outcome, job=track_task.job, attempts=tuple(attempts))
         if outcome.reason is Reason.DONE:
             self._faults.pop(shard.node, None)
-        if self._is_of_the_node(shard, work, outcome, unseen=unseen):
-            self._moves[work.track] += 1
+        if self._is_of_the_node(shard, track_task, outcome, unseen=unseen):
+            self._moves[track_task.track] += 1
             why = f"{outcome.message} {outcome.remedy}".rstrip()
             if outcome.reason is Reason.UNREACHABLE:
                 self._count_unreachable(shard, why)
@@ -616,10 +618,10 @@ class ClusterPool:
                 self._rule_out(shard, why)
             if attempts:
                 resources = self._shard_size.resources
-                yield Retried(work=work, attempt=attempts[-1], resources=resources)
-            self._append([work])
+                yield Retried(track_task=track_task, attempt=attempts[-1], resources=resources)
+            self._append([track_task])
             return
-        yield TrackEnded(work=work, outcome=outcome)
+        yield TrackEnded(track_task=track_task, outcome=outcome)
 
     def _count_unreachable(self, shard: _Open, why: str) -> None:
         """Rule a node out that reaches no storage, but not for one file that nobody may read."""
@@ -629,16 +631,16 @@ class ClusterPool:
             self._rule_out(shard, why)
 
     def _is_of_the_node(
-        self, shard: _Open, work: RemoteTrackTask, outcome: Outcome, *, unseen: bool
+        self, shard: _Open, track_task: RemoteTrackTask, outcome: Outcome, *, unseen: bool
     ) -> bool:
         """Tell whether a track may fare better on another node, there being one."""
-        if self._draining or self._moves[work.track] >= _MOST_MOVES:
+        if self._draining or self._moves[track_task.track] >= _MOST_MOVES:
             return False
         may = outcome.reason in _OF_THE_NODE or outcome.reason is Reason.UNREACHABLE
         if outcome.reason is Reason.DISK_FULL and not is_remote(self._output):
             may = False  # it is the one disk that all of them write to
         if unseen:
-            may = work.job.source_path.exists()
+            may = track_task.job.source_path.exists()
         return may and any(one.node != shard.node for one in self._client.machines())
 
     def _answer(
@@ -649,25 +651,27 @@ class ClusterPool:
     ) -> None:
         completed = False
         try:
-            work = shard.left.get(asked.track)
-            if work is None:
+            track_task = shard.left.get(asked.track)
+            if track_task is None:
                 raise StoppedError("The track was given to another node.")
             match asked:
                 case messages.Begins(settings=settings, resources=resources, number=attempt):
-                    folder = self._output / os.fsdecode(_checked_work(asked.work))
-                    work.recorder.attempt_begins(work.job, settings, resources, attempt, folder)
-                    shard.begun.add(work.track)
+                    folder = self._output / os.fsdecode(_checked_staging(asked.staging_folder))
+                    track_task.recorder.attempt_begins(
+                        track_task.job, settings, resources, attempt, folder
+                    )
+                    shard.begun.add(track_task.track)
                 case messages.Publishing(coming=coming):
-                    _check_places(coming, work.job, self._output)
-                    shard.results[work.track] = asked
+                    _check_places(coming, track_task.job, self._output)
+                    shard.results[track_task.track] = asked
                     result = Finished(
                         stems=asked.stems,
                         audio_seconds=asked.audio_seconds,
                         warnings=asked.warnings,
                     )
-                    completed = work.recorder.publishing(work.job, coming, result)
+                    completed = track_task.recorder.publishing(track_task.job, coming, result)
                 case messages.TakenBack():
-                    work.recorder.taken_back(work.job)
+                    track_task.recorder.taken_back(track_task.job)
         except StemsplitError as error:
             answer = messages.Answer(
                 question=asked.question,
@@ -699,22 +703,22 @@ class ClusterPool:
         self._count_fault(shard, end)
         for track in shard.left:
             del self._given[track]
-        begun = [work for track, work in shard.left.items() if track in shard.begun]
+        begun = [track_task for track, track_task in shard.left.items() if track in shard.begun]
         again: list[RemoteTrackTask] = []
         later: list[RemoteTrackTask] = []
-        for track, work in shard.left.items():
+        for track, track_task in shard.left.items():
             if track not in shard.begun:
-                again.append(work)
+                again.append(track_task)
                 continue
-            yield Withdrawn(work=work)
-            if self._lost(work.job):
-                yield _shown(work, shard.results.get(track))
+            yield Withdrawn(track_task=track_task)
+            if self._lost(track_task.job):
+                yield _shown(track_task, shard.results.get(track))
                 continue
             self._losses[track] += bool(end.fault)
             if self._losses[track] >= _MOST_LOSSES:
-                yield _settled(work, _given_up(self._losses[track]))
+                yield _settled(track_task, _given_up(self._losses[track]))
             else:
-                (again if self._losses[track] <= _CHANCE_LOSSES else later).append(work)
+                (again if self._losses[track] <= _CHANCE_LOSSES else later).append(track_task)
         self._put_back(again)
         self._append(later)
         if end.fault and shard.node and not self._stopping:
@@ -744,15 +748,15 @@ class ClusterPool:
         self._client.rule_out(shard.node, f"its shards break off ({end.fault}).", shard.name)
 
 
-def _checked_work(work: bytes) -> bytes:
+def _checked_staging(track_task: bytes) -> bytes:
     """Give a work folder below the output folder, if it is one."""
-    clean = os.path.normpath(work)
+    clean = os.path.normpath(track_task)
     if (
-        os.path.isabs(work)  # noqa: PTH117 - bytes
+        os.path.isabs(track_task)  # noqa: PTH117 - bytes
         or clean.startswith(b"..")
         or not os.path.basename(clean).startswith(os.fsencode(STAGING_PREFIX))  # noqa: PTH119 - bytes
     ):
-        raise StoppedError(f"{quoted(work)} is no work folder.")
+        raise StoppedError(f"{quoted(track_task)} is no work folder.")
     return clean
 
 
@@ -776,23 +780,26 @@ def require_some(unusable: Mapping[str, str]) -> None:
         raise ClusterError(f"No node of the cluster can be used: {message.rstrip('.')}.", remedy)
 
 
-def _settled(work: RemoteTrackTask, diagnosis: ExitDiagnosis) -> TrackEnded:
+def _settled(track_task: RemoteTrackTask, diagnosis: ExitDiagnosis) -> TrackEnded:
     outcome = Outcome(
-        job=work.job, reason=diagnosis.reason, message=diagnosis.message, remedy=diagnosis.remedy
+        job=track_task.job,
+        reason=diagnosis.reason,
+        message=diagnosis.message,
+        remedy=diagnosis.remedy,
     )
-    return TrackEnded(work=work, outcome=outcome)
+    return TrackEnded(track_task=track_task, outcome=outcome)
 
 
-def _shown(work: RemoteTrackTask, result: messages.Publishing | None) -> TrackEnded:
+def _shown(track_task: RemoteTrackTask, result: messages.Publishing | None) -> TrackEnded:
     """Tell of a track whose node was lost when it had shown its stems, or nearly."""
     outcome = Outcome(
-        job=work.job,
+        job=track_task.job,
         reason=Reason.DONE,
         warnings=() if result is None else result.warnings,
         stems=() if result is None else result.stems,
         audio_seconds=0.0 if result is None else result.audio_seconds,
     )
-    return TrackEnded(work=work, outcome=outcome)
+    return TrackEnded(track_task=track_task, outcome=outcome)
 
 
 def _given_up(losses: int) -> ExitDiagnosis:

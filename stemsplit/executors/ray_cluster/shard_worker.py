@@ -141,7 +141,7 @@ class _RemoteRecorder:
         self._output = output
 
     def attempt_begins(
-        self, job: Job, settings: Settings, resources: Resources, number: int, work: Path
+        self, job: Job, settings: Settings, resources: Resources, number: int, staging_folder: Path
     ) -> None:
         """See `stemsplit.executors.track_task.AttemptRecorder`."""
         del job
@@ -152,7 +152,7 @@ class _RemoteRecorder:
                 settings=settings,
                 resources=resources,
                 number=number,
-                work=os.path.relpath(os.fsencode(work), self._output),
+                staging_folder=os.path.relpath(os.fsencode(staging_folder), self._output),
             )
         )
 
@@ -193,8 +193,8 @@ def run(source: IO[bytes], sink: IO[bytes]) -> None:
     except StemsplitError as error:
         line.say(messages.Refused(message=error.message, remedy=error.remedy))
         return
-    late = {told.track(work) for work in pool.turned_away()}
-    unstarted = [told.track(work) for work in pool.unstarted()]
+    late = {told.track(track_task) for track_task in pool.turned_away()}
+    unstarted = [told.track(track_task) for track_task in pool.unstarted()]
     line.say(
         messages.Closed(
             unstarted=tuple(track for track in unstarted if track not in late),
@@ -227,7 +227,7 @@ def _do(shard: messages.Shard, line: _Line, heart: _Heart) -> tuple[Pool, _Told]
     def add(one: messages.Assigned) -> None:
         told.expect(one)
         recorder = _RemoteRecorder(line, one.track, shard.output)
-        pool.add(workshop.work(one.job, output, recorder, one.audio_seconds))
+        pool.add(workshop.track_task(one.job, output, recorder, one.audio_seconds))
 
     with workshop, contextlib.closing(pool.run()) as happenings:
         for one in shard.tracks:
@@ -309,13 +309,13 @@ class _Told:
         self._busy.add(one.track)
         self._next.pop(messages.Hungry, None)
 
-    def track(self, work: TrackTask) -> int:
+    def track(self, track_task: TrackTask) -> int:
         """Give the number of a track."""
-        return self.assigned(work).track
+        return self.assigned(track_task).track
 
-    def assigned(self, work: TrackTask) -> messages.Assigned:
+    def assigned(self, track_task: TrackTask) -> messages.Assigned:
         """Give what is known of a track."""
-        return self._assigned[work.job.source]
+        return self._assigned[track_task.job.source]
 
     def _is_time(self, what: object, pause: float) -> bool:
         now = time.monotonic()
@@ -336,7 +336,7 @@ class _Told:
             case Noted(text=text):
                 yield messages.Noted(text=text)
             case _:
-                yield from self._of_track(happening, self.track(happening.work))
+                yield from self._of_track(happening, self.track(happening.track_task))
 
     def _wishes(self) -> Iterator[messages.Said]:
         room = self._jobs - len(self._busy)
@@ -377,11 +377,11 @@ def _is_seen(job: Job) -> bool:
 
 
 def _gate(shard: messages.Shard, plan: PoolPlan, told: _Told) -> Gate:
-    def predict(work: TrackTask, resources: Resources) -> float:
-        return plan.forecast.seconds(told.assigned(work).likely_seconds, resources)
+    def predict(track_task: TrackTask, resources: Resources) -> float:
+        return plan.forecast.seconds(told.assigned(track_task).likely_seconds, resources)
 
-    def stem_bytes(work: TrackTask) -> int:
-        return told.assigned(work).stem_bytes
+    def stem_bytes(track_task: TrackTask) -> int:
+        return told.assigned(track_task).stem_bytes
 
     gates: list[Gate] = []
     if shard.deadline is not None:
