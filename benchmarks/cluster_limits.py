@@ -63,7 +63,12 @@ def journal() -> float:
             began = time.monotonic()
             for job in jobs:
                 kept.attempt_begins(
-                    job, Settings(), Resources(), number=1, track_task=output / "w", preloaded=True
+                    job,
+                    Settings(),
+                    Resources(),
+                    number=1,
+                    staging_folder=output / "w",
+                    preloaded=True,
                 )
                 coming = [Stem(f"{s}.wav", b"%s.wav" % s.encode(), 1, 1) for s in stems]
                 kept.publishing(job, coming, overwrite=True)
@@ -145,7 +150,7 @@ class _MadeUp:
     def end(self, number: int) -> None:
         self.coming.append((number, Ended(fault="cancelled")))
 
-    def shard(self, track_tasks: list[RemoteTrackTask]) -> messages.Shard:
+    def shard(self, works: list[RemoteTrackTask]) -> messages.Shard:
         return messages.Shard(
             version="1",
             settings=Settings(),
@@ -154,13 +159,13 @@ class _MadeUp:
             output=b"/out",
             deadline=None,
             pause=4,
-            tracks=self.tracks(track_tasks),
+            tracks=self.tracks(works),
         )
 
-    def tracks(self, track_tasks: list[RemoteTrackTask]) -> tuple[messages.Assigned, ...]:
+    def tracks(self, works: list[RemoteTrackTask]) -> tuple[messages.Assigned, ...]:
         return tuple(
             messages.Assigned(track=one.track, job=one.job, audio_seconds=240, likely_seconds=240)
-            for one in track_tasks
+            for one in works
         )
 
 

@@ -281,16 +281,15 @@ def tree_memory_bytes(pid: int) -> tuple[int, int]:
 def task_of(
     file: Path, folder: Path, settings: Settings, weights: Path, resources: Resources
 ) -> Task:
-    """Make the task of a child that works on a file, and its work folder `track_task` below
-    `folder`."""
-    track_task = folder / "work"
-    track_task.mkdir(parents=True)
+    """Make the task of a child that works on a file, and its work folder `work` below `folder`."""
+    work = folder / "work"
+    work.mkdir(parents=True)
     return Task(
         job=Job.of(file, {stem: folder / "out" / f"{stem}.wav" for stem in written(settings)}),
         settings=settings,
         resources=resources,
         model_folder=os.fsencode(weights),
-        staging_folder=os.fsencode(track_task),
+        staging_folder=os.fsencode(work),
         log_file=os.fsencode(folder / "log"),
     )
 

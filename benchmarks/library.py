@@ -93,15 +93,15 @@ def enter_as_done(library: Path, output: Path) -> None:
         journal.begin_run(settings, entries, version=__version__)
         attempt = Attempt(number=1, resources=Resources(), reason=Reason.DONE, seconds=10.0)
         for entry in entries:
-            job, track_task = entry.job, entry.job.destination_path
+            job, work = entry.job, entry.job.destination_path
             journal.attempt_begins(
-                job, settings, Resources(), number=1, track_task=track_task, preloaded=True
+                job, settings, Resources(), number=1, staging_folder=work, preloaded=True
             )
-            track_task.mkdir(parents=True)
+            work.mkdir(parents=True)
             moves = {path.name: path for path in job.paths.values()}
             for path in moves.values():
                 path.write_bytes(b"stem")
-            coming = coming_stems(track_task, moves, output)
+            coming = coming_stems(work, moves, output)
             journal.publishing(job, coming, overwrite=True)  # they lie there already
             journal.settled(Outcome(job=job, reason=Reason.DONE, attempts=(attempt,)))
 

@@ -136,9 +136,9 @@ def main() -> None:
         tell(f"| {step} | {taken:.2f} | {1000 * taken / segments:.1f} | {taken / total:.1%} |")
     tell(f"| all | {total:.2f} | {1000 * total / segments:.1f} | |")
     flops = max(before, matrix_flops())
-    track_task = network_flop(1024, 2)
-    reached = track_task * segments / clock.seconds[U_NETS]
-    tell(f"\nU-Nets: {track_task / 1e9:.1f} GFLOP a segment, {reached / 1e9:.0f} GFLOP/s; product of "
+    work = network_flop(1024, 2)
+    reached = work * segments / clock.seconds[U_NETS]
+    tell(f"\nU-Nets: {work / 1e9:.1f} GFLOP a segment, {reached / 1e9:.0f} GFLOP/s; product of "
          f"matrices: {flops / 1e9:.0f} GFLOP/s; share: {reached / flops:.0%}")  # fmt: skip
 
 

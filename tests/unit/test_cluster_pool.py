@@ -215,7 +215,7 @@ class World:
                 settings=Settings(),
                 resources=Resources(),
                 number=1,
-                track_task=b".stemsplit-1",
+                staging_folder=b".stemsplit-1",
             ),
         )
 
@@ -522,7 +522,7 @@ def test_what_nobody_understands_ends_a_shard(world: World) -> None:
 @pytest.mark.parametrize(
     "work", [b"../.stemsplit-x", b"/tmp/.stemsplit-x", b"music", b"a/.stemsplit-x/.."]
 )
-def test_a_node_cannot_name_other_folders(world: World, track_task: bytes) -> None:
+def test_a_node_cannot_name_other_folders(world: World, staging_folder: bytes) -> None:
     """What it says becomes paths of this machine."""
     world.turn()
     world.say(1, messages.Arrived(node="n0"))
@@ -533,7 +533,7 @@ def test_a_node_cannot_name_other_folders(world: World, track_task: bytes) -> No
         settings=Settings(),
         resources=Resources(),
         number=1,
-        track_task=track_task,
+        staging_folder=track_task,
     )
     world.say(1, begins)
     stem = Stem("vocals.wav", b"../../home/me/.ssh/authorized_keys", 1, 1)

@@ -71,7 +71,12 @@ class World:
         """Begin an attempt, and give its work folder with finished stems in it."""
         work = self.output / f"{STAGING_PREFIX}{name}{number}"
         self.journal.attempt_begins(
-            self.job(name), SETTINGS, Resources(), number=number, work=work, preloaded=True
+            self.job(name),
+            SETTINGS,
+            Resources(),
+            number=number,
+            staging_folder=work,
+            preloaded=True,
         )
         work.mkdir()
         for stem in STEMS:
@@ -181,7 +186,7 @@ def test_a_journal_cannot_make_other_folders_go(world: World, tmp_path: Path) ->
     precious = tmp_path / "precious"
     precious.mkdir()
     world.journal.attempt_begins(
-        world.job(), SETTINGS, Resources(), number=1, work=precious, preloaded=True
+        world.job(), SETTINGS, Resources(), number=1, staging_folder=precious, preloaded=True
     )
     with pytest.raises(StemsplitError, match="is damaged"):
         recover(world.journal, world.output)
@@ -198,7 +203,7 @@ def test_a_link_cannot_make_other_folders_go(world: World, tmp_path: Path) -> No
         SETTINGS,
         Resources(),
         number=1,
-        work=world.output / "link" / ".stemsplit-1",
+        staging_folder=world.output / "link" / ".stemsplit-1",
         preloaded=True,
     )
     assert recover(world.journal, world.output) == Recovery(shown=0, dropped=1)

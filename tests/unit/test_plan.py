@@ -160,7 +160,7 @@ class World:
         job, work = self.planned.job, self.output / ".work"
         self.enlist(settings, **enlist)
         self.journal.attempt_begins(
-            job, settings, Resources(), number=1, work=work, preloaded=False
+            job, settings, Resources(), number=1, staging_folder=work, preloaded=False
         )
         if reason is Reason.DONE:
             work.mkdir()
