@@ -520,7 +520,7 @@ def test_what_nobody_understands_ends_a_shard(world: World) -> None:
 
 
 @pytest.mark.parametrize(
-    "work", [b"../.stemsplit-x", b"/tmp/.stemsplit-x", b"music", b"a/.stemsplit-x/.."]
+    "staging_folder", [b"../.stemsplit-x", b"/tmp/.stemsplit-x", b"music", b"a/.stemsplit-x/.."]
 )
 def test_a_node_cannot_name_other_folders(world: World, staging_folder: bytes) -> None:
     """What it says becomes paths of this machine."""
@@ -533,7 +533,7 @@ def test_a_node_cannot_name_other_folders(world: World, staging_folder: bytes) -
         settings=Settings(),
         resources=Resources(),
         number=1,
-        staging_folder=track_task,
+        staging_folder=staging_folder,
     )
     world.say(1, begins)
     stem = Stem("vocals.wav", b"../../home/me/.ssh/authorized_keys", 1, 1)
