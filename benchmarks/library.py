@@ -1,10 +1,10 @@
-"""Time and memory of a library of ten thousand files: scan and plan, and a run with nothing to do.
+"""Time and memory for a library of ten thousand files: planning, and a run with nothing to do.
 
     python benchmarks/library.py                 # 10,000 files in 1,000 folders
     python benchmarks/library.py --files 50000
 
-The files are real but short. For the second table they are entered as done: separating so many
-would take hours and is not what is measured.
+The files are real but short. Before the second run, the script records them as done in the journal,
+because separating them would take hours.
 """
 
 from __future__ import annotations
@@ -27,38 +27,39 @@ from stemsplit.batch.request import BatchRequest
 from stemsplit.core.limits import Limits, Resources
 from stemsplit.core.outcome import Attempt, Outcome, Reason
 from stemsplit.core.settings import Settings
+from stemsplit.journal.job_records import JobEntry, JobState
 from stemsplit.journal.layout import OutputLayout
-from stemsplit.journal.records import Entry, JobState, coming_stems
+from stemsplit.journal.stem_records import pending_stems
 from stemsplit.journal.writer import Journal
 from stemsplit.library.naming import DEFAULT_NAME, Template
 from stemsplit.library.scan import scan
 
 _FORMATS = ("mp3", "flac", "ogg", "wav")
-_A_FOLDER = 10
+_TRACKS_PER_ALBUM = 10
 
 
 def make_library(folder: Path, files: int) -> None:
-    """Make an artist's folder for a hundred files, and an album's for ten, with covers."""
+    """Create files in a folder per album (10 tracks, a cover) and per artist (10 albums)."""
     seeds = {ext: folder / f"seed.{ext}" for ext in _FORMATS}
-    for ext, seed in seeds.items():
+    for seed in seeds.values():
         soundfile.write(seed, make_song(2.0).mix, 44_100)
         media = mediafile.MediaFile(seed)
         media.title, media.artist, media.album, media.track, media.year = "T", "A", "B", 3, 1999
         media.save()
-        del ext
     for number in range(files):
-        artist, album, track = number // 100, number // _A_FOLDER % 10, number % _A_FOLDER
-        place = folder / "library" / f"Artist {artist:03}" / f"Album {album}"
+        album, track = divmod(number, _TRACKS_PER_ALBUM)
+        artist, album = divmod(album, 10)
+        album_folder = folder / "library" / f"Artist {artist:03}" / f"Album {album}"
         if track == 0:
-            place.mkdir(parents=True)
-            (place / "cover.jpg").write_bytes(b"\xff\xd8\xff\xe0")
+            album_folder.mkdir(parents=True)
+            (album_folder / "cover.jpg").write_bytes(b"\xff\xd8\xff\xe0")
         ext = _FORMATS[number % len(_FORMATS)]
-        shutil.copyfile(seeds[ext], place / f"{track:02} Song.{ext}")
+        shutil.copyfile(seeds[ext], album_folder / f"{track:02} Song.{ext}")
 
 
-def enter_as_done(library: Path, output: Path) -> None:
-    """Write small stems for every file, and a journal that knows them."""
-    state, settings = OutputLayout(output), Settings()
+def record_as_done(library: Path, output: Path) -> None:
+    """Write a small file for each stem, and a journal that lists them as published."""
+    layout, settings = OutputLayout(output), Settings()
     request = BatchRequest(
         inputs=(library,),
         listed=(),
@@ -77,33 +78,33 @@ def enter_as_done(library: Path, output: Path) -> None:
         version=__version__,
     )
     batch_plan = plan_batch(scan([library], output), request, None)
-    state.folder.mkdir(parents=True)
-    with Journal(state.journal, output) as journal:
+    layout.folder.mkdir(parents=True)
+    with Journal(layout.journal, output) as journal:
         journal._db.execute("PRAGMA synchronous = OFF")  # noqa: SLF001 - not what is measured
-        journal.remember(batch_plan.looks)
+        journal.record_probes(batch_plan.new_probes)
         entries = [
-            Entry(
-                job=one.planned.job,
-                wanted=wanted_of(one.planned, request.redo_policy),
-                predicted_seconds=one.planned.probe.likely_seconds,
+            JobEntry(
+                job=track.planned.job,
+                wanted=wanted_of(track.planned, request.redo_policy),
+                predicted_seconds=track.planned.probe.likely_seconds,
                 state=JobState.WAITING,
             )
-            for one in batch_plan.tracks
+            for track in batch_plan.tracks
         ]
         journal.begin_run(settings, entries, version=__version__)
         attempt = Attempt(number=1, resources=Resources(), reason=Reason.DONE, seconds=10.0)
         for entry in entries:
-            job, work = entry.job, entry.job.destination_path
-            journal.attempt_begins(
-                job, settings, Resources(), number=1, staging_folder=work, preloaded=True
+            job, folder = entry.job, entry.job.destination_path
+            journal.begin_attempt(
+                job, settings, Resources(), number=1, staging_folder=folder, preloaded=True
             )
-            work.mkdir(parents=True)
+            folder.mkdir(parents=True)
             moves = {path.name: path for path in job.paths.values()}
             for path in moves.values():
                 path.write_bytes(b"stem")
-            coming = coming_stems(work, moves, output)
-            journal.publishing(job, coming, overwrite=True)  # they lie there already
-            journal.settled(Outcome(job=job, reason=Reason.DONE, attempts=(attempt,)))
+            pending = pending_stems(folder, moves, output)
+            journal.begin_publishing(job, pending, overwrite=True)  # they are already in place
+            journal.record_outcome(Outcome(job=job, reason=Reason.DONE, attempts=(attempt,)))
 
 
 def main() -> None:
@@ -118,18 +119,19 @@ def main() -> None:
         make_library(folder, files)
         library, output = folder / "library", folder / "out"
         separate: list[str | Path] = [COMMAND, "separate", library, "-o", output]
-        run = measure([*separate, "--dry-run"], folder)
-        print(f"| plan (`--dry-run`) | {run.wall_seconds:.2f} | {run.peak_bytes / 2**20:.0f} |")
-        enter_as_done(library, output)
+        usage = measure([*separate, "--dry-run"], folder)
+        row = f"{usage.wall_seconds:.2f} | {usage.peak_bytes / 2**20:.0f}"
+        print(f"| dry run (`--dry-run`) | {row} |")
+        record_as_done(library, output)
         os.sync()
         rows: tuple[tuple[str, list[str | Path]], ...] = (
-            ("again, with nothing to do", separate),
-            ("its plan (`--dry-run`)", [*separate, "--dry-run"]),
+            ("run with nothing to do", separate),
+            ("dry run with nothing to do", [*separate, "--dry-run"]),
             ("`stemsplit status`", [COMMAND, "status", output]),
         )
         for title, command in rows:
-            run = measure(command, folder)
-            print(f"| {title} | {run.wall_seconds:.2f} | {run.peak_bytes / 2**20:.0f} |")
+            usage = measure(command, folder)
+            print(f"| {title} | {usage.wall_seconds:.2f} | {usage.peak_bytes / 2**20:.0f} |")
 
 
 if __name__ == "__main__":

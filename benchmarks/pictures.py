@@ -1,8 +1,8 @@
-"""Draws the pictures of docs/audio.md from what the code really does.
+"""Draw the figures of docs/audio.md with the code of the package.
 
     python benchmarks/pictures.py [--output docs/pictures]
 
-Needs the extra `benchmarks`, and the 2stems model for the last one.
+Requires the extra `benchmarks`, and the 2stems model for the last figure.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from common import COMMAND
 from plots import ACCENT, INK, PALE, PICTURES, save
 
 from stemsplit.api.demo.song import make_song
-from stemsplit.audio.encode import quantise
+from stemsplit.audio.quantise import quantise
 from stemsplit.audio.resample import RateConverter
 
 if TYPE_CHECKING:
@@ -32,7 +32,7 @@ RATE = 44_100
 
 
 def main() -> None:
-    """Draw them all."""
+    """Draw all figures."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--output", type=Path, default=PICTURES)
     output = parser.parse_args().output
@@ -42,7 +42,7 @@ def main() -> None:
 
 
 def sampling() -> Figure:
-    """A tone below the Nyquist frequency, and one above it that leaves the very same samples."""
+    """Draw a tone below the Nyquist frequency, and its alias above, with the same samples."""
     figure, axes = plt.subplots(
         2, 1, figsize=(8, 4.6), sharex=True, sharey=True, layout="constrained"
     )
@@ -54,47 +54,46 @@ def sampling() -> Figure:
         axis.set_title(f"{hertz / 1000:g} kHz, sampled at 44.1 kHz", loc="left", fontsize=10)
         axis.set_yticks([-1, 0, 1])
     axes[1].set_xlabel("sample")
-    names = ["what was played", "what the samples say", "samples"]
+    names = ["signal", "reconstruction from the samples", "samples"]
     figure.legend(axes[1].get_lines(), names, loc="outside lower center", ncols=3)
     return figure
 
 
 def _spectrum(samples: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Give the level of each frequency, 0 dB being a tone at full scale."""
+    """Return frequencies in kHz and their levels, where a full-scale tone has 0 dB."""
     length = 1 << 14
     window = np.hanning(length)
     starts = range(0, len(samples) - length, length // 2)
-    power = np.mean(
-        [np.abs(np.fft.rfft(samples[one : one + length] * window)) ** 2 for one in starts], axis=0
-    )
+    blocks = (samples[start : start + length] for start in starts)
+    power = np.mean([np.abs(np.fft.rfft(block * window)) ** 2 for block in blocks], axis=0)
     level = 10 * np.log10(np.maximum(power, 1e-30) / (window.sum() / 2) ** 2)
     return np.fft.rfftfreq(length, 1 / RATE) / 1000, level
 
 
 def dither() -> Figure:
-    """A soft tone at 16 bits: rounded, and dithered."""
+    """Draw a soft tone at 16 bits, rounded and dithered."""
     time = np.arange(20 * RATE) / RATE
     tone = 1.4 * 2.0**-15 * np.sin(2 * np.pi * 441 * time)
     samples = tone.astype(np.float32)
     random = np.random.Generator(np.random.SFC64(0))
-    ways = {
+    variants = {
         "rounded": quantise(samples, 16)[0],
         "dithered": quantise(samples, 16, random)[0],
     }
     figure, axes = plt.subplots(2, 2, figsize=(9, 5.2), width_ratios=(1, 1.4))
-    for (wave, level), (name, steps) in zip(axes, ways.items(), strict=True):
+    for (wave, level), (name, steps) in zip(axes, variants.items(), strict=True):
         values = (steps >> 16).astype(np.float64)
         shown = slice(0, 300)
         wave.step(time[shown] * 1000, values[shown], where="mid", color=ACCENT, lw=0.9)
         wave.plot(time[shown] * 1000, tone[shown] * 2**15, color=INK)
-        wave.set_ylabel("steps of 16 bits")
+        wave.set_ylabel("16-bit steps")
         wave.set_yticks(range(-3, 4))
         wave.set_title(name, loc="left", fontsize=10)
         level.plot(*_spectrum(values / 2**15), color=ACCENT, lw=0.7)
         level.set_ylim(-160, -80)
         level.set_ylabel("dBFS")
-    axes[0, 1].set_title("the error is harmonics: a sound of its own", loc="left", fontsize=10)
-    axes[1, 1].set_title("the error is noise, the same whatever is played", loc="left", fontsize=10)
+    axes[0, 1].set_title("the error consists of harmonics of the tone", loc="left", fontsize=10)
+    axes[1, 1].set_title("the error is noise, independent of the signal", loc="left", fontsize=10)
     axes[1, 0].set_xlabel("ms")
     axes[1, 1].set_xlabel("kHz")
     figure.tight_layout()
@@ -102,20 +101,20 @@ def dither() -> Figure:
 
 
 def conversion() -> Figure:
-    """48 to 44.1 kHz of tones up to 24 kHz: by straight lines between samples, and by soxr."""
-    source, seconds = 48_000, 20
-    time = np.arange(seconds * source) / source
+    """Draw tones up to 24 kHz, converted from 48 to 44.1 kHz by interpolation and by soxr."""
+    source_rate, seconds = 48_000, 20
+    time = np.arange(seconds * source_rate) / source_rate
     tones = sum(np.sin(2 * np.pi * hertz * time + hertz) for hertz in range(1_000, 24_000, 1_000))
     samples = np.asarray(tones, np.float32)[:, None] / 30
-    converter = RateConverter(source, RATE, 1)
+    converter = RateConverter(source_rate, RATE, 1)
     good = np.concatenate([converter.push(samples), converter.finish(seconds * RATE)])[:, 0]
-    at = np.arange(seconds * RATE) * source / RATE
-    poor = np.interp(at, np.arange(len(samples)), samples[:, 0])
+    positions = np.arange(seconds * RATE) * source_rate / RATE
+    poor = np.interp(positions, np.arange(len(samples)), samples[:, 0])
     figure, axes = plt.subplots(2, 1, figsize=(8, 5), sharex=True, sharey=True)
     for axis, values, title in zip(
         axes,
         (poor, good),
-        ("straight lines between the samples", "stemsplit (soxr, very high quality)"),
+        ("linear interpolation", "stemsplit (soxr, very high quality)"),
         strict=True,
     ):
         axis.plot(*_spectrum(values.astype(np.float64)), color=INK, lw=0.7)
@@ -138,7 +137,7 @@ def _spectrogram(axis: Axes, path: Path, title: str) -> None:
 
 
 def high_band() -> Figure:
-    """The same voice with nothing above 11 kHz, and with the average of what lies below."""
+    """Draw the same vocals with an empty high band, and with `--high-band average`."""
     figure, axes = plt.subplots(1, 3, figsize=(10, 3.4), sharey=True)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
@@ -149,7 +148,7 @@ def high_band() -> Figure:
                  "--high-band", option],
                 check=True,
             )  # fmt: skip
-        _spectrogram(axes[0], folder / "song.wav", "the song")
+        _spectrogram(axes[0], folder / "song.wav", "song")
         for axis, option in zip(axes[1:], ("zeros", "average"), strict=True):
             path = folder / option / "song" / "vocals.wav"
             _spectrogram(axis, path, f"vocals, --high-band {option}")

@@ -1,4 +1,4 @@
-"""The look of all pictures of the documents."""
+"""Colours and style of the charts in the documentation."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ plt.rcParams.update(
 
 
 def save(figure: Figure, path: Path) -> None:
-    """Write a picture."""
+    """Save a figure as a picture, and close it."""
     figure.savefig(path, dpi=90, bbox_inches="tight", metadata={"Software": None})
     plt.close(figure)
     print(path)

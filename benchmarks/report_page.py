@@ -1,9 +1,10 @@
-"""How long the page of `stemsplit report` takes to be made and to open, for a large library.
+"""Measure how long the HTML report of a large library takes to write and to open.
 
     python benchmarks/report_page.py --tracks 5000
 
-The journal is made up: two stems a track with outlines, one attempt a track with its memory over
-time, one failure in fifty with a log. The page is opened in Chromium, where that is installed.
+The journal is synthetic: two stems with waveform overviews and one attempt with a time series of
+its memory per track; one track in fifty has failed and has a log. Opens the page in Chromium if it
+is installed.
 """
 
 from __future__ import annotations
@@ -25,21 +26,21 @@ from stemsplit.journal.layout import OutputLayout
 from stemsplit.journal.writer import Journal
 
 MIB = 2**20
-ALBUM = 12
-FAILS_EVERY = 50
+TRACKS_PER_ALBUM = 12
+FAILURE_INTERVAL = 50
 
 
 def make_journal(output: Path, tracks: int, *, jobs: int = 2) -> None:
-    """Write the journal of a night that did so many tracks."""
-    chance = random.Random(0)  # noqa: S311 - no secret
-    state = OutputLayout(output)
-    state.logs.mkdir(parents=True)
-    with Journal(state.journal, output):
+    """Write the journal of one run with `tracks` tracks."""
+    rng = random.Random(0)  # noqa: S311 - no secret
+    layout = OutputLayout(output)
+    layout.logs.mkdir(parents=True)
+    with Journal(layout.journal, output):
         pass
     settings = json.dumps({"model": "2stems", "format": "wav", "bit_depth": "24", "tags": True})
     began, seconds = 1.8e9, tracks * 8.0 / jobs
-    night = {"step": 32.0, "values": [chance.uniform(600, 800) * MIB for _ in range(1200)]}
-    with contextlib.closing(sqlite3.connect(state.journal)) as database, database:
+    run_memory = {"step": 32.0, "values": [rng.uniform(600, 800) * MIB for _ in range(1200)]}
+    with contextlib.closing(sqlite3.connect(layout.journal)) as database, database:
         database.execute(
             """
             INSERT INTO runs (began, ended, version, host, pid, settings, unrecorded, refused,
@@ -55,26 +56,27 @@ def make_journal(output: Path, tracks: int, *, jobs: int = 2) -> None:
                 tracks * 240.0,
                 800 * MIB,
                 2048 * MIB,
-                json.dumps(night),
+                json.dumps(run_memory),
             ),
         )
         for number in range(tracks):
-            _add_track(database, state, number, began + number * 8.0 / jobs, settings, chance)
+            _add_track(database, layout, number, began + number * 8.0 / jobs, settings, rng)
 
 
 def _add_track(
     database: sqlite3.Connection,
-    state: OutputLayout,
+    layout: OutputLayout,
     number: int,
     began: float,
     settings: str,
-    chance: random.Random,
+    rng: random.Random,
 ) -> None:
-    fails = number % FAILS_EVERY == 0
-    album, name = f"artist {number // 120}/album {number // ALBUM}", f"{number:05} some song"
-    log = state.logs / f"{number}.1.log"
-    if fails:
-        log.write_text("A line of a log that says something about what was done.\n" * 200)
+    has_failed = number % FAILURE_INTERVAL == 0
+    album = f"artist {number // 120}/album {number // TRACKS_PER_ALBUM}"
+    name = f"{number:05} some song"
+    log = layout.logs / f"{number}.1.log"
+    if has_failed:
+        log.write_text("A line of a log that describes an action of the child.\n" * 200)
     database.execute(
         """
         INSERT INTO jobs (place, run, source, source_bytes, source_modified_ns, settings, version,
@@ -85,14 +87,14 @@ def _add_track(
             f"{album}/{name}/vocals.wav".encode(),
             f"/home/someone/Music/{album}/{name}.flac".encode(),
             settings,
-            "failed" if fails else "done",
-            "stalled" if fails else "done",
-            "The child used neither processor nor disk for 40.0 s." if fails else "",
-            "Its log shows where it stood." if fails else "",
-            None if fails else 240.0,
+            "failed" if has_failed else "done",
+            "stalled" if has_failed else "done",
+            "The child used neither CPU nor disk for 40.0 s." if has_failed else "",
+            "Its log shows where it hung." if has_failed else "",
+            None if has_failed else 240.0,
         ),
     )
-    memory = {"step": 0.5, "values": [chance.uniform(150, 310) * MIB for _ in range(16)]}
+    memory = {"step": 0.5, "values": [rng.uniform(150, 310) * MIB for _ in range(16)]}
     database.execute(
         """
         INSERT INTO attempts (job, run, number, began, work_folder, model, engine, threads, lean,
@@ -103,30 +105,30 @@ def _add_track(
         (
             number + 1,
             began,
-            "stalled" if fails else "done",
+            "stalled" if has_failed else "done",
             310 * MIB,
             644 * MIB,
             json.dumps(memory),
-            str(log) if fails else None,
+            str(log) if has_failed else None,
         ),
     )
-    if fails:
+    if has_failed:
         return
-    for place, stem in enumerate(("vocals", "accompaniment")):
+    for position, stem in enumerate(("vocals", "accompaniment")):
         path = f"{album}/{name}/{stem}.wav".encode()
-        values = (path, number + 1, stem, place)
+        values = (path, number + 1, stem, position)
         database.execute("INSERT INTO stems VALUES (?, ?, 1, 1, ?, ?)", values)
-        database.execute("INSERT INTO outlines VALUES (?, ?)", (path, chance.randbytes(330)))
+        database.execute("INSERT INTO outlines VALUES (?, ?)", (path, rng.randbytes(330)))
 
 
 def chromium() -> str | None:
-    """Find the browser; None if there is none."""
+    """Return the path of Chromium; None if it is not installed."""
     names = ("chromium", "chromium-browser", "google-chrome")
     return next(filter(None, map(shutil.which, names)), None)
 
 
 def open_in_chromium(page: Path) -> dict[str, float] | None:
-    """Give seconds until the first tracks can be seen, and those of a search; None without it."""
+    """Return seconds until the first tracks appear, and for a search; None without Chromium."""
     program = chromium()
     if program is None:
         return None
@@ -134,22 +136,22 @@ def open_in_chromium(page: Path) -> dict[str, float] | None:
 
     with sync_playwright() as driver:
         browser = driver.chromium.launch(executable_path=program)
-        shown = browser.new_page()
+        tab = browser.new_page()
         began = time.perf_counter()
-        shown.goto(page.as_uri())
-        shown.locator("#track-list > li").first.wait_for()
+        tab.goto(page.as_uri())
+        tab.locator("#track-list > li").first.wait_for()
         opened = time.perf_counter() - began
         began = time.perf_counter()
-        shown.fill("#search", "artist 7 some 00900")
-        while shown.locator("#track-list > li").count() != 1:
+        tab.fill("#search", "artist 7 some 00900")
+        while tab.locator("#track-list > li").count() != 1:
             time.sleep(0.005)
-        found = time.perf_counter() - began
+        searched = time.perf_counter() - began
         browser.close()
-    return {"opened": opened, "found": found}
+    return {"opened": opened, "searched": searched}
 
 
 def main() -> None:
-    """Measure and print."""
+    """Print the figures."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--tracks", type=int, default=5000)
     tracks = parser.parse_args().tracks
@@ -159,13 +161,13 @@ def main() -> None:
         page = output / "report.html"
         began = time.perf_counter()
         subprocess.run([COMMAND, "report", output, "--html", page], check=True)
-        made = time.perf_counter() - began
-        print(f"{tracks:,} tracks: {page.stat().st_size / 1e6:.1f} MB, made in {made:.1f} s")
+        written = time.perf_counter() - began
+        print(f"{tracks:,} tracks: {page.stat().st_size / 1e6:.1f} MB, written in {written:.1f} s")
         times = open_in_chromium(page)
         if times is None:
-            print("there is no Chromium to open it in")
+            print("Chromium is not installed")
         else:
-            print(f"opened in {times['opened']:.2f} s, a search took {times['found']:.2f} s")
+            print(f"opened in {times['opened']:.2f} s, search took {times['searched']:.2f} s")
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
-"""How soon things start: the package's import, and the second and later files of a batch.
+"""Measure start-up time: import of the package, and the next file of a batch.
 
-Run it with `python benchmarks/starts.py [--files 6]`.
+Run with `python benchmarks/starts.py [--files 6]`.
 """
 
 from __future__ import annotations
@@ -17,18 +17,18 @@ from common import COMMAND, environment, write_song
 
 
 def main() -> None:
-    """Print both tables."""
+    """Print the two tables."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--files", type=int, default=6)
     options = parser.parse_args()
     print(f"{environment()}\n")
-    print("| in a fresh interpreter | ms, median of 11 | above nothing |")
+    print("| in a new interpreter | ms, median of 11 | without the interpreter |")
     print("|---|---|---|")
-    nothing = _interpreter_ms("pass")
+    interpreter = _interpreter_ms("pass")
     for statement in ("import stemsplit", "import stemsplit.batch.api"):
         taken = _interpreter_ms(statement)
-        print(f"| `{statement}` | {taken:.0f} | {taken - nothing:.0f} |")
-    print("\n| from the end of one file | s, median | s, longest |")
+        print(f"| `{statement}` | {taken:.0f} | {taken - interpreter:.0f} |")
+    print("\n| from the end of one file | s, median | s, maximum |")
     print("|---|---|---|")
     for what, gaps in _gaps(options.files).items():
         print(f"| {what} | {statistics.median(gaps):.2f} | {max(gaps):.2f} |")
@@ -51,7 +51,7 @@ def _interpreter_ms(statement: str) -> float:
 
 
 def _gaps(files: int) -> dict[str, list[float]]:
-    """Time the events of one batch, by the time that each event bears."""
+    """Return the gaps between the events of one batch, by their `time`."""
     with tempfile.TemporaryDirectory(prefix="stemsplit-benchmark-") as name:
         folder = Path(name)
         for number in range(files):
@@ -61,8 +61,8 @@ def _gaps(files: int) -> dict[str, list[float]]:
     ended: float | None = None
     separated = False
     gaps: dict[str, list[float]] = {
-        "to the next child at work on its file": [],
-        "to its first segment separated and written": [],
+        "until the next child has opened its file": [],
+        "until its first segment is written": [],
     }
     started, first = gaps.values()
     for event in map(json.loads, done.stdout.splitlines()):

@@ -1,10 +1,10 @@
-"""Where the time of a child goes, step by step; and the network's speed against a matrix product.
+"""Measure the CPU time of each step of a child, and the speed of the network.
 
     python benchmarks/steps.py [FILE]
 
-One track is separated in this process as a child does it, with one thread, each step timed by the
-processor's clock. Beside it stands what the same core does in the product of two matrices in
-single precision (OpenBLAS, by NumPy), of which a network of convolutions can reach at most all.
+Separates one track in this process as a child does, with one thread, and measures the CPU time of
+each step. Compares the speed of the network with that of a single-precision matrix product on the
+same core (OpenBLAS, through NumPy), which is the upper limit for a network of convolutions.
 """
 
 from __future__ import annotations
@@ -23,12 +23,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from common import Nobody, environment, task_of, tell, write_song
+from common import StubSupervisor, environment, make_task, print_line, write_song
 
 from stemsplit.audio.decode import Decoder
-from stemsplit.audio.encode import StemWriter
+from stemsplit.audio.fft import ScipyTransform
+from stemsplit.audio.stem_writer import StemWriter
 from stemsplit.audio.stft import OverlapAdd, segment_count
-from stemsplit.audio.transforms import ScipyTransform
 from stemsplit.child import job_runner
 from stemsplit.child.engines import tensorflow
 from stemsplit.child.engines.tensorflow import engine as tensorflow_engine
@@ -46,18 +46,18 @@ MATRIX = 2048
 
 
 class Clock:
-    """Adds up the processor time of steps; a step within a step counts for itself alone."""
+    """Adds up the CPU time of steps; the time of a nested step counts for that step only."""
 
     def __init__(self) -> None:
-        """Begin with nothing."""
+        """Start with no steps."""
         self.seconds: dict[str, float] = defaultdict(float)
         self._inner = [0.0]
 
     def timed(self, step: str, function: Callable[..., Any]) -> Callable[..., Any]:
-        """Give a function, or the steps of a generator, that are timed."""
+        """Wrap a function or generator function so that its CPU time counts for `step`."""
 
         @functools.wraps(function)
-        def run(*arguments: Any, **named: Any) -> Any:  # noqa: ANN401 - whatever it wraps
+        def run(*arguments: Any, **named: Any) -> Any:  # noqa: ANN401 - depends on the wrapped function
             return self._time(step, lambda: function(*arguments, **named))
 
         @functools.wraps(function)
@@ -80,7 +80,7 @@ class Clock:
 
 
 def network_flop(bins: int, stems: int) -> float:
-    """Count the floating-point operations of the U-Nets on a segment: two a product and sum."""
+    """Return the floating-point operations of the U-Nets per segment; a multiply-add is two."""
     cells = 512 * bins
     channels = (2, *FILTERS)
     down = sum(
@@ -96,12 +96,12 @@ def network_flop(bins: int, stems: int) -> float:
 
 
 def matrix_flops() -> float:
-    """Measure a product of matrices; gives operations a second."""
-    one = np.random.default_rng(0).random((MATRIX, MATRIX), np.float32)
+    """Return the speed of a matrix product in operations per second."""
+    matrix = np.random.default_rng(0).random((MATRIX, MATRIX), np.float32)
 
     def once() -> float:
         began = time.process_time()
-        np.matmul(one, one)
+        np.matmul(matrix, matrix)
         return time.process_time() - began
 
     return 2 * MATRIX**3 / min(once() for _ in range(8))
@@ -118,7 +118,7 @@ def main() -> None:
     weights = ensure(find("2stems").weights)
     clock = Clock()
     _time_all(clock)
-    tell(f"{environment()}\n")
+    print_line(f"{environment()}\n")
     with tempfile.TemporaryDirectory(prefix="stemsplit-benchmark-") as name:
         folder = Path(name)
         if file is None:
@@ -128,43 +128,47 @@ def main() -> None:
         seconds = _separate(file, folder, weights)
         total = time.process_time() - began
     segments = segment_count(round(seconds * 44_100))
-    clock.seconds["the rest: magnitudes, masking, pieces"] = total - sum(clock.seconds.values())
-    tell(f"{file.name}, {seconds:.0f} s, {segments} segments, one thread\n")
-    tell("| step | CPU, s | ms a segment | of all |")
-    tell("|---|---|---|---|")
+    clock.seconds["other: magnitudes, masking, blocks"] = total - sum(clock.seconds.values())
+    print_line(f"{file.name}, {seconds:.0f} s, {segments} segments, one thread\n")
+    print_line("| step | CPU, s | ms per segment | share |")
+    print_line("|---|---|---|---|")
     for step, taken in clock.seconds.items():
-        tell(f"| {step} | {taken:.2f} | {1000 * taken / segments:.1f} | {taken / total:.1%} |")
-    tell(f"| all | {total:.2f} | {1000 * total / segments:.1f} | |")
+        print_line(
+            f"| {step} | {taken:.2f} | {1000 * taken / segments:.1f} | {taken / total:.1%} |"
+        )
+    print_line(f"| total | {total:.2f} | {1000 * total / segments:.1f} | |")
     flops = max(before, matrix_flops())
-    work = network_flop(1024, 2)
-    reached = work * segments / clock.seconds[U_NETS]
-    tell(f"\nU-Nets: {work / 1e9:.1f} GFLOP a segment, {reached / 1e9:.0f} GFLOP/s; product of "
-         f"matrices: {flops / 1e9:.0f} GFLOP/s; share: {reached / flops:.0%}")  # fmt: skip
+    flop = network_flop(1024, 2)
+    reached = flop * segments / clock.seconds[U_NETS]
+    print_line(
+        f"\nU-Nets: {flop / 1e9:.1f} GFLOP per segment, {reached / 1e9:.0f} GFLOP/s; matrix "
+        f"product: {flops / 1e9:.0f} GFLOP/s; ratio: {reached / flops:.0%}"
+    )
 
 
 U_NETS = "U-Nets"
 
 
 def _time_all(clock: Clock) -> None:
-    places: list[tuple[Any, str, str]] = [
+    steps: list[tuple[Any, str, str]] = [
         (Decoder, "blocks", "decode"),
         (ScipyTransform, "forward", "STFT"),
-        (tensorflow, "load", "start: graph and weights"),
+        (tensorflow, "load", "load: graph and weights"),
         (tensorflow_engine, "ratio_masks", "ratio masks"),
         (ScipyTransform, "inverse", "inverse STFT"),
         (OverlapAdd, "add", "overlap-add"),
         (StemWriter, "write", "encode"),
-        (StemWriter, "finish", "end: close, flush, read back"),
+        (StemWriter, "finish", "finish: close, flush, read back"),
     ]
     engine: Any = tensorflow_engine.TensorFlowEngine
-    for owner, name, step in (*places, (engine, "masks", U_NETS)):
+    for owner, name, step in (*steps, (engine, "masks", U_NETS)):
         setattr(owner, name, clock.timed(step, getattr(owner, name)))
 
 
 def _separate(file: Path, folder: Path, weights: Path) -> float:
-    task = task_of(file, folder, Settings(), weights, Resources(threads=1))
-    nobody: Any = Nobody()
-    return float(job_runner.work_on(nobody, nobody, task).audio_seconds)
+    task = make_task(file, folder, Settings(), weights, Resources(threads=1))
+    stub: Any = StubSupervisor()
+    return float(job_runner.run_job(stub, stub, task).audio_seconds)
 
 
 if __name__ == "__main__":

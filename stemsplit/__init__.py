@@ -1,7 +1,7 @@
-"""Split songs into stems with Spleeter, one short-lived process a song.
+"""Runs in both. The public API of stemsplit, which splits songs into stems with Spleeter.
 
-Runs in both. Importing this package imports nothing heavy: the public names below are loaded
-when they are first used (PEP 562), because every child process imports the package again.
+Each public name is imported at its first use (PEP 562), because every child process imports this
+package again.
 """
 
 from importlib import import_module
@@ -13,7 +13,8 @@ if TYPE_CHECKING:
     from concurrent.futures import as_completed
 
     from stemsplit.api.inspection import Inspection, NotInspected, inspect
-    from stemsplit.api.stem_pool import StemFuture, StemPool, TrackError
+    from stemsplit.api.stem_future import StemFuture, TrackError
+    from stemsplit.api.stem_pool import StemPool
     from stemsplit.batch.api import BatchResult, Control, convert, separate
     from stemsplit.batch.status import status
     from stemsplit.core.errors import StemsplitError
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
     from stemsplit.core.outcome import Attempt, Outcome, Reason, TrackWarning, WarningKind
     from stemsplit.core.settings import Settings
 
-_HOME = {
+_MODULES = {
     "Attempt": "stemsplit.core.outcome",
     "BatchResult": "stemsplit.batch.api",
     "Control": "stemsplit.batch.api",
@@ -31,10 +32,10 @@ _HOME = {
     "Outcome": "stemsplit.core.outcome",
     "Reason": "stemsplit.core.outcome",
     "Settings": "stemsplit.core.settings",
-    "StemFuture": "stemsplit.api.stem_pool",
+    "StemFuture": "stemsplit.api.stem_future",
     "StemPool": "stemsplit.api.stem_pool",
     "StemsplitError": "stemsplit.core.errors",
-    "TrackError": "stemsplit.api.stem_pool",
+    "TrackError": "stemsplit.api.stem_future",
     "TrackWarning": "stemsplit.core.outcome",
     "WarningKind": "stemsplit.core.outcome",
     "as_completed": "concurrent.futures",
@@ -69,11 +70,11 @@ __all__ = [
 ]
 
 
-def __getattr__(name: str) -> Any:  # noqa: ANN401 - what PEP 562 prescribes
-    if name not in _HOME:
+def __getattr__(name: str) -> Any:  # noqa: ANN401 - as PEP 562 prescribes
+    if name not in _MODULES:
         message = f"module {__name__!r} has no attribute {name!r}"
         raise AttributeError(message)
-    return getattr(import_module(_HOME[name]), name)
+    return getattr(import_module(_MODULES[name]), name)
 
 
 def __dir__() -> list[str]:

@@ -1,6 +1,6 @@
-"""Runs in the supervisor. `python -m stemsplit`, and what the `stemsplit` command calls.
+"""Runs in the supervisor. Entry point of `stemsplit` and of `python -m stemsplit`.
 
-Every child re-imports the program's main module, so nothing is imported outside `main`.
+Every child re-imports the main module of the program, so nothing is imported outside `main`.
 """
 
 
@@ -13,30 +13,30 @@ def main() -> int:
     interrupted = 130  # `ExitCode.INTERRUPTED`
 
     def exit_at_once(_number: int, _frame: object) -> None:
-        os.write(2, b"stemsplit: Interrupted; nothing was begun.\n")
+        os.write(2, b"stemsplit: Interrupted before the start.\n")
         os._exit(interrupted)
 
-    def interrupt_again(lost: "sys.UnraisableHookArgs") -> None:
-        """Raise an interrupt a moment later that came where nothing can be raised."""
-        if issubclass(lost.exc_type, KeyboardInterrupt):
+    def interrupt_again(unraisable: "sys.UnraisableHookArgs") -> None:
+        """Raise an interrupt again that arrived where exceptions are ignored."""
+        if issubclass(unraisable.exc_type, KeyboardInterrupt):
             signal.raise_signal(signal.SIGINT)
         else:
-            sys.__unraisablehook__(lost)
+            sys.__unraisablehook__(unraisable)
 
-    is_ours = signal.getsignal(signal.SIGINT) is signal.default_int_handler
-    if is_ours:
-        # Imports take a third of a second, and an exception in their midst would be a traceback.
+    has_default_handler = signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    if has_default_handler:
+        # Imports take a third of a second; an interrupt during them would print a traceback.
         signal.signal(signal.SIGINT, exit_at_once)
         sys.unraisablehook = interrupt_again
     from stemsplit.cli.app import run
 
     try:
-        if is_ours:
+        if has_default_handler:
             signal.signal(signal.SIGINT, signal.default_int_handler)
         code = run()
-        if is_ours:  # all is done
+        if has_default_handler:  # too late to interrupt
             signal.signal(signal.SIGINT, signal.SIG_IGN)
-    except KeyboardInterrupt:  # before `run` catches it, or after it has ended
+    except KeyboardInterrupt:  # before `run` can catch it, or after it returned
         return interrupted
     return code
 
@@ -45,6 +45,6 @@ if __name__ == "__main__":
     import sys
 
     if not getattr(sys.flags, "safe_path", False):
-        # `python -m` has put the current folder there, which may be a folder of music.
+        # `python -m` inserts the current folder, which may be a folder of music.
         del sys.path[0]
     raise SystemExit(main())

@@ -1,5 +1,5 @@
-"""What programs call beside a batch: a pool of futures, inspection, checks, the demo.
+"""Library calls besides the batch: a pool of futures, inspection, self-checks and the demo.
 
-Not here: anything that prints (`cli`).
-Imports: all rooms but `cli` and `report`.
+Not here: the calls that run a batch (`batch`), and anything that prints (`cli`).
+Imports: `batch`, `core`, `executors`, `library`, `models`, `storage`, `supervisor`.
 """

@@ -1,8 +1,8 @@
-"""Runs in the supervisor. Whether this installation, on this machine, can do its work.
+"""Runs in the supervisor. Checks whether stemsplit works on this machine.
 
-Each check looks at one thing and says in a line what it found and, where something is wrong, what
-to do. None changes anything that stays, but that weights are converted for an engine that is to use
-them. The separation at the end happens in a temporary folder.
+Each check returns one line with what it found and, if something is wrong, what to do. Checks leave
+no changes behind, except that weights are converted for the engine that needs them. The final
+separation runs in a temporary folder.
 """
 
 from __future__ import annotations
@@ -27,23 +27,23 @@ from stemsplit.core.outcome import Reason
 from stemsplit.core.settings import AUTOMATIC, Settings
 from stemsplit.core.text import counted, mebibytes, printable
 from stemsplit.core.version import __version__
-from stemsplit.executors.pool_planning import plan_pool, start_method_of
-from stemsplit.models import store
+from stemsplit.executors.plan_local_pool import plan_pool, start_method_of
+from stemsplit.models import published, store
 from stemsplit.models.catalogue import MODELS, find
 from stemsplit.models.engines import ENGINES, installed, missing_of, resolved
-from stemsplit.storage.remote import is_remote
+from stemsplit.storage.addresses import is_remote
 from stemsplit.supervisor import host
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-_SECONDS = 2.0
-_LITTLE_ROOM_BYTES = 2 * 2**30
-"""A song of four minutes gives 120 MiB of stems; this is a dozen of them."""
+_SONG_SECONDS = 2.0
+_LOW_SPACE_BYTES = 2 * 2**30
+"""Enough for the stems of a dozen songs of four minutes, with 120 MiB each."""
 
 
 class State(StrEnum):
-    """How a check came out; `warning` hinders nothing."""
+    """Result of a check; a `warning` prevents nothing."""
 
     OK = "ok"
     WARNING = "warning"
@@ -51,13 +51,13 @@ class State(StrEnum):
 
 
 class Check(msgspec.Struct, frozen=True, kw_only=True):
-    """What one check found.
+    """The result of one check.
 
     Attributes:
-        name: of what was looked at.
+        name: what was checked.
         state: `ok`, `warning` or `failed`.
         found: one line.
-        remedy: what to do; empty where nothing needs to be.
+        remedy: what to do; empty if nothing is wrong.
     """
 
     name: str
@@ -68,11 +68,11 @@ class Check(msgspec.Struct, frozen=True, kw_only=True):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plans:
-    """What is going to be done with this installation; the usual if nothing is said.
+    """The intended use of the installation, which the checks assume.
 
     Attributes:
-        settings, limits, jobs: as `stemsplit.separate` takes them.
-        output: the folder for stems; None is the present one.
+        settings, limits, jobs: as in `stemsplit.separate`.
+        output: output folder; None for the current folder.
     """
 
     settings: Settings = field(default_factory=Settings)
@@ -82,7 +82,7 @@ class Plans:
 
 
 def examine(plans: Plans) -> Iterator[Check]:
-    """Check one thing after the other; the separation, which takes some seconds, comes last."""
+    """Run all checks in order. The separation, which takes some seconds, is the last."""
     for name, check in _CHECKS.items():
         try:
             yield from check(plans)
@@ -90,83 +90,68 @@ def examine(plans: Plans) -> Iterator[Check]:
             yield Check(name=name, state=State.FAILED, found=error.message, remedy=error.remedy)
         except OSError as error:
             yield Check(name=name, state=State.FAILED, found=printable(f"{error}."))
-        except Exception as error:  # noqa: BLE001 - a broken installation raises all kinds
-            found = f"It cannot be looked at ({type(error).__name__}: {error})."
+        except Exception as error:  # noqa: BLE001 - a broken installation may raise anything
+            found = f"The check failed ({type(error).__name__}: {error})."
             yield Check(name=name, state=State.FAILED, found=printable(found), remedy=REINSTALL)
 
 
 def _python(_plans: Plans) -> Iterator[Check]:
     version = platform.python_version()
     found = f"Python {version}, {platform.machine()}, {platform.system()}; stemsplit {__version__}"
-    wanted = Requirement(f"python{metadata.metadata('stemsplit')['Requires-Python']}")
-    if not wanted.specifier.contains(version, prereleases=True):
-        yield Check(
-            name="Python",
-            state=State.FAILED,
-            found=found,
-            remedy=f"Use {wanted.specifier}. {REINSTALL}",
-        )
+    required = Requirement(f"python{metadata.metadata('stemsplit')['Requires-Python']}")
+    state, remedy = State.OK, ""
+    if not required.specifier.contains(version, prereleases=True):
+        state, remedy = State.FAILED, f"Use Python {required.specifier}. {REINSTALL}"
     elif sys.prefix == sys.base_prefix:
-        remedy = "A virtual environment keeps what stemsplit needs from other programs."
-        yield Check(
-            name="Python",
-            state=State.WARNING,
-            found=f"{found}; no virtual environment",
-            remedy=remedy,
-        )
-    else:
-        yield Check(name="Python", found=found)
+        found += "; no virtual environment"
+        state = State.WARNING
+        remedy = "A virtual environment keeps the packages of other programs apart."
+    yield Check(name="Python", state=state, found=found, remedy=remedy)
 
 
 def _packages(_plans: Plans) -> Iterator[Check]:
     found = []
     for text in metadata.requires("stemsplit") or []:
-        wanted = Requirement(text)
-        if wanted.marker is not None and not wanted.marker.evaluate({"extra": ""}):
+        required = Requirement(text)
+        if required.marker is not None and not required.marker.evaluate({"extra": ""}):
             continue
         try:
-            version = metadata.version(wanted.name)
+            version = metadata.version(required.name)
         except metadata.PackageNotFoundError:
             version = ""
-        if version and wanted.specifier.contains(version, prereleases=True):
-            found.append(f"{wanted.name} {version}")
+        if version and required.specifier.contains(version, prereleases=True):
+            found.append(f"{required.name} {version}")
             continue
         yield Check(
             name="packages",
             state=State.FAILED,
-            found=f"{wanted.name} {version or 'is missing'}; needed is {wanted.specifier or 'any'}",
-            remedy=f"Run `{_pip()} install --force-reinstall '{text}'`, or: {REINSTALL}",
+            found=f"{required.name} {version or 'is missing'}; required: "
+            f"{required.specifier or 'any version'}",
+            remedy=f"Run `{printable(sys.executable)} -m pip install --force-reinstall '{text}'`, "
+            f"or: {REINSTALL}",
         )
-    # One may stand there twice, with a bound for some systems.
+    # A package may be listed twice, with a bound for some systems.
     yield Check(name="packages", found=", ".join(dict.fromkeys(found)))
 
 
-def _pip() -> str:
-    return f"{printable(sys.executable)} -m pip"
-
-
 def _engines(plans: Plans) -> Iterator[Check]:
-    there = installed()
+    available = installed()
     used = plans.settings.engine
     if used == AUTOMATIC:
-        used = there[0] if there else ""
-    # Where the settings name one that is not there, no engine is used by the next command.
-    so = "--engine auto takes it" if plans.settings.engine == AUTOMATIC else "it is used"
+        used = available[0] if available else ""
+    # If the settings name an engine that is not installed, the next command uses none.
+    use = "selected by --engine auto" if plans.settings.engine == AUTOMATIC else "selected"
     for engine, known in ENGINES.items():
         if missing := missing_of(engine):
             found = f"{engine}: not installed ({', '.join(missing)})"
         else:
             library = known.libraries[0]
-            found = f"{engine}: {library} {_version_of(library)}"
-        yield Check(name="engines", found=f"{found}; {so}" if engine == used else found)
-    if not there:
-        resolved(plans.settings)  # says what to do
-
-
-def _version_of(library: str) -> str:
-    """Give the version of the distribution, of whatever name, that a library is of."""
-    names = metadata.packages_distributions().get(library, [library])
-    return metadata.version(names[0])
+            # The distribution that contains a library may have another name.
+            distribution = metadata.packages_distributions().get(library, [library])[0]
+            found = f"{engine}: {library} {metadata.version(distribution)}"
+        yield Check(name="engines", found=f"{found}; {use}" if engine == used else found)
+    if not available:
+        resolved(plans.settings)  # raises with the remedy
 
 
 def _models(plans: Plans) -> Iterator[Check]:
@@ -175,27 +160,27 @@ def _models(plans: Plans) -> Iterator[Check]:
     needed = find(plans.settings.model).weights.name
     absent = []
     for weights in by_weights.values():
-        if not store.is_present(weights):
+        if not published.is_present(weights):
             absent.append(weights.name)
             continue
         try:
-            store.verify(weights)
+            published.verify(weights)
         except StemsplitError as error:
             yield Check(name="models", state=State.FAILED, found=error.message, remedy=error.remedy)
             continue
-        unknown = store.unchecked(weights, folder / weights.name)
-        found = "as it was when it came" if unknown else "as it was published"
-        yield Check(name="models", found=f"{weights.name}: every file is {found}")
+        unknown = published.unchecked(weights, folder / weights.name)
+        source = "as first installed" if unknown else "as published"
+        yield Check(name="models", found=f"{weights.name}: all files are {source}")
     if needed in absent:
         yield Check(
             name="models",
             state=State.WARNING,
             found=f"{needed} is not in {printable(folder)}",
-            remedy=f"It is fetched when it is first used; `stemsplit models fetch {needed}` does "
-            "it now.",
+            remedy="It is downloaded at its first use, or now with "
+            f"`stemsplit models fetch {needed}`.",
         )
     if others := [name for name in absent if name != needed]:
-        found = f"not on this machine, fetched when first used: {', '.join(others)}"
+        found = f"not installed, downloaded at first use: {', '.join(others)}"
         yield Check(name="models", found=found)
 
 
@@ -212,36 +197,36 @@ def _memory(plans: Plans) -> Iterator[Check]:
     concurrency, budget = plan.concurrency, plan.budget
     yield Check(
         name="memory",
-        found=f"{mebibytes(memory.available_bytes)} of {mebibytes(memory.total_bytes)} are free; "
-        f"all processes would take {mebibytes(budget.total_bytes)} at most, a child "
-        f"{mebibytes(plan.cap_bytes(concurrency.resources))}, "
-        f"and {mebibytes(budget.min_free_bytes)} would be left free",
+        found=f"{mebibytes(memory.available_bytes)} of {mebibytes(memory.total_bytes)} free; "
+        f"limits: {mebibytes(budget.total_bytes)} in total, "
+        f"{mebibytes(plan.cap_bytes(concurrency.resources))} per track, "
+        f"{mebibytes(budget.min_free_bytes)} kept free",
     )
     lean = ", one instrument at a time" if concurrency.resources.lean else ""
     yield Check(
         name="processors",
-        found=f"{host.processors()}; {concurrency.workers} at a time with "
+        found=f"{host.processors()}; {concurrency.workers} at a time, "
         f"{counted(concurrency.resources.threads, 'thread')} each{lean}",
     )
 
 
 def _disk(plans: Plans) -> Iterator[Check]:
     output = plans.output or Path.cwd()
-    if is_remote(output):  # that disk is somebody else's; this machine's takes what is on its way
+    if is_remote(output):  # local disk space matters only for temporary files
         output = Path(tempfile.gettempdir())
-    while not output.exists():  # it is made by the first run
+    while not output.exists():  # the first run creates it
         output = output.parent
     folders = {"stems": output, "temporary files": Path(tempfile.gettempdir())}
-    for what, folder in folders.items():
+    for content, folder in folders.items():
         free = shutil.disk_usage(folder).free
-        found = f"{mebibytes(free)} free for {what}, in {printable(folder)}"
-        if free < _LITTLE_ROOM_BYTES:
+        found = f"{mebibytes(free)} free for {content}, in {printable(folder)}"
+        if free < _LOW_SPACE_BYTES:
             yield Check(
                 name="disk",
                 state=State.WARNING,
                 found=found,
-                remedy="A song of four minutes gives 120 MiB of stems in 24 bits; --format flac "
-                "and mp3 take less (docs/libraries.md).",
+                remedy="The stems of a song of four minutes take 120 MiB in 24 bits; less with "
+                "--format flac or mp3 (docs/libraries.md).",
             )
         else:
             yield Check(name="disk", found=found)
@@ -249,8 +234,8 @@ def _disk(plans: Plans) -> Iterator[Check]:
 
 def _start_method(plans: Plans) -> Iterator[Check]:
     found = {
-        "forkserver": "fork server: children find the engine's libraries in memory",
-        "spawn": "spawn: each child loads the engine's libraries itself",
+        "forkserver": "fork server: children start with the engine's libraries in memory",
+        "spawn": "spawn: each child loads the engine's libraries",
     }
     yield Check(name="start of children", found=found[start_method_of(resolved(plans.settings))])
 
@@ -265,19 +250,19 @@ def _awake(_plans: Plans) -> Iterator[Check]:
     yield Check(
         name="keep awake",
         state=State.WARNING,
-        found="--keep-awake does not work here: there is no desktop session that allows it",
-        remedy="See to it in the system's settings that the machine does not sleep overnight.",
+        found="--keep-awake does not work: no desktop session supports it",
+        remedy="Disable sleep in the settings of the system.",
     )
 
 
 def _separation(plans: Plans) -> Iterator[Check]:
     weights = find(plans.settings.model).weights
-    if not store.is_present(weights):
+    if not published.is_present(weights):
         yield Check(
             name="separation",
             state=State.WARNING,
-            found=f"It was not tried, because {weights.name} is not on this machine.",
-            remedy=f"Run `stemsplit models fetch {weights.name}`, and this again.",
+            found=f"Not tested: {weights.name} is not installed.",
+            remedy=f"Run `stemsplit models fetch {weights.name}`, then run this check again.",
         )
         return
     import soundfile
@@ -287,7 +272,7 @@ def _separation(plans: Plans) -> Iterator[Check]:
 
     with tempfile.TemporaryDirectory(prefix="stemsplit-doctor-") as folder:
         song = Path(folder, "song.wav")
-        soundfile.write(song, make_song(_SECONDS).mix, 44_100)
+        soundfile.write(song, make_song(_SONG_SECONDS).mix, 44_100)
         began = time.monotonic()
         result = api.separate(
             [song],
@@ -312,7 +297,7 @@ def _separation(plans: Plans) -> Iterator[Check]:
     peak = "" if outcome.peak_pss_bytes is None else f", {mebibytes(outcome.peak_pss_bytes)}"
     yield Check(
         name="separation",
-        found=f"{_SECONDS:.0f} s of a song in {seconds:.1f} s{peak}, start and end included",
+        found=f"{_SONG_SECONDS:.0f} s of audio in {seconds:.1f} s{peak}, with start and shutdown",
     )
 
 

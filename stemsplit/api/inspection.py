@@ -1,6 +1,6 @@
-"""Runs in the supervisor. What audio files truly hold, and what separating them would take.
+"""Runs in the supervisor. Measures audio files, and predicts memory and time of their separation.
 
-Each file is read in a process of its own, so that one that crashes a decoder takes nothing along.
+Each file is read in its own process, so that a decoder crash affects only that file.
 """
 
 from __future__ import annotations
@@ -13,17 +13,17 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from stemsplit.batch.planning import paths_of
+from stemsplit.batch.request import checked_paths
+from stemsplit.core.audio_info import Measurement, NotMeasured
 from stemsplit.core.compat import run_module
 from stemsplit.core.errors import InsufficientMemoryError, StemsplitError
-from stemsplit.core.inspection_result import Measurement, NotMeasured
 from stemsplit.core.limits import Limits
 from stemsplit.core.settings import AUTOMATIC, Settings
 from stemsplit.core.text import printable, quoted
-from stemsplit.executors.pool_planning import plan_pool, start_method_of
-from stemsplit.library.scan import Problem, scan
-from stemsplit.models.check_settings import checked
-from stemsplit.storage.remote import local_path
+from stemsplit.executors.plan_local_pool import plan_pool, start_method_of
+from stemsplit.library.scan import scan
+from stemsplit.models.check_settings import check_settings
+from stemsplit.storage.addresses import local_path
 
 if TYPE_CHECKING:
     import os
@@ -31,42 +31,42 @@ if TYPE_CHECKING:
 
     from stemsplit.supervisor.pool_plan import PoolPlan
 
-_SECONDS_FOR_SURE = 300.0
-_SECONDS_A_MEGABYTE = 2.0
-"""Longest time for a file, by its size: some ten times what the slowest decoder takes."""
+_MIN_TIMEOUT_SECONDS = 300.0
+_TIMEOUT_SECONDS_PER_MEGABYTE = 2.0
+"""Timeout of a file by its size, about ten times what the slowest decoder needs."""
 
-_answers: msgspec.json.Decoder[Measurement | NotMeasured] = msgspec.json.Decoder(
+_decoder: msgspec.json.Decoder[Measurement | NotMeasured] = msgspec.json.Decoder(
     Measurement | NotMeasured
 )
 
 
 class Inspection(msgspec.Struct, frozen=True, kw_only=True):
-    """What is known of one file; `stemsplit inspect --json` prints these.
+    """Measurements of one file; `stemsplit inspect --json` prints these.
 
     Attributes:
         path: the file.
-        format: container and encoding, `WAV PCM_24`.
+        format: container and encoding, such as `WAV PCM_24`.
         sample_rate: in Hz.
-        nyquist_hertz: half of it: the highest frequency that it can hold.
-        channels: the name of each, as FFmpeg has them.
-        frames: samples a channel that there are.
+        nyquist_hertz: highest frequency, half the sample rate.
+        channels: FFmpeg's name of each channel.
+        frames: decoded samples per channel.
         seconds: duration.
-        size_bytes: of the file.
-        declared_bits: of a sample; null for a lossy encoding.
+        size_bytes: size of the file.
+        declared_bits: bits per sample; null for a lossy encoding.
         floating: whether samples are floating point.
-        used_bits: the bits that suffice for every sample; null for a lossy encoding and where no
-            integers would do.
-        peak_dbfs: the largest sample, 0 at full scale; null for silence.
-        true_peak_dbtp: the largest value between samples; null for silence, or if the file is too
-            short to tell.
-        loudness_lufs: integrated loudness; null likewise.
-        loudness_range_lu: from soft to loud; null likewise.
+        used_bits: smallest bit depth that represents every sample; null for a lossy encoding, or if
+            no integer bit depth does.
+        peak_dbfs: largest sample in dBFS; null for silence.
+        true_peak_dbtp: largest value between samples in dBTP; null for silence, or if the file is
+            too short to measure.
+        loudness_lufs: integrated loudness in LUFS; null as for `true_peak_dbtp`.
+        loudness_range_lu: loudness range in LU; null as for `true_peak_dbtp`.
         warning: what is missing or damaged; empty if nothing is.
-        notes: what else there is to know, such as other audio tracks.
-        model: that the prediction is for.
-        predicted_memory_bytes: of all processes together, while this file is separated; null where
-            this machine has not as much.
-        predicted_seconds: that this takes; null likewise.
+        notes: further information, such as other audio tracks.
+        model: model of the prediction.
+        predicted_memory_bytes: memory of all processes while this file is separated; null if this
+            machine has less.
+        predicted_seconds: time of the separation; null if `predicted_memory_bytes` is.
     """
 
     path: str
@@ -92,7 +92,7 @@ class Inspection(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def is_padded(self) -> bool:
-        """Whether its samples have more bits than they use."""
+        """Whether the file declares more bits than its samples use."""
         return (
             self.declared_bits is not None
             and self.used_bits is not None
@@ -101,12 +101,12 @@ class Inspection(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class NotInspected(msgspec.Struct, frozen=True, kw_only=True):
-    """A file of which nothing can be said but this.
+    """A file that could not be inspected.
 
     Attributes:
         path: the file.
-        error: one sentence.
-        remedy: what to do next.
+        error: what is wrong, one sentence.
+        remedy: what to do.
     """
 
     path: str
@@ -117,79 +117,75 @@ class NotInspected(msgspec.Struct, frozen=True, kw_only=True):
 def inspect(
     inputs: Iterable[str | os.PathLike[str]], *, model: str = "2stems", engine: str = AUTOMATIC
 ) -> Iterator[Inspection | NotInspected]:
-    """Read files to their ends and tell what they hold.
+    """Read files to their ends and yield their measurements.
 
     Args:
         inputs: audio files, folders and patterns.
-        model: that separating them is predicted for.
-        engine: likewise, as `Settings.engine`.
+        model: model of the predictions.
+        engine: engine of the predictions, as in `Settings.engine`.
 
     Yields:
-        one entry a file, in order.
+        one result per file, in order.
 
     Raises:
-        UsageError: if there is no such model, or no such engine.
+        UsageError: if the model or the engine is unknown.
         EngineError: if the engine is not installed.
     """
-    settings = checked(Settings(model=model, engine=engine), jobs=1)
+    settings = check_settings(Settings(model=model, engine=engine), jobs=1)
     preloaded = start_method_of(settings) == "forkserver"
     try:
         plan = plan_pool(settings, Limits(), jobs=1, tracks=1, preloaded=preloaded)
     except InsufficientMemoryError:
         plan = None
-    paths = [local_path(path, "inspect") for path in paths_of(inputs)]
+    paths = [local_path(path, "inspect") for path in checked_paths(inputs)]
     found = scan(paths, with_stems=True)
     for problem in found.problems:
-        yield _failed(problem)
+        yield NotInspected(
+            path=printable(problem.path), error=problem.message, remedy=problem.remedy
+        )
     for track in found.tracks:
         try:
-            answer = _measured(track.path)
+            measured = _measure(track.path)
         except StemsplitError as error:
-            answer = NotMeasured(message=error.message, remedy=error.remedy)
-        if isinstance(answer, NotMeasured):
+            measured = NotMeasured(message=error.message, remedy=error.remedy)
+        if isinstance(measured, NotMeasured):
             yield NotInspected(
-                path=printable(track.path), error=answer.message, remedy=answer.remedy
+                path=printable(track.path), error=measured.message, remedy=measured.remedy
             )
         else:
-            yield _told(track.path, answer, plan, settings.model)
+            yield _inspection(track.path, measured, plan, settings.model)
 
 
-def _failed(problem: Problem) -> NotInspected:
-    return NotInspected(path=printable(problem.path), error=problem.message, remedy=problem.remedy)
-
-
-def _measured(path: Path) -> Measurement | NotMeasured:
+def _measure(path: Path) -> Measurement | NotMeasured:
     try:
         size = path.stat().st_size
-        done = subprocess.run(  # noqa: S603 - this very program, with a path
+        done = subprocess.run(  # noqa: S603 - our own module with a path
             [*run_module("stemsplit.child.inspect"), Path.absolute(path)],
             stdin=subprocess.DEVNULL,
             capture_output=True,
-            timeout=_SECONDS_FOR_SURE + _SECONDS_A_MEGABYTE * size / 1e6,
+            timeout=_MIN_TIMEOUT_SECONDS + _TIMEOUT_SECONDS_PER_MEGABYTE * size / 1e6,
             check=False,
         )
-        return _answers.decode(done.stdout)
+        return _decoder.decode(done.stdout)
     except subprocess.TimeoutExpired as error:
         raise StemsplitError(
-            f"{quoted(path.name)} was not read to its end in {error.timeout:.0f} s.",
-            "It may be damaged; look into it with another program.",
+            f"{quoted(path.name)} could not be read within {error.timeout:.0f} s.",
+            "It may be damaged; check it with another program.",
         ) from error
     except OSError as error:
         raise StemsplitError(
-            f"{quoted(path.name)} cannot be looked at ({error.strerror}).", "Check the path."
+            f"{quoted(path.name)} cannot be read ({error.strerror}).", "Check the path."
         ) from error
     except msgspec.DecodeError as error:
+        code = done.returncode
+        how = signal.Signals(-code).name if code < 0 else f"exit code {code}"
         raise StemsplitError(
-            f"{quoted(path.name)} made the process that read it end with {_end(done.returncode)}.",
-            "It is damaged in a way that its decoder does not survive: export it again.",
+            f"{quoted(path.name)} crashed the decoder ({how}).",
+            "The file is damaged; export it again.",
         ) from error
 
 
-def _end(code: int) -> str:
-    return signal.Signals(-code).name if code < 0 else f"exit code {code}"
-
-
-def _told(path: Path, found: Measurement, plan: PoolPlan | None, model: str) -> Inspection:
+def _inspection(path: Path, found: Measurement, plan: PoolPlan | None, model: str) -> Inspection:
     info, seconds = found.info, found.frames / found.info.sample_rate
     memory = time = None
     if plan is not None:

@@ -1,11 +1,11 @@
-"""Runs in the supervisor. A pool for programs, in the manner of `concurrent.futures`.
+"""Runs in the supervisor. A pool of futures, similar to `concurrent.futures`.
 
     with StemPool(max_ram="4GiB") as pool:
         futures = [pool.submit(path, "stems") for path in paths]
         for future in as_completed(futures):
             print(future.result().stems)
 
-The pool's loop runs on a thread of its own, which starts with the first track.
+The loop of the pool runs in its own thread, which starts with the first track.
 """
 
 from __future__ import annotations
@@ -15,28 +15,30 @@ import contextlib
 import logging
 import os
 import threading
-from concurrent.futures import CancelledError, Future
+from concurrent.futures import CancelledError
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from stemsplit.batch.planning import namer_of, template_of, whole_seconds
-from stemsplit.core.errors import ExitCode, StemsplitError, UsageError
+from stemsplit.api.stem_future import StemFuture, TrackError
+from stemsplit.batch.estimates import known_audio_seconds
+from stemsplit.batch.planning import namer_for, template_for
+from stemsplit.core.errors import UsageError
 from stemsplit.core.limits import Limits
 from stemsplit.core.outcome import Reason
 from stemsplit.core.probe import Tags
 from stemsplit.core.settings import Settings
 from stemsplit.core.text import quoted
 from stemsplit.executors.local import LocalPool
-from stemsplit.executors.pool_planning import plan_pool, start_method_of
+from stemsplit.executors.plan_local_pool import plan_pool, start_method_of
 from stemsplit.executors.track_task import LocalTrackTask, UnrecordedAttempts
-from stemsplit.library.naming import same_place
-from stemsplit.library.probe import probe
-from stemsplit.library.scan import Track
-from stemsplit.models.check_settings import checked
+from stemsplit.library.naming import path_key
+from stemsplit.library.probe import probe_file
+from stemsplit.library.tracks import Track
+from stemsplit.models.check_settings import check_settings
 from stemsplit.models.forms import weights_of
-from stemsplit.storage.remote import local_path
+from stemsplit.storage.addresses import local_path
 from stemsplit.supervisor.pool_interface import Launched, MessageReceived, TrackEnded
-from stemsplit.supervisor.session import refuse_inside_a_child
+from stemsplit.supervisor.session import refuse_inside_child
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -46,105 +48,34 @@ if TYPE_CHECKING:
     from stemsplit.core.messages import Message
     from stemsplit.core.outcome import Outcome
     from stemsplit.supervisor.launcher import StartMethod
-    from stemsplit.supervisor.pool import Pool
     from stemsplit.supervisor.pool_interface import PoolEvent
 
 
 _logger = logging.getLogger(__name__)
 
 
-class TrackError(StemsplitError):
-    """A track could not be separated; `StemFuture.result` raises this.
-
-    Attributes:
-        outcome: why, with every attempt's story, exit code, peak memory and log.
-    """
-
-    exit_code = ExitCode.SOME_FAILED
-
-    def __init__(self, outcome: Outcome) -> None:
-        """Take message and remedy from the outcome; notes tell the last attempt's story."""
-        super().__init__(f"{quoted(outcome.job.source)}: {outcome.message}", outcome.remedy)
-        self.outcome = outcome
-        last = outcome.last_attempt
-        if last is not None and hasattr(self, "add_note"):  # Python 3.10 has no notes
-            self.add_note("\n".join((f"Attempt {last.number} of this track:", *last.story)))
-            for what, text in (("Traceback", last.traceback), ("Log", last.log_tail)):
-                if text:
-                    self.add_note(f"{what} of the child:\n{text.rstrip()}")
-
-    def __reduce__(self) -> tuple[type[TrackError], tuple[Outcome]]:
-        """Be pickled with the outcome, as where another process asked for the track."""
-        return type(self), (self.outcome,)
-
-
-class StemFuture(Future["Outcome"]):
-    """What becomes of one track.
-
-    `result` gives an `Outcome` whose reason is `done`, or raises `TrackError`. `cancel` also ends a
-    track that is being separated, other than `concurrent.futures` does.
-    """
-
-    def __init__(self, source: Path, withdraw: Callable[[StemFuture], None]) -> None:
-        """Belong to a pool, which `withdraw` takes the track from."""
-        super().__init__()
-        self.source = source
-        self._withdraw = withdraw
-        self._is_live: bool | None = None
-
-    def begin(self) -> bool:
-        """Count as running from now on; for the pool.
-
-        Returns:
-            False if it was cancelled in line. Whoever waits for it has then been told.
-        """
-        if self._is_live is None:
-            self._is_live = self.set_running_or_notify_cancel()
-        return self._is_live
-
-    def cancel(self) -> bool:
-        """Cancel it, also while it is being separated.
-
-        One that is separated at this very moment may be done all the same; `cancelled` tells.
-
-        Returns:
-            False if it is done already.
-        """
-        if self.done() and not self.cancelled():
-            return False
-        super().cancel()
-        self._withdraw(self)
-        return True
-
-    def cancelled(self) -> bool:
-        """Tell whether it was cancelled, before or while it was separated."""
-        if super().cancelled():
-            return True
-        return self.done() and isinstance(self.exception(), CancelledError)
-
-
 class StemPool:
-    """Separates tracks in child processes, each in one of its own.
+    """Separates tracks, each in its own child process.
 
     Args:
         settings: model, format and so on.
-        jobs: how many children may run at once; None weighs processors against memory.
-        limits: of memory, time and retries; or give those that matter by name, as below.
+        jobs: number of children at once; None balances processors against memory.
+        limits: limits of memory, time and retries. The next parameters are ignored then.
         max_ram, max_ram_per_file, min_free: sizes such as `4GiB`, or percentages such as `60%`.
         timeout: a duration such as `20m`, or a multiple of the expected time such as `4x`.
-        stall_timeout: a duration.
-        retries: how often a track is tried again for each kind of failure.
-        overwrite: replace stems that are there; otherwise `submit` refuses the track.
-        start_method: `forkserver` or `spawn`; the better one of this system if None.
-        on_message: is told what a child says of a track (`stemsplit.core.messages`), on the pool's
-            thread: its progress, for one.
+        stall_timeout: longest time without progress, a duration.
+        retries: retries of a track for each kind of failure.
+        overwrite: whether to replace existing stems; otherwise `submit` raises for such a track.
+        start_method: `forkserver` or `spawn`; None for the better one on this system.
+        on_message: called in the pool's thread with each message of a child, such as its progress
+            (`stemsplit.core.messages`).
 
     Raises:
-        UsageError: for values that cannot be, and in a child, where the program lacks the guard of
-            its main module.
+        UsageError: if a value is invalid; and in a child, if the program's main module lacks its
+            `__main__` guard.
     """
 
-    def __init__(  # noqa: PLR0913 - each is a setting that a person names
+    def __init__(  # noqa: PLR0913 - one parameter per setting
         self,
         settings: Settings | None = None,
         *,
@@ -160,11 +91,11 @@ class StemPool:
         start_method: StartMethod | None = None,
         on_message: Callable[[StemFuture, Message], None] = lambda _future, _message: None,
     ) -> None:
-        """Check everything; nothing is started yet."""
-        refuse_inside_a_child()
+        """Check the arguments; start nothing yet."""
+        refuse_inside_child()
         self._pid = os.getpid()
-        self._settings = checked(settings or Settings(), jobs=jobs)
-        self._template = template_of(self._settings)
+        self._settings = check_settings(settings or Settings(), jobs=jobs)
+        self._template = template_for(self._settings)
         self._jobs = jobs
         self._limits = limits or Limits.parse(
             max_ram=max_ram,
@@ -179,90 +110,94 @@ class StemPool:
         self._on_message = on_message
         self._lock = threading.RLock()
         self._thread: threading.Thread | None = None
-        self._pool: Pool | None = None
-        self._workshop: LocalPool | None = None
-        self._early: list[tuple[Job, Path, float, StemFuture]] = []
+        self._local_pool: LocalPool | None = None
+        self._waiting: list[tuple[Job, Path, float, StemFuture]] = []
         self._futures: dict[int, tuple[LocalTrackTask, StemFuture]] = {}
-        self._work_of: dict[StemFuture, LocalTrackTask] = {}
+        self._tasks: dict[StemFuture, LocalTrackTask] = {}
         self._destinations: set[str] = set()
-        self._shut = False
-        self._broken: BaseException | None = None
+        self._is_shut_down = False
+        self._error: BaseException | None = None
 
     def __enter__(self) -> Self:
-        """Give the pool."""
+        """Return the pool."""
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, *_rest: object) -> None:
-        """Wait for all tracks; where something was raised, cancel them first."""
-        self.shutdown(cancel_futures=kind is not None)
+    def __exit__(self, error_type: type[BaseException] | None, *_rest: object) -> None:
+        """Wait for all tracks; after an exception, cancel them first."""
+        self.shutdown(cancel_futures=error_type is not None)
 
     def submit(self, source: str | os.PathLike[str], output: str | os.PathLike[str]) -> StemFuture:
-        """Put a track in line.
+        """Queue a track.
 
         Args:
             source: an audio file.
-            output: the folder below which the track's stems get a folder of their own.
+            output: folder in which the track's stems get a subfolder.
 
         Raises:
-            UsageError: if its stems are there already, or another track's would be, and in a copy
-                of the process that made the pool.
-            RuntimeError: if the pool was shut down.
+            UsageError: if the stems exist, or another track is written to the same folder; and in a
+                fork of the process that created the pool.
+            RuntimeError: if the pool is shut down.
         """
-        self._require_own_process()
+        if self._pid != os.getpid():  # a fork lacks the pool's thread
+            raise UsageError(
+                f"This pool belongs to process {self._pid}; this process is a fork of it.",
+                "Create a StemPool after the fork, or submit tracks in the original process.",
+            )
         path = local_path(source, "StemPool")
         folder = local_path(output, "StemPool").absolute()
-        namer = namer_of(folder, self._template, self._settings)
+        namer = namer_for(folder, self._template, self._settings)
         job = namer.job(Track(path=path, folder=Path()), Tags())
         if not self._overwrite and any(file.exists() for file in job.paths.values()):
             raise UsageError(
-                f"{quoted(job.destination)} holds stems already.",
-                "Name another folder, or make the pool with overwrite=True.",
+                f"{quoted(job.destination)} already holds stems.",
+                "Choose another folder, or create the pool with overwrite=True.",
             )
         seconds = self._seconds(path)
         with self._lock:
-            if self._shut:
-                raise RuntimeError("a track was submitted to a pool that was shut down")
-            if self._broken is not None:
-                raise self._broken
-            place = same_place(job.destination_path)
-            if place in self._destinations:
+            if self._is_shut_down:
+                raise RuntimeError("cannot submit a track: the pool is shut down")
+            if self._error is not None:
+                raise self._error
+            destination = path_key(job.destination_path)
+            if destination in self._destinations:
                 raise UsageError(
-                    f"Another track of this pool is written to {quoted(job.destination)}.",
-                    "Name another folder for one of them.",
+                    "Another track in this pool is already being written to "
+                    f"{quoted(job.destination)}.",
+                    "Choose another folder for one of them.",
                 )
-            self._destinations.add(place)
+            self._destinations.add(destination)
             future = StemFuture(path, self._withdraw)
-            if self._pool is None:
-                self._early.append((job, folder, seconds, future))
+            if self._local_pool is None:
+                self._waiting.append((job, folder, seconds, future))
             else:
-                self._add(job, folder, seconds, future)
+                self._add(self._local_pool, job, folder, seconds, future)
             if self._thread is None:
                 self._thread = threading.Thread(target=self._run, name="stemsplit", daemon=True)
                 self._thread.start()
-                # A program that ends without `shutdown` waits, as with `concurrent.futures`.
+                # Without `shutdown`, the program waits at its exit, as with `concurrent.futures`.
                 atexit.register(self.shutdown)
         return future
 
     def _seconds(self, path: Path) -> float:
-        """Find out how much audio is separated, where memory grows with that."""
+        """Return the seconds of audio if memory grows with them, otherwise 0."""
         if not self._settings.mwf or not path.is_file():
             return 0.0
-        return whole_seconds(probe(path, path.stat()), self._settings)
+        return known_audio_seconds(probe_file(path, path.stat()), self._settings)
 
     def shutdown(self, *, wait: bool = True, cancel_futures: bool = False) -> None:
-        """Accept no more tracks.
+        """Accept no further tracks.
 
         Args:
-            wait: until all are settled and every process is gone.
-            cancel_futures: cancel those that are not done, also those that are being separated.
+            wait: whether to wait until all tracks and processes have ended.
+            cancel_futures: whether to cancel all queued and running tracks.
         """
         if self._pid != os.getpid():
-            return  # the tracks are the pool's, which this is a copy of
+            return  # in a fork: the tracks belong to the original process
         with self._lock:
-            self._shut = True
-            futures = [*(one for *_, one in self._early), *self._work_of]
-            if self._pool is not None:
-                self._pool.close()
+            self._is_shut_down = True
+            futures = [*(future for *_, future in self._waiting), *self._tasks]
+            if self._local_pool is not None:
+                self._local_pool.pool.close()
         if cancel_futures:
             for future in futures:
                 future.cancel()
@@ -271,28 +206,20 @@ class StemPool:
             thread.join()
             atexit.unregister(self.shutdown)
 
-    def _require_own_process(self) -> None:
-        """Refuse a copy of the pool that a fork of the program has made: its thread is not here."""
-        if self._pid != os.getpid():
-            raise UsageError(
-                f"This pool belongs to process {self._pid}, of which this one is a copy.",
-                "Make a StemPool after the fork, or submit tracks in the process that made it.",
-            )
-
     def _withdraw(self, future: StemFuture) -> None:
         with self._lock:
-            track_task = self._work_of.get(future)
-            if track_task is not None and self._pool is not None:
-                self._pool.cancel(track_task)
+            track_task = self._tasks.get(future)
+            if track_task is not None and self._local_pool is not None:
+                self._local_pool.pool.cancel(track_task)
 
-    def _add(self, job: Job, output: Path, seconds: float, future: StemFuture) -> None:
-        if self._workshop is None or self._pool is None:
-            raise RuntimeError("the pool has not been started")
+    def _add(
+        self, local_pool: LocalPool, job: Job, output: Path, seconds: float, future: StemFuture
+    ) -> None:
         recorder = UnrecordedAttempts(overwrite=self._overwrite)
-        track_task = self._workshop.track_task(job, output, recorder, seconds)
+        track_task = local_pool.make_task(job, output, recorder, seconds)
         self._futures[id(track_task)] = (track_task, future)
-        self._work_of[future] = track_task
-        self._pool.add(track_task)
+        self._tasks[future] = track_task
+        local_pool.pool.add(track_task)
 
     def _run(self) -> None:
         try:
@@ -304,35 +231,35 @@ class StemPool:
                 tracks=None,
                 preloaded=start_method == "forkserver",
             )
-            workshop = LocalPool(
+            local_pool = LocalPool(
                 self._settings,
                 plan,
                 model_folder=weights_of(self._settings),
                 start_method=start_method,
             )
-            with workshop, contextlib.closing(workshop.pool.run()) as happenings:
-                self._open(workshop)
-                for happening in happenings:
-                    self._take_in(happening)
-        except BaseException as error:  # noqa: BLE001 - whoever waits for a future is told
-            self._break(error)
+            with local_pool, contextlib.closing(local_pool.pool.run()) as events:
+                self._on_start(local_pool)
+                for event in events:
+                    self._on_event(event)
+        except BaseException as error:  # noqa: BLE001 - every waiter gets the error
+            self._fail_all(error)
 
-    def _open(self, workshop: LocalPool) -> None:
+    def _on_start(self, local_pool: LocalPool) -> None:
         with self._lock:
-            self._workshop, self._pool = workshop, workshop.pool
-            for job, output, seconds, future in self._early:
-                self._add(job, output, seconds, future)
+            self._local_pool = local_pool
+            for job, output, seconds, future in self._waiting:
+                self._add(local_pool, job, output, seconds, future)
                 if future.cancelled():
-                    self._pool.cancel(self._work_of[future])
-            self._early.clear()
-            if self._shut:
-                self._pool.close()
+                    local_pool.pool.cancel(self._tasks[future])
+            self._waiting.clear()
+            if self._is_shut_down:
+                local_pool.pool.close()
 
-    def _take_in(self, happening: PoolEvent) -> None:
-        if not isinstance(happening, Launched | MessageReceived | TrackEnded):
+    def _on_event(self, event: PoolEvent) -> None:
+        if not isinstance(event, Launched | MessageReceived | TrackEnded):
             return
-        _, future = self._futures[id(happening.track_task)]
-        match happening:
+        _, future = self._futures[id(event.track_task)]
+        match event:
             case Launched():
                 future.begin()
             case MessageReceived(message=message):
@@ -341,13 +268,13 @@ class StemPool:
                 except Exception:
                     _logger.exception("on_message failed for %s", future.source)
             case TrackEnded(outcome=outcome):
-                self._settle(future, outcome)
+                self._finish(future, outcome)
 
-    def _settle(self, future: StemFuture, outcome: Outcome) -> None:
+    def _finish(self, future: StemFuture, outcome: Outcome) -> None:
         with self._lock:
-            track_task = self._work_of.pop(future)
+            track_task = self._tasks.pop(future)
             del self._futures[id(track_task)]
-            self._destinations.discard(same_place(outcome.job.destination_path))
+            self._destinations.discard(path_key(outcome.job.destination_path))
         if not future.begin():
             return
         if outcome.reason is Reason.DONE:
@@ -357,11 +284,11 @@ class StemPool:
         else:
             future.set_exception(TrackError(outcome))
 
-    def _break(self, error: BaseException) -> None:
+    def _fail_all(self, error: BaseException) -> None:
         with self._lock:
-            self._broken = error
-            left = [*(one for *_, one in self._early), *self._work_of]
-            self._early.clear()
+            self._error = error
+            left = [*(future for *_, future in self._waiting), *self._tasks]
+            self._waiting.clear()
         for future in left:
             if future.begin():
                 future.set_exception(error)

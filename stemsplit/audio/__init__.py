@@ -1,4 +1,5 @@
-"""Runs in both. Sound: decoding, sample-rate conversion, transforms, encoding. Never TensorFlow.
+"""Audio as arrays `(frames, channels)` of float32 in -1..1: decoding, resampling, encoding, tags.
 
-Arrays of samples are `(frames, channels)` float32 in -1..1, unless a docstring says otherwise.
+Not here: engines and the separation itself (`child`).
+Imports: `core`.
 """

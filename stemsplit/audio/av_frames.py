@@ -1,4 +1,4 @@
-"""Runs in both. Samples to PyAV's frames, and back."""
+"""Runs in the child. Converts samples to PyAV's audio frames and back."""
 
 from __future__ import annotations
 
@@ -15,50 +15,44 @@ if TYPE_CHECKING:
 
 _FULL_SCALE = {"u1": 2.0**7, "i2": 2.0**15, "i4": 2.0**31, "i8": 2.0**63}
 _PACKED_FORMATS = {"i2": "s16", "i4": "s32", "f4": "flt"}
-"""FFmpeg's names of sample formats, by NumPy's of numbers."""
+"""FFmpeg's sample format for each NumPy type."""
 
 
-def layout_of(channels: Sequence[str]) -> str:
-    """Give FFmpeg's word for an arrangement of named channels."""
-    return "mono" if len(channels) == 1 else "+".join(channels)
-
-
-class FrameMaker:
-    """Makes the frames of one stream.
+class FrameBuilder:
+    """Builds the frames of one stream.
 
     Args:
         sample_rate: in Hz.
-        channels: the name of each.
+        channels: name of each channel.
+
+    Attributes:
+        layout: FFmpeg's name of the channel layout.
     """
 
     def __init__(self, sample_rate: int, channels: Sequence[str]) -> None:
-        """Begin a stream."""
-        self.layout = layout_of(channels)
+        self.layout = "mono" if len(channels) == 1 else "+".join(channels)
         self._rate = sample_rate
-        self._at = 0
+        self._position = 0
 
-    def frame(self, samples: NDArray[Any]) -> av.AudioFrame:
-        """Take the next `(frames, channels)` of int16, int32 or float32."""
-        made = av.AudioFrame.from_ndarray(
+    def build(self, samples: NDArray[Any]) -> av.AudioFrame:
+        """Return the next frame, from `(frames, channels)` of int16, int32 or float32."""
+        frame = av.AudioFrame.from_ndarray(
             samples.reshape(1, -1),
             format=_PACKED_FORMATS[samples.dtype.str[1:]],
             layout=self.layout,
         )
-        made.sample_rate = self._rate
-        made.time_base = Fraction(1, self._rate)
-        made.pts = self._at
-        self._at += len(samples)
-        return made
+        frame.sample_rate = self._rate
+        frame.time_base = Fraction(1, self._rate)
+        frame.pts = self._position
+        self._position += len(samples)
+        return frame
 
 
 def samples_of(frame: av.AudioFrame) -> NDArray[np.float32]:
-    """Turn a frame into samples.
-
-    Args:
-        frame: an `av.AudioFrame` of any sample format.
+    """Return the samples of a frame of any sample format.
 
     Returns:
-        `(frames, channels)` float32, integers scaled so that full scale is -1..1.
+        `(frames, channels)` float32; integers are scaled to a full scale of -1..1.
     """
     raw: NDArray[Any] = frame.to_ndarray()
     if not frame.format.is_planar:

@@ -1,6 +1,6 @@
-"""Runs in the child. Makes a picture fit a format: another type, or fewer pixels.
+"""Runs in the child. Converts or scales down cover art that a file format cannot store.
 
-Pillow, an optional extra, does that. It is imported only where a picture does not fit as it is.
+Needs Pillow, an optional extra, which is imported only if a picture does not fit unchanged.
 """
 
 from __future__ import annotations
@@ -17,13 +17,13 @@ if TYPE_CHECKING:
 
 _logger = logging.getLogger(__name__)
 
-_MOST_BYTES: Final = {"flac": 2**24 - 1, "ogg": 2**24 - 1, "opus": 2**24 - 1}
-"""Of a picture with what describes it, by mediafile's names of formats: a FLAC picture block has
-a size of 24 bits (RFC 9639, section 8.1), and Vorbis comments hold such blocks."""
+_MAX_BYTES: Final = {"flac": 2**24 - 1, "ogg": 2**24 - 1, "opus": 2**24 - 1}
+"""Largest size of a picture with its description, by mediafile's name of the file type. The size of
+a FLAC picture block has 24 bits (RFC 9639, section 8.1), and Vorbis comments store such blocks."""
 
 _MP4_TYPES: Final = frozenset({"image/jpeg", "image/png"})
 _TYPES: Final = {"aac": _MP4_TYPES, "alac": _MP4_TYPES}
-"""The types that a format takes, where it does not take all."""
+"""Picture types that a file type accepts, unless it accepts all."""
 
 FORMAT_NAMES: Final = {
     "flac": "FLAC",
@@ -34,100 +34,99 @@ FORMAT_NAMES: Final = {
     "alac": "M4A",
     "wav": "WAV",
 }
-"""What a person calls mediafile's formats."""
+"""Name of each file type for users."""
 
 _BLOCK_BYTES = 32
-"""Of a FLAC picture block, its texts and its picture apart."""
+"""Size of a FLAC picture block without its texts and its picture."""
 
-_DECODED = ("JPEG", "PNG", "WEBP", "AVIF", "GIF", "BMP", "TIFF", "JPEG2000", "MPO", "ICO")
-"""Types of pictures that are converted: others, such as PostScript, would start programs."""
+_DECODABLE = ("JPEG", "PNG", "WEBP", "AVIF", "GIF", "BMP", "TIFF", "JPEG2000", "MPO", "ICO")
+"""Picture formats that Pillow may decode. Others, such as PostScript, would start programs."""
 
-_MOST_PIXELS = 12_000_000
-"""48 MB while it is decoded, within the cap of a conversion; JPEG is decoded to fewer where that is
-enough."""
+_MAX_PIXELS = 12_000_000
+"""48 MB while decoding, which is within the memory cap of a conversion. JPEG is decoded at a
+reduced size if that suffices."""
 
-_MOST_CONVERTED_BYTES = 32 << 20
+_MAX_SOURCE_BYTES = 32 << 20
 
 _SIDES = (3000, 2000, 1400, 1000, 600)
-"""Of a picture that is scaled down, in pixels."""
+"""Sides of a picture to scale down to, in pixels, tried in order."""
 
-_QUALITY = 90
+_JPEG_QUALITY = 90
 
 
 class UnfitPictureError(ValueError):
-    """A picture cannot go into a format; the text says why, as a part of a sentence."""
+    """A file type cannot store a picture; the message, part of a sentence, is the reason."""
 
 
-def fitted(picture: mediafile.Image, kind: str) -> mediafile.Image:
-    """Return a picture as a format takes it: itself if it fits.
+def fit_cover(picture: mediafile.Image, file_type: str) -> mediafile.Image:
+    """Return a picture that a file type can store: the same object if it fits unchanged.
 
     Args:
-        picture: as mediafile read it.
-        kind: mediafile's name of the format: `flac`, `ogg`, `opus`, `mp3`, `aac`, `alac`, `wav`.
+        picture: picture as read by mediafile.
+        file_type: mediafile's name: `flac`, `ogg`, `opus`, `mp3`, `aac`, `alac` or `wav`.
 
     Raises:
-        UnfitPictureError: if it does not fit, and cannot be made to.
+        UnfitPictureError: if the picture does not fit and cannot be converted.
     """
     mime = picture.mime_type or ""
-    types = _TYPES.get(kind)
-    most = _MOST_BYTES.get(kind)
-    if most is not None:
-        most -= _BLOCK_BYTES + len("image/jpeg") + len((picture.desc or "").encode())
-    is_type = mime.startswith("image/") if types is None else mime in types
-    if is_type and (most is None or len(picture.data) <= most):
+    types = _TYPES.get(file_type)
+    max_bytes = _MAX_BYTES.get(file_type)
+    if max_bytes is not None:
+        max_bytes -= _BLOCK_BYTES + len("image/jpeg") + len((picture.desc or "").encode())
+    is_accepted = mime.startswith("image/") if types is None else mime in types
+    if is_accepted and (max_bytes is None or len(picture.data) <= max_bytes):
         return picture
-    if is_type:
-        problem = f"{len(picture.data) / 2**20:.0f} MiB, of which {FORMAT_NAMES[kind]} holds 16"
+    if is_accepted:
+        size = f"{len(picture.data) / 2**20:.0f} MiB"
+        problem = f"{size}, but {FORMAT_NAMES[file_type]} stores at most 16 MiB"
     elif mime.startswith("image/"):
-        problem = f"{mime}, which M4A does not hold"
+        problem = f"{mime}, which M4A cannot store"
     else:
-        problem = "it is no picture of a known type"
-    if len(picture.data) > _MOST_CONVERTED_BYTES:
+        problem = "not a picture of a known type"
+    if len(picture.data) > _MAX_SOURCE_BYTES:
         raise UnfitPictureError(problem)
-    data = _converted(picture.data, problem, most)
+    data = _converted(picture.data, problem, max_bytes)
     return mediafile.Image(data=data, desc=picture.desc, type=picture.type)
 
 
-def _converted(data: bytes, problem: str, most: int | None) -> bytes:
+def _converted(data: bytes, problem: str, max_bytes: int | None) -> bytes:
     try:
         import PIL.Image
     except ImportError as error:
         raise UnfitPictureError(
-            f"{problem}; with `pip install 'stemsplit[covers]'` such covers are converted"
+            f"{problem}; `pip install 'stemsplit[covers]'` adds support for converting such covers"
         ) from error
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("error", PIL.Image.DecompressionBombWarning)
             PIL.Image.init()
-            known = [one for one in _DECODED if one in PIL.Image.OPEN]
-            with PIL.Image.open(io.BytesIO(data), formats=known) as image:
-                written = _written(image, most)
+            formats = [name for name in _DECODABLE if name in PIL.Image.OPEN]
+            with PIL.Image.open(io.BytesIO(data), formats=formats) as image:
+                encoded = _encoded(image, max_bytes)
     except UnfitPictureError:
         raise
-    except Exception as error:  # whatever a damaged picture makes a decoder raise
+    except Exception as error:  # decoders raise anything on a damaged picture
         _logger.debug("unreadable picture", exc_info=True)
         raise UnfitPictureError(f"{problem}, and it cannot be decoded") from error
-    if written is None:
+    if encoded is None:
         raise UnfitPictureError(problem)
-    return written
+    return encoded
 
 
-def _written(image: Image, most: int | None) -> bytes | None:
-    """Return an image as JPEG, or as PNG if it is transparent; None if that is never small enough.
+def _encoded(image: Image, max_bytes: int | None) -> bytes | None:
+    """Return an image as JPEG, or as PNG if it is transparent; None if no size is small enough.
 
     Raises:
-        UnfitPictureError: if it has too many pixels to be decoded.
+        UnfitPictureError: if it has too many pixels to decode.
     """
     from PIL import ImageOps
 
-    if most is not None:
-        # JPEG alone: decoded to no more pixels than needed, a half, a quarter or an eighth a side.
-        least = _SIDES[0] if image.width * image.height <= _MOST_PIXELS else _SIDES[0] // 2
-        image.draft("RGB", (least, least))
-    if image.width * image.height > _MOST_PIXELS:
-        raise UnfitPictureError(
-            f"{image.width} x {image.height} pixels, which is too much to convert"
-        )
+    if max_bytes is not None:
+        # Only for JPEG: decode at 1/2, 1/4 or 1/8 of the side if that is large enough.
+        min_side = _SIDES[0] if image.width * image.height <= _MAX_PIXELS else _SIDES[0] // 2
+        image.draft("RGB", (min_side, min_side))
+    if image.width * image.height > _MAX_PIXELS:
+        raise UnfitPictureError(f"{image.width} x {image.height} pixels, too many to convert")
     image.load()
     upright = ImageOps.exif_transpose(image)
     is_transparent = upright.has_transparency_data
@@ -138,8 +137,8 @@ def _written(image: Image, most: int | None) -> bytes | None:
                 continue
             upright.thumbnail((side, side))
         target = io.BytesIO()
-        options: dict[str, Any] = {} if is_transparent else {"quality": _QUALITY}
+        options: dict[str, Any] = {} if is_transparent else {"quality": _JPEG_QUALITY}
         upright.save(target, "PNG" if is_transparent else "JPEG", **options)
-        if most is None or target.tell() <= most:
+        if max_bytes is None or target.tell() <= max_bytes:
             return target.getvalue()
     return None

@@ -1,4 +1,4 @@
-"""Runs in both. What of an audio file is missing, or was replaced by silence. Pure."""
+"""Runs in the child. Describes which parts of an audio file are missing or were replaced. Pure."""
 
 from __future__ import annotations
 
@@ -11,39 +11,39 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 TOLERATED_SHARE = 0.05
-"""A file that lost more than this share of its music is damaged; below, a warning is enough."""
+"""Largest share of a file that may be lost; a file that lost more is damaged."""
 
-UNNOTICED_SECONDS = 0.05
-"""Nothing is said of a loss that is smaller in all."""
+NEGLIGIBLE_SECONDS = 0.05
+"""A total loss shorter than this is not reported."""
 
 
-class Silence(NamedTuple):
-    """Silence in the place of what was lost: its first frame, and how many there are."""
+class Gap(NamedTuple):
+    """A lost part of a file: its first frame and its length in frames."""
 
-    at: int
+    start: int
     frames: int
 
 
-def note_silence(silences: list[Silence], at: int, frames: int) -> None:
-    """Add silence to a list, as one with what it follows directly; none if it has no frames."""
+def add_gap(gaps: list[Gap], start: int, frames: int) -> None:
+    """Add a gap; merge it with the last one if that ends where it starts. Ignore an empty gap."""
     if not frames:
         return
-    if silences and sum(silences[-1]) == at:
-        at, before = silences.pop()
+    if gaps and sum(gaps[-1]) == start:
+        start, before = gaps.pop()
         frames += before
-    silences.append(Silence(at, frames))
+    gaps.append(Gap(start, frames))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Loss:
-    """What a reader could not decode.
+    """Audio that a reader could not decode.
 
     Attributes:
-        expected_seconds: how long the file should be: the most that its header, its timestamps and
-            its bytes say. More than 0.
-        lost_seconds: how much of that is missing or was replaced by silence; 0 where the end is
-            missing and there is no telling how much.
-        text: one sentence with the file's name, the figure and the place.
+        expected_seconds: duration that the file should have: the longest that its header, its
+            timestamps and its size imply. More than 0.
+        lost_seconds: duration that is missing or was replaced with silence; 0 if the end is
+            missing and its length is unknown.
+        text: one sentence with the name of the file, the duration and the position.
     """
 
     expected_seconds: float
@@ -52,12 +52,12 @@ class Loss:
 
     @property
     def share(self) -> float:
-        """The share of the file that is lost, 0 to 1."""
+        """Share of the file that is lost, 0 to 1."""
         return min(self.lost_seconds / self.expected_seconds, 1.0)
 
     @property
     def is_tolerable(self) -> bool:
-        """Whether a warning is enough."""
+        """Whether the loss deserves a warning and not an error."""
         return self.share <= TOLERATED_SHARE
 
 
@@ -66,49 +66,49 @@ def loss_of(
     *,
     rate: int,
     frames: int,
-    silences: Sequence[Silence],
-    missing: Sequence[Silence],
-    has_open_end: bool,
+    silences: Sequence[Gap],
+    missing: Sequence[Gap],
+    is_cut_off: bool,
 ) -> Loss | None:
-    """Sum up what was lost of a file, or of a stretch of it.
+    """Summarise what was lost of a file, or of a part of it.
 
     Args:
-        name: of the file.
-        rate: in Hz.
-        frames: how many there are, silence included.
-        silences: in the place of what was lost.
-        missing: where a file ends before it should, and how many frames later that would be.
-        has_open_end: whether a file ends before it should, and there is no telling how much later.
+        name: name of the file.
+        rate: sample rate in Hz.
+        frames: number of decoded frames, including silence.
+        silences: gaps that were filled with silence.
+        missing: gaps that were not filled, such as the missing end of a file.
+        is_cut_off: whether an unknown amount of the end is missing.
 
     Returns:
-        the loss; None if there is none to speak of.
+        the loss; None if it is negligible.
     """
-    silent = sum(one.frames for one in silences) / rate
-    gone = sum(one.frames for one in missing) / rate
-    expected = frames / rate + gone
-    said = []
-    if silent >= UNNOTICED_SECONDS or silent + gone >= UNNOTICED_SECONDS > gone:
-        where = f"at {position(silences[0].at / rate)}"
+    silent = sum(gap.frames for gap in silences) / rate
+    absent = sum(gap.frames for gap in missing) / rate
+    expected = frames / rate + absent
+    parts = []
+    if silent >= NEGLIGIBLE_SECONDS or silent + absent >= NEGLIGIBLE_SECONDS > absent:
+        where = f"at {position(silences[0].start / rate)}"
         if len(silences) > 1:
             where = f"in {len(silences)} places, the first {where}"
-        said.append(f"{_figure(silent, expected)} missing {where}")
-    if gone >= UNNOTICED_SECONDS:
-        at = missing[0].at / rate
-        is_end = len(missing) == 1 and missing[0].at >= frames
-        where = "at the end" if is_end else f"at {position(at)}"
-        said.append(f"{_figure(gone, expected)} missing {where}")
-    if has_open_end:
-        said.append(f"cut off at {position(frames / rate)}, how much is missing is unknown")
-    if not said:
+        parts.append(f"{_duration(silent, expected)} missing {where}")
+    if absent >= NEGLIGIBLE_SECONDS:
+        start = missing[0].start
+        is_end = len(missing) == 1 and start >= frames
+        where = "at the end" if is_end else f"at {position(start / rate)}"
+        parts.append(f"{_duration(absent, expected)} missing {where}")
+    if is_cut_off:
+        parts.append(f"cut off at {position(frames / rate)}, how much is missing is unknown")
+    if not parts:
         return None
     return Loss(
         expected_seconds=max(expected, 1 / rate),
-        lost_seconds=silent + gone,
-        text=f"{quoted(name)} is damaged: {'; '.join(said)}.",
+        lost_seconds=silent + absent,
+        text=f"{quoted(name)} is damaged: {'; '.join(parts)}.",
     )
 
 
-def _figure(lost: float, expected: float) -> str:
+def _duration(lost: float, expected: float) -> str:
     return f"{lost:.2f} s of {expected:.2f} s ({lost / max(expected, 1e-9):.0%}) is"
 
 

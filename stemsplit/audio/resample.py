@@ -1,4 +1,4 @@
-"""Runs in both. Streams of samples to another sample rate, by soxr."""
+"""Runs in the child. Converts streams of samples to another sample rate, with soxr."""
 
 from __future__ import annotations
 
@@ -20,15 +20,14 @@ class RateConverter:
     """Converts one stream.
 
     Args:
-        source_rate: of the blocks, in Hz.
-        target_rate: wanted, in Hz; blocks pass unchanged where the rates agree.
-        channels: of every block.
+        source_rate: sample rate of the blocks, in Hz.
+        target_rate: sample rate to convert to, in Hz; equal rates pass blocks through unchanged.
+        channels: number of channels of every block.
     """
 
     def __init__(self, source_rate: int, target_rate: int, channels: int) -> None:
-        """Begin a stream."""
         self._channels = channels
-        self._given = 0
+        self._frames = 0
         self._stream = (
             None
             if source_rate == target_rate
@@ -38,45 +37,40 @@ class RateConverter:
         )
 
     def push(self, block: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Take `(frames, channels)` float32 and give what is ready, which may be nothing yet."""
+        """Convert `(frames, channels)` float32; return what is ready, possibly no frames."""
         if self._stream is not None:
             block = self._stream.resample_chunk(np.ascontiguousarray(block))
-        self._given += len(block)
+        self._frames += len(block)
         return block
 
     def finish(self, frames: int) -> NDArray[np.float32]:
-        """Give the rest of the stream.
+        """Return the rest of the stream, so that its length is exact.
 
-        The converter rounds the length in its own way; what it keeps back until the end is more
-        than it may be wrong by, so that the end can be made right.
-
-        Args:
-            frames: how many there must have been in all.
+        soxr rounds the length differently, but buffers more frames than the difference, so that the
+        end can be corrected. `frames` is the total length of the converted stream.
         """
         rest = np.empty((0, self._channels), np.float32)
         if self._stream is not None:
             rest = self._stream.resample_chunk(rest, last=True)
-        wanted = max(frames - self._given, 0)
-        if len(rest) < wanted:
-            rest = np.pad(rest, ((0, wanted - len(rest)), (0, 0)))
-        self._given += wanted
-        return rest[:wanted]
+        missing = max(frames - self._frames, 0)
+        if len(rest) < missing:
+            rest = np.pad(rest, ((0, missing - len(rest)), (0, 0)))
+        self._frames += missing
+        return rest[:missing]
 
 
 def resample(
-    blocks: Iterable[NDArray[np.float32]],
-    converter: RateConverter,
-    frames: Callable[[], int],
+    blocks: Iterable[NDArray[np.float32]], converter: RateConverter, frames: Callable[[], int]
 ) -> Iterator[NDArray[np.float32]]:
     """Convert the sample rate of a stream.
 
     Args:
         blocks: `(frames, channels)` float32.
-        converter: does it.
-        frames: is asked at the end how many there must be.
+        converter: the converter of this stream.
+        frames: returns the total number of converted frames; called after the last block.
 
     Yields:
-        `(frames, channels)` float32, none of them empty.
+        `(frames, channels)` float32, at least one frame each.
     """
     for block in blocks:
         converted = converter.push(block)

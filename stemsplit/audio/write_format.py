@@ -1,4 +1,4 @@
-"""Runs in both. The form in which stems are written: container, bit depth, rates, clipping."""
+"""Runs in the child. How stems are written: container, bit depth, rates, clipping."""
 
 from __future__ import annotations
 
@@ -13,21 +13,21 @@ if TYPE_CHECKING:
     from stemsplit.core.settings import Clip, StemFormat
 
 DITHERED_BITS = 16
-"""So many bits and fewer are dithered; the rounding error of 24 bits is below any noise there is
-(docs/audio.md)."""
+"""Largest bit depth that is dithered. The rounding error of 24 bits is below the noise of any
+recording (docs/audio.md)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WriteFormat:
-    """How samples are put into a file.
+    """How samples are written to a file.
 
     Attributes:
         format: the container.
-        bit_depth: of `wav` and `flac`.
+        bit_depth: bit depth of `wav` and `flac`.
         sample_rate: in Hz.
-        bit_rate: of a lossy format, in bits a second; None is its own.
-        clip: what becomes of samples beyond full scale.
-        dither: whether noise takes the place of the rounding error's pattern.
+        bit_rate: bit rate of a lossy format, in bits per second; None for the default.
+        clip: how to handle samples beyond full scale.
+        dither: whether to add dither noise before rounding.
     """
 
     format: StemFormat = "wav"
@@ -39,14 +39,14 @@ class WriteFormat:
 
     @property
     def bits(self) -> int | None:
-        """The bits of an integer sample; None where samples are floating point."""
+        """Bits of an integer sample; None if samples are floating point."""
         if self.format in LOSSY or self.bit_depth == "32f":
             return None
         return int(self.bit_depth)
 
 
-def clip_of(wanted: Clip | None, stem_format: StemFormat, bit_depth: PcmDepth) -> Clip:
-    """Give what becomes of samples beyond full scale where nothing is said: `32f` keeps them."""
-    if wanted is not None:
-        return wanted
+def resolve_clip(requested: Clip | None, stem_format: StemFormat, bit_depth: PcmDepth) -> Clip:
+    """Return how to handle samples beyond full scale: by default, `32f` keeps them."""
+    if requested is not None:
+        return requested
     return "none" if stem_format == "wav" and bit_depth == "32f" else "clamp"

@@ -1,5 +1,5 @@
-"""A batch from its inputs to its result: request, plan, run, events, status.
+"""A batch from its inputs to its result: request, plan, run, events and status.
 
-Not here: how a track is separated (`executors`) and how anything is shown (`cli`, `report`).
-Imports: `core`, `storage`, `models`, `library`, `journal`, `supervisor`, `executors`.
+Not here: how a track is separated (`executors`), and how events are shown (`cli`, `report`).
+Imports: `core`, `executors`, `journal`, `library`, `models`, `storage`, `supervisor`.
 """

@@ -1,4 +1,4 @@
-"""Runs in the supervisor. How others ask a batch that runs to end."""
+"""Runs in the supervisor. Drains or stops a running batch from elsewhere."""
 
 from __future__ import annotations
 
@@ -12,17 +12,16 @@ if TYPE_CHECKING:
 
 
 class Control:
-    """Lets another thread, or a signal handler, ask a batch that runs to end.
+    """Drains or stops a running batch, from another thread or a signal handler.
 
     Attributes:
-        draining: whether it was asked to start nothing more.
-        stopped_by: what it was stopped with, None if it was not.
-        unshown: why what is told of the batch could not be shown, for its summary; empty if it
-            could.
+        draining: whether the batch was asked to start no more tracks.
+        stopped_by: the error that the batch was stopped with; None if it was not.
+        unshown: why events could not be shown, for the summary; empty if they could.
     """
 
     def __init__(self) -> None:
-        """Ask nothing yet."""
+        """Request nothing yet."""
         self.draining = False
         self.stopped_by: BaseException | None = None
         self.unshown = ""
@@ -30,11 +29,11 @@ class Control:
 
     @property
     def has_children(self) -> bool:
-        """Whether children may be running; before and after that there is nothing to end."""
+        """Whether children may be running."""
         return self._pool is not None
 
     def drain(self) -> None:
-        """Start nothing more, and let the tracks that are being separated finish."""
+        """Start no more tracks; let the running ones finish."""
         self.draining = True
         if self._pool is not None:
             self._pool.drain()
@@ -46,8 +45,8 @@ class Control:
             self._pool.stop()
 
     @contextlib.contextmanager
-    def over(self, pool: WorkerPool) -> Iterator[None]:
-        """Act on `pool` within this; for the batch itself."""
+    def controlling(self, pool: WorkerPool) -> Iterator[None]:
+        """Pass requests on to `pool` within the context. For the batch itself."""
         self._pool = pool
         if self.draining:
             pool.drain()

@@ -1,4 +1,4 @@
-"""Runs in the supervisor. What happened to a track, told as an event."""
+"""Runs in the supervisor. Builds the events of a batch from plans, messages and outcomes."""
 
 from __future__ import annotations
 
@@ -8,8 +8,7 @@ import msgspec
 
 from stemsplit.batch import events
 from stemsplit.core.outcome import Reason, WarningKind
-from stemsplit.core.text import counted, printable, quoted
-from stemsplit.library.exclusion import endings_of, names_of
+from stemsplit.core.text import printable
 from stemsplit.models.engines import name_of
 
 if TYPE_CHECKING:
@@ -21,18 +20,14 @@ if TYPE_CHECKING:
     from stemsplit.core.limits import Resources
     from stemsplit.core.messages import Started
     from stemsplit.core.outcome import Attempt, Outcome
-    from stemsplit.library.scan import Found, Problem
+    from stemsplit.library.tracks import Problem
     from stemsplit.supervisor.pool_plan import PoolPlan
 
     Listener = Callable[[events.Event], None]
 
 
-_MOST_UNREADABLE = 20
-"""So many folders that cannot be read are named."""
-
-
 def batch_started(request: BatchRequest, tracks: int) -> events.BatchStarted:
-    """The plan is made."""
+    """Return the event for a finished plan."""
     return events.BatchStarted(
         version=request.version,
         tracks=tracks,
@@ -43,71 +38,15 @@ def batch_started(request: BatchRequest, tracks: int) -> events.BatchStarted:
     )
 
 
-def duplicates(count: int) -> events.Note:
-    """Some files were met again."""
-    return events.Note(text=f"{counted(count, 'file')} named more than once, and taken once")
-
-
-def left_out(found: Found) -> Iterator[str]:
-    """Say what the search of folders left out, and which folders could not be read."""
-    out = found.left_out
-    if out.system:
-        yield f"{counted(len(out.system), 'system folder')} left out ({names_of(out.system)})"
-    if out.hidden:
-        yield (
-            f"{counted(len(out.hidden), 'hidden file or folder', 'hidden files and folders')} left "
-            f"out ({names_of(out.hidden)}); to take one, give it as an input"
-        )
-    excluded = [
-        counted(len(paths), what)
-        for paths, what in ((out.excluded_files, "file"), (out.excluded_folders, "folder"))
-        if paths
-    ]
-    if excluded:
-        names = names_of([*out.excluded_folders, *out.excluded_files])
-        yield f"{' and '.join(excluded)} excluded by --exclude ({names})"
-    for pattern in found.unmatched:
-        yield f"--exclude {quoted(pattern)} matched nothing"
-    if out.unfinished:
-        files = counted(len(out.unfinished), "unfinished file")
-        yield f"{files} left out ({names_of(out.unfinished)})"
-    if out.unknown:
-        yield (
-            f"{counted(len(out.unknown), 'file')} left out, audio neither by name nor by content "
-            f"({endings_of(out.unknown)})"
-        )
-    for one in found.unreadable[:_MOST_UNREADABLE]:
-        yield f"warning: {one.message} What is in it was left out. {one.remedy}"
-    more = len(found.unreadable) - _MOST_UNREADABLE
-    if more > 0:
-        yield f"warning: {counted(more, 'further folder')} cannot be read"
-
-
-def put_off(count: int) -> str:
-    """Say how many tracks are left for another run."""
-    return f"{counted(count, 'track')} left for another run by --limit"
-
-
-def left(untracked: int, left_out: int) -> Iterator[str]:
-    """Say which files are left as they are, and why that may not be what was meant."""
-    if untracked:
-        yield (
-            f"{counted(untracked, 'track')} left, because files of that name are there that no "
-            "journal knows; --overwrite replaces them"
-        )
-    if left_out:
-        yield f"{counted(left_out, 'file')} left out, which an earlier run has made"
-
-
-def skipped(job: Job, why: str) -> events.TrackSkipped:
-    """A track is done already."""
+def track_skipped(job: Job, why: str) -> events.TrackSkipped:
+    """Return the event for a track that is already done."""
     return events.TrackSkipped(
         source=printable(job.source), destination=printable(job.destination), why=why
     )
 
 
-def failed_earlier(job: Job, decision: Decision) -> events.TrackFailed:
-    """A track has failed in an earlier run, and is left alone."""
+def track_failed_earlier(job: Job, decision: Decision) -> events.TrackFailed:
+    """Return the event for a track that failed in an earlier run and is not retried."""
     return events.TrackFailed(
         source=printable(job.source),
         reason=decision.reason or Reason.CRASHED,
@@ -118,7 +57,7 @@ def failed_earlier(job: Job, decision: Decision) -> events.TrackFailed:
 
 
 def pool_started(plan: PoolPlan) -> events.PoolStarted:
-    """Children are about to be started."""
+    """Return the event for a pool that is about to start children."""
     return events.PoolStarted(
         jobs=plan.concurrency.workers,
         threads=plan.concurrency.resources.threads,
@@ -129,8 +68,8 @@ def pool_started(plan: PoolPlan) -> events.PoolStarted:
     )
 
 
-def retried(job: Job, attempt: Attempt, resources: Resources) -> events.TrackRetried:
-    """An attempt failed; another one follows."""
+def track_retried(job: Job, attempt: Attempt, resources: Resources) -> events.TrackRetried:
+    """Return the event for a failed attempt that another one follows."""
     return events.TrackRetried(
         source=printable(job.source),
         attempt=attempt.number,
@@ -145,8 +84,8 @@ def retried(job: Job, attempt: Attempt, resources: Resources) -> events.TrackRet
     )
 
 
-def started(job: Job, message: Started, *, preloaded: bool) -> events.TrackStarted:
-    """A child has opened the track's file."""
+def track_started(job: Job, message: Started, *, preloaded: bool) -> events.TrackStarted:
+    """Return the event for a child that opened the track's file."""
     info = message.info
     return events.TrackStarted(
         source=printable(job.source),
@@ -159,8 +98,8 @@ def started(job: Job, message: Started, *, preloaded: bool) -> events.TrackStart
     )
 
 
-def failed_input(problem: Problem) -> events.TrackFailed:
-    """An input that leads to no track."""
+def input_failed(problem: Problem) -> events.TrackFailed:
+    """Return the event for an input that leads to no track."""
     return events.TrackFailed(
         source=printable(problem.path),
         reason=Reason.BAD_INPUT,
@@ -169,8 +108,8 @@ def failed_input(problem: Problem) -> events.TrackFailed:
     )
 
 
-def ended(outcome: Outcome) -> events.TrackDone | events.TrackFailed:
-    """A track is done, or has failed."""
+def track_ended(outcome: Outcome) -> events.TrackDone | events.TrackFailed:
+    """Return the event for a track that is done or has failed."""
     job = outcome.job
     if outcome.reason is Reason.DONE:
         return events.TrackDone(
@@ -188,20 +127,20 @@ def ended(outcome: Outcome) -> events.TrackDone | events.TrackFailed:
                 )
                 for stem in outcome.stems
             ),
-            warnings=tuple(one.text for one in outcome.warnings),
-            warning_kinds=tuple(one.kind for one in outcome.warnings),
+            warnings=tuple(warning.text for warning in outcome.warnings),
+            warning_kinds=tuple(warning.kind for warning in outcome.warnings),
             audio_seconds=outcome.audio_seconds,
             seconds=outcome.seconds,
             attempts=len(outcome.attempts),
             peak_memory_bytes=outcome.peak_pss_bytes,
             peak_rss_bytes=outcome.attempts[-1].peak_rss_bytes if outcome.attempts else None,
         )
-    return failed(outcome)
+    return track_failed(outcome)
 
 
-def failed(outcome: Outcome) -> events.TrackFailed:
-    """A track has failed, with the story of its last attempt if there was one."""
-    told = events.TrackFailed(
+def track_failed(outcome: Outcome) -> events.TrackFailed:
+    """Return the event for a failed track, with the story of its last attempt if it had one."""
+    event = events.TrackFailed(
         source=printable(outcome.job.source),
         reason=outcome.reason,
         message=outcome.message,
@@ -210,9 +149,9 @@ def failed(outcome: Outcome) -> events.TrackFailed:
     )
     last = outcome.last_attempt
     if last is None:
-        return told
+        return event
     return msgspec.structs.replace(
-        told,
+        event,
         exit_code=last.exit_code,
         peak_memory_bytes=last.peak_pss_bytes,
         traceback=last.traceback,
@@ -222,12 +161,14 @@ def failed(outcome: Outcome) -> events.TrackFailed:
     )
 
 
-def damage(outcomes: Iterable[Outcome]) -> Iterator[events.Damage]:
-    """Tracks that are done although part of their source is lost."""
+def damages(outcomes: Iterable[Outcome]) -> Iterator[events.Damage]:
+    """Yield an entry for each track that is done although part of its source is lost."""
     for outcome in outcomes:
-        lost = [one.text for one in outcome.warnings if one.kind is WarningKind.DAMAGED]
-        if lost and outcome.reason is Reason.DONE:
-            yield events.Damage(source=printable(outcome.job.source), message=" ".join(lost))
+        texts = [
+            warning.text for warning in outcome.warnings if warning.kind is WarningKind.DAMAGED
+        ]
+        if texts and outcome.reason is Reason.DONE:
+            yield events.Damage(source=printable(outcome.job.source), message=" ".join(texts))
 
 
 def _path(path: str | None) -> str | None:

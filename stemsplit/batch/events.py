@@ -1,7 +1,10 @@
-"""Runs in the supervisor. What a batch tells its caller, as it happens; `--json` prints these.
+"""Runs in the supervisor. The events that a batch emits; `--json` prints them.
 
-Every event is one JSON object with `type` and `time`; the first also bears `schema`, the version of
-this vocabulary. New fields may appear within a version; none changes its meaning or disappears.
+Each event is a JSON object with `type` and `time`; the first also has `schema`, the version of this
+schema. Within a version, fields may be added, but none changes its meaning or disappears.
+
+One module because `docs/events.md` describes all events together, and `docs/events.schema.json` is
+generated from their definitions and docstrings.
 """
 
 from __future__ import annotations
@@ -16,25 +19,21 @@ from stemsplit.core.progress import Status
 SCHEMA_VERSION = 1
 
 
-def _now() -> float:
-    return time.time()
-
-
 class _Event(msgspec.Struct, frozen=True, kw_only=True, tag_field="type", rename=None):
-    time: float = msgspec.field(default_factory=_now)
+    time: float = msgspec.field(default_factory=time.time)
 
 
 class BatchStarted(_Event, frozen=True, kw_only=True, tag="batch_started"):
-    """The plan is made: the first event of every batch.
+    """The batch is planned; the first event of every batch.
 
     Attributes:
-        schema: version of this vocabulary.
-        version: of stemsplit.
-        tracks: how many there are, with those that are done already, without those that a limit
-            leaves for another run.
-        what: is done: `separation` or `conversion`.
-        model: the model's name; null for a conversion.
-        engine: what runs its network, `tensorflow` or `onnx`; null likewise.
+        schema: version of this schema.
+        version: version of stemsplit.
+        tracks: number of tracks, including those already done, without those that a limit leaves
+            for another run.
+        what: `separation` or `conversion`.
+        model: name of the model; null for a conversion.
+        engine: engine that runs the model, `tensorflow` or `onnx`; null for a conversion.
         output: the output folder.
     """
 
@@ -48,16 +47,16 @@ class BatchStarted(_Event, frozen=True, kw_only=True, tag="batch_started"):
 
 
 class PoolStarted(_Event, frozen=True, kw_only=True, tag="pool_started"):
-    """Children are about to be started.
+    """Children are about to start.
 
     Attributes:
-        jobs: how many may work at once.
-        threads: of each.
-        lean: whether each keeps one instrument's U-Net in memory at a time, because the budget
-            allows no more.
-        max_ram_bytes: the budget of all processes together.
-        max_ram_per_file_bytes: the cap of one child.
-        min_free_bytes: left free for other programs.
+        jobs: maximum number of children that run at once.
+        threads: number of threads of each child.
+        lean: whether each child holds one instrument's U-Net in memory at a time, because the
+            budget allows no more.
+        max_ram_bytes: memory budget of all processes together.
+        max_ram_per_file_bytes: memory cap of one child.
+        min_free_bytes: memory left free for other programs.
     """
 
     jobs: int
@@ -69,23 +68,24 @@ class PoolStarted(_Event, frozen=True, kw_only=True, tag="pool_started"):
 
 
 class Note(_Event, frozen=True, kw_only=True, tag="note"):
-    """Something about the batch as a whole, for a person."""
+    """A message for the user about the batch as a whole."""
 
     text: str
 
 
 class TrackPlanned(_Event, frozen=True, kw_only=True, tag="track_planned"):
-    """What would become of a track; only where a plan is all that was asked for.
+    """What the batch would do with a track; only in a dry run.
 
     Attributes:
         source: the audio file.
-        destination: the folder of its stems.
-        paths: of its stems.
-        action: `separate`, `leave` (done), `leave_failed`, `refuse`, or `put_off` to another run.
-        why: in words.
-        audio_seconds: duration that the header declares; null where it does not say.
-        predicted_seconds: of its child; null where it is not separated.
-        predicted_bytes: of its stems together; null likewise.
+        destination: folder of its stems.
+        paths: files of its stems.
+        action: `separate`, `leave` (already done), `leave_failed` (failed in an earlier run),
+            `refuse`, or `put_off` (left for another run).
+        why: the reason, as text.
+        audio_seconds: duration according to the header; null if it has none.
+        predicted_seconds: predicted time of its child; null unless the action is `separate`.
+        predicted_bytes: predicted size of its stems together; null in the same cases.
     """
 
     source: str
@@ -99,24 +99,24 @@ class TrackPlanned(_Event, frozen=True, kw_only=True, tag="track_planned"):
 
 
 class PlanMade(_Event, frozen=True, kw_only=True, tag="plan_made"):
-    """What a batch would do in all; the last event where a plan is all that was asked for.
+    """What the batch would do as a whole; the last event of a dry run.
 
     Attributes:
-        separate, leave, leave_failed, refuse: how many tracks become which.
-        problems: inputs that lead to no track.
-        put_off: tracks left for another run because of a limit.
+        separate, leave, leave_failed, refuse: number of tracks with that action.
+        problems: number of inputs that lead to no track.
+        put_off: number of tracks that a limit leaves for another run.
         unreadable: folders below an input that cannot be read.
-        audio_seconds: to be separated, guessed where a file does not say.
-        predicted_seconds: of the batch.
-        predicted_bytes: of all stems to be written.
-        free_bytes: on the disk of the output folder; null where the output is remote.
-        predicted_memory_bytes: of all processes together.
-        max_ram_bytes: the budget.
-        jobs: how many children would work at once.
-        threads: of each.
-        until: the deadline, in seconds since 1970; null where there is none.
-        ends_in_time: how many of the tracks are predicted to end before it; null likewise.
-        exit_code: what the command will return.
+        audio_seconds: audio to be separated, estimated where a header has no duration.
+        predicted_seconds: predicted time of the batch.
+        predicted_bytes: predicted size of all stems to be written.
+        free_bytes: free space on the disk of the output folder; null if the output is remote.
+        predicted_memory_bytes: predicted memory of all processes together.
+        max_ram_bytes: the memory budget.
+        jobs: number of children that would run at once.
+        threads: number of threads of each child.
+        until: the deadline, in seconds since 1970; null if there is none.
+        ends_in_time: number of tracks predicted to end before the deadline; null if there is none.
+        exit_code: exit code of the command.
     """
 
     separate: int
@@ -140,7 +140,7 @@ class PlanMade(_Event, frozen=True, kw_only=True, tag="plan_made"):
 
 
 class TrackSkipped(_Event, frozen=True, kw_only=True, tag="track_skipped"):
-    """A track is done already; `why` says how that is known."""
+    """A track is skipped because it is already done; `why` says how that is known."""
 
     source: str
     destination: str
@@ -152,12 +152,12 @@ class TrackStarted(_Event, frozen=True, kw_only=True, tag="track_started"):
 
     Attributes:
         source: the audio file.
-        destination: the folder for its stems.
-        format: container and encoding, `WAV PCM_16`.
-        sample_rate: of the source, in Hz.
-        channels: of the source.
-        audio_seconds: duration that the header declares; null where it does not say.
-        preloaded: whether the child found the engine's libraries in memory.
+        destination: folder for its stems.
+        format: container and encoding, such as `WAV PCM_16`.
+        sample_rate: sample rate of the source, in Hz.
+        channels: number of channels of the source.
+        audio_seconds: duration according to the header; null if it has none.
+        preloaded: whether the engine's libraries were already loaded when the child started.
     """
 
     source: str
@@ -170,19 +170,19 @@ class TrackStarted(_Event, frozen=True, kw_only=True, tag="track_started"):
 
 
 class TrackRetried(_Event, frozen=True, kw_only=True, tag="track_retried"):
-    """An attempt at a track failed; another one follows, which goes about it in another way.
+    """An attempt at a track failed; another attempt with other resources follows.
 
     Attributes:
         source: the audio file.
-        attempt: number of the attempt that failed, from 1.
+        attempt: number of the failed attempt, from 1.
         reason: one of the reasons in docs/errors.md.
-        message: one sentence.
-        next: how the next attempt goes about it.
-        exit_code: the child's, negative for a signal.
-        peak_memory_bytes: of the child and all that it started; null if unknown.
+        message: what happened, in one sentence.
+        next: resources of the next attempt.
+        exit_code: exit code of the child, negative for a signal; null if unknown.
+        peak_memory_bytes: peak memory of the child and its descendants; null if unknown.
         story: what happened, line by line.
         log_tail: the last lines of the child's log.
-        log_file: where the log is kept; null if it is not.
+        log_file: path of the log; null if it is not kept.
     """
 
     source: str
@@ -198,23 +198,23 @@ class TrackRetried(_Event, frozen=True, kw_only=True, tag="track_retried"):
 
 
 class TrackProgress(_Event, frozen=True, kw_only=True, tag="track_progress"):
-    """So many seconds of a track's audio are separated."""
+    """`audio_seconds` of a track have been separated so far."""
 
     source: str
     audio_seconds: float
 
 
 class Stem(msgspec.Struct, frozen=True, kw_only=True):
-    """One written stem.
+    """A written stem.
 
     Attributes:
-        stem: its name; `converted` in a conversion.
+        stem: name of the stem; `converted` in a conversion.
         path: its file.
-        frames: samples a channel.
+        frames: number of samples per channel.
         sample_rate: in Hz.
-        peak: the largest absolute sample, 1.0 at full scale, before clamping.
-        clipped_samples: how many were beyond full scale and were clamped.
-        gain: by which it was made quieter, so that none had to be; else 1.
+        peak: largest absolute sample before clamping, 1.0 at full scale.
+        clipped_samples: number of samples beyond full scale that were clamped.
+        gain: factor by which the stem was attenuated to avoid clipping; 1 if it was not.
     """
 
     stem: str
@@ -227,20 +227,20 @@ class Stem(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class TrackDone(_Event, frozen=True, kw_only=True, tag="track_done"):
-    """All stems of a track are in place.
+    """All stems of a track are published.
 
     Attributes:
         source: the audio file.
-        destination: the folder of its stems.
-        stems: one entry a stem.
-        warnings: sentences a person should read all the same.
-        warning_kinds: the kind of each of them: `damaged`, `clipped` or `note`.
-        audio_seconds: how much audio was separated.
-        seconds: wall time from the child's start to the stems in place.
-        attempts: how many children it took.
-        peak_memory_bytes: of the child and all that it started (PSS where the system has it); null
-            if unknown.
-        peak_rss_bytes: of the child itself with all shared pages; null if unknown.
+        destination: folder of its stems.
+        stems: one entry for each stem.
+        warnings: sentences about what the user should know nevertheless.
+        warning_kinds: kind of each warning: `damaged`, `clipped` or `note`.
+        audio_seconds: length of the separated audio.
+        seconds: wall time from the child's start to the publication of the stems.
+        attempts: number of attempts.
+        peak_memory_bytes: peak memory of the child and its descendants (PSS if the system reports
+            it); null if unknown.
+        peak_rss_bytes: peak RSS of the child itself, shared pages included; null if unknown.
     """
 
     source: str
@@ -256,21 +256,21 @@ class TrackDone(_Event, frozen=True, kw_only=True, tag="track_done"):
 
 
 class TrackFailed(_Event, frozen=True, kw_only=True, tag="track_failed"):
-    """A track could not be separated; nothing of it was written.
+    """A track could not be separated; none of its stems were written.
 
     Attributes:
         source: the audio file or other input.
         reason: one of the reasons in docs/errors.md.
-        message: one sentence.
-        remedy: what to do next.
-        attempts: how many children were started for it.
-        exit_code: the last child's, negative for a signal; null where none ran.
-        peak_memory_bytes: of the last child and all that it started; null if unknown.
-        traceback: the child's own; may be empty.
+        message: what happened, in one sentence.
+        remedy: what the user can do.
+        attempts: number of attempts.
+        exit_code: exit code of the last child, negative for a signal; null if none ran.
+        peak_memory_bytes: peak memory of the last child and its descendants; null if unknown.
+        traceback: traceback of the child; may be empty.
         story: what happened in the last attempt, line by line.
         log_tail: the last lines of the child's log.
-        log_file: where the log is kept; null if it is not.
-        earlier: whether that was in an earlier run, and it was left alone in this one.
+        log_file: path of the log; null if it is not kept.
+        earlier: whether the track failed in an earlier run and was not retried in this one.
     """
 
     source: str
@@ -288,13 +288,13 @@ class TrackFailed(_Event, frozen=True, kw_only=True, tag="track_failed"):
 
 
 class BatchProgress(_Event, frozen=True, kw_only=True, tag="batch_progress"):
-    """How far the batch is; once a second while children work."""
+    """Status of the batch; once a second while children run."""
 
     status: Status
 
 
 class Failure(msgspec.Struct, frozen=True, kw_only=True):
-    """A line of the summary: what failed, and why."""
+    """An entry of the summary: a failure and its reason."""
 
     source: str
     reason: str
@@ -302,36 +302,36 @@ class Failure(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Damage(msgspec.Struct, frozen=True, kw_only=True):
-    """A line of the summary: a track that is done although part of its source is lost."""
+    """An entry of the summary: a track that is done although part of its source is lost."""
 
     source: str
     message: str
 
 
 class BatchDone(_Event, frozen=True, kw_only=True, tag="batch_done"):
-    """Nothing is left to do, or nothing more can be done.
+    """The batch has ended; nothing is left to do, or nothing more can be done.
 
     Attributes:
-        done: tracks separated now.
-        skipped: tracks that were done already.
-        failed: tracks and inputs that failed, now or earlier.
-        not_started: tracks left out because the batch was stopped, or because they would not have
-            ended in time.
-        late: those of them that would not have ended in time.
-        put_off: tracks left for another run because of a limit; not among `not_started`.
-        unreadable: folders below an input that cannot be read; what is in them was left out.
+        done: number of tracks separated in this run.
+        skipped: number of tracks that were already done.
+        failed: number of tracks and inputs that failed, in this run or an earlier one.
+        not_started: number of tracks that did not start because the batch was stopped, or because
+            they could not have finished in time.
+        late: number of those that could not have finished in time.
+        put_off: number of tracks that a limit left for another run; not included in `not_started`.
+        unreadable: folders below an input that could not be read; their contents were ignored.
         seconds: wall time of the batch.
-        audio_seconds: audio separated now.
-        peak_memory_bytes: the largest memory of all processes together, the supervisor and the
-            fork server included; null if unknown.
-        times_real_time: audio separated a second.
-        damaged, clipped, notes: how many of the tracks separated now have a warning of that kind.
-            Tracks that failed as damaged are not among them.
+        audio_seconds: length of the audio separated in this run.
+        peak_memory_bytes: peak memory of all processes together, including the supervisor and the
+            fork server; null if unknown.
+        times_real_time: seconds of audio separated per second; null if none was separated.
+        damaged, clipped, notes: number of tracks separated in this run with a warning of that kind.
+            Tracks that failed as damaged are not included.
         failures: one entry for each failure.
         damages: one entry for each track that `damaged` counts.
-        damaged_earlier: how many of the tracks that were done already have such a warning.
-        unshown: why what was told of the batch could not be shown; empty if it could.
-        exit_code: what the command will return.
+        damaged_earlier: number of tracks already done that have a warning `damaged`.
+        unshown: why the events of the batch could not be shown; empty if they could.
+        exit_code: exit code of the command.
     """
 
     done: int
@@ -373,13 +373,13 @@ Event = (
 
 
 def json_schema() -> dict[str, Any]:
-    """Give the JSON Schema (draft 2020-12) of an event, as `docs/events.schema.json` has it."""
+    """Return the JSON Schema (draft 2020-12) of an event, as in `docs/events.schema.json`."""
     schema = msgspec.json.schema(Event)
     for definition in schema["$defs"].values():
-        if "properties" in definition:  # every field is always there, a default one as well
+        if "properties" in definition:  # fields with defaults are always present too
             definition["required"] = [*definition["properties"]]
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
-        "title": f"An event of stemsplit, version {SCHEMA_VERSION} of the vocabulary",
+        "title": f"An event of stemsplit, version {SCHEMA_VERSION} of the schema",
         **schema,
     }

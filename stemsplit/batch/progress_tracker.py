@@ -1,7 +1,4 @@
-"""Runs in the supervisor. Counts what a pool tells: how far a batch is, how fast, how long still.
-
-Touches nothing; the clock is a seam.
-"""
+"""Runs in the supervisor. Tracks the progress of a batch from the events of its pool."""
 
 from __future__ import annotations
 
@@ -31,8 +28,8 @@ if TYPE_CHECKING:
     from stemsplit.supervisor.pool_interface import PoolEvent
 
 
-_CURVE_STEP_SECONDS = 1.0
-_MOST_CURVE_STEPS = 1200
+_MEMORY_STEP_SECONDS = 1.0
+_MAX_MEMORY_STEPS = 1200
 
 
 @dataclass(slots=True, kw_only=True)
@@ -47,14 +44,17 @@ class _Running:
 
 
 class ProgressTracker:
-    """Counts what happens in a batch.
+    """Tracks the progress of a batch: tracks, audio, speed, time left and memory.
 
     Args:
-        audio_seconds: of each track to be done, by its source, guessed where it is not known.
-        max_ram_bytes: the budget.
-        predicted_seconds: of the whole batch, until something is separated.
-        run_seconds: how long ago the run began.
-        clock: monotonic seconds.
+        audio_seconds: length of each track to be separated, by source, estimated where unknown.
+        max_ram_bytes: the memory budget.
+        predicted_seconds: predicted time of the batch, used until audio has been separated.
+        run_seconds: time since the run began, for `memory`.
+        clock: returns monotonic seconds.
+
+    Attributes:
+        pausing: why no track starts at the moment; empty if tracks may start.
     """
 
     def __init__(
@@ -66,7 +66,7 @@ class ProgressTracker:
         run_seconds: float = 0.0,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """Begin now."""
+        """Start measuring."""
         self._left = dict(audio_seconds)
         self._max_ram_bytes = max_ram_bytes
         self._predicted_seconds = predicted_seconds
@@ -79,29 +79,29 @@ class ProgressTracker:
         self._failed = 0
         self._audio_done = 0.0
         self._memory_bytes: int | None = None
-        self._memory = TimeSeriesRecorder(_CURVE_STEP_SECONDS, _MOST_CURVE_STEPS)
+        self._memory = TimeSeriesRecorder(_MEMORY_STEP_SECONDS, _MAX_MEMORY_STEPS)
         self.pausing = ""
 
     @property
     def memory(self) -> TimeSeries:
-        """Give the memory of all processes together, in bytes, by seconds since the run began."""
-        return self._memory.curve()
+        """Memory of all processes together, in bytes, by seconds since the run began."""
+        return self._memory.series()
 
-    def take_in(self, event: PoolEvent) -> None:
-        """Count an event."""
+    def update(self, event: PoolEvent) -> None:
+        """Update the progress with an event of the pool."""
         match event:
-            case Launched(track_task=track_task, number=number, ram_cap_bytes=cap):
-                self._running[track_task.job.source] = _Running(
+            case Launched(track_task=task, number=number, ram_cap_bytes=cap):
+                self._running[task.job.source] = _Running(
                     number=number, began=self._clock(), ram_cap_bytes=cap
                 )
                 self._first_launch = self._first_launch or self._clock()
                 self.pausing = ""
-            case MessageReceived(track_task=track_task, message=message) if (
-                track_task.job.source in self._running
+            case MessageReceived(track_task=task, message=message) if (
+                task.job.source in self._running
             ):
-                _hear(self._running[track_task.job.source], message)
-            case Retried(track_task=track_task) | Withdrawn(track_task=track_task):
-                self._running.pop(track_task.job.source, None)
+                _update_running(self._running[task.job.source], message)
+            case Retried(track_task=task) | Withdrawn(track_task=task):
+                self._running.pop(task.job.source, None)
             case MemorySampled(total_bytes=total, trees=trees):
                 self._memory_bytes = total
                 self._memory.add(self._run_seconds + self._clock() - self._began, total)
@@ -111,17 +111,17 @@ class ProgressTracker:
             case TrackEnded(outcome=outcome):
                 self._running.pop(outcome.job.source, None)
                 self._left.pop(outcome.job.source, None)
-                done = outcome.reason is Reason.DONE
-                self._done += done
-                self._failed += not done
+                is_done = outcome.reason is Reason.DONE
+                self._done += is_done
+                self._failed += not is_done
                 self._audio_done += outcome.audio_seconds
 
     def status(self) -> Status:
-        """Sum up."""
+        """Return the current status."""
         now = self._clock()
-        under_way = sum(one.audio_seconds for one in self._running.values())
-        left = max(0.0, sum(self._left.values()) - under_way)
-        separated = self._audio_done + under_way
+        in_progress = sum(track.audio_seconds for track in self._running.values())
+        left = max(0.0, sum(self._left.values()) - in_progress)
+        separated = self._audio_done + in_progress
         elapsed = 0.0 if self._first_launch is None else now - self._first_launch
         speed = separated / elapsed if separated and elapsed else None
         return Status(
@@ -140,21 +140,21 @@ class ProgressTracker:
             running=tuple(
                 RunningTrack(
                     source=printable(source),
-                    attempt=one.number,
-                    step=one.step,
-                    seconds=now - one.began,
-                    audio_seconds=one.audio_seconds,
-                    total_seconds=one.total_seconds or self._left.get(source),
-                    memory_bytes=one.memory_bytes,
-                    ram_cap_bytes=one.ram_cap_bytes,
+                    attempt=track.number,
+                    step=track.step,
+                    seconds=now - track.began,
+                    audio_seconds=track.audio_seconds,
+                    total_seconds=track.total_seconds or self._left.get(source),
+                    memory_bytes=track.memory_bytes,
+                    ram_cap_bytes=track.ram_cap_bytes,
                 )
-                for source, one in self._running.items()
+                for source, track in self._running.items()
             ),
             pausing=self.pausing,
         )
 
 
-def _hear(running: _Running, message: Message) -> None:
+def _update_running(running: _Running, message: Message) -> None:
     match message:
         case Started(info=info):
             running.total_seconds = info.seconds
@@ -163,7 +163,7 @@ def _hear(running: _Running, message: Message) -> None:
             running.step = Step.WORKING
         case Progress(audio_seconds=seconds):
             running.audio_seconds = seconds
-            # One that closes its files goes on telling.
+            # A child reports progress even while it closes its files.
             running.step = max(running.step, Step.WORKING, key=list(Step).index)
         case Separated():
             running.step = Step.CLOSING

@@ -1,18 +1,22 @@
-"""Runs in the supervisor. What a batch is asked for, checked and in one piece."""
+"""Runs in the supervisor. The checked request for a batch."""
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from stemsplit.batch.decisions import RedoPolicy
+from stemsplit.core.errors import UsageError
+from stemsplit.core.text import quoted
 from stemsplit.executors.base import ExecutionRequest
+from stemsplit.journal.job_records import settings_key
 from stemsplit.journal.layout import OutputLayout
-from stemsplit.journal.records import settings_key
-from stemsplit.library.exclusion import Exclusions
-from stemsplit.models.catalogue import written
+from stemsplit.library.exclude_patterns import Exclusions
+from stemsplit.storage.addresses import path_of
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
     from pathlib import Path
 
     from stemsplit.core.limits import OnBattery, Order
@@ -21,21 +25,12 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BatchRequest(ExecutionRequest):
-    """A batch as `stemsplit.batch.api.separate` was asked for it, checked.
+    """The arguments of `stemsplit.batch.api.separate`, which describes them, checked.
 
     Attributes:
-        inputs: files, folders and patterns.
-        listed: files and folders from a list.
-        listed_in: the folder that relative paths in `listed` start from; None for the current one.
         exclusions: files and folders to leave out.
-        limit: the largest number of tracks to separate in this run; None for no limit.
-        template: of the stems' names below the output folder.
-        overwrite: whether finished tracks are separated again.
-        retry_failed: whether failed tracks are tried again.
-        order: in which tracks start.
-        on_battery: whether tracks start while the machine runs on its battery.
-        keep_awake: whether the machine is kept from going to sleep.
-        version: of stemsplit.
+        template: of the stems' file names below the output folder.
+        version: version of stemsplit.
     """
 
     inputs: tuple[Path, ...]
@@ -52,14 +47,9 @@ class BatchRequest(ExecutionRequest):
     limit: int | None = None
 
     @property
-    def state(self) -> OutputLayout:
+    def layout(self) -> OutputLayout:
         """The files that stemsplit keeps in the output folder."""
         return OutputLayout(self.output)
-
-    @property
-    def stems(self) -> tuple[str, ...]:
-        """The stems that are written of each track."""
-        return written(self.settings)
 
     @property
     def redo_policy(self) -> RedoPolicy:
@@ -71,3 +61,21 @@ class BatchRequest(ExecutionRequest):
             retry_failed=self.retry_failed,
             accept_damaged=self.settings.accept_damaged,
         )
+
+
+def checked_paths(inputs: Iterable[str | os.PathLike[str]]) -> Iterator[Path]:
+    """Yield the inputs as paths.
+
+    Raises:
+        UsageError: if an input is empty, or `inputs` is a single path.
+    """
+    if isinstance(inputs, str | bytes | os.PathLike):
+        raise UsageError(
+            f"The inputs must be a list of paths, not {quoted(inputs)}.", "Put the path in a list."
+        )
+    for path in inputs:
+        if not os.fspath(path):
+            raise UsageError(
+                "An input has an empty name.", "Check that your shell variables are set."
+            )
+        yield path_of(path)

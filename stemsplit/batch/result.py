@@ -1,4 +1,4 @@
-"""Runs in the supervisor. How a batch ended, for its caller."""
+"""Runs in the supervisor. The result of a batch, for its caller."""
 
 from __future__ import annotations
 
@@ -11,26 +11,25 @@ from stemsplit.core.outcome import Reason
 if TYPE_CHECKING:
     from stemsplit.core.job import Job
     from stemsplit.core.outcome import Outcome
-    from stemsplit.library.scan import Problem
+    from stemsplit.library.tracks import Problem
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BatchResult:
-    """How a batch ended.
+    """The result of a batch.
 
     Attributes:
-        outcomes: of every track that was tried, in the order in which they ended, and of those
-            that were refused.
+        outcomes: outcome of each track that was tried or refused, in the order in which they ended.
         problems: inputs that led to no track.
-        skipped: jobs that were done already.
-        failed_earlier: jobs that have failed in an earlier run, and were left alone.
-        not_started: jobs that were left out because the batch was stopped or drained, or because
-            they would not have ended in time.
-        late: those that would not have ended in time.
-        put_off: jobs that were left for another batch because of a limit.
-        unreadable: folders below an input that cannot be read; what is in them was left out.
-        stopped: whether it was stopped, because all further tracks would have failed alike.
-        drained: whether it was asked to start nothing more.
+        skipped: jobs that were already done.
+        failed_earlier: jobs that failed in an earlier run and were not retried.
+        not_started: jobs that did not start because the batch was stopped or drained, or because
+            they could not have finished in time.
+        late: those of `not_started` that could not have finished in time.
+        put_off: jobs that a limit left for another batch.
+        unreadable: folders below an input that could not be read; their contents were ignored.
+        stopped: whether the batch was stopped because all further tracks would have failed alike.
+        drained: whether the batch was asked to start no more tracks.
     """
 
     outcomes: tuple[Outcome, ...] = ()
@@ -46,16 +45,16 @@ class BatchResult:
 
     @property
     def failures(self) -> tuple[Outcome, ...]:
-        """The outcomes that are none."""
-        return tuple(one for one in self.outcomes if one.reason is not Reason.DONE)
+        """The outcomes of tracks that failed or were refused."""
+        return tuple(outcome for outcome in self.outcomes if outcome.reason is not Reason.DONE)
 
     @property
     def exit_code(self) -> ExitCode:
-        """What the command returns.
+        """The exit code of the command.
 
-        0 if all went well, 3 if some failed or a folder could not be read, 1 if all had to stop,
-        130 if it was drained with work left, 10 if the time was up with work left. A limit that
-        was reached changes nothing.
+        0 if all tracks are done, 3 if some failed or a folder could not be read, 1 if the batch was
+        stopped, 130 if it was drained with tracks left, 10 if the deadline left tracks. Tracks left
+        by a limit do not count.
         """
         if self.stopped:
             return ExitCode.ERROR

@@ -1,6 +1,6 @@
-"""Runs in the supervisor. How far a batch is, asked from elsewhere: `stemsplit status`.
+"""Runs in the supervisor. Reads the status of the last run into a folder, for `stemsplit status`.
 
-Reads what a run has written, also while it runs, and after its end. Writes nothing.
+Reads what a run has written, during the run and after its end. Writes nothing.
 """
 
 from __future__ import annotations
@@ -13,36 +13,37 @@ from stemsplit.batch.events import Failure
 from stemsplit.core.outcome import WarningKind
 from stemsplit.core.progress import Status
 from stemsplit.core.text import printable
-from stemsplit.journal import status_file
+from stemsplit.journal.job_records import JobState
 from stemsplit.journal.layout import OutputLayout
-from stemsplit.journal.lock import holder_of, is_held, nothing_there
+from stemsplit.journal.lock import is_locked, no_run_error, read_holder
 from stemsplit.journal.reader import JournalReader
-from stemsplit.journal.records import JobState
-from stemsplit.storage.remote import path_of
+from stemsplit.journal.status_file import read_status
+from stemsplit.storage.addresses import path_of
 
 if TYPE_CHECKING:
     import os
 
 
 class Report(msgspec.Struct, frozen=True, kw_only=True):
-    """What is known of the last run into an output folder.
+    """Status of the last run into an output folder.
 
     Attributes:
         output: the folder.
-        running: whether a run holds it at this moment.
-        preparing: whether that run is still looking through its inputs, so that what follows is
-            of the one before.
-        holder: which process on which machine does; empty if none.
-        began: when the last run began, in seconds since 1970.
-        ended: when it ended; null while it runs, and if it was killed.
-        exit_code: its; null likewise.
-        done, failed, left: tracks; those that were done before are among the first.
-        damaged, clipped, notes: how many of the done tracks have a warning of that kind.
-        left_earlier: tracks that earlier runs have left, and the last one did not name.
-        overwriting: whether everything was to be done again, so that the same command would do so.
-        audio_seconds_done, audio_seconds_left: of these tracks.
+        running: whether a run holds the folder at the moment.
+        preparing: whether that run is still scanning its inputs, in which case the fields below are
+            those of the run before.
+        holder: process and machine of the running run; empty if none runs.
+        began: start of the last run, in seconds since 1970.
+        ended: end of the run; null while it runs, or if it was killed.
+        exit_code: exit code of the run; null in the same cases.
+        done, failed, left: number of tracks; those done before the run count as done.
+        damaged, clipped, notes: number of done tracks with a warning of that kind.
+        left_earlier: number of tracks that earlier runs left unfinished and that are not part of
+            this run.
+        overwriting: whether the run separates finished tracks again, as a repetition would.
+        audio_seconds_done, audio_seconds_left: audio in these tracks.
         failures: one entry for each failed track.
-        now: what it is doing; null if none runs or nothing was written yet.
+        now: live status of the run; null if none runs or none was written yet.
     """
 
     output: str
@@ -67,31 +68,31 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def status(output: str | os.PathLike[str]) -> Report:
-    """Tell how far the last run into `output` is.
+    """Return the status of the last run into `output`.
 
     Raises:
-        UsageError: if there is none.
-        StemsplitError: if its journal cannot be read.
+        UsageError: if there was no run.
+        StemsplitError: if the journal cannot be read.
     """
-    state = OutputLayout(path_of(output).absolute())
-    running = is_held(state)
-    opened = JournalReader.read(state.journal, state.output)
+    layout = OutputLayout(path_of(output).absolute())
+    running = is_locked(layout)
+    opened = JournalReader.open_existing(layout.journal, layout.output)
     if opened is None:
-        raise nothing_there(state)
+        raise no_run_error(layout)
     with opened as journal:
         run = journal.last_run()
-        counts = journal.counts()
-        warned = journal.warned()
+        counts = journal.state_counts()
+        warned = journal.warning_counts()
         failures = journal.failures()
-        left_earlier = journal.left_earlier()
+        left_earlier = journal.earlier_unfinished_count()
     if run is None:
-        raise nothing_there(state)
+        raise no_run_error(layout)
     done, done_seconds = counts.pop(JobState.DONE, (0, 0.0))
     counts.pop(JobState.FAILED, None)
-    holder = holder_of(state) if running else None
-    now = status_file.read(state.status) if holder is not None else None
+    holder = read_holder(layout) if running else None
+    now = read_status(layout.status) if holder is not None else None
     return Report(
-        output=printable(state.output),
+        output=printable(layout.output),
         running=running,
         preparing=holder is not None and run.began < holder.since,
         holder="" if holder is None else str(holder),

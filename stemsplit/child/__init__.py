@@ -1,1 +1,5 @@
-"""Runs in the child. One process, one track, then exit: the system takes all memory back."""
+"""The child process: separates or converts one track and exits, which frees all of its memory.
+
+Not here: starting and watching children (`supervisor`), decoding and encoding audio (`audio`).
+Imports: `audio`, `core`, `storage`.
+"""

@@ -1,8 +1,8 @@
-"""Runs in the fork server, as the last of the modules that it imports before the first child.
+"""Runs in the fork server. The last module that it imports before it forks the first child.
 
-Freezing moves everything imported so far out of the garbage collector's sight. Otherwise the first
-collection in each child would touch, and so copy, every page that it shares with the fork server.
-Then it tells the supervisor that the imports are done.
+Freezing exempts all objects imported so far from garbage collection. Otherwise, the first
+collection in each child would write to, and so copy, every page that it shares with the fork
+server. The module then signals to the supervisor that the imports are done.
 """
 
 import contextlib

@@ -1,8 +1,8 @@
-"""Runs in the child. Measures one file and prints what it found as JSON.
+"""Runs in a process of its own. Measures one audio file and prints the result as JSON.
 
     python -m stemsplit.child.inspect FILE
 
-A file that crashes its decoder crashes this process, and no other one.
+A file that crashes its decoder crashes only this process.
 """
 
 from __future__ import annotations
@@ -14,22 +14,22 @@ from pathlib import Path
 import msgspec
 
 from stemsplit.audio.measurement import measure
+from stemsplit.core.audio_info import Measurement, NotMeasured
 from stemsplit.core.errors import BadInputError
-from stemsplit.core.inspection_result import Measurement, NotMeasured
 
 
 def main() -> None:
-    """Measure the file that is named on the command line."""
-    answer: Measurement | NotMeasured
+    """Measure the file that the command line names."""
+    result: Measurement | NotMeasured
     try:
-        answer = measure(Path(sys.argv[1]))
+        result = measure(Path(sys.argv[1]))
     except BadInputError as error:
-        answer = NotMeasured(message=error.message, remedy=error.remedy)
+        result = NotMeasured(message=error.message, remedy=error.remedy)
     except MemoryError:
-        answer = NotMeasured(
-            message="It takes more memory than there is.", remedy="Close other programs."
+        result = NotMeasured(
+            message="There is not enough memory to read it.", remedy="Close other programs."
         )
-    os.write(sys.stdout.fileno(), msgspec.json.encode(answer))
+    os.write(sys.stdout.fileno(), msgspec.json.encode(result))
 
 
 if __name__ == "__main__":

@@ -1,7 +1,6 @@
-"""Runs in the child. The whole life of one child process: one task, one answer, exit.
+"""Runs in the child. The child's program: sets up the process, runs the job, reports the result.
 
-Turns every error into a message. How the child stands to the supervisor is
-`stemsplit.child.process`, the work itself `stemsplit.child.job_runner`.
+The set-up is in `stemsplit.child.process`, the job in `stemsplit.child.job_runner`.
 """
 
 from __future__ import annotations
@@ -10,9 +9,9 @@ import sys
 import traceback
 from typing import TYPE_CHECKING
 
-from stemsplit.child.engines.library_errors import prepare_environment
-from stemsplit.child.job_runner import was_preloaded, work_on
-from stemsplit.child.process import Watch, peak_rss_bytes, settle_in
+from stemsplit.child.engines.library_environment import set_library_environment
+from stemsplit.child.job_runner import run_job
+from stemsplit.child.process import SupervisorListener, peak_rss_bytes, set_up_process
 from stemsplit.core.errors import StemsplitError
 from stemsplit.core.messages import Failed, Hello, decode_task, send
 from stemsplit.core.outcome import Reason
@@ -20,17 +19,27 @@ from stemsplit.core.outcome import Reason
 if TYPE_CHECKING:
     from multiprocessing.connection import Connection
 
+_PRELOAD_MODULE = "stemsplit.child.fork_server_preload"
+"""The last module that a fork server imports."""
+
 
 def main(pipe: Connection, log_channel: Connection, packed_task: bytes) -> None:
-    """Work on one track and report on `pipe`; exits with 1 if that failed."""
+    """Run one job; exit with code 1 if it fails.
+
+    Args:
+        pipe: connection for messages to and from the supervisor.
+        log_channel: connection for log records.
+        packed_task: an encoded `stemsplit.core.messages.Task`.
+    """
     task = decode_task(packed_task)
-    prepare_environment()  # an engine of somebody's own may load these libraries too
-    preloaded = was_preloaded(task.settings)
-    settle_in(log_channel, nice=task.nice)
-    watch = Watch(pipe)
+    set_library_environment()  # here too, because a custom engine may import the libraries
+    # Whether the fork server had imported what the job needs.
+    preloaded = (task.settings.loader.partition(":")[0] or _PRELOAD_MODULE) in sys.modules
+    set_up_process(log_channel, nice=task.nice)
+    listener = SupervisorListener(pipe)
     send(pipe, Hello(preloaded=preloaded))
     try:
-        finished = work_on(pipe, watch, task)
+        finished = run_job(pipe, listener, task)
     except Exception as error:  # noqa: BLE001 - every error becomes a message
         send(pipe, _failure(error))
         sys.exit(1)
@@ -38,27 +47,20 @@ def main(pipe: Connection, log_channel: Connection, packed_task: bytes) -> None:
 
 
 def _failure(error: Exception) -> Failed:
-    story = "".join(traceback.format_exception(error))
     if isinstance(error, StemsplitError):
-        return Failed(
-            reason=Reason.of(error),
-            message=error.message,
-            remedy=error.remedy,
-            traceback=story,
-            peak_rss_bytes=peak_rss_bytes(),
-        )
-    if isinstance(error, MemoryError):
-        return Failed(
-            reason=Reason.OVER_RAM_CAP,
-            message="The child could not get the memory that it asked the system for.",
-            remedy="Close other programs, or choose a smaller model.",
-            traceback=story,
-            peak_rss_bytes=peak_rss_bytes(),
-        )
+        reason, message, remedy = Reason.of(error), error.message, error.remedy
+    elif isinstance(error, MemoryError):
+        reason = Reason.OVER_RAM_CAP
+        message = "The child could not allocate memory."
+        remedy = "Close other programs, or use a smaller model."
+    else:
+        reason = Reason.CRASHED
+        message = f"The child failed with {type(error).__name__}: {error}"
+        remedy = "Run again with --verbose to see the traceback, and report it."
     return Failed(
-        reason=Reason.CRASHED,
-        message=f"The child failed with {type(error).__name__}: {error}",
-        remedy="Run again with --verbose to see where, and report it.",
-        traceback=story,
+        reason=reason,
+        message=message,
+        remedy=remedy,
+        traceback="".join(traceback.format_exception(error)),
         peak_rss_bytes=peak_rss_bytes(),
     )

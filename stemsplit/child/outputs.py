@@ -1,7 +1,7 @@
-"""Runs in the child. From an open source to the samples of each file that is to be written.
+"""Runs in the child. Computes the samples of each output file from an open source.
 
-Covers what stands around the separation: down to two channels, to the model's sample rate and from
-it to the stems', and what the stems leave of the mix. It knows nothing of files that are written.
+Covers what surrounds the separation: mixing down to stereo, resampling to the model's sample rate
+and to that of the stems, and the residual. Writing the files is up to the caller.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import numpy as np
 
 from stemsplit.audio.channels import mix_down
 from stemsplit.audio.resample import RateConverter, resample
-from stemsplit.audio.sample_blocks import BLOCK_FRAMES, in_pieces
+from stemsplit.audio.sample_blocks import BLOCK_FRAMES, split_block
 from stemsplit.core.formats import frames_at
 from stemsplit.core.settings import MODEL_SAMPLE_RATE, STEREO
 
@@ -25,20 +25,20 @@ if TYPE_CHECKING:
 
     from stemsplit.audio.decode import Decoder
 
-    Steps = Generator[Iterator[tuple[NDArray[np.float32], ...]], None, None]
-    Separation = Callable[[Iterable[NDArray[np.float32]]], Steps]
-    """Turns a mix into stems, step by step, and each step piece by piece; each piece of all stems
-    has as many frames. Both are at the model's sample rate, and as long as one another in the end.
-    """
+    StemSegments = Generator[Iterator[tuple[NDArray[np.float32], ...]], None, None]
+    """For each segment an iterator of its pieces: one array per stem, all of the same length."""
 
-GRID = np.float32(2.0**23)
-"""Steps of 24 bits, to which samples are rounded where a residual is asked for: sums of such
-samples up to twice full scale are exact in float32."""
+    Separator = Callable[[Iterable[NDArray[np.float32]]], StemSegments]
+    """Separates a mix into stems of the same total length, both at `MODEL_SAMPLE_RATE`."""
+
+STEPS_PER_UNIT = np.float32(2.0**23)
+"""Resolution of 24-bit samples. If a residual is written, all samples are rounded to it, because
+sums of such samples are exact in float32 up to twice full scale."""
 
 
-def render(
+def stem_blocks(
     source: Decoder,
-    separation: Separation,
+    separator: Separator,
     *,
     stems: int,
     sample_rate: int,
@@ -49,173 +49,171 @@ def render(
     """Separate a source.
 
     Args:
-        source: is read once.
-        separation: gives so many stems.
-        stems: how many that is.
-        sample_rate: of what is given, in Hz.
-        residual: makes what the stems leave of the mix, which comes as one more; None for none.
-        on_block: is called for each block that was read.
-        on_segment: is called when all that came of one step of the separation was taken.
+        source: read once.
+        separator: separates the mix.
+        stems: number of stems that `separator` yields.
+        sample_rate: sample rate of the output, in Hz.
+        residual: computes the residual, which is yielded as one more stem; None for none.
+        on_block: called after each block that is read.
+        on_segment: called after each segment that is separated.
 
     Yields:
-        one array of `(frames, 2)` float32 for each stem, all of the same length and none longer
-        than `BLOCK_FRAMES` by much. Put together they have as many frames as the source, or as
-        `frames_at` gives for another sample rate.
+        one `(frames, 2)` float32 array per stem, all of the same length, not much longer than
+        `BLOCK_FRAMES`. Concatenated, they have the length of the source, or that of `frames_at` for
+        another sample rate.
 
     Raises:
-        BadInputError: as `Decoder.blocks`.
+        BadInputError: see `Decoder.blocks`.
     """
     rate = source.info.sample_rate
-    stereo = mix_down(source.blocks(on_block), source.channels, source.path)
+    mix = mix_down(source.blocks(on_block), source.channels, source.path)
     if residual is not None:
-        stereo = residual.listening(stereo)
-    at_model_rate = resample(
-        stereo,
+        mix = residual.record_mix(mix)
+    mix = resample(
+        mix,
         RateConverter(rate, MODEL_SAMPLE_RATE, STEREO),
-        lambda: frames_at(source.frames_given, rate, MODEL_SAMPLE_RATE),
+        lambda: frames_at(source.frames_read, rate, MODEL_SAMPLE_RATE),
     )
     converters = [RateConverter(MODEL_SAMPLE_RATE, sample_rate, STEREO) for _ in range(stems)]
-    step = piece_frames(MODEL_SAMPLE_RATE, sample_rate)
-    with contextlib.closing(separation(at_model_rate)) as segments:
+
+    def output(converted: list[NDArray[np.float32]]) -> tuple[NDArray[np.float32], ...]:
+        return tuple(converted) if residual is None else residual.append_to(converted)
+
+    step = _input_frames(MODEL_SAMPLE_RATE, sample_rate)
+    with contextlib.closing(separator(mix)) as segments:
         for segment in segments:
             for blocks in segment:
-                for pieces in zip(*(in_pieces(block, step) for block in blocks), strict=True):
-                    yield _given(
-                        [one.push(piece) for one, piece in zip(converters, pieces, strict=True)],
-                        residual,
-                    )
+                for pieces in zip(*(split_block(block, step) for block in blocks), strict=True):
+                    pairs = zip(converters, pieces, strict=True)
+                    yield output([converter.push(piece) for converter, piece in pairs])
             on_segment()
-    frames = frames_at(source.frames_given, rate, sample_rate)
+    frames = frames_at(source.frames_read, rate, sample_rate)
     if residual is not None:
-        residual.finish(frames)
-    yield _given([one.finish(frames) for one in converters], residual)
+        residual.finish_mix(frames)
+    yield output([converter.finish(frames) for converter in converters])
 
 
-def _given(
-    stems: list[NDArray[np.float32]], residual: Residual | None
-) -> tuple[NDArray[np.float32], ...]:
-    return tuple(stems) if residual is None else residual.beside(stems)
-
-
-def piece_frames(source_rate: int, target_rate: int) -> int:
-    """Give how many frames to convert at once, so that no more than `BLOCK_FRAMES` come of them."""
-    return max(BLOCK_FRAMES * source_rate // max(source_rate, target_rate), 1)
-
-
-def convert(
+def converted_blocks(
     source: Decoder, *, sample_rate: int, channels: int, on_block: Callable[[], None]
 ) -> Generator[tuple[NDArray[np.float32], ...], None, None]:
-    """Give a source at another sample rate, or as it is.
+    """Read a source, and resample or mix it down if needed.
 
     Args:
-        source: is read once.
-        sample_rate: of what is given, in Hz.
-        channels: as many as the source has, or two.
-        on_block: is called for each block that was read.
+        source: read once.
+        sample_rate: sample rate of the output, in Hz.
+        channels: number of output channels: that of the source, or two.
+        on_block: called after each block that is read.
 
     Yields:
-        one array of `(frames, channels)` float32; put together they have as many frames as the
-        source, or as `frames_at` gives for another sample rate.
+        a tuple of one `(frames, channels)` float32 array. Concatenated, the arrays have the length
+        of the source, or that of `frames_at` for another sample rate.
 
     Raises:
-        BadInputError: as `Decoder.blocks`.
+        BadInputError: see `Decoder.blocks`.
     """
     rate = source.info.sample_rate
     blocks = source.blocks(on_block)
     if channels != source.info.channels:
         blocks = mix_down(blocks, source.channels, source.path)
-    step = piece_frames(rate, sample_rate)
+    step = _input_frames(rate, sample_rate)
     for block in resample(
-        (piece for whole in blocks for piece in in_pieces(whole, step)),
+        (piece for whole in blocks for piece in split_block(whole, step)),
         RateConverter(rate, sample_rate, channels),
-        lambda: frames_at(source.frames_given, rate, sample_rate),
+        lambda: frames_at(source.frames_read, rate, sample_rate),
     ):
         yield (block,)
 
 
-def on_grid(samples: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Round to steps of 24 bits; always a new array."""
-    steps: NDArray[np.float32] = np.rint(samples * GRID)
-    steps /= GRID
+def _input_frames(source_rate: int, target_rate: int) -> int:
+    """Return how many frames to resample at once for at most `BLOCK_FRAMES` output frames."""
+    return max(BLOCK_FRAMES * source_rate // max(source_rate, target_rate), 1)
+
+
+def rounded_to_grid(samples: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Return a new array of the samples, rounded to multiples of 1 / `STEPS_PER_UNIT`."""
+    steps: NDArray[np.float32] = np.rint(samples * STEPS_PER_UNIT)
+    steps /= STEPS_PER_UNIT
     return steps
 
 
 class Residual:
-    """Keeps the mix, and gives what stems leave of it as far as both are known.
+    """Computes the residual, the mix minus all stems.
 
-    The mix and the stems are converted to the same rate on different ways, which hold samples back
-    for different times. So each waits for the other. The mix may come on another thread than the
-    stems.
+    The mix and the stems reach the output's sample rate through different converters with different
+    delays, so each of them is buffered until the other is available. The mix may arrive on another
+    thread than the stems.
 
     Args:
-        source_rate: of the mix, in Hz.
-        target_rate: of the stems, in Hz.
-        clamped: whether the stems will be cut to full scale, which the residual makes up for.
+        source_rate: sample rate of the mix, in Hz.
+        target_rate: sample rate of the stems, in Hz.
+        clamped: whether the written stems are clamped to full scale; the residual then includes
+            what the clamping removes.
     """
 
     def __init__(self, source_rate: int, target_rate: int, *, clamped: bool) -> None:
-        """Begin with nothing."""
         self._converter = RateConverter(source_rate, target_rate, STEREO)
-        self._step = piece_frames(source_rate, target_rate)
+        self._step = _input_frames(source_rate, target_rate)
         self._clamped = clamped
-        self._mix = _Queue()
-        self._stems: list[_Queue] = []
+        self._mix = _SampleQueue()
+        self._stems: list[_SampleQueue] = []
 
-    def listening(self, blocks: Iterable[NDArray[np.float32]]) -> Iterator[NDArray[np.float32]]:
-        """Take what passes of the mix, `(frames, 2)` float32."""
+    def record_mix(self, blocks: Iterable[NDArray[np.float32]]) -> Iterator[NDArray[np.float32]]:
+        """Yield blocks, `(frames, 2)` float32 each, unchanged, and buffer them as the mix."""
         for block in blocks:
-            for piece in in_pieces(block, self._step):
-                self._mix.put(on_grid(self._converter.push(piece)))
+            for piece in split_block(block, self._step):
+                self._mix.put(rounded_to_grid(self._converter.push(piece)))
             yield block
 
-    def finish(self, frames: int) -> None:
-        """Take the end of the mix; so many frames there are in all."""
-        self._mix.put(on_grid(self._converter.finish(frames)))
+    def finish_mix(self, frames: int) -> None:
+        """Buffer the converter's last samples, for a mix of `frames` output frames in total."""
+        self._mix.put(rounded_to_grid(self._converter.finish(frames)))
 
-    def beside(self, stems: list[NDArray[np.float32]]) -> tuple[NDArray[np.float32], ...]:
-        """Take the stems' next frames, and give those that the mix is known of.
+    def append_to(self, stems: list[NDArray[np.float32]]) -> tuple[NDArray[np.float32], ...]:
+        """Buffer the next frames of the stems and return all frames that are complete.
+
+        Args:
+            stems: one `(frames, 2)` float32 array per stem, all of the same length.
 
         Returns:
-            the stems, in steps of 24 bits, and what they leave of the mix.
+            the stems, rounded to 24 bits, followed by the residual.
         """
         if not self._stems:
-            self._stems = [_Queue() for _ in stems]
+            self._stems = [_SampleQueue() for _ in stems]
         for queue, stem in zip(self._stems, stems, strict=True):
-            queue.put(on_grid(stem))
+            queue.put(rounded_to_grid(stem))
         ready = min(self._mix.frames, self._stems[0].frames)
-        given = [queue.take(ready) for queue in self._stems]
-        rest = self._mix.take(ready)
-        for stem in given:
-            rest -= np.clip(stem, -1, 1 - 1 / GRID) if self._clamped else stem
-        return (*given, rest)
+        complete = [queue.pop(ready) for queue in self._stems]
+        residual = self._mix.pop(ready)
+        for stem in complete:
+            residual -= np.clip(stem, -1, 1 - 1 / STEPS_PER_UNIT) if self._clamped else stem
+        return (*complete, residual)
 
 
-class _Queue:
-    """Samples in line; they may be put on one thread and taken on another."""
+class _SampleQueue:
+    """A queue of samples. One thread may put while another one pops."""
 
     def __init__(self) -> None:
         self._blocks: deque[NDArray[np.float32]] = deque()
-        self._put = 0
-        self._taken = 0
+        self._put_frames = 0
+        self._popped_frames = 0
 
     @property
     def frames(self) -> int:
-        """So many may be taken."""
-        return self._put - self._taken
+        return self._put_frames - self._popped_frames
 
     def put(self, block: NDArray[np.float32]) -> None:
         self._blocks.append(block)
-        self._put += len(block)
+        self._put_frames += len(block)
 
-    def take(self, frames: int) -> NDArray[np.float32]:
-        """Give the next frames, of which there must be as many; a new array."""
-        self._taken += frames
-        taken = [np.empty((0, STEREO), np.float32)]
+    def pop(self, frames: int) -> NDArray[np.float32]:
+        """Remove and return the next `frames` frames, at most `self.frames`, as a new array."""
+        self._popped_frames += frames
+        popped = [np.empty((0, STEREO), np.float32)]
         while frames > 0:
             block = self._blocks.popleft()
             if len(block) > frames:
                 self._blocks.appendleft(block[frames:])
                 block = block[:frames]
-            taken.append(block)
+            popped.append(block)
             frames -= len(block)
-        return np.concatenate(taken)
+        return np.concatenate(popped)

@@ -1,7 +1,7 @@
-"""Runs in the child. Work that goes on while its last result is used: a pipeline of threads.
+"""Runs in the child. Iterates on another thread, one item ahead of the consumer.
 
-NumPy, SciPy, TensorFlow and the libraries for audio let go of the interpreter's lock while they
-work, so that several processors are used.
+NumPy, SciPy, TensorFlow and the audio libraries release the GIL while they compute, so the threads
+of a pipeline run in parallel.
 """
 
 from __future__ import annotations
@@ -16,77 +16,77 @@ if TYPE_CHECKING:
 Item = TypeVar("Item")
 
 
-def ahead(items: Iterator[Item]) -> Generator[Item, None, None]:
-    """Let an iterator work on a thread of its own, one item ahead.
+def prefetched(items: Iterator[Item]) -> Generator[Item, None, None]:
+    """Iterate over `items` on a separate thread, one item ahead.
 
-    While an item is used, the next one is made; the one after it is not begun before that one is
-    taken. So no more than two of them exist at any time.
+    While the consumer uses an item, the thread computes the next one. It does not start the one
+    after that until the consumer takes the next one, so at most two items exist at a time.
 
     Args:
-        items: is iterated on that thread alone, and closed on it, if it can be, when this iterator
-            is closed early.
+        items: used only on that thread. If the consumer closes the generator early, the thread
+            closes `items` too, if it has a `close` method.
 
     Yields:
-        its items, in order.
+        the items, in order.
 
     Raises:
         BaseException: what `items` raises, after the items before it.
     """
     worker = _Worker(items)
     try:
-        while (item := worker.take()) is not _Worker.END:
-            yield item  # type: ignore[misc]  # it is no END
+        while (item := worker.next_item()) is not _Worker.END:
+            yield item  # type: ignore[misc]  # it is not END
     finally:
-        worker.end()
+        worker.join()
 
 
 class _Worker:
-    """The thread, and one place for an item."""
+    """The thread, with a buffer for one item."""
 
     END = object()
 
     def __init__(self, items: Iterator[object]) -> None:
         self._items = items
-        self._made: deque[object] = deque()
+        self._buffer: deque[object] = deque()
         self._error: BaseException | None = None
-        self._may_make = threading.Semaphore(1)
-        self._has_made = threading.Semaphore(0)
-        self._ending = False
-        self._thread = threading.Thread(target=self._run, name="ahead", daemon=True)
+        self._may_compute = threading.Semaphore(1)
+        self._has_computed = threading.Semaphore(0)
+        self._is_stopping = False
+        self._thread = threading.Thread(target=self._run, name="prefetch", daemon=True)
         self._thread.start()
 
-    def take(self) -> object:
-        """Wait for the next item and let the one after it be made; gives `END` after the last."""
-        self._has_made.acquire()
+    def next_item(self) -> object:
+        """Wait for the next item and start the one after it; return `END` after the last."""
+        self._has_computed.acquire()
         if self._error is not None:
             raise self._error
-        self._may_make.release()
-        return self._made.popleft()
+        self._may_compute.release()
+        return self._buffer.popleft()
 
-    def end(self) -> None:
-        """Make no more, and wait until what is being made is done."""
-        self._ending = True
-        self._may_make.release()
+    def join(self) -> None:
+        """Start no more items and wait until the current one is done."""
+        self._is_stopping = True
+        self._may_compute.release()
         self._thread.join()
 
     def _run(self) -> None:
         try:
-            self._work()
-        except BaseException as error:  # noqa: BLE001 - it is raised where the items are taken
+            self._compute_items()
+        except BaseException as error:  # noqa: BLE001 - `next_item` raises it
             self._error = error
-        self._has_made.release()
+        self._has_computed.release()
 
-    def _work(self) -> None:
+    def _compute_items(self) -> None:
         try:
             while True:
-                self._may_make.acquire()
-                if self._ending:
+                self._may_compute.acquire()
+                if self._is_stopping:
                     return
                 item = next(self._items, self.END)
-                self._made.append(item)
+                self._buffer.append(item)
                 if item is self.END:
                     return
-                self._has_made.release()
+                self._has_computed.release()
         finally:
             close = getattr(self._items, "close", None)
             if close is not None:

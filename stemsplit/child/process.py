@@ -1,8 +1,4 @@
-"""Runs in the child. What makes a process a child of the supervisor's: the prologue of its life.
-
-Covers signals, what it prints and logs, its standing with the kernel, and what becomes of it when
-the supervisor wants it to end or is gone. It knows nothing of audio.
-"""
+"""Runs in the child. Sets up the process, and ends it when the supervisor is gone."""
 
 from __future__ import annotations
 
@@ -27,34 +23,34 @@ if TYPE_CHECKING:
     from multiprocessing.connection import Connection
 
 STACK_SIGNAL = getattr(signal, "SIGUSR1", None)
-"""Makes a child write the stacks of all its threads into its log, also while it holds the GIL."""
+"""Makes a child write the stacks of all its threads to its log, even while it holds the GIL."""
 
-_ORPHANED = 120
-"""Exit code of a child whose supervisor is gone; nobody is left to read it."""
+_ORPHAN_EXIT_CODE = 120
+"""Exit code of a child whose supervisor is gone; no process reads it."""
 
 _ORPHAN_GRACE_SECONDS = 1.0
-"""Leaves the first word to the warden, which also finds what this child has started."""
+"""Time for the watchdog to terminate the child first: it also finds the child's own children."""
 
 _OOM_SCORE_ADJUSTMENT = "500"
-"""Half of the machine's memory on top of its own when the kernel looks for whom to kill
-(proc(5), oom_score_adj): a child goes before the supervisor and before people's programs."""
+"""Adds half of the machine's memory to the child's own when the kernel chooses a process to kill
+(proc(5), oom_score_adj), so it kills a child before the supervisor or other programs."""
 
 
-class Watch:
-    """Listens to the supervisor on a thread of its own while the child works."""
+class SupervisorListener:
+    """Receives the supervisor's stop request and notices its exit, on a separate thread."""
 
     def __init__(self, pipe: Connection) -> None:
-        """Start listening; ends the process when the supervisor is gone."""
+        """Start the thread, which ends the process when the supervisor is gone."""
         self._pipe = pipe
-        self._asked = threading.Event()
+        self._is_stop_requested = threading.Event()
         supervisor = multiprocessing.parent_process()
         self._sentinel = None if supervisor is None else supervisor.sentinel
-        threading.Thread(target=self._listen, name="watch", daemon=True).start()
+        threading.Thread(target=self._listen, name="supervisor-listener", daemon=True).start()
 
     def check(self) -> None:
-        """Raise `StoppedError` once the supervisor has asked the child to end."""
-        if self._asked.is_set():
-            raise StoppedError("The child ended because the supervisor asked it to.")
+        """Raise `StoppedError` if the supervisor asked the child to stop."""
+        if self._is_stop_requested.is_set():
+            raise StoppedError("The child stopped because the supervisor asked it to.")
 
     def _listen(self) -> None:
         while True:
@@ -63,34 +59,32 @@ class Watch:
                 break
             try:
                 if self._pipe.recv_bytes() == STOP:
-                    self._asked.set()
-            except (EOFError, OSError):  # closed on the other side, as it is after the last word
+                    self._is_stop_requested.set()
+            except (EOFError, OSError):  # the supervisor closes it after the last message
                 break
         if self._sentinel is not None:
             wait([self._sentinel])
         time.sleep(_ORPHAN_GRACE_SECONDS)
-        os._exit(_ORPHANED)
+        os._exit(_ORPHAN_EXIT_CODE)
 
 
-def settle_in(log_channel: Connection, *, nice: int = 0) -> None:
-    """Make this process a good child.
-
-    Args:
-        log_channel: takes what is logged.
-        nice: how much it gives way to other programs, from 0 to 19.
-    """
-    _give_way(nice)
-    # A terminal sends Ctrl-C to everything in the foreground; only the supervisor may decide.
+def set_up_process(log_channel: Connection, *, nice: int = 0) -> None:
+    """Set up signals, logging through `log_channel`, and a nice value of 0 to 19."""
+    _set_niceness(nice)
+    # Ctrl-C in a terminal reaches all foreground processes; only the supervisor handles it.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     if STACK_SIGNAL is not None:
         faulthandler.register(STACK_SIGNAL, file=2, all_threads=True)
-    _catch_logging(log_channel)
-    _go_first_when_memory_runs_out()
-    _forget_the_peak_of_the_fork_server()
+    _redirect_logging(log_channel)
+    with contextlib.suppress(OSError):  # Linux only; raising the score needs no privileges
+        Path("/proc/self/oom_score_adj").write_text(_OOM_SCORE_ADJUSTMENT)
+    # A forked process inherits the fork server's peak; 5 resets it (proc(5), clear_refs).
+    with contextlib.suppress(OSError):
+        Path("/proc/self/clear_refs").write_text("5")
 
 
 def peak_rss_bytes() -> int | None:
-    """Give the largest memory that this process has had since `settle_in`; None if unknown."""
+    """Return the peak resident memory since `set_up_process`, in bytes; None if it is unknown."""
     with contextlib.suppress(OSError):
         for line in Path("/proc/self/status").read_text().splitlines():
             if line.startswith("VmHWM:"):
@@ -103,28 +97,28 @@ def peak_rss_bytes() -> int | None:
     return peak if sys.platform == "darwin" else peak * 1024
 
 
-def _catch_logging(log_channel: Connection) -> None:
+def _redirect_logging(log_channel: Connection) -> None:
     root = logging.getLogger()
-    for handler in list(root.handlers):  # libraries that were preloaded may have put some there
+    for handler in list(root.handlers):  # preloaded libraries may have added some
         root.removeHandler(handler)
-    root.addHandler(logging.handlers.QueueHandler(_Channel(log_channel)))
+    root.addHandler(logging.handlers.QueueHandler(_LogQueue(log_channel)))
     root.setLevel(logging.INFO)
     logging.captureWarnings(capture=True)
 
 
-def _give_way(nice: int) -> None:
+def _set_niceness(nice: int) -> None:
     if nice == 0:
         return
     if hasattr(os, "nice"):
         os.nice(nice)
-    else:  # Windows has classes instead
+    else:  # Windows has priority classes instead
         import psutil
 
         psutil.Process().nice(psutil.BELOW_NORMAL_PRIORITY_CLASS)
 
 
-class _Channel:
-    """The end of a log's pipe, as the queue that `logging.handlers.QueueHandler` writes to."""
+class _LogQueue:
+    """Adapts a connection to the queue interface of `logging.handlers.QueueHandler`."""
 
     def __init__(self, pipe: Connection) -> None:
         self._pipe = pipe
@@ -134,14 +128,3 @@ class _Channel:
 
     def put_nowait(self, record: logging.LogRecord) -> None:
         self._pipe.send_bytes(encode_record(record))
-
-
-def _go_first_when_memory_runs_out() -> None:
-    with contextlib.suppress(OSError):  # there on Linux alone; raising it needs no rights
-        Path("/proc/self/oom_score_adj").write_text(_OOM_SCORE_ADJUSTMENT)
-
-
-def _forget_the_peak_of_the_fork_server() -> None:
-    # A forked process inherits its parent's peak; 5 resets it (proc(5), clear_refs).
-    with contextlib.suppress(OSError):
-        Path("/proc/self/clear_refs").write_text("5")

@@ -1,1 +1,5 @@
-"""Runs in the supervisor. The command line: options in, text out, a thin client of the library."""
+"""The command line: commands, options, settings files, signals and what is shown.
+
+Not here: anything that programs can call (`api`, `batch`).
+Imports: `api`, `batch`, `core`, `journal`, `library`, `models`, `report`, `storage`.
+"""

@@ -1,4 +1,4 @@
-"""Runs in the supervisor. The `stemsplit` command: its commands, its errors, its exit codes."""
+"""Runs in the supervisor. The `stemsplit` program: commands, error messages and exit codes."""
 
 from __future__ import annotations
 
@@ -9,13 +9,7 @@ import traceback
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from cyclopts import (
-    App,
-    CycloptsError,
-    MissingArgumentError,
-    Parameter,
-    UnusedCliTokensError,
-)
+from cyclopts import App, CycloptsError, MissingArgumentError, Parameter, UnusedCliTokensError
 
 from stemsplit.cli import settings, standard_streams
 from stemsplit.cli.commands import config, doctor, models
@@ -25,8 +19,8 @@ from stemsplit.cli.commands.inspect import inspect
 from stemsplit.cli.commands.report import report
 from stemsplit.cli.commands.separate import separate
 from stemsplit.cli.commands.status import status
-from stemsplit.cli.help import HELP_ALL, HELP_FLAGS, Help
-from stemsplit.cli.signals import StoppedBySignalError, stop_on_signals
+from stemsplit.cli.help import HELP_ALL, HELP_FLAGS, HelpFormatter
+from stemsplit.cli.signals import StoppedBySignalError, raise_on_signals
 from stemsplit.core.errors import EngineError, ExitCode, StemsplitError, UsageError
 from stemsplit.core.text import printable, quoted, sentence_of
 from stemsplit.core.version import __version__
@@ -39,27 +33,27 @@ Examples:
   stemsplit separate song.mp3 -o stems
   stemsplit separate ~/Music -o stems --format flac --max-ram 2GiB --until 07:00
   stemsplit separate ~/Music -o stems --stems vocals --residual --dry-run
-`stemsplit separate --help-all` shows every option, in more words."""
+`stemsplit separate --help-all` shows all options in detail."""
 
 _CONVERT = """\
 Examples:
   stemsplit convert master.wav -o cd --sample-rate 44.1k --bit-depth 16
   stemsplit convert ~/Music -o phone --format opus
-`stemsplit convert --help-all` shows every option, in more words."""
+`stemsplit convert --help-all` shows all options in detail."""
 
-_ALL = """\
-Begin with `stemsplit demo`, or with `stemsplit separate song.mp3 -o stems`.
-Exit codes: 0 all done, 1 error, 2 usage, 3 some files failed, 10 time is up, 11 another run is at \
-it, 130 Ctrl-C, 143 SIGTERM."""
+_PROGRAM = """\
+Start with `stemsplit demo`, or with `stemsplit separate song.mp3 -o stems`.
+Exit codes: 0 all done, 1 error, 2 usage error, 3 some files failed, 10 time is up, 11 folder in \
+use by another run, 130 Ctrl-C, 143 SIGTERM."""
 
 app = App(
     name="stemsplit",
-    help="Split songs into stems with Spleeter: one short-lived process a song, flat memory, "
-    "nothing half-written.",
-    help_epilogue=_ALL,
+    help="Split songs into stems with Spleeter: one short-lived process per song, flat memory, no "
+    "partial files.",
+    help_epilogue=_PROGRAM,
     help_flags=[*HELP_FLAGS, HELP_ALL],
     help_format="plaintext",
-    help_formatter=Help(everything=False),
+    help_formatter=HelpFormatter(everything=False),
     version=__version__,
     version_flags=["--version"],
     default_parameter=Parameter(negative=()),
@@ -76,68 +70,68 @@ app.command(demo, help_epilogue="")
 config.add_to(app)
 
 
-_WANTED_FILES = 4096
+_WANTED_OPEN_FILES = 4096
 
 _SHORTAGES = {
-    errno.EMFILE: ("Too many files are open in this process", "Allow more: `ulimit -n 1024`."),
-    errno.ENFILE: ("Too many files are open on this machine", "End other programs."),
+    errno.EMFILE: ("This process has too many open files", "Raise the limit: `ulimit -n 1024`."),
+    errno.ENFILE: ("This machine has too many open files", "Close other programs."),
     errno.EAGAIN: (
-        "No further process or thread can be started",
-        "End other programs, or allow more: `ulimit -u 4096`.",
+        "No process or thread can be started",
+        "Close other programs, or raise the limit: `ulimit -u 4096`.",
     ),
-    errno.ENOMEM: ("The system gives this process no more memory", "End other programs."),
-    errno.ENOSPC: ("A disk is full", "Make room, or set TMPDIR to a folder on another disk."),
+    errno.ENOMEM: ("This process cannot get more memory", "Close other programs."),
+    errno.ENOSPC: ("A disk is full", "Free some space, or set TMPDIR to a folder on another disk."),
 }
-"""What the machine may lack anywhere: what that is, and what to do."""
+"""Message and remedy by errno, for resources that any system call may exhaust."""
 
 
 def run(arguments: Sequence[str] | None = None) -> int:
     """Run the command line.
 
     Args:
-        arguments: without the program's name; those of this process if None.
+        arguments: without the program's name; None for those of this process.
 
     Returns:
         the exit code.
     """
     tokens = list(sys.argv[1:] if arguments is None else arguments)
     standard_streams.prepare()
-    _allow_many_files()
-    stop_on_signals()
-    applied = settings.Applied()
+    _raise_open_file_limit()
+    raise_on_signals()
+    applied = settings.SettingsConfig()
     app.config = (applied,)
-    app.help_formatter = Help(everything=HELP_ALL in tokens)
+    app.help_formatter = HelpFormatter(everything=HELP_ALL in tokens)
     try:
         _require_current_folder()
         code = app(tokens, exit_on_error=False, print_error=False, result_action="return_value")
-    except (Exception, KeyboardInterrupt, StoppedBySignalError) as error:  # noqa: BLE001 - a person gets a sentence
+    except (Exception, KeyboardInterrupt, StoppedBySignalError) as error:  # noqa: BLE001 - the user gets a sentence
         verbose, _ = applied.values.get("verbose", (False, ""))
         if isinstance(error, Exception) and (verbose or {"--verbose", "-v"} & set(tokens)):
             traceback.print_exc()
-        message, remedy, failed = _account(error, tokens[:1])
-        set_elsewhere = failed == ExitCode.USAGE or isinstance(error, EngineError)
-        also = applied.account() if set_elsewhere else ""
-        told = " ".join(f"stemsplit: {message} {remedy} {also}".split())
-        print(printable(told), file=sys.stderr)
-        return failed
+        message, remedy, exit_code = _explain(error, tokens[:1])
+        may_be_a_setting = exit_code == ExitCode.USAGE or isinstance(error, EngineError)
+        sources = applied.summary() if may_be_a_setting else ""
+        line = " ".join(f"stemsplit: {message} {remedy} {sources}".split())
+        print(printable(line), file=sys.stderr)
+        return exit_code
     sys.stdout.flush()
-    fault = standard_streams.lost.get("stdout")
-    if fault is not None and tokens[:1] not in (["separate"], ["convert"]):
-        if not isinstance(fault, BrokenPipeError):  # as by `stemsplit ... | head`
-            why = sentence_of(fault)
+    stdout_error = standard_streams.errors.get("stdout")
+    if stdout_error is not None and tokens[:1] not in (["separate"], ["convert"]):
+        if not isinstance(stdout_error, BrokenPipeError):  # as in `stemsplit ... | head`
+            why = sentence_of(stdout_error)
             print(f"stemsplit: Standard output cannot be written ({why}).", file=sys.stderr)
         return ExitCode.ERROR
     return int(code or 0)
 
 
-def _allow_many_files() -> None:
-    """Raise the number of files that this process may open, as far as it may do so."""
+def _raise_open_file_limit() -> None:
+    """Raise the soft limit of open files to `_WANTED_OPEN_FILES`, or to the hard limit if lower."""
     try:
         import resource
     except ImportError:  # Windows
         return
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    wanted = _WANTED_FILES if hard == resource.RLIM_INFINITY else min(hard, _WANTED_FILES)
+    wanted = _WANTED_OPEN_FILES if hard == resource.RLIM_INFINITY else min(hard, _WANTED_OPEN_FILES)
     if soft != resource.RLIM_INFINITY and soft < wanted:
         with contextlib.suppress(OSError, ValueError):
             resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
@@ -149,16 +143,16 @@ def _require_current_folder() -> None:
     except OSError as error:
         raise UsageError(
             f"The current folder cannot be used ({sentence_of(error)}).",
-            "Change to another one: `cd`.",
+            "Change to another folder with `cd`.",
         ) from error
 
 
-def _account(error: BaseException, command: list[str]) -> tuple[str, str, int]:
-    """Give what is wrong, what to do, and the exit code."""
-    kept = "finished tracks are kept and nothing is half-written."
+def _explain(error: BaseException, command: list[str]) -> tuple[str, str, int]:
+    """Return the message, the remedy and the exit code of an error."""
+    kept = "finished tracks are kept, and there are no partial files."
     match error:
         case CycloptsError():
-            return (*_misunderstood(error, command), ExitCode.USAGE)
+            return (*_explain_usage(error, command), ExitCode.USAGE)
         case StemsplitError():
             return error.message, error.remedy, error.exit_code
         case KeyboardInterrupt():
@@ -169,19 +163,19 @@ def _account(error: BaseException, command: list[str]) -> tuple[str, str, int]:
         case StoppedBySignalError():
             return f"Stopped; {kept}", "", error.exit_code
     return (
-        f"Something unforeseen happened ({type(error).__name__}: {error}).",
-        "Finished tracks are kept. Run it again with --verbose, and report this.",
+        f"Unexpected error ({type(error).__name__}: {error}).",
+        "Finished tracks are kept. Run the command again with --verbose, and report the error.",
         ExitCode.ERROR,
     )
 
 
-def _misunderstood(error: CycloptsError, command: list[str]) -> tuple[str, str]:
-    """Give what is wrong with a command line, and what to do."""
+def _explain_usage(error: CycloptsError, command: list[str]) -> tuple[str, str]:
+    """Return the message and the remedy of an invalid command line."""
     name = f"{command[0]} " if set(command) & set(app) else ""
     see_help = f"Try `stemsplit {name}--help`."
     match error:
         case MissingArgumentError(argument=argument) if argument and argument.name == "--output":
-            return "No folder is named for what is made.", "Name one with --output or -o."
+            return "No output folder given.", "Add -o FOLDER."
         case UnusedCliTokensError(unused_tokens=tokens):
-            return f"{quoted(' '.join(tokens or ()))} is too much here.", see_help
+            return f"Unexpected argument {quoted(' '.join(tokens or ()))}.", see_help
     return str(error), see_help

@@ -1,4 +1,4 @@
-"""Runs in the supervisor. What `--help` prints: a screen of it, or with `--help-all` everything."""
+"""Runs in the supervisor. Formats `--help`, which fits a screen, and `--help-all`."""
 
 from __future__ import annotations
 
@@ -23,19 +23,19 @@ _LABEL_COLUMNS = 30
 _FIRST_SENTENCE = re.compile(r".*?[.;:](?=\s|$)", re.DOTALL)
 
 
-class Help:
-    """Lays out a page of help (cyclopts' `HelpFormatter`).
+class HelpFormatter:
+    """Formats a help page (`HelpFormatter` of cyclopts).
 
     Args:
-        everything: whether all options are shown, in all their words.
+        everything: whether to show all options with their full text.
     """
 
     def __init__(self, *, everything: bool) -> None:
-        """Keep what is asked for."""
+        """Store the level of detail."""
         self._everything = everything
 
     def __call__(self, console: Console, options: ConsoleOptions, panel: HelpPanel) -> None:
-        """Print one group of options or commands."""
+        """Print one group of arguments, options or commands."""
         del options
         entries = [entry for entry in panel.entries if self._is_shown(entry, panel)]
         if not entries:
@@ -45,12 +45,14 @@ class Help:
         table.add_column(max_width=_LABEL_COLUMNS, overflow="fold")
         table.add_column(overflow="fold")
         for entry in entries:
-            labels = ", ".join(entry.display_labels_with_metavar)
-            table.add_row(Text(f"  {labels}", style="cyan"), Text(" ".join(self._words(entry))))
+            # cyclopts 4 (Python 3.10) knows no metavars.
+            names = getattr(entry, "display_labels_with_metavar", entry.names + entry.shorts)
+            labels = ", ".join(names)
+            table.add_row(Text(f"  {labels}", style="cyan"), Text(" ".join(self._sentences(entry))))
         console.print(table)
 
     def render_usage(self, console: Console, options: ConsoleOptions, usage: Any) -> None:  # noqa: ANN401 - cyclopts' own
-        """Print how the command is called."""
+        """Print the usage line."""
         del options
         console.print(Text(f"Usage: {str(usage).strip()}"))
 
@@ -60,22 +62,22 @@ class Help:
         options: ConsoleOptions,
         description: Any,  # noqa: ANN401 - cyclopts' own
     ) -> None:
-        """Print what the command does."""
+        """Print the description."""
         del options
         for paragraph in _text(description).split("\n\n"):
             if paragraph.strip():
-                console.print(Text(_flowing(paragraph)))
+                console.print(Text(_joined(paragraph)))
         console.print()
 
     def _is_shown(self, entry: HelpEntry, panel: HelpPanel) -> bool:
         if HELP_ALL in entry.names:
-            return False  # the page names it at its end
+            return False  # the epilogue names it
         if self._everything or panel.format == "command" or str(panel.title) not in GROUPS:
             return True
         return not EVERYDAY.isdisjoint(entry.names)
 
-    def _words(self, entry: HelpEntry) -> Iterator[str]:
-        text = _flowing(_text(entry.description))
+    def _sentences(self, entry: HelpEntry) -> Iterator[str]:
+        text = _joined(_text(entry.description))
         if not self._everything and (found := _FIRST_SENTENCE.match(text)):
             text = found[0][:-1] + "."
         yield f"{text} (required)" if entry.required else text
@@ -84,13 +86,13 @@ class Help:
         if entry.choices and not all(choice in text for choice in entry.choices):
             yield f"One of {', '.join(entry.choices)}."
         if entry.default not in {None, "False"}:
-            yield f"[{entry.default}]"
+            yield f"[default: {entry.default}]"
 
 
-def _text(description: Any) -> str:  # noqa: ANN401 - nothing, text, or what cyclopts wraps it in
+def _text(description: Any) -> str:  # noqa: ANN401 - None, text or a renderable of cyclopts
     return str(getattr(description, "primary_renderable", description or ""))
 
 
-def _flowing(text: str) -> str:
-    """Give a text without the line breaks of its source."""
+def _joined(text: str) -> str:
+    """Return the text without the line breaks of its source."""
     return " ".join(text.split())

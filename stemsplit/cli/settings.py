@@ -1,8 +1,8 @@
-"""Runs in the supervisor. Settings from the environment and from files, below the command line.
+"""Runs in the supervisor. Reads settings from environment variables and from files.
 
-What is said on the command line wins; then the environment, `STEMSPLIT_MAX_RAM` for `--max-ram`;
-then `stemsplit.toml` in the folder that the command is run in; then the user's own file. A file has
-a table for each command: `max-ram = "2GiB"` below `[separate]`.
+In order of precedence: the command line; the environment, such as `STEMSPLIT_MAX_RAM` for
+`--max-ram`; `stemsplit.toml` in the current folder; the user's own file. A file has a table for
+each command: `max-ram = "2GiB"` below `[separate]`.
 """
 
 from __future__ import annotations
@@ -18,9 +18,9 @@ from cyclopts.config import Dict
 from stemsplit.core.compat import tomllib
 from stemsplit.core.errors import UsageError
 from stemsplit.core.text import printable, quoted
-from stemsplit.storage.remote import is_remote, path_of
-from stemsplit.storage.untrusted import read_file
-from stemsplit.storage.user_folders import own_folder
+from stemsplit.storage.addresses import is_remote, path_of
+from stemsplit.storage.small_files import read_file
+from stemsplit.storage.user_folders import user_folder
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
@@ -34,13 +34,13 @@ PREFIX = "STEMSPLIT_"
 HasSettings = Literal["separate", "convert", "inspect"]
 COMMANDS: tuple[HasSettings, ...] = get_args(HasSettings)
 
-NO_OPTIONS = frozenset(
-    f"{PREFIX}{name}" for name in ("MODELS", "RELEASE_URL", "HOUSEHOLD", "REQUIRE_REAL")
+OTHER_VARIABLES = frozenset(
+    f"{PREFIX}{name}" for name in ("MODELS", "RELEASE_URL", "SESSION", "REQUIRE_REAL")
 )
-"""Variables that set something else than an option."""
+"""Variables of stemsplit that set no option."""
 
-_MOST_BYTES = 2**20
-"""Of a file of settings."""
+_MAX_FILE_BYTES = 2**20
+"""Largest accepted settings file."""
 
 _PATHS = frozenset({"output", "from-file", "exclude"})
 
@@ -49,12 +49,12 @@ Value = str | int | float | bool | tuple[str, ...]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Setting:
-    """The value of one option, and where it is from.
+    """The value of one option and its origin.
 
     Attributes:
         option: `max-ram`.
-        value: None where nothing is said and the program decides.
-        origin: a variable, a file, or `default`.
+        value: None if the program decides.
+        origin: an environment variable, a file, or `default`.
     """
 
     option: str
@@ -63,39 +63,38 @@ class Setting:
 
 
 def user_file() -> Path | None:
-    """Give the user's own file, whether it is there or not; None where there is no home folder."""
-    own = own_folder("config")
+    """Return the user's own file, which may not exist; None without a home folder."""
+    own = user_folder("config")
     return None if own is None else own / FILE_NAME
 
 
 def files() -> tuple[Path, ...]:
-    """Give the files that are looked into, the stronger first."""
+    """Return the files that are read, in order of precedence; they may not exist."""
     own = user_file()
     return (Path.cwd() / FILE_NAME, *(() if own is None else (own,)))
 
 
-class Applied:
-    """Gives cyclopts the values that the command line does not give, and remembers which.
+class SettingsConfig:
+    """Sets options that the command line leaves open (a `config` of cyclopts), and records them.
 
     Attributes:
-        values: of the options that were set, with their sources.
+        values: value and source of each option set here.
     """
 
     def __init__(self) -> None:
-        """Nothing is set yet."""
+        """Set nothing yet."""
         self.values: dict[str, tuple[Value, str]] = {}
 
     def __call__(self, app: App, commands: tuple[str, ...], arguments: ArgumentCollection) -> None:
-        """Set what files and variables say of a command (a `config` of cyclopts)."""
+        """Set the options of a command that files or variables define."""
         command = commands[0] if commands else ""
         if command not in COMMANDS:
             return
-        given = {one.name.removeprefix("--") for one in arguments if one.tokens}
-        options = _options(arguments)
-        for source, values in _layers(command, options, _repeatable(arguments)):
-            # As text, so that 2.7 is no number of files; cyclopts reads it as from a shell.
+        given = {argument.name.removeprefix("--") for argument in arguments if argument.tokens}
+        for source, values in _sources(command, arguments):
+            # As text, which cyclopts parses as from a shell: 2.7 is then not accepted as a count.
             texts = {
-                option: list(value) if isinstance(value, tuple) else written(value)
+                option: list(value) if isinstance(value, tuple) else format_value(value)
                 for option, value in values.items()
             }
             Dict({command: texts}, source=source)(app, commands, arguments)
@@ -103,33 +102,32 @@ class Applied:
                 if option not in given:
                     self.values.setdefault(option, (value, source))
 
-    def account(self) -> str:
-        """Say where the settings of a command that could not be are from; empty without any."""
+    def summary(self) -> str:
+        """Return a sentence that names the options set here and their sources; empty if none."""
         sources = dict.fromkeys(source for _, source in self.values.values())
         if not sources:
             return ""
         options = ", ".join(self.values)
-        return f"Set elsewhere: {options} ({', '.join(sources)}); see `stemsplit config`."
+        return f"Options from settings: {options} ({', '.join(sources)}); see `stemsplit config`."
 
 
-def written(value: Value) -> str:
-    """Give a value as on the command line."""
+def format_value(value: Value) -> str:
+    """Return a value as written on the command line."""
     if isinstance(value, tuple):
         return ", ".join(value)
     return str(value).lower() if isinstance(value, bool) else str(value)
 
 
-def settings(app: App, command: str) -> Iterator[Setting]:
-    """Give each option of a command with its value and origin, as they would hold now.
+def current_settings(app: App, command: str) -> Iterator[Setting]:
+    """Yield each option of a command with the value and origin that a run would use now.
 
     Raises:
-        UsageError: if a file cannot be read or names what there is not.
+        UsageError: if a file cannot be read, or sets an unknown option.
     """
     arguments = app[command].assemble_argument_collection()
-    options = _options(arguments)
-    layers = list(_layers(command, options, _repeatable(arguments)))
-    for option, default in options.items():
-        for source, values in layers:
+    sources = list(_sources(command, arguments))
+    for option, default in _options(arguments).items():
+        for source, values in sources:
             if option in values:
                 yield Setting(option=option, value=values[option], origin=source)
                 break
@@ -137,48 +135,47 @@ def settings(app: App, command: str) -> Iterator[Setting]:
             yield Setting(option=option, value=default, origin="default")
 
 
-def untracked(app: App) -> Iterator[str]:
-    """Say which variables look like settings and are none."""
+def unknown_variables(app: App) -> Iterator[str]:
+    """Yield a sentence for each environment variable with our prefix that sets no option."""
     known = {
         _variable(option)
         for command in COMMANDS
         for option in _options(app[command].assemble_argument_collection())
     }
     for name in sorted(os.environ):
-        if name.startswith(PREFIX) and name not in known | NO_OPTIONS:
-            yield f"{printable(name)} sets nothing.{_did_you_mean(name, known)}"
+        if name.startswith(PREFIX) and name not in known | OTHER_VARIABLES:
+            yield f"{printable(name)} is not a setting.{_did_you_mean(name, known)}"
 
 
 def _options(arguments: ArgumentCollection) -> dict[str, Value | None]:
-    """Give the options of a command with what holds if nothing is said; required ones have None."""
-    found = {}
+    """Return the options of a command with their defaults; None for a required one."""
+    defaults = {}
     for argument in arguments:
         if argument.name.startswith("--"):
             default = argument.field_info.default
             plain = isinstance(default, (str, int, float))
-            found[argument.name.removeprefix("--")] = default if plain else None
-    return found
+            defaults[argument.name.removeprefix("--")] = default if plain else None
+    return defaults
 
 
 def _repeatable(arguments: ArgumentCollection) -> frozenset[str]:
-    """Give the options that take several values."""
+    """Return the options that accept several values."""
     return frozenset(
-        one.name.removeprefix("--")
-        for one in arguments
-        if list[str] in (one.hint, *get_args(one.hint))
+        argument.name.removeprefix("--")
+        for argument in arguments
+        if list[str] in (argument.hint, *get_args(argument.hint))
     )
 
 
-def _layers(
-    command: str, options: Iterable[str], repeatable: frozenset[str]
-) -> Iterator[tuple[str, dict[str, Value]]]:
-    """Give each source of settings with what it says, the stronger first."""
+def _sources(command: str, arguments: ArgumentCollection) -> Iterator[tuple[str, dict[str, Value]]]:
+    """Yield each source with the options that it sets, in order of precedence."""
+    options, repeatable = list(_options(arguments)), _repeatable(arguments)
     for option in options:
         variable = _variable(option)
         text = os.environ.get(variable)
-        if text:  # an empty one is taken as not set, as most programs do
+        if text:  # as in most programs, an empty variable counts as not set
             value: Value = text
-            if option in repeatable:  # one value a line
+            if option in repeatable:  # one value per line
                 value = tuple(line for line in text.splitlines() if line)
             yield variable, {option: _expanded(option, value)}
     for path in files():
@@ -191,17 +188,17 @@ def _layers(
 
 
 def _require_harmless(values: Mapping[str, Value], path: Path) -> None:
-    """Refuse what would run code or send files: the current folder may be a stranger's."""
+    """Refuse settings that run code or send files: the current folder may come from others."""
     cluster, output = values.get("cluster", "local"), values.get("output")
     if cluster != "local":
-        harm = f"names the cluster {quoted(str(cluster))}, which could run code here"
+        harm = f"sets the cluster {quoted(str(cluster))}, which could run code on this machine"
     elif isinstance(output, str) and is_remote(path_of(output)):
-        harm = f"sends files to {quoted(output)}"
+        harm = f"sets the output {quoted(output)}, which sends files elsewhere"
     else:
         return
     raise UsageError(
         f"{quoted(path)} {harm}.",
-        "Name it on the command line, in the environment, or in your own file of settings.",
+        "Set it on the command line, in the environment, or in your own settings file.",
     )
 
 
@@ -211,22 +208,22 @@ def _variable(option: str) -> str:
 
 def _read(path: Path) -> Mapping[str, Any]:
     try:
-        found = tomllib.loads(read_file(path, _MOST_BYTES).decode("utf-8-sig"))
+        found = tomllib.loads(read_file(path, _MAX_FILE_BYTES).decode("utf-8-sig"))
     except (FileNotFoundError, NotADirectoryError):
         return {}
     except OSError as error:
         raise UsageError(
-            f"The settings in {quoted(path)} cannot be read ({error.strerror}).",
-            "Mend the file or its permissions, or remove it.",
+            f"The settings file {quoted(path)} cannot be read ({error.strerror}).",
+            "Fix the file or its permissions, or remove it.",
         ) from error
-    except (ValueError, RecursionError) as error:  # TOML, or no UTF-8
+    except (ValueError, RecursionError) as error:  # invalid TOML or UTF-8
         raise UsageError(
-            f"The settings in {quoted(path)} are no TOML: {error}.", "Mend the file."
+            f"The settings file {quoted(path)} is not valid TOML: {error}.", "Fix the file."
         ) from error
     for name, table in found.items():
         if name not in COMMANDS or not isinstance(table, dict):
             raise UsageError(
-                f"{quoted(path)} says something of {quoted(name)}, which is no table of settings."
+                f"{quoted(path)} contains {quoted(name)}, which is not a table of settings."
                 f"{_did_you_mean(name, COMMANDS)}",
                 f"Put options below {', '.join(f'[{command}]' for command in COMMANDS)}.",
             )
@@ -237,20 +234,19 @@ def _checked(
     table: Mapping[str, Any],
     path: Path,
     command: str,
-    options: Iterable[str],
+    known: list[str],
     repeatable: frozenset[str],
 ) -> dict[str, Value]:
     values: dict[str, Value] = {}
-    known = list(options)
     for name, value in table.items():
         option = name.replace("_", "-")
         if option not in known:
             raise UsageError(
-                f"{quoted(path)} sets {quoted(name)}, which is no option of `stemsplit {command}`."
-                f"{_did_you_mean(option, known)}",
-                f"`stemsplit config {command}` lists all.",
+                f"{quoted(path)} sets {quoted(name)}, which is not an option of "
+                f"`stemsplit {command}`.{_did_you_mean(option, known)}",
+                f"List the options with `stemsplit config {command}`.",
             )
-        is_list = isinstance(value, list) and all(isinstance(one, str) for one in value)
+        is_list = isinstance(value, list) and all(isinstance(item, str) for item in value)
         plain = value
         if option in repeatable and isinstance(value, str):
             plain = (value,) if value else ""
@@ -258,13 +254,13 @@ def _checked(
             plain = tuple(value) if option in repeatable else ",".join(value)
         if not isinstance(plain, (str, int, float, tuple)):
             raise UsageError(
-                f"{quoted(path)} gives {quoted(name)} a value that is neither text nor a number "
-                "nor true or false.",
-                'Write it as on the command line, in quotation marks: "4GiB".',
+                f"{quoted(path)} sets {quoted(name)} to a value that is not a string, a number, "
+                "true or false.",
+                'Write it as on the command line, in quotes: "4GiB".',
             )
         if option in values:
             raise UsageError(
-                f"{quoted(path)} sets {quoted(option)} twice.", "Leave one of them out."
+                f"{quoted(path)} sets {quoted(option)} twice.", "Remove one of the lines."
             )
         if plain not in ("", ()):
             values[option] = _expanded(option, plain)
@@ -272,14 +268,14 @@ def _checked(
 
 
 def _expanded(option: str, value: Value) -> Value:
-    """Give `~` its meaning, as a shell does on the command line."""
+    """Return the value with `~` expanded in paths, as a shell does."""
     if isinstance(value, tuple):
-        return tuple(str(_expanded(option, one)) for one in value)
+        return tuple(str(_expanded(option, item)) for item in value)
     if option in _PATHS and isinstance(value, str) and value != "-":
-        return os.path.expanduser(value)  # noqa: PTH111 - it stays text
+        return os.path.expanduser(value)  # noqa: PTH111 - the value stays text
     return value
 
 
 def _did_you_mean(name: str, known: Iterable[str]) -> str:
-    near = difflib.get_close_matches(name, list(known), n=1)
-    return f" Did you mean {near[0]}?" if near else ""
+    matches = difflib.get_close_matches(name, list(known), n=1)
+    return f" Did you mean {matches[0]}?" if matches else ""

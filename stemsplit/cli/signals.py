@@ -1,7 +1,7 @@
-"""Runs in the supervisor. What the signals that end a program do to a batch.
+"""Runs in the supervisor. Handles the signals that stop a batch.
 
-Ctrl-C (SIGINT) once: start nothing more, and let what works finish. Twice: stop now. SIGTERM and
-SIGHUP: stop now. In every case nothing is half-written.
+Ctrl-C (SIGINT) once starts no further track and lets the running ones finish; twice stops at once.
+SIGTERM and SIGHUP stop at once. None of them leaves a partial file.
 """
 
 from __future__ import annotations
@@ -18,56 +18,56 @@ if TYPE_CHECKING:
 
 
 class StoppedBySignalError(BaseException):
-    """SIGTERM or SIGHUP came; not an `Exception`, so that nothing on the way handles it."""
+    """SIGTERM or SIGHUP was received; not an `Exception`, so that no handler catches it."""
 
     def __init__(self, number: int) -> None:
-        """Keep the exit code that a shell gives to what a signal ended."""
+        """Set the exit code that shells report for a process killed by the signal."""
         super().__init__(number)
         self.exit_code = 128 + number
 
 
-def stop_on_signals() -> None:
+def raise_on_signals() -> None:
     """Make SIGTERM and SIGHUP raise `StoppedBySignalError`, unless they are ignored (nohup)."""
     for name in ("SIGTERM", "SIGHUP"):
         number = getattr(signal, name, None)
         if number is not None and signal.getsignal(number) is not signal.SIG_IGN:
-            signal.signal(number, _stop)
+            signal.signal(number, _raise_stopped)
 
 
 @contextlib.contextmanager
-def signals_reach(control: Control, drains: Callable[[], None]) -> Iterator[None]:
-    """Within this, let signals act on a batch by `control`, once it has children.
+def handle_signals(control: Control, on_drain: Callable[[], None]) -> Iterator[None]:
+    """While the context is open, pass signals to `control` once the batch has children.
 
-    They raise nothing then: an exception in the midst of ending a child would leave it half ended.
+    They no longer raise then: an exception while a child is being terminated would interrupt that.
 
     Args:
         control: of the batch.
-        drains: is called when Ctrl-C has come once, in whatever line the signal came.
+        on_drain: called in the signal handler at the first Ctrl-C.
     """
-    before: dict[int, Any] = {}
+    previous: dict[int, Any] = {}
 
     def handle(number: int, _frame: FrameType | None) -> None:
         if not control.has_children:
-            before[number](number, _frame)
+            previous[number](number, _frame)
         elif number != signal.SIGINT:
             control.stop(StoppedBySignalError(number))
         elif control.draining:
             control.stop(KeyboardInterrupt())
         else:
             control.drain()
-            drains()
+            on_drain()
 
     for name in ("SIGINT", "SIGTERM", "SIGHUP"):
         number = getattr(signal, name, None)
         if number is not None and callable(handler := signal.getsignal(number)):
-            before[number] = handler
+            previous[number] = handler
             signal.signal(number, handle)
     try:
         yield
     finally:
-        for number, handler in before.items():
+        for number, handler in previous.items():
             signal.signal(number, handler)
 
 
-def _stop(number: int, _frame: FrameType | None) -> NoReturn:
+def _raise_stopped(number: int, _frame: FrameType | None) -> NoReturn:
     raise StoppedBySignalError(number)

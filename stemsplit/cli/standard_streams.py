@@ -1,7 +1,7 @@
-"""Runs in the supervisor. Standard streams that are closed, or that cannot be written any more.
+"""Runs in the supervisor. Keeps a batch running when a standard stream is closed or fails.
 
-A full disk, a terminal that is gone or a reader that has ended does not end a batch: what is
-written goes nowhere from then on, and `lost` holds the error.
+After the first error (a full disk, a closed terminal, a reader that exited) further output is
+discarded, and `errors` holds the error.
 """
 
 from __future__ import annotations
@@ -17,20 +17,20 @@ if TYPE_CHECKING:
 
 _NAMES = {1: "stdout", 2: "stderr"}
 
-lost: dict[str, OSError] = {}
-"""The errors for which `stdout` or `stderr` cannot be written; empty while they can."""
+errors: dict[str, OSError] = {}
+"""First write error of `stdout` and `stderr`; empty while both work."""
 
 
-class _Unfailing(io.FileIO):
-    """A descriptor that becomes the null device when it cannot be written."""
+class _FailSafeFile(io.FileIO):
+    """A descriptor that becomes the null device after the first write error."""
 
     def write(self, data: ReadableBuffer) -> int:
         try:
             while (written := super().write(data)) is None:
-                select.select([], [self], [])  # a pipe that is full and does not wait by itself
+                select.select([], [self], [])  # a full pipe in non-blocking mode
         except OSError as error:
             number = self.fileno()
-            lost[_NAMES[number]] = error
+            errors[_NAMES[number]] = error
             null = os.open(os.devnull, os.O_WRONLY)
             os.dup2(null, number)
             os.close(null)
@@ -39,38 +39,38 @@ class _Unfailing(io.FileIO):
 
 
 def prepare() -> None:
-    """Make the standard streams of this process ones that can always be written.
+    """Replace the standard streams of this process with streams whose writes never fail.
 
-    A name that cannot be encoded is written with escapes. A stream that is closed becomes the null
-    device: the next file that is opened would take its number, and what libraries print with it.
+    Characters that the encoding lacks are escaped. A closed stream becomes the null device:
+    otherwise the next opened file would get its number, and with it the output of libraries.
     """
     for number in range(3):
         try:
             os.fstat(number)
         except OSError:
-            # Takes the lowest number that is free, which is this one.
+            # The lowest free number is this one.
             os.set_inheritable(os.open(os.devnull, os.O_RDWR), True)  # noqa: FBT003
     if sys.stdin is None:
         sys.stdin = open(0, closefd=False)  # noqa: SIM115 - for the life of the process
     for number, name in _NAMES.items():
         stream = getattr(sys, name)
         if stream is not None and not isinstance(stream, io.TextIOWrapper):
-            continue  # of a test or a program
+            continue  # replaced by a test or a program
         if stream is not None and (
             stream is not getattr(sys, f"__{name}__") or _is_console(stream)
         ):
             stream.reconfigure(errors="backslashreplace")
             continue
-        setattr(sys, name, _unfailing(number, stream))
+        setattr(sys, name, _fail_safe_stream(number, stream))
 
 
 def _is_console(stream: io.TextIOWrapper) -> bool:
-    """Return whether it is a console of Windows, which takes text and not bytes."""
+    """Return whether the stream is a Windows console, which accepts text instead of bytes."""
     return os.name == "nt" and stream.isatty()
 
 
-def _unfailing(number: int, stream: io.TextIOWrapper | None) -> io.TextIOWrapper:
-    raw = _Unfailing(number, "w", closefd=False)
+def _fail_safe_stream(number: int, stream: io.TextIOWrapper | None) -> io.TextIOWrapper:
+    raw = _FailSafeFile(number, "w", closefd=False)
     return io.TextIOWrapper(
         io.BufferedWriter(raw),
         encoding="utf-8" if stream is None else stream.encoding,

@@ -1,5 +1,5 @@
-"""Vocabulary that the supervisor and its children share: values, errors, messages. No I/O.
+"""Vocabulary that the supervisor and its children share: values, errors, messages.
 
-Not here: anything that reads a file, starts a process or looks at the clock.
-Imports: nothing of stemsplit.
+Not here: anything that reads files or starts processes (`storage`, `supervisor`).
+Imports: nothing.
 """

@@ -1,8 +1,8 @@
-"""Runs in the child, first of all: finds the child's program and calls it.
+"""Runs in the child. Its entry point: redirects output to the log and calls the child's program.
 
-`multiprocessing` wants a function that both sides can import. Naming the program as text keeps the
-supervisor from importing what only a child may (import contracts in pyproject.toml), and lets
-tests put a misbehaving program in its place.
+`multiprocessing` needs a function that both sides can import. The program is named as text, so
+that the supervisor does not import the child's modules (see the import contracts in
+pyproject.toml) and tests can substitute a misbehaving program.
 """
 
 import faulthandler
@@ -12,14 +12,14 @@ from importlib import import_module
 from multiprocessing.connection import Connection
 
 SESSION_VARIABLE = "STEMSPLIT_SESSION"
-"""Names the household's folder in the environment of all that a supervisor has started."""
+"""Environment variable that names the session's folder in every process of the session."""
 
 READY_FILE = "fork-server-is-ready"
-"""Appears in that folder when the fork server has done its imports."""
+"""File in the session's folder that the fork server creates when its imports are done."""
 
 
 def resolve(target: str) -> object:
-    """Import `package.module:name` and return what it names."""
+    """Import `package.module:name` and return that object."""
     module, _, name = target.partition(":")
     return getattr(import_module(module), name)
 
@@ -27,12 +27,18 @@ def resolve(target: str) -> object:
 def enter(
     program: str, pipe: Connection, log_channel: Connection, task: bytes, log_file: bytes
 ) -> None:
-    """Call what `program` names with the pipes to the supervisor and the packed task.
+    """Call `program` with the pipes to the supervisor and the encoded task.
 
-    From here on all that is printed goes to the log, what breaks while the program is imported
-    included.
+    All output goes to the log from here on, including errors while the program is imported.
+
+    Args:
+        program: `module:function` of the child's program.
+        pipe: connection for messages.
+        log_channel: connection for log records.
+        task: an encoded `stemsplit.core.messages.Task`.
+        log_file: path of the attempt's log.
     """
-    catch_output(log_file)
+    redirect_output(log_file)
     run = resolve(program)
     if not callable(run):
         message = f"{program} is not a function"
@@ -40,16 +46,16 @@ def enter(
     run(pipe, log_channel, task)
 
 
-def catch_output(log_file: bytes) -> None:
-    """Send what Python and C libraries print, and the stacks of crashes, into a file."""
+def redirect_output(log_file: bytes) -> None:
+    """Redirect standard output, standard error and crash stacks to a file."""
     try:
         log = os.open(log_file, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
-    except OSError:  # the disk for temporary files is full, or its cleaner was here
+    except OSError:  # the temporary disk is full, or a cleaner removed the folder
         log = os.open(os.devnull, os.O_WRONLY)
     os.dup2(log, 1)
     os.dup2(log, 2)
     os.close(log)
-    # multiprocessing may have given this process streams of its own.
+    # multiprocessing may have replaced this process's streams.
     sys.stdout = os.fdopen(1, "w", buffering=1, errors="backslashreplace", closefd=False)
     sys.stderr = os.fdopen(2, "w", buffering=1, errors="backslashreplace", closefd=False)
     faulthandler.enable(file=2)

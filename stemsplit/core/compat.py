@@ -1,7 +1,7 @@
-"""Runs in both. What Python 3.10 lacks of 3.11, and the commands of processes that import safely.
+"""Runs in both. Backports for Python 3.10, and commands that never import from the current folder.
 
-`python -c` and `python -m` look for modules in the current folder before all others, and that may
-be a folder of music from anywhere. No process that stemsplit starts does so.
+`python -c` and `python -m` search the current folder for modules first, which may be a folder of
+music from anywhere. No process that stemsplit starts does that.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ else:
     import tomli as tomllib
 
     class StrEnum(str, Enum):
-        """Members that are texts, and are written as such."""
+        """An enumeration whose members are strings and format as such."""
 
         __str__ = str.__str__
         __format__ = str.__format__
@@ -36,19 +36,19 @@ __all__ = ["StrEnum", "multiprocessing_imports_safely", "run_module", "safe_path
 _WITHOUT_CURRENT_FOLDER = (
     "import sys; sys.path[:] = filter(None, sys.path); del sys.argv[0]; exec(sys.argv.pop(1))"
 )
-"""For Python 3.10, which lacks -P: runs the program that follows as another `-c PROGRAM`."""
+"""Replaces -P, which Python 3.10 lacks: runs the program that follows as another `-c PROGRAM`."""
 
 _lock = threading.RLock()
 _flags = util._args_from_interpreter_flags  # type: ignore[attr-defined]  # noqa: SLF001
 
 
 def safe_path() -> tuple[str, ...]:
-    """Give the option that keeps Python from looking for modules beside a script or where it is."""
+    """Return the option that stops Python from importing from the script's or current folder."""
     return ("-P",) if sys.version_info >= (3, 11) else ()
 
 
 def run_module(name: str) -> tuple[str, ...]:
-    """Give the command that runs a module as a program, with nothing of the present folder."""
+    """Return the command that runs a module without importing from the current folder."""
     if sys.version_info >= (3, 11):
         return (sys.executable, "-P", "-m", name)
     program = (
@@ -60,11 +60,11 @@ def run_module(name: str) -> tuple[str, ...]:
 
 @contextlib.contextmanager
 def multiprocessing_imports_safely() -> Iterator[None]:
-    """Keep what multiprocessing starts meanwhile from importing from the current folder.
+    """Make multiprocessing start processes that do not import from the current folder.
 
-    Its children, fork server and resource tracker begin as `python -c`, and import until they have
-    the `sys.path` of this process, which children get then: a program's own folder stays on it.
-    There is no public way to add an option to their command.
+    Children, fork server and resource tracker start as `python -c` and import modules before they
+    receive the `sys.path` of this process. multiprocessing has no public way to add an option to
+    their command.
     """
     with _lock:
         flags = util._args_from_interpreter_flags  # type: ignore[attr-defined]  # noqa: SLF001
@@ -77,7 +77,7 @@ def multiprocessing_imports_safely() -> Iterator[None]:
 
 
 def _after_fork() -> None:
-    """Undo in a copy of the program what another thread was at."""
+    """Undo in a forked process what another thread had begun."""
     global _lock  # noqa: PLW0603
     _lock = threading.RLock()
     util._args_from_interpreter_flags = _flags  # type: ignore[attr-defined]  # noqa: SLF001

@@ -1,7 +1,6 @@
-"""Runs in both. Every error that a person can meet: one sentence, what to do, an exit code.
+"""Runs in both. Errors for users: a message, a remedy and an exit code.
 
-Covers what stemsplit raises on purpose. It does not cover how a child ended: that is a
-`stemsplit.core.outcome.Reason`, which the supervisor judges from messages and exit codes.
+How a child process ended is a `stemsplit.core.outcome.Reason`, not an error.
 """
 
 import errno
@@ -9,7 +8,7 @@ from enum import IntEnum
 
 
 class ExitCode(IntEnum):
-    """What the `stemsplit` command returns to the shell (docs/errors.md)."""
+    """Exit codes of the `stemsplit` command (docs/errors.md)."""
 
     DONE = 0
     ERROR = 1
@@ -22,80 +21,85 @@ class ExitCode(IntEnum):
 
 
 REINSTALL = "Reinstall stemsplit in a fresh virtual environment."
-"""What to do about an installation that is not whole."""
+"""Remedy for a damaged installation."""
+
+FREE_DISK_SPACE = (
+    "Free disk space, or choose another folder with -o, and run the same command again."
+)
+FREE_TEMPORARY_SPACE = "Free disk space there, or set TMPDIR to another folder."
+"""Remedies for a full disk, of the output folder or for temporary files."""
 
 
 class StemsplitError(Exception):
     """An error with a remedy.
 
     Args:
-        message: one sentence that says what is wrong, with the value that is wrong in it.
-        remedy: what a person can do next, or an empty string where the message says it already.
+        message: one sentence that names the problem and the value that causes it.
+        remedy: one sentence that says what to do next; may be empty.
     """
 
     exit_code: ExitCode = ExitCode.ERROR
 
     def __init__(self, message: str, remedy: str = "") -> None:
-        """Keep the two sentences apart, so that each front end can lay them out its own way."""
+        """Store both sentences separately, so that each front end can lay them out."""
         super().__init__(message, remedy)
         self.message = message
         self.remedy = remedy
 
     def __str__(self) -> str:
-        """Give the message and the remedy on one line."""
         return f"{self.message} {self.remedy}".rstrip()
 
 
 class UsageError(StemsplitError):
-    """The command or call was asked for something that cannot be: an option, a name, a clash."""
+    """Invalid usage: an option, a name, or options that contradict each other."""
 
     exit_code = ExitCode.USAGE
 
 
 class BadInputError(StemsplitError):
-    """One audio file cannot be separated, and trying again would not help."""
+    """An audio file cannot be separated, and a retry would not help."""
 
 
 class DamagedError(StemsplitError):
-    """More of one audio file is lost than a warning is enough for."""
+    """An audio file lost more than the tolerated share of its audio."""
 
 
 class OutputExistsError(StemsplitError):
-    """A file that stemsplit did not make, or that somebody has changed, would be replaced."""
+    """The output exists, and stemsplit did not write it or it has changed since."""
 
 
 class DiskFullError(StemsplitError):
-    """The disk of the output folder has no room left."""
+    """The disk of the output folder is full."""
 
 
 class UnwritableError(StemsplitError):
-    """The output folder cannot be written."""
+    """The output folder is not writable."""
 
 
 class ModelError(StemsplitError):
-    """A model's files are missing, altered or cannot be fetched."""
+    """The files of a model are missing, modified, or cannot be downloaded."""
 
 
 class EngineError(StemsplitError):
-    """The engine that runs the network cannot be loaded; no file could be separated."""
+    """The engine cannot be loaded, so no file can be separated."""
 
 
 class InsufficientMemoryError(StemsplitError):
-    """Not even one track fits into the memory that there is, or that stemsplit may use."""
+    """Not even one track fits into the available memory or the memory budget."""
 
 
 class UnreachableError(StemsplitError):
-    """A file on remote storage cannot be reached, although it was tried again and again."""
+    """A file on remote storage stays unreachable after several retries."""
 
 
 class ClusterError(StemsplitError):
-    """The cluster cannot be reached, or none of its nodes can do the work."""
+    """The cluster is unreachable, or none of its nodes is usable."""
 
 
 class StoppedError(StemsplitError):
-    """The work was asked to stop before it was done, so this track was not separated."""
+    """The batch was stopped before this track was separated."""
 
 
 def says_disk_is_full(error: BaseException) -> bool:
-    """Tell whether an error of the system means that a disk or a quota has no room left."""
+    """Return whether a system error means that the disk or a quota is full."""
     return getattr(error, "errno", None) in {errno.ENOSPC, errno.EDQUOT}

@@ -1,4 +1,4 @@
-"""Runs in both. One track with the paths of its stems."""
+"""Runs in both. A job: one track with the paths of its stems."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ if TYPE_CHECKING:
 
 
 class Job(msgspec.Struct, frozen=True, kw_only=True):
-    """One track with the places of its stems.
+    """One track with the paths of its stems.
 
-    Paths are kept as the bytes the file system has, because a name need not be valid UTF-8.
+    Paths are bytes, because file names need not be valid UTF-8.
 
     Attributes:
         source: the audio file.
-        destination: the innermost folder that will hold all of the stems.
-        stems: the stems to expect, in the model's order.
-        files: the file of each stem, below `destination`.
-        anchor: what the job is known by, from `destination`: the place of the model's first stem,
-            whether it is written or not.
+        destination: the innermost folder that contains all stems.
+        stems: stems to write, in the model's order.
+        files: file of each stem, relative to `destination`.
+        anchor: identifies the job in the journal: the path of the model's first stem relative to
+            `destination`, whether that stem is written or not.
     """
 
     source: bytes
@@ -34,12 +34,12 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
 
     @classmethod
     def of(cls, source: Path, files: Mapping[str, Path], anchor: Path | None = None) -> Job:
-        """Build a job from ordinary paths.
+        """Build a job from paths.
 
         Args:
             source: the audio file.
-            files: where each stem will be, in the model's order.
-            anchor: the place of the model's first stem; the first of `files` if not given.
+            files: path of each stem, in the model's order.
+            anchor: path of the model's first stem; defaults to the first of `files`.
         """
         paths = [os.fsencode(path) for path in files.values()]
         destination = os.path.commonpath([os.path.dirname(path) for path in paths])  # noqa: PTH120 - bytes
@@ -55,17 +55,17 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def paths(self) -> dict[str, Path]:
-        """Where each stem will be."""
+        """Path of each stem."""
         folder = self.destination_path
         names = (os.fsdecode(name) for name in self.files)
         return {stem: folder / name for stem, name in zip(self.stems, names, strict=True)}
 
     @property
     def source_path(self) -> Path:
-        """The audio file."""
+        """`source` as a path."""
         return Path(os.fsdecode(self.source))
 
     @property
     def destination_path(self) -> Path:
-        """The folder for the stems."""
+        """`destination` as a path."""
         return Path(os.fsdecode(self.destination))

@@ -1,4 +1,4 @@
-"""Runs in both. What a batch may use: memory, time, retries, threads; order and power."""
+"""Runs in both. Limits of a batch: memory, time, retries, priority; resources of an attempt."""
 
 from __future__ import annotations
 
@@ -6,36 +6,31 @@ from typing import Literal
 
 import msgspec
 
-from stemsplit.core.errors import (
-    UsageError,
-)
+from stemsplit.core.errors import UsageError
 from stemsplit.core.units import Amount, TimeLimit, parse_duration, parse_size, parse_time_limit
 
 Order = Literal["given", "path", "shortest", "newest"]
-
-
 OnBattery = Literal["run", "pause"]
 
-
-LEAST_PRIORITY = 19
-"""The nicest that a process can be (nice(1))."""
+MAX_NICE = 19
+"""Highest nice value, which is the lowest priority (nice(1))."""
 
 
 class Limits(msgspec.Struct, frozen=True, kw_only=True):
-    """What a batch may use, and how long a child may take; docs/memory.md has the ladder.
+    """Limits of memory and time (docs/memory.md explains the thresholds).
 
     Attributes:
-        max_ram: the budget of all processes together, as the sum of their PSS; a share is one of
-            the memory that this process can have now. None is 60 %.
-        max_ram_per_file: the cap of one child with all that it started; None is half again what
-            the model is expected to take.
-        min_free: what is left free for other programs; a share is one of the machine's memory.
-            None is 10 %, and at least 512 MiB.
-        timeout: the longest that one child may take; None sets no limit.
-        stall_seconds: the longest that a child may go without progress, more than 0. A third of
-            it is how long it may use neither processor nor disk.
-        retries: how often a track is tried again for each kind of failure, 0 or more.
-        nice: how much the children give way to other programs, from 0 to 19 (nice(1)).
+        max_ram: budget of all processes together, as the sum of their PSS. A percentage refers to
+            the memory available at the start. None for 60 %.
+        max_ram_per_file: cap of one child with its descendants; None for 1.5 times the predicted
+            memory.
+        min_free: memory left free for other programs. A percentage refers to the machine's
+            memory. None for 10 %, at least 512 MiB.
+        timeout: longest run time of one child; None for no limit.
+        stall_seconds: longest time that a child may run without progress, more than 0. After a
+            third of it without CPU time or I/O, the child counts as stalled too.
+        retries: retries of a track for each kind of failure, 0 or more.
+        nice: nice value of the children, 0 to 19 (nice(1)).
     """
 
     max_ram: Amount | None = None
@@ -58,24 +53,24 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
         retries: int = 2,
         nice: int = 0,
     ) -> Limits:
-        """Read limits as a person writes them: `4GiB`, `60%`, `90s`, `4x`.
+        """Parse limits as a user writes them: `4GiB`, `60%`, `90s`, `4x`.
 
         Args:
-            max_ram: a size or percentage.
-            max_ram_per_file: a size or percentage.
-            min_free: a size or percentage.
-            timeout: a duration, or a multiple of the expected time.
-            stall_timeout: a duration.
+            max_ram: size or percentage.
+            max_ram_per_file: size or percentage.
+            min_free: size or percentage.
+            timeout: duration, or a multiple of the predicted time.
+            stall_timeout: duration.
             retries: 0 or more.
             nice: 0 to 19.
 
         Raises:
-            UsageError: with the value and what to write instead.
+            UsageError: if a value is invalid.
         """
         if retries < 0:
             raise UsageError(f"retries must be 0 or more, not {retries}.")
-        if not 0 <= nice <= LEAST_PRIORITY:
-            raise UsageError(f"nice must be 0 to {LEAST_PRIORITY}, not {nice}.")
+        if not 0 <= nice <= MAX_NICE:
+            raise UsageError(f"nice must be from 0 to {MAX_NICE}, not {nice}.")
 
         def size(text: str | float | None, what: str) -> Amount | None:
             return None if text is None else parse_size(text, what)
@@ -94,12 +89,12 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Resources(msgspec.Struct, frozen=True, kw_only=True):
-    """How one attempt at a track goes about it; a retry changes this.
+    """Resources of one attempt; a retry may change them.
 
     Attributes:
-        threads: of the network, at least 1.
-        lean: one instrument's U-Net in memory at a time. The result is the same.
-        alone: no other child runs meanwhile.
+        threads: threads of the network, at least 1.
+        lean: whether only one instrument's U-Net is in memory at a time. The result is the same.
+        alone: whether no other child runs at the same time.
     """
 
     threads: int = 1
@@ -107,7 +102,6 @@ class Resources(msgspec.Struct, frozen=True, kw_only=True):
     alone: bool = False
 
     def __str__(self) -> str:
-        """Give it in words."""
         words = [f"{self.threads} thread{'' if self.threads == 1 else 's'}"]
         words += ["one instrument at a time"] if self.lean else []
         words += ["alone"] if self.alone else []

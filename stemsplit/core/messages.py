@@ -1,8 +1,8 @@
-"""Runs in both. Everything that crosses the border between the supervisor and a child.
+"""Runs in both. The messages between the supervisor and a child.
 
-A child gets one `Task` when it starts and answers with a stream of messages on a pipe of its own.
-They travel as MessagePack rather than as pickles: what a broken child sends can be refused, but it
-can never run code in the supervisor.
+A child receives one `Task` when it starts and answers with a stream of messages on its own pipe.
+They are encoded as MessagePack, not pickled: the supervisor can reject invalid data from a broken
+child, and decoding never runs code.
 """
 
 from __future__ import annotations
@@ -22,17 +22,17 @@ from stemsplit.core.settings import Settings
 
 
 class Task(msgspec.Struct, frozen=True, kw_only=True):
-    """What one child is to do.
+    """The task of one child.
 
     Attributes:
         job: the track.
-        settings: what is wanted.
-        resources: how to go about it.
-        model_folder: the verified folder of the model's weights; empty where none are needed.
-        staging_folder: an empty folder beside the destination; the child writes only there.
-        log_file: takes what the child and its libraries print.
-        staging: where the child sends its finished files, for an output that is remote; else empty.
-        nice: how much the child gives way to other programs, 0 to 19.
+        settings: how to separate and write it.
+        resources: threads and memory mode of this attempt.
+        model_folder: verified folder of the model's weights; empty if none are needed.
+        staging_folder: empty folder next to the destination, the only one the child writes to.
+        log_file: file for the output of the child and its libraries.
+        remote_staging: where the child uploads its files if the output is remote; else empty.
+        nice: nice value of the child, 0 to 19.
     """
 
     job: Job
@@ -41,84 +41,83 @@ class Task(msgspec.Struct, frozen=True, kw_only=True):
     model_folder: bytes
     staging_folder: bytes
     log_file: bytes
-    staging: bytes = b""
+    remote_staging: bytes = b""
     nice: int = 0
 
     @property
-    def shown_from(self) -> Path:
+    def publish_from(self) -> Path:
         """The folder whose files are published."""
-        return Path(os.fsdecode(self.staging or self.staging_folder))
+        return Path(os.fsdecode(self.remote_staging or self.staging_folder))
 
     @property
     def model_path(self) -> Path:
-        """The folder of the model's weights."""
+        """`model_folder` as a path."""
         return Path(os.fsdecode(self.model_folder))
 
     @property
     def staging_path(self) -> Path:
-        """The folder that the child writes to."""
+        """`staging_folder` as a path."""
         return Path(os.fsdecode(self.staging_folder))
 
     @property
     def log_path(self) -> Path:
-        """The file that takes what the child prints."""
+        """`log_file` as a path."""
         return Path(os.fsdecode(self.log_file))
 
 
 class Hello(msgspec.Struct, frozen=True, kw_only=True, tag=True):
-    """The child's program runs.
+    """The child's program has started.
 
     Attributes:
-        preloaded: whether the engine's libraries were in memory at birth, as a fork server
-            with a working preload gives them.
+        preloaded: whether the fork server had already loaded the engine's libraries.
     """
 
     preloaded: bool
 
 
 class Started(msgspec.Struct, frozen=True, kw_only=True, tag=True):
-    """The child has opened the file and is about to load the engine.
+    """The child has opened the source and will now load the engine.
 
     Attributes:
-        info: the file's header.
+        info: header of the source.
     """
 
     info: AudioInfo
 
 
 class Ready(msgspec.Struct, frozen=True, kw_only=True, tag=True):
-    """The engine is loaded; what takes time from here on is the separation."""
+    """The engine is loaded; separation begins."""
 
 
 class Progress(msgspec.Struct, frozen=True, kw_only=True, tag=True):
-    """So many seconds of the file have been separated and written."""
+    """Duration of the audio separated and written so far, in seconds."""
 
     audio_seconds: float
 
 
 class Transferring(msgspec.Struct, frozen=True, kw_only=True, tag=True):
-    """A remote file is on its way, to this machine or from it."""
+    """A download or upload of a remote file is in progress."""
 
 
 class Separated(msgspec.Struct, frozen=True, kw_only=True, tag=True):
-    """All is computed; what is left is to close the files, flush them to disk and check them."""
+    """All samples are computed; the files remain to be closed, flushed to disk and verified."""
 
 
 class Warned(msgspec.Struct, frozen=True, kw_only=True, tag=True):
-    """Something a person should know although the track goes on; see `TrackWarning`."""
+    """A warning for the user; the track continues. See `TrackWarning`."""
 
     kind: WarningKind
     text: str
 
 
 class Finished(msgspec.Struct, frozen=True, kw_only=True, tag=True):
-    """All stems are in the work folder, checked and on disk.
+    """All stems are in the staging folder, verified and flushed to disk.
 
     Attributes:
-        stems: one entry a file.
-        audio_seconds: how much audio was separated.
+        stems: one entry per file.
+        audio_seconds: duration of the separated audio.
         peak_rss_bytes: see `stemsplit.core.outcome.Attempt`.
-        warnings: all that the child has sent, to be recorded before its stems are published.
+        warnings: all warnings that the child has sent, to record before publishing.
     """
 
     stems: tuple[StemFile, ...]
@@ -128,13 +127,13 @@ class Finished(msgspec.Struct, frozen=True, kw_only=True, tag=True):
 
 
 class Failed(msgspec.Struct, frozen=True, kw_only=True, tag=True):
-    """The child gave up and knows why.
+    """The child failed for a known reason.
 
     Attributes:
-        reason: as the supervisor will report it.
+        reason: reason to report.
         message: one sentence.
-        remedy: what to do next, may be empty.
-        traceback: for `--verbose`, empty where the message says all.
+        remedy: what to do next; may be empty.
+        traceback: for `--verbose`; empty where the message is enough.
         peak_rss_bytes: see `stemsplit.core.outcome.Attempt`.
     """
 
@@ -146,7 +145,7 @@ class Failed(msgspec.Struct, frozen=True, kw_only=True, tag=True):
 
 
 STOP = b"stop"
-"""The one thing that a supervisor says to a child after its task: end soon, of your own accord."""
+"""The only message that the supervisor sends to a child after its task: exit soon."""
 
 Message = Hello | Transferring | Started | Ready | Progress | Separated | Warned | Finished | Failed
 
@@ -157,64 +156,56 @@ class SendsBytes(Protocol):
     """The half of `multiprocessing.connection.Connection` that a child uses."""
 
     def send_bytes(self, buf: bytes, /) -> None:
-        """Send one message whole."""
+        """Send one complete message."""
 
 
 def send(pipe: SendsBytes, message: Message) -> None:
-    """Send `message`; raises `OSError` when the supervisor is gone."""
+    """Send `message`; raise `OSError` if the supervisor has exited."""
     pipe.send_bytes(msgspec.msgpack.encode(message))
 
 
 def decode(data: bytes) -> Message:
-    """Read a message back; raises `msgspec.DecodeError` on anything else."""
+    """Decode a message; raise `msgspec.DecodeError` if it is invalid."""
     return _decoder.decode(data)
 
 
 def encode_task(task: Task) -> bytes:
-    """Pack a task for the trip into a child."""
+    """Encode a task for a child."""
     return msgspec.msgpack.encode(task)
 
 
 def decode_task(data: bytes) -> Task:
-    """Unpack it there."""
+    """Decode a task."""
     return msgspec.msgpack.decode(data, type=Task)
 
 
 class _LogLine(msgspec.Struct, frozen=True, kw_only=True):
-    logger: str
-    level: int
-    level_name: str
-    text: str
+    """The attributes of a log record that are sent."""
+
+    name: str
+    levelno: int
+    levelname: str
+    msg: str
     created: float
     process: int | None
-    thread: str | None
+    threadName: str | None  # noqa: N815 - as in the record
 
 
 def encode_record(record: logging.LogRecord) -> bytes:
-    """Pack what a child logs; its traceback, if it has one, is part of the text."""
+    """Encode a log record; its text includes the traceback."""
     line = _LogLine(
-        logger=record.name,
-        level=record.levelno,
-        level_name=record.levelname,
-        text=record.getMessage(),
+        name=record.name,
+        levelno=record.levelno,
+        levelname=record.levelname,
+        msg=record.getMessage(),
         created=record.created,
         process=record.process,
-        thread=record.threadName,
+        threadName=record.threadName,
     )
     return msgspec.msgpack.encode(line)
 
 
 def decode_record(data: bytes) -> logging.LogRecord:
-    """Unpack it in the supervisor; raises `msgspec.DecodeError` on anything else."""
+    """Decode a log record; raise `msgspec.DecodeError` if it is invalid."""
     line: _LogLine = msgspec.msgpack.decode(data, type=_LogLine)
-    return logging.makeLogRecord(
-        {
-            "name": line.logger,
-            "levelno": line.level,
-            "levelname": line.level_name,
-            "msg": line.text,
-            "created": line.created,
-            "process": line.process,
-            "threadName": line.thread,
-        }
-    )
+    return logging.makeLogRecord(msgspec.structs.asdict(line))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections import Counter
 from typing import TYPE_CHECKING
 
@@ -54,7 +55,7 @@ class Reason(StrEnum):
 
     @property
     def stops_batch(self) -> bool:
-        """Whether every further track is likely to end in the same way."""
+        """Whether all further tracks would most likely fail for the same reason."""
         return self in {
             Reason.DISK_FULL,
             Reason.UNWRITABLE,
@@ -64,7 +65,7 @@ class Reason(StrEnum):
 
     @classmethod
     def of(cls, error: StemsplitError) -> Reason:
-        """Give the reason that an error is told under; `crashed` for what nobody foresaw."""
+        """Return the reason that corresponds to an error; `crashed` for any other error."""
         return {
             BadInputError: cls.BAD_INPUT,
             DamagedError: cls.DAMAGED,
@@ -79,10 +80,10 @@ class Reason(StrEnum):
 
 
 class WarningKind(StrEnum):
-    """What a warning about a track is about.
+    """Kind of a warning about a track.
 
-    DAMAGED: part of the source is missing or was replaced by silence. CLIPPED: samples beyond full
-    scale were clamped. NOTE: anything else.
+    DAMAGED: part of the source is missing or was replaced with silence. CLIPPED: samples beyond
+    full scale were clamped. NOTE: anything else.
     """
 
     DAMAGED = "damaged"
@@ -91,10 +92,10 @@ class WarningKind(StrEnum):
 
 
 class TrackWarning(msgspec.Struct, frozen=True, kw_only=True):
-    """Something a person should know about a track.
+    """A warning about a track, for the user.
 
     Attributes:
-        kind: what it is about.
+        kind: kind of the warning.
         text: one sentence.
     """
 
@@ -102,17 +103,17 @@ class TrackWarning(msgspec.Struct, frozen=True, kw_only=True):
     text: str
 
     def __str__(self) -> str:
-        """Return the sentence."""
         return self.text
 
 
 def count_kinds(tracks: Iterable[Iterable[TrackWarning]]) -> Counter[WarningKind]:
-    """Count the tracks that have a warning of each kind.
+    """Count the tracks that have at least one warning of each kind."""
+    return Counter(kind for warnings in tracks for kind in {item.kind for item in warnings})
 
-    Args:
-        tracks: the warnings of each track.
-    """
-    return Counter(kind for warnings in tracks for kind in {one.kind for one in warnings})
+
+def _warn_renamed(old: str, new: str) -> None:
+    """Emit a `DeprecationWarning` at the caller of the property."""
+    warnings.warn(f"{old} is deprecated, use {new}", DeprecationWarning, stacklevel=3)
 
 
 class StemFile(msgspec.Struct, frozen=True, kw_only=True):
@@ -120,14 +121,13 @@ class StemFile(msgspec.Struct, frozen=True, kw_only=True):
 
     Attributes:
         stem: `vocals`, `drums`, ...
-        file_name: its file in the child's work folder; `Job.paths` tells where it is published.
-        frames: samples a channel.
-        peak: the largest absolute sample before it was written, 1.0 being full scale.
-        clipped_samples: how many samples were beyond full scale and were clamped to it.
+        file_name: its file in the staging folder; `Job.paths` has the published path.
+        frames: samples per channel.
+        peak: largest absolute sample before quantisation; 1.0 is full scale.
+        clipped_samples: number of samples beyond full scale that were clamped.
         sample_rate: in Hz.
-        gain: by which it was made quieter, 1.0 if it was not.
-        waveform_overview: the peak of each of some hundred equal parts, 255 being full scale; for
-            drawing.
+        gain: factor applied by `rescale`; 1.0 for none.
+        waveform_overview: peaks of some hundred equal parts, one byte each; 255 is full scale.
     """
 
     stem: str
@@ -139,31 +139,37 @@ class StemFile(msgspec.Struct, frozen=True, kw_only=True):
     gain: float = 1.0
     waveform_overview: bytes = b""
 
+    @property
+    def outline(self) -> bytes:
+        """Deprecated name of `waveform_overview`."""
+        _warn_renamed("StemFile.outline", "StemFile.waveform_overview")
+        return self.waveform_overview
+
 
 class Attempt(msgspec.Struct, frozen=True, kw_only=True):
-    """One child process for a track, from its start to its end.
+    """One attempt at a track: one child process.
 
     Attributes:
-        number: 1 for the first.
-        resources: how it went about it.
-        reason: why it ended.
+        number: 1 for the first attempt.
+        resources: threads and memory mode of the attempt.
+        reason: why the attempt ended.
         message: one sentence, empty when done.
-        remedy: what to do next, may be empty.
-        traceback: the child's own, if it raised something.
-        log_tail: the last lines of what it printed and logged.
-        story: what happened, each line with the seconds since the child was started.
-        seconds: wall time from the child's start to its end.
-        exit_code: the child's, negative for a signal; None where no child ran.
-        peak_pss_bytes: the largest sampled memory of the child and of all that it started, each
-            page divided by the number of processes that share it; None if never read.
-        private_bytes: the largest sampled memory that the child shared with no other process;
-            None if never read.
-        peak_rss_bytes: the largest memory of the child itself with all shared pages, since its
-            own start, as the kernel counted it; None where the child could not say.
-        log_file: holds what it printed and logged; None where it is not kept.
-        ram_cap_bytes: what it was allowed of memory; None where no child ran.
-        memory: the largest sampled memory in each step of time since its start, in bytes.
-        node: of a cluster, on which it ran; empty for this machine.
+        remedy: what to do next; may be empty.
+        traceback: traceback of an exception in the child; may be empty.
+        log_tail: last lines that the child printed or logged.
+        story: events of the attempt, each with the seconds since the start of the child.
+        seconds: wall time of the child.
+        exit_code: exit code of the child, negative for a signal; None if no child ran.
+        peak_pss_bytes: largest sampled PSS of the child and its descendants; None if never
+            sampled.
+        private_bytes: largest sampled memory that the child shared with no other process; None if
+            never sampled.
+        peak_rss_bytes: largest RSS of the child since its start, as counted by the kernel; None
+            if unknown.
+        log_file: path of the attempt's log; None if it was not kept.
+        ram_cap_bytes: memory cap of the child; None if no child ran.
+        memory: largest sampled memory in bytes over time, in seconds since the start.
+        node: cluster node of the attempt; empty for this machine.
     """
 
     number: int
@@ -184,19 +190,25 @@ class Attempt(msgspec.Struct, frozen=True, kw_only=True):
     memory: TimeSeries | None = None
     node: str = ""
 
+    @property
+    def effort(self) -> Resources:
+        """Deprecated name of `resources`."""
+        _warn_renamed("Attempt.effort", "Attempt.resources")
+        return self.resources
+
 
 class Outcome(msgspec.Struct, frozen=True, kw_only=True):
     """How a track ended.
 
     Attributes:
-        job: what was asked for.
+        job: the track.
         reason: why the last attempt ended.
         message: one sentence, empty when done.
         remedy: what to do next, empty when done.
-        warnings: what a person should know although the track is done, or beside its failure.
-        stems: the finished stems; empty unless done.
-        audio_seconds: how much audio was separated.
-        attempts: one entry a child, in order; empty where none was started.
+        warnings: warnings for the user, of a finished or failed track.
+        stems: finished stems; empty unless done.
+        audio_seconds: duration of the separated audio.
+        attempts: attempts in order; empty if no child was started.
     """
 
     job: Job
@@ -210,16 +222,16 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def last_attempt(self) -> Attempt | None:
-        """The child that settled it, None where none was started."""
+        """The attempt that ended the track; None if no child was started."""
         return self.attempts[-1] if self.attempts else None
 
     @property
     def seconds(self) -> float:
-        """Wall time of the last attempt, 0 where none was made."""
+        """Wall time of the last attempt; 0 if there was none."""
         return self.attempts[-1].seconds if self.attempts else 0.0
 
     @property
     def peak_pss_bytes(self) -> int | None:
-        """The largest sampled memory of any attempt; None if never read."""
-        peaks = [one.peak_pss_bytes for one in self.attempts if one.peak_pss_bytes is not None]
-        return max(peaks, default=None)
+        """Largest sampled memory of any attempt; None if never sampled."""
+        peaks = (attempt.peak_pss_bytes for attempt in self.attempts)
+        return max((peak for peak in peaks if peak is not None), default=None)

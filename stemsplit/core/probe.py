@@ -1,4 +1,4 @@
-"""What a probe of an audio file found, without decoding it. No I/O."""
+"""Runs in both. The result of probing an audio file: duration, tags, fingerprint data. Pure."""
 
 from __future__ import annotations
 
@@ -6,20 +6,16 @@ import msgspec
 
 from stemsplit.core.units import Count, Seconds
 
-_BYTES_A_SECOND = 44_100 * 4
-"""Of uncompressed music on a CD: a guess at the length of a file that does not say."""
-
-
-_LOSSY_BYTES_A_SECOND = 192_000 / 8
-"""Of what is compressed, at 192 kbit/s, likewise."""
-
-
-_FILM_BYTES_A_SECOND = 500_000
-"""Of a film at 4 Mbit/s, likewise."""
+_BYTES_PER_SECOND = 44_100 * 4
+"""Uncompressed CD audio, to estimate the duration of a file that does not declare one."""
+_LOSSY_BYTES_PER_SECOND = 192_000 / 8
+"""Compressed audio at 192 kbit/s, likewise."""
+_FILM_BYTES_PER_SECOND = 500_000
+"""A film at 4 Mbit/s, likewise."""
 
 
 class Tags(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """What of a file's tags a name can be made of; empty or None where it does not say."""
+    """Tags that a template of names can use; empty or None if the file lacks them."""
 
     title: str = ""
     artist: str = ""
@@ -32,18 +28,19 @@ class Tags(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 
 class Probe(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """A first look into one file.
+    """The result of probing one file, without decoding it.
 
     Attributes:
-        size_bytes: of the file.
-        modified_ns: when it was last written to, in nanoseconds since 1970.
-        seconds: duration; None where it was not found.
-        sample_rate: in Hz; None likewise.
-        tags: what the file is called.
-        is_film: whether its name says that it is mostly picture.
-        is_lossy: whether its name says that it is compressed, where nothing else tells its length.
-        is_other: what it is instead, if its content is surely no sound: `image/jpeg`, ...
-        sample: of its content, as `sample_of` returns it; empty where it is not known.
+        size_bytes: size of the file.
+        modified_ns: time of the last modification, in nanoseconds since 1970.
+        seconds: duration; None if unknown.
+        sample_rate: in Hz; None if unknown.
+        tags: tags for names.
+        is_film: whether the extension is that of a video format.
+        is_lossy: whether the extension is that of a lossy format, to estimate the duration.
+        is_other: MIME type of content that is not audio, such as `image/jpeg`; else empty.
+        sample: hash of a sample of the content (`stemsplit.library.probe.sample_hash`); empty if
+            unknown.
     """
 
     size_bytes: Count
@@ -58,8 +55,8 @@ class Probe(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
     @property
     def likely_seconds(self) -> float:
-        """The duration, or a guess from the size."""
+        """The duration, or an estimate from the size."""
         if self.seconds is not None:
             return self.seconds
-        lossy = _LOSSY_BYTES_A_SECOND if self.is_lossy else _BYTES_A_SECOND
-        return self.size_bytes / (_FILM_BYTES_A_SECOND if self.is_film else lossy)
+        lossy = _LOSSY_BYTES_PER_SECOND if self.is_lossy else _BYTES_PER_SECOND
+        return self.size_bytes / (_FILM_BYTES_PER_SECOND if self.is_film else lossy)

@@ -1,4 +1,4 @@
-"""Runs in the supervisor. How far a batch is: what bars, `stemsplit status` and `--json` show."""
+"""Runs in both. The progress of a batch, as shown by bars, `stemsplit status` and `--json`."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from stemsplit.core.units import Count, Moment, Seconds
 
 
 class Step(StrEnum):
-    """What a child is at: it starts, loads the engine, works, or closes and checks its files."""
+    """Step of a child: starting, loading the engine, separating, or closing and verifying files."""
 
     STARTING = "starting"
     LOADING = "loading"
@@ -25,12 +25,12 @@ class RunningTrack(msgspec.Struct, frozen=True, kw_only=True):
     Attributes:
         source: the audio file, printable.
         attempt: number of the child, from 1.
-        step: what the child is at.
-        seconds: since the child was started.
-        audio_seconds: separated so far.
-        total_seconds: of audio; None where it is not known.
-        memory_bytes: of the child and all that it started, when last read; None if never.
-        ram_cap_bytes: what they may take.
+        step: current step of the child.
+        seconds: since the start of the child.
+        audio_seconds: audio separated so far.
+        total_seconds: duration of the track; None if unknown.
+        memory_bytes: last sampled memory of the child and its descendants; None if never sampled.
+        ram_cap_bytes: memory cap of the child.
     """
 
     source: str
@@ -44,22 +44,22 @@ class RunningTrack(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Status(msgspec.Struct, frozen=True, kw_only=True):
-    """How far a run is.
+    """Progress of a run.
 
     Attributes:
-        pid: of the supervisor.
-        updated: when this was written, in seconds since 1970.
-        seconds: since the run began.
-        done, failed, left: tracks separated and failed in this run, and those still to be ended,
-            what is running included.
-        audio_seconds: separated in this run.
-        audio_seconds_left: still to be separated, guessed where a file does not say.
-        speed: seconds of audio a second, so far; None before there is any.
-        seconds_left: until all is done, predicted; None where nothing is known.
-        memory_bytes: of all processes together, when last read; None if never.
-        max_ram_bytes: the budget.
-        running: the tracks that are being separated.
-        pausing: why nothing is started, empty where something may be.
+        pid: process ID of the supervisor.
+        updated: time of this status, in seconds since 1970.
+        seconds: since the start of the run.
+        done, failed, left: tracks finished in this run, tracks failed, and tracks that remain,
+            including those in progress.
+        audio_seconds: audio separated in this run.
+        audio_seconds_left: audio that remains, estimated for files of unknown duration.
+        speed: seconds of audio per second so far; None before the first result.
+        seconds_left: predicted time to the end of the run; None if unknown.
+        memory_bytes: last sampled memory of all processes; None if never sampled.
+        max_ram_bytes: the memory budget.
+        running: tracks in progress.
+        pausing: why no track may start; empty if tracks may start.
     """
 
     pid: Count

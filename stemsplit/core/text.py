@@ -1,4 +1,4 @@
-"""Runs in both. Names and numbers as a person reads them."""
+"""Runs in both. Formats names and numbers for users."""
 
 from __future__ import annotations
 
@@ -14,45 +14,45 @@ _REMOTE = re.compile(rb"\A/([a-z][a-z0-9+.-]+):/")
 
 
 def printable(text: str | bytes | os.PathLike[str]) -> str:
-    r"""Give a text or path in characters that can be shown and sent anywhere.
+    r"""Return a text or path without characters that a terminal could interpret.
 
-    Control characters, which could steer a terminal, and bytes that are not UTF-8 become `\x1b`
-    and the like. A path that stands for an address is shown as that (`stemsplit.storage.remote`).
+    Control characters and bytes that are not UTF-8 become escapes such as `\x1b`. A path that
+    stands for a remote address is shown as the address.
     """
     path = os.fspath(text)
-    # Not os.fsencode: the file system's encoding need not have typographic quotation marks.
+    # Not os.fsencode: the file system's encoding may lack typographic quotation marks.
     raw = path.encode("utf-8", "surrogateescape") if isinstance(path, str) else path
     raw = _REMOTE.sub(rb"\1://", raw)
     return "".join(
-        one if one.isprintable() else one.encode("unicode_escape").decode()
-        for one in raw.decode(errors="backslashreplace")
+        char if char.isprintable() else char.encode("unicode_escape").decode()
+        for char in raw.decode(errors="backslashreplace")
     )
 
 
 def quoted(text: str | bytes | os.PathLike[str]) -> str:
-    """Give a text or path, printable, in quotation marks."""
+    """Return a printable text or path in quotation marks."""
     return f"“{printable(text)}”"
 
 
 def sentence_of(error: OSError) -> str:
-    """Return what the system says of an error, or its kind where it says nothing."""
+    """Return the system's message of an error, or the class name if it has none."""
     return error.strerror or type(error).__name__
 
 
 def clock_time(seconds: float) -> str:
-    """Give `3:39` for 219 seconds and `1:02:05` for 3,725."""
+    """Return `3:39` for 219 seconds and `1:02:05` for 3,725 seconds."""
     minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
 
 
 def counted(count: int, what: str, several: str = "") -> str:
-    """Give `1 track` and `2 tracks`, or `several` for those that have another plural."""
+    """Return `1 track` or `2 tracks`; `several` is the plural if it is irregular."""
     return f"{count} {what if count == 1 else several or what + 's'}"
 
 
 def moment(seconds: float) -> str:
-    """Give `Wed 2026-11-25 07:00` for a time in seconds since 1970, on the clock on the wall."""
+    """Return local time such as `Wed 2026-11-25 07:00` for seconds since 1970."""
     return time.strftime("%a %Y-%m-%d %H:%M", time.localtime(seconds))
 
 
@@ -62,5 +62,5 @@ def listed(words: Sequence[str]) -> str:
 
 
 def mebibytes(count: int) -> str:
-    """Give `1,024 MiB` for 2**30 bytes."""
+    """Return `1,024 MiB` for 2**30 bytes."""
     return f"{count / 2**20:,.0f} MiB"

@@ -1,8 +1,4 @@
-"""Runs in both. The largest values of something that goes on for long, in a bounded room. Pure.
-
-Memory over the hours of a batch, the level of a song of any length: what is drawn a few hundred
-points wide need not be kept any finer.
-"""
+"""Runs in both. Time series of maxima in bounded memory, for graphs. Pure."""
 
 from __future__ import annotations
 
@@ -12,11 +8,11 @@ import msgspec
 
 
 class TimeSeries(msgspec.Struct, frozen=True, kw_only=True):
-    """Largest values, one for each step.
+    """The maximum of each step.
 
     Attributes:
-        step: width of each, in seconds or in frames.
-        values: in order, the first beginning at 0; None where nothing was measured.
+        step: width of a step, in seconds or frames.
+        values: one maximum per step from position 0; None for a step without a value.
     """
 
     step: Annotated[float, msgspec.Meta(gt=0, le=1e11)]
@@ -24,21 +20,20 @@ class TimeSeries(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class TimeSeriesRecorder:
-    """Keeps the largest value of each step; when there are too many steps, two become one.
+    """Records the maximum of each step; doubles the step when there are too many.
 
     Args:
-        step: the width to begin with, more than 0.
-        most: so many steps are kept at the most, an even number.
+        step: initial width of a step, more than 0.
+        most: largest number of steps, an even number.
     """
 
     def __init__(self, step: float, most: int) -> None:
-        """Begin with nothing."""
         self._values: list[float | None] = []
         self._most = most
         self.step = step
 
     def add(self, position: float, value: float) -> None:
-        """Take in a value at a position of 0 or more, in any order."""
+        """Add a value at a position of 0 or more. Positions may come in any order."""
         while position >= self._most * self.step:
             halves = [*self._values, None] if len(self._values) % 2 else self._values
             pairs = zip(halves[::2], halves[1::2], strict=True)
@@ -48,8 +43,8 @@ class TimeSeriesRecorder:
         self._values += [None] * (index + 1 - len(self._values))
         self._values[index] = _larger(self._values[index], value)
 
-    def curve(self) -> TimeSeries:
-        """Give what was kept."""
+    def series(self) -> TimeSeries:
+        """Return the values recorded so far."""
         return TimeSeries(step=self.step, values=tuple(self._values))
 
 

@@ -1,29 +1,29 @@
-"""Runs in both. What the supervisor and the process that converts weights agree on."""
+"""Runs in both. The protocol between the supervisor and the process that converts weights."""
 
 from __future__ import annotations
 
 import msgspec
 
 LAYOUT = 2
-"""Version of the form of converted weights (`stemsplit.child.engines.weights.converted_file`)."""
+"""Version of the format of converted weights."""
 
 
 class Converted(msgspec.Struct, frozen=True, kw_only=True, tag=True):
     """The weights were converted.
 
     Attributes:
-        sha256: of each file that was written, by its path below the folder.
+        sha256: checksum of each written file, by its path below the folder.
     """
 
     sha256: dict[str, str]
 
 
 class NotConverted(msgspec.Struct, frozen=True, kw_only=True, tag=True):
-    """They were not.
+    """The conversion failed.
 
     Attributes:
-        message: what is wrong, for the end of a sentence.
-        error_number: the system's, where it refused to write; None where the weights are at fault.
+        message: what is wrong, to end a sentence with.
+        error_number: `errno` of a failed write; None if the weights are invalid.
     """
 
     message: str

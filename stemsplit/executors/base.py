@@ -1,4 +1,4 @@
-"""Runs in the supervisor. Where a batch is done: on this machine, or elsewhere."""
+"""Runs in the supervisor. The protocols of executors, and the request that an executor receives."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ExecutionRequest:
-    """What an executor must know of a batch.
+    """What an executor needs to know about a batch.
 
     Attributes:
         settings: how tracks are separated.
@@ -28,9 +28,10 @@ class ExecutionRequest:
         jobs: number of children that run at once, at least 1; None lets the executor choose.
         output: the output folder, which may be remote.
         start_method: how children are started.
-        deadline: in seconds since 1970; no track starts that cannot finish by then. None for none.
+        deadline: in seconds since 1970; tracks that cannot finish by then are not started. None for
+            no deadline.
         cluster: the Ray cluster to use: `local`, `auto` or an address; None for this machine.
-        path_map: folders that the cluster's nodes see at another path, as `HERE=THERE`.
+        path_map: folders with a different path on the nodes of the cluster, as `LOCAL=REMOTE`.
     """
 
     settings: Settings
@@ -49,40 +50,47 @@ class ExecutionRequest:
 
 
 class ExecutorPool(Protocol):
-    """What does the work of a batch; a context manager around it."""
+    """A pool and the tasks that it accepts. A context manager around the use of the pool."""
 
     def __enter__(self) -> Self:
-        """Get ready."""
+        """Start what the pool needs."""
 
     def __exit__(self, *exception: object) -> None:
-        """Go home; the pool's generator must be closed by then."""
+        """Stop it; the pool's generator must be closed by then."""
 
     @property
     def pool(self) -> WorkerPool:
-        """What tracks are given to."""
+        """The pool that runs the tasks."""
 
-    def track_task(
+    def make_task(
         self, job: Job, output: Path, recorder: AttemptRecorder, audio_seconds: float = 0.0, /
     ) -> TrackTask:
-        """Make the work for a track; how long it is matters where memory grows with that."""
+        """Return a task for a track, for `pool.add`.
+
+        Args:
+            job: the track.
+            output: the output folder.
+            recorder: called before each step.
+            audio_seconds: length of the audio where memory grows with it, else 0.
+        """
 
 
 class Executor(Protocol):
-    """Where a batch is done; a context manager around all of it."""
+    """Runs a batch somewhere. A context manager around the whole batch."""
 
     def __enter__(self) -> Self:
-        """Find out what there is."""
+        """Connect, and make the plan."""
 
     def __exit__(self, *exception: object) -> None:
-        """Leave it."""
+        """Disconnect."""
 
     @property
     def plan(self) -> PoolPlan:
-        """How the work is gone about."""
+        """Concurrency, memory budget and limits of the batch."""
 
-    def executor_pool(self, gate: Gate, /) -> ExecutorPool:
-        """Give what does it.
+    def open_pool(self, gate: Gate, /) -> ExecutorPool:
+        """Return a pool, which is not started yet.
 
         Args:
-            gate: is asked before each start.
+            gate: called before each start of a track.
         """

@@ -1,208 +1,218 @@
-"""Runs in the supervisor. What keeps a track from being started but memory: time, power, room.
+"""Runs in the supervisor. Decides when tracks may start: deadline, battery power, disk space.
 
-Each gate answers for one of them (`stemsplit.supervisor.pool_interface.Gate`); `Gates` asks them
-in turn.
+Each gate checks one of them (`stemsplit.supervisor.pool_interface.Gate`); `make_gate` combines
+those that a batch needs.
 """
 
 from __future__ import annotations
 
 import contextlib
 import datetime as dt
+import math
 import shutil
 import time
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import psutil
 
 from stemsplit.core.outcome import Reason
 from stemsplit.core.text import mebibytes, quoted
-from stemsplit.storage.publish import refused
+from stemsplit.executors.track_task import LocalTrackTask
+from stemsplit.storage.addresses import is_remote
+from stemsplit.storage.write_errors import write_error
 from stemsplit.supervisor.exit_diagnosis import ExitDiagnosis
 from stemsplit.supervisor.pool_interface import GateDecision
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterator, Sequence
+    from collections.abc import Callable, Collection, Sequence
     from pathlib import Path
 
     from stemsplit.core.limits import Resources
+    from stemsplit.executors.base import ExecutionRequest
     from stemsplit.supervisor.pool_interface import Gate, TrackTask
+    from stemsplit.supervisor.prediction import Forecast
 
 _POWER_SECONDS = 5.0
-"""So often the battery is asked."""
+"""Interval between two checks of the battery."""
 
 RESERVE_SHARE = 0.02
-MOST_RESERVE_BYTES = 2**30
-"""Of the output folder's disk: is left free."""
+"""Share of the output folder's disk that stays free."""
+
+MAX_RESERVE_BYTES = 2**30
+"""Upper limit of that share."""
 
 
 def next_time(hour: int, minute: int, now: dt.datetime) -> dt.datetime:
-    """Give the next moment at which the clock on the wall shows this.
+    """Return the next moment at which a wall clock shows `hour` and `minute`.
 
     Args:
-        hour: as the clock shows it, 0 to 23.
-        minute: likewise.
+        hour: 0 to 23.
+        minute: 0 to 59.
         now: the local time, without a time zone.
     """
     today = now.replace(hour=hour, minute=minute, second=0, microsecond=0)
     return today if today > now else today + dt.timedelta(days=1)
 
 
-class Gates:
-    """Asks several gates; the first that does not let a track through decides."""
+@dataclass(frozen=True, slots=True)
+class CombinedGate:
+    """Combines several gates: the first in order that does not answer GO decides."""
 
-    def __init__(self, gates: Sequence[Gate]) -> None:
-        """Ask `gates` in this order."""
-        self._gates = gates
+    gates: Sequence[Gate]
 
     def __call__(
         self, track_task: TrackTask, resources: Resources, running: Collection[TrackTask]
     ) -> GateDecision | ExitDiagnosis:
         """See `stemsplit.supervisor.pool_interface.Gate`."""
-        for gate in self._gates:
-            answer = gate(track_task, resources, running)
-            if answer is not GateDecision.GO:
-                return answer
+        for gate in self.gates:
+            decision = gate(track_task, resources, running)
+            if decision is not GateDecision.GO:
+                return decision
         return GateDecision.GO
 
 
-class Until:
-    """Lets through what is predicted to end before a moment.
+@dataclass(frozen=True, slots=True)
+class DeadlineGate:
+    """Rejects tracks that are predicted to end after a deadline.
 
-    Args:
-        deadline: in seconds since 1970: the clock on the wall goes on while a laptop sleeps.
-        predict: the seconds that a track takes, from its child's start to its end.
+    Attributes:
+        deadline: in seconds since 1970, because wall clock time passes while a laptop sleeps.
+        predict: returns the duration of an attempt in seconds, including the start of its child.
         clock: seconds since 1970.
     """
 
-    def __init__(
-        self,
-        deadline: float,
-        predict: Callable[[TrackTask, Resources], float],
-        clock: Callable[[], float] = time.time,
-    ) -> None:
-        """Keep the seams."""
-        self._deadline = deadline
-        self._predict = predict
-        self._clock = clock
+    deadline: float
+    predict: Callable[[TrackTask, Resources], float]
+    clock: Callable[[], float] = time.time
 
     def __call__(
         self, track_task: TrackTask, resources: Resources, _running: Collection[TrackTask]
     ) -> GateDecision:
         """See `stemsplit.supervisor.pool_interface.Gate`."""
-        fits = self._clock() + self._predict(track_task, resources) <= self._deadline
+        fits = self.clock() + self.predict(track_task, resources) <= self.deadline
         return GateDecision.GO if fits else GateDecision.NEVER
 
 
 def on_battery() -> bool:
-    """Tell whether this machine runs on its battery; one without a battery does not."""
+    """Return whether this machine runs on battery power; False if it has no battery."""
     with contextlib.suppress(AttributeError, OSError, NotImplementedError):
         battery = psutil.sensors_battery()
         return battery is not None and battery.power_plugged is False
     return False
 
 
-class Power:
-    """Lets nothing through while the machine runs on its battery.
+@dataclass(slots=True)
+class PowerGate:
+    """Holds all tracks back while the machine runs on battery power.
 
-    Args:
-        pausing: is told when that begins.
-        going_on: is told when that ends.
-        is_on_battery: asks the machine.
+    Attributes:
+        on_pause: called with a message for the user when that begins.
+        on_resume: called with a message for the user when that ends.
+        is_on_battery: returns the state of the machine.
         clock: monotonic seconds.
     """
 
-    def __init__(
-        self,
-        pausing: Callable[[str], None],
-        going_on: Callable[[str], None],
-        is_on_battery: Callable[[], bool] = on_battery,
-        clock: Callable[[], float] = time.monotonic,
-    ) -> None:
-        """Ask nothing yet."""
-        self._tell_pausing = pausing
-        self._tell_going_on = going_on
-        self._is_on_battery = is_on_battery
-        self._clock = clock
-        self._next = clock()
-        self._pausing = False
+    on_pause: Callable[[str], None]
+    on_resume: Callable[[str], None]
+    is_on_battery: Callable[[], bool] = on_battery
+    clock: Callable[[], float] = time.monotonic
+    _next_check: float = field(default=-math.inf, init=False)
+    _is_paused: bool = field(default=False, init=False)
 
     def __call__(
         self, _track_task: TrackTask, _resources: Resources, _running: Collection[TrackTask]
     ) -> GateDecision:
         """See `stemsplit.supervisor.pool_interface.Gate`."""
-        if self._clock() >= self._next:
-            self._next = self._clock() + _POWER_SECONDS
-            before, self._pausing = self._pausing, self._is_on_battery()
-            if self._pausing and not before:
-                self._tell_pausing("on battery: nothing is started until the power is back")
-            if before and not self._pausing:
-                self._tell_going_on("the power is back: going on")
-        return GateDecision.WAIT if self._pausing else GateDecision.GO
+        if self.clock() >= self._next_check:
+            self._next_check = self.clock() + _POWER_SECONDS
+            was_paused, self._is_paused = self._is_paused, self.is_on_battery()
+            if self._is_paused and not was_paused:
+                self.on_pause("on battery: no new tracks until power is restored")
+            if was_paused and not self._is_paused:
+                self.on_resume("power restored: continuing")
+        return GateDecision.WAIT if self._is_paused else GateDecision.GO
 
 
-class Room:
-    """Lets through what the output folder's disk has room for, and ends the batch otherwise.
+def _bytes_written(track_task: TrackTask) -> int:
+    return track_task.written_bytes() if isinstance(track_task, LocalTrackTask) else 0
 
-    What runs has its room kept. A track waits while only that is in its way: what is running may
-    turn out smaller.
 
-    Args:
-        output: the folder.
-        predict: the bytes that a track's stems will take.
-        written: the bytes that a running track has written so far.
-        usage: asks the disk, for its total and its free bytes.
+def _disk_usage(folder: Path) -> tuple[int, int]:
+    usage = shutil.disk_usage(folder)
+    return usage.total, usage.free
+
+
+@dataclass(frozen=True, slots=True)
+class DiskGate:
+    """Starts a track only if its stems fit on the output folder's disk; otherwise ends the batch.
+
+    Space is reserved for what running tracks have still to write. A track that lacks only that
+    space waits, because running tracks may turn out smaller.
+
+    Attributes:
+        output: the output folder.
+        predict: returns the size of a track's stems in bytes.
+        written: returns the bytes that a running track has written so far.
+        usage: returns the size and the free space of a folder's disk, in bytes.
     """
 
-    def __init__(
-        self,
-        output: Path,
-        predict: Callable[[TrackTask], int],
-        written: Callable[[TrackTask], int],
-        usage: Callable[[Path], tuple[int, int]] | None = None,
-    ) -> None:
-        """Keep the seams."""
-        self._output = output
-        self._predict = predict
-        self._written = written
-        self._usage = usage or _usage
+    output: Path
+    predict: Callable[[TrackTask], int]
+    written: Callable[[TrackTask], int] = _bytes_written
+    usage: Callable[[Path], tuple[int, int]] = _disk_usage
 
     def __call__(
         self, track_task: TrackTask, _resources: Resources, running: Collection[TrackTask]
     ) -> GateDecision | ExitDiagnosis:
         """See `stemsplit.supervisor.pool_interface.Gate`."""
         try:
-            total, free = self._usage(self._output)
+            total, free = self.usage(self.output)
         except OSError as error:
-            return ExitDiagnosis.of(refused(self._output, error))
-        kept = sum(max(0, self._predict(one) - self._written(one)) for one in running)
-        room = free - round(min(RESERVE_SHARE * total, MOST_RESERVE_BYTES))
-        need = self._predict(track_task)
-        if need <= room - kept:
+            return ExitDiagnosis.of(write_error(self.output, error))
+        reserved = sum(max(0, self.predict(task) - self.written(task)) for task in running)
+        usable = free - round(min(RESERVE_SHARE * total, MAX_RESERVE_BYTES))
+        needed = self.predict(track_task)
+        if needed <= usable - reserved:
             return GateDecision.GO
         if running:
             return GateDecision.WAIT
         return ExitDiagnosis(
             reason=Reason.DISK_FULL,
-            message=f"The disk of {quoted(self._output)} has {mebibytes(free)} left, and the stems "
-            f"of {quoted(track_task.job.source_path.name)} take about {mebibytes(need)}.",
-            remedy="Make room, or name another folder with -o, and run the same command again.",
+            message=f"The disk of {quoted(self.output)} has {mebibytes(free)} left, but the stems "
+            f"of {quoted(track_task.job.source_path.name)} need about {mebibytes(needed)}.",
+            remedy="Free disk space, or choose another folder with -o, and run the same command "
+            "again.",
         )
 
 
-def _usage(folder: Path) -> tuple[int, int]:
-    usage = shutil.disk_usage(folder)
-    return usage.total, usage.free
+def make_gate(
+    request: ExecutionRequest,
+    forecast: Forecast,
+    *,
+    audio_seconds: Callable[[TrackTask], float],
+    stem_bytes: Callable[[TrackTask], int],
+    power: PowerGate | None = None,
+) -> Gate:
+    """Return the gate of a batch on this machine, or of the supervisor of a cluster.
 
-
-@contextlib.contextmanager
-def awake(note: Callable[[str], None]) -> Iterator[None]:
-    """Keep the machine from falling asleep within this; where that cannot be, note it."""
-    from wakepy import keep
-
-    with keep.running(on_fail="pass") as mode:
-        if not mode.active:
-            note(
-                "this machine cannot be kept awake from here (no desktop session, or none that "
-                "allows it): see to it in the system's settings"
+    Args:
+        request: the batch. On a cluster, each node checks its own disk.
+        forecast: predicts the duration of an attempt.
+        audio_seconds: returns the length of a track's audio, estimated where it is unknown.
+        stem_bytes: returns the size of a track's stems.
+        power: the gate for battery power; None to ignore the battery.
+    """
+    gates: list[Gate] = []
+    if request.deadline is not None:
+        gates.append(
+            DeadlineGate(
+                request.deadline,
+                lambda task, resources: forecast.seconds(audio_seconds(task), resources),
             )
-        yield
+        )
+    if power is not None:
+        gates.append(power)
+    if request.cluster is None and not is_remote(request.output):
+        gates.append(DiskGate(request.output, stem_bytes))
+    return CombinedGate(gates)

@@ -1,15 +1,16 @@
-"""Runs in the supervisor. Where tracks are worked on: a pool with all that it needs.
-
-Turns settings and limits into a plan for this machine, starts the launcher, and gives each track
-its files: a hidden work folder, which is published or removed, and a log, which is kept if it tells
-something. What a batch, or a program's pool of futures, adds to it is which tracks there are.
-"""
+"""Runs in the supervisor. Runs the tracks of a batch, or of a shard, on this machine."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from stemsplit.executors.pool_planning import plan_pool
+import msgspec
+
+from stemsplit.executors.plan_local_pool import plan_pool
+from stemsplit.executors.track_task import LocalTrackTask
+from stemsplit.supervisor.launcher import Launcher
+from stemsplit.supervisor.pool import Pool
+from stemsplit.supervisor.pool_interface import always_open
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -18,52 +19,33 @@ if TYPE_CHECKING:
 
     from stemsplit.core.job import Job
     from stemsplit.core.settings import Settings
+    from stemsplit.executors.base import ExecutionRequest
     from stemsplit.executors.track_task import AttemptRecorder
-    from stemsplit.journal.records import PastAttempt
+    from stemsplit.journal.run_records import AttemptMeasurement
     from stemsplit.supervisor.launcher import StartMethod
     from stemsplit.supervisor.pool_interface import Gate
     from stemsplit.supervisor.pool_plan import PoolPlan
-from typing import TYPE_CHECKING
-
-import msgspec
-
-from stemsplit.core.job import Job
-from stemsplit.core.settings import Settings
-from stemsplit.executors.base import ExecutionRequest
-from stemsplit.executors.track_task import AttemptRecorder, LocalTrackTask
-from stemsplit.supervisor.launcher import Launcher
-from stemsplit.supervisor.pool import Pool
-from stemsplit.supervisor.pool_interface import always_open
-from stemsplit.supervisor.pool_plan import PoolPlan
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable
-    from pathlib import Path
-    from typing import Self
-
-    from stemsplit.supervisor.launcher import StartMethod
-    from stemsplit.supervisor.pool_interface import Gate
 
 
-def preload_of(settings: Settings) -> tuple[str, ...]:
-    """Give the modules that a fork server imports for children who work so."""
+def preload_modules(settings: Settings) -> tuple[str, ...]:
+    """Return the modules that a fork server imports for the children of a batch."""
     engine = settings.loader.partition(":")[0]
-    return ("stemsplit.child.main", *(("stemsplit.audio.transforms", engine) if engine else ()))
+    return ("stemsplit.child.main", *(("stemsplit.audio.fft", engine) if engine else ()))
 
 
 class LocalPool:
-    """A pool on this machine. A context manager around the work.
+    """A pool on this machine with its launcher; see `stemsplit.executors.base.ExecutorPool`.
 
     Args:
         settings: how tracks are separated.
-        plan: how the pool goes about it (`plan_pool`).
-        model_folder: the verified weights; None where nothing is separated.
-        start_method: how children are started; the one that the plan was made for.
-        gate: is asked before each start.
-        storage: modules that remote files need, for the fork server to import.
+        plan: concurrency, memory budget and limits (`plan_pool`).
+        model_folder: the verified weights; None for a conversion.
+        start_method: how children are started, as assumed by the plan.
+        gate: called before each start of a track.
+        storage: modules for remote files, for the fork server to import.
 
     Raises:
-        UsageError: in a child, where the program lacks the guard of its main module.
+        UsageError: in a child, if the main module of the program lacks its guard.
     """
 
     def __init__(
@@ -76,9 +58,9 @@ class LocalPool:
         gate: Gate = always_open,
         storage: Iterable[str] = (),
     ) -> None:
-        """Start nothing yet."""
+        """Create the launcher and the pool; start nothing yet."""
         self._model_folder = model_folder
-        preload = (*preload_of(settings), *storage)
+        preload = (*preload_modules(settings), *storage)
         self._launcher = Launcher(preload, start_method=start_method)
         self.plan = plan
         self._settings = msgspec.structs.replace(
@@ -92,13 +74,13 @@ class LocalPool:
         return self
 
     def __exit__(self, *exception: object) -> None:
-        """End the launcher; the pool's generator must be closed by then."""
+        """Stop the launcher; the pool's generator must be closed by then."""
         self._launcher.__exit__(*exception)
 
-    def track_task(
+    def make_task(
         self, job: Job, output: Path, recorder: AttemptRecorder, audio_seconds: float = 0.0
     ) -> LocalTrackTask:
-        """Make the work for a track; how long it is matters where memory grows with that."""
+        """See `stemsplit.executors.base.ExecutorPool.make_task`."""
         return LocalTrackTask(
             job,
             self._settings,
@@ -112,14 +94,14 @@ class LocalPool:
 
 
 class LocalExecutor:
-    """This machine.
+    """Runs tracks on this machine; see `stemsplit.executors.base.Executor`.
 
     Args:
-        request: of the batch.
-        model_folder: the verified weights; None where nothing is separated.
-        storage: modules that remote files need.
-        tracks: how many there are to do.
-        past: finished attempts of earlier runs, to learn from.
+        request: the batch.
+        model_folder: the verified weights; None for a conversion.
+        storage: modules for remote files.
+        tracks: number of tracks; None if unknown.
+        past: finished attempts of earlier runs, which improve the forecast.
 
     Raises:
         InsufficientMemoryError: if not even one track fits.
@@ -131,8 +113,8 @@ class LocalExecutor:
         *,
         model_folder: Path | None,
         storage: frozenset[str],
-        tracks: int,
-        past: Iterable[PastAttempt],
+        tracks: int | None,
+        past: Iterable[AttemptMeasurement] = (),
     ) -> None:
         """Make the plan; start nothing."""
         self._request = request
@@ -148,14 +130,14 @@ class LocalExecutor:
         )
 
     def __enter__(self) -> Self:
-        """Find nothing more out."""
+        """Do nothing: the plan is made."""
         return self
 
     def __exit__(self, *exception: object) -> None:
-        """Leave nothing."""
+        """Do nothing: the pool stops what it has started."""
 
-    def executor_pool(self, gate: Gate) -> LocalPool:
-        """See `Site.executor_pool`."""
+    def open_pool(self, gate: Gate) -> LocalPool:
+        """See `stemsplit.executors.base.Executor.open_pool`."""
         return LocalPool(
             self._request.settings,
             self.plan,

@@ -1,4 +1,4 @@
-"""Runs in the supervisor. One track through its attempts: staging, log, publishing."""
+"""Runs in the supervisor. Manages the files of one track: staging folder, publishing, log."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import os
 import re
 import shutil
 import zlib
+from dataclasses import KW_ONLY, dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
 from stemsplit.core.errors import OutputExistsError, StemsplitError
@@ -17,19 +18,19 @@ from stemsplit.core.outcome import Reason
 from stemsplit.core.settings import Settings
 from stemsplit.core.text import quoted
 from stemsplit.journal.layout import OutputLayout
-from stemsplit.journal.records import coming_stems
+from stemsplit.journal.stem_records import pending_stems
+from stemsplit.storage.addresses import is_remote
 from stemsplit.storage.publish import (
     discard,
-    is_there,
-    left_behind,
+    has_unpublished,
     make_staging_folder,
+    may_exist,
     name_staging_folder,
     publish,
-    refused,
-    require_one_disk,
+    require_same_disk,
     take_back,
 )
-from stemsplit.storage.remote import is_remote
+from stemsplit.storage.write_errors import write_error
 from stemsplit.supervisor.exit_diagnosis import ExitDiagnosis
 from stemsplit.supervisor.pool_interface import FinalisedAttempt
 
@@ -38,10 +39,9 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from stemsplit.core.messages import Finished
-    from stemsplit.journal.records import Stem
-    from stemsplit.supervisor.pool_interface import TrackTask
+    from stemsplit.journal.stem_records import Stem
 
-_TELLING = frozenset(Reason) - {
+_KEEP_LOG_AFTER = frozenset(Reason) - {
     Reason.DONE,
     Reason.BAD_INPUT,
     Reason.DAMAGED,
@@ -55,113 +55,102 @@ _TELLING = frozenset(Reason) - {
 
 
 class AttemptRecorder(Protocol):
-    """Is told of each step that a crash must not make forgotten, before it is taken."""
+    """Records each step of a track before it happens, so that a crash cannot lose it."""
 
-    def attempt_begins(
+    def begin_attempt(
         self, job: Job, settings: Settings, resources: Resources, number: int, staging_folder: Path
     ) -> None:
-        """A work folder will be made and a child started; raises `StemsplitError` to forbid it."""
+        """Record that a staging folder will be created and a child started.
 
-    def publishing(self, job: Job, coming: Sequence[Stem], result: Finished) -> bool:
-        """The files of a work folder will be shown; raises `StemsplitError` to forbid it.
+        Raises:
+            StemsplitError: to forbid it.
+        """
+
+    def begin_publishing(self, job: Job, pending: Sequence[Stem], result: Finished) -> bool:
+        """Record that the files of a staging folder will be published.
 
         Args:
             job: the track.
-            coming: the files, and where they will be.
-            result: what the child said of them.
+            pending: the files and their destinations.
+            result: the child's last message.
 
         Returns:
-            whether that will be completed if this process dies or fails in the midst of it.
+            whether a later run completes the publication if this process dies or fails.
+
+        Raises:
+            StemsplitError: to forbid it.
         """
 
-    def taken_back(self, job: Job) -> None:
-        """They could not be shown, and none of them is."""
+    def cancel_publishing(self, job: Job) -> None:
+        """Record that publishing failed and that no file is published."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
 class UnrecordedAttempts:
-    """Keeps no account; forbids to replace anything unless it is told otherwise."""
+    """An `AttemptRecorder` that keeps no records.
 
-    def __init__(self, *, overwrite: bool) -> None:
-        """Allow or forbid that."""
-        self._overwrite = overwrite
+    Attributes:
+        overwrite: whether existing files may be replaced.
+    """
 
-    def attempt_begins(
+    overwrite: bool
+
+    def begin_attempt(
         self, job: Job, settings: Settings, resources: Resources, number: int, staging_folder: Path
     ) -> None:
         """Do nothing."""
 
-    def publishing(self, job: Job, coming: Sequence[Stem], result: Finished) -> bool:
-        """Look whether anything is in the way."""
-        del coming, result
+    def begin_publishing(self, job: Job, pending: Sequence[Stem], result: Finished) -> bool:
+        """Raise `OutputExistsError` if a file would be replaced against the policy."""
+        del pending, result
         for path in job.paths.values():
-            if is_there(path) and not self._overwrite:
+            if not self.overwrite and may_exist(path):
                 raise OutputExistsError(
-                    f"{quoted(path)} was made by somebody while the track was separated.",
-                    "Move it away, or allow to overwrite it.",
+                    f"{quoted(path)} was created while the track was being separated.",
+                    "Move it elsewhere, or allow overwriting.",
                 )
         return False
 
-    def taken_back(self, job: Job) -> None:
+    def cancel_publishing(self, job: Job) -> None:
         """Do nothing."""
 
 
-class _HalfShownError(StemsplitError):
-    """Some stems are shown and others are not; they are kept for the next run to show."""
+class _PartlyPublishedError(StemsplitError):
+    """Some stems are published; the others are kept for the next run to publish."""
 
     def __init__(self, cause: StemsplitError) -> None:
         super().__init__(cause.message, cause.remedy)
         self.cause = cause
 
 
+@dataclass(slots=True, eq=False)
 class LocalTrackTask:
-    """One track's files through its attempts; see `stemsplit.supervisor.pool.TrackTask`."""
+    """A track on this machine; see `stemsplit.supervisor.pool_interface.TrackTask`.
 
-    def __init__(
-        self,
-        job: Job,
-        settings: Settings,
-        *,
-        nice: int,
-        model_folder: Path | None,
-        scratch: Path,
-        output: Path,
-        recorder: AttemptRecorder,
-        audio_seconds: float,
-    ) -> None:
-        """Keep the places; nothing is made yet.
+    Attributes:
+        job: the track.
+        settings: how to separate it.
+        nice: nice value of its children.
+        model_folder: the verified weights; None for a conversion.
+        scratch: folder for logs of running attempts, removed with the pool.
+        output: folder for all stems; keeps the logs of failures.
+        recorder: called before each step.
+        audio_seconds: length of the audio where memory grows with it, else 0.
+    """
 
-        Args:
-            job: what is wanted.
-            settings: how.
-            nice: how much its children give way to other programs.
-            model_folder: the verified weights; None where nothing is separated.
-            scratch: takes logs while they are written; removed with the pool.
-            output: the folder for all stems; keeps the logs of failures.
-            recorder: is told of each step.
-            audio_seconds: how much audio is separated, where memory depends on it.
-        """
-        self._job = job
-        self._audio_seconds = audio_seconds
-        self._settings = settings
-        self._nice = nice
-        self._model_folder = model_folder
-        self._scratch = scratch
-        self._output = output
-        self._recorder = recorder
-        self._staging_folder: Path | None = None
-
-    @property
-    def job(self) -> Job:
-        """What is wanted."""
-        return self._job
-
-    @property
-    def audio_seconds(self) -> float:
-        """See `stemsplit.supervisor.pool_interface.TrackTask`."""
-        return self._audio_seconds
+    job: Job
+    settings: Settings
+    _: KW_ONLY
+    nice: int
+    model_folder: Path | None
+    scratch: Path
+    output: Path
+    recorder: AttemptRecorder
+    audio_seconds: float
+    _staging_folder: Path | None = field(default=None, init=False)
 
     def written_bytes(self) -> int:
-        """Count what its present child has written so far."""
+        """Return the number of bytes that the running child has written so far."""
         if self._staging_folder is None:
             return 0
         try:
@@ -169,109 +158,113 @@ class LocalTrackTask:
         except OSError:
             return 0
 
-    def begin(self, number: int, resources: Resources) -> Task:
-        """Make an empty work folder; raises `UnwritableError`, `DiskFullError`."""
-        shown_from = name_staging_folder(self._job.destination_path, self._output)
-        elsewhere = is_remote(shown_from)
-        staging = self._scratch / shown_from.name if elsewhere else shown_from
-        self._recorder.attempt_begins(self._job, self._settings, resources, number, shown_from)
-        with contextlib.suppress(OSError):  # a full or missing temporary folder is no reason
-            # For the warden, who removes it if this process cannot.
-            self._note(staging).write_bytes(os.fsencode(staging))
+    def begin_attempt(self, number: int, resources: Resources) -> Task:
+        """Create an empty staging folder and return the task of the child.
+
+        Raises:
+            UnwritableError: if the folder cannot be created.
+            DiskFullError: if the disk is full.
+        """
+        publish_from = name_staging_folder(self.job.destination_path, self.output)
+        is_upload = is_remote(publish_from)
+        staging = self.scratch / publish_from.name if is_upload else publish_from
+        self.recorder.begin_attempt(self.job, self.settings, resources, number, publish_from)
+        with contextlib.suppress(OSError):  # a full or missing scratch folder is no reason to fail
+            # The watchdog removes the staging folder if this process dies.
+            self._unfinished_file(staging).write_bytes(os.fsencode(staging))
         make_staging_folder(staging)
         self._staging_folder = staging
         try:
-            if not elsewhere:
-                require_one_disk(staging, self._job.paths.values())
+            if not is_upload:
+                require_same_disk(staging, self.job.paths.values())
         except (StemsplitError, OSError):
             discard(staging)
             raise
         return Task(
-            job=self._job,
-            settings=self._settings,
+            job=self.job,
+            settings=self.settings,
             resources=resources,
-            nice=self._nice,
-            model_folder=b"" if self._model_folder is None else os.fsencode(self._model_folder),
+            nice=self.nice,
+            model_folder=b"" if self.model_folder is None else os.fsencode(self.model_folder),
             staging_folder=os.fsencode(staging),
-            staging=os.fsencode(shown_from) if elsewhere else b"",
-            log_file=os.fsencode(self._scratch / f"{staging.name}.{number}.log"),
+            remote_staging=os.fsencode(publish_from) if is_upload else b"",
+            log_file=os.fsencode(self.scratch / f"{staging.name}.{number}.log"),
         )
 
-    def conclude(
+    def finalise(
         self, task: Task, diagnosis: ExitDiagnosis, result: Finished | None
     ) -> FinalisedAttempt:
-        """Publish a result; remove whatever else the attempt has left."""
-        keep = False
+        """Publish a result, and remove all other files of the attempt."""
+        keep_staging = False
         if result is not None:
             try:
                 self._publish(task, result)
-            except _HalfShownError as error:
-                keep, diagnosis = True, ExitDiagnosis.of(error.cause)
+            except _PartlyPublishedError as error:
+                keep_staging, diagnosis = True, ExitDiagnosis.of(error.cause)
             except StemsplitError as error:
                 diagnosis = ExitDiagnosis.of(error)
-        if not keep:
-            for folder in {task.staging_path, task.shown_from}:
+        if not keep_staging:
+            for folder in {task.staging_path, task.publish_from}:
                 discard(folder)
-        with contextlib.suppress(OSError):
-            self._note(task.staging_path).unlink(missing_ok=True)
+        self._forget_unfinished(task)
         self._staging_folder = None
         return FinalisedAttempt(diagnosis=diagnosis, log_file=self._keep_log(task, diagnosis))
 
     def _publish(self, task: Task, result: Finished) -> None:
-        """Show the stems, all of them; if that fails, none of them.
+        """Publish all stems; if that fails, publish none of them.
 
         Raises:
-            StemsplitError: if none is shown.
-            _HalfShownError: if some had to replace older ones before others failed.
+            StemsplitError: if none is published.
+            _PartlyPublishedError: if some are, because they replaced older files before others
+                failed.
         """
-        staging, paths = task.shown_from, self._job.paths
+        staging, paths = task.publish_from, self.job.paths
         moves = {stem.file_name: paths[stem.stem] for stem in result.stems}
-        replaced = {name for name, path in moves.items() if is_there(path)}
+        replaced = {name for name, path in moves.items() if may_exist(path)}
         try:
-            coming = coming_stems(task.staging_path, moves, self._output)
+            pending = pending_stems(task.staging_path, moves, self.output)
         except OSError as error:
-            raise refused(staging, error) from error
-        will_be_completed = self._recorder.publishing(self._job, coming, result)
+            raise write_error(staging, error) from error
+        will_be_completed = self.recorder.begin_publishing(self.job, pending, result)
         if will_be_completed:
-            # From here on the next run completes it, and the warden must not.
-            with contextlib.suppress(OSError):
-                self._note(task.staging_path).unlink(missing_ok=True)
+            # The next run completes it, so the watchdog must not remove the folder.
+            self._forget_unfinished(task)
         try:
             publish(staging, moves)
         except StemsplitError as error:
-            left = left_behind(staging, moves)
-            if left is None and will_be_completed:
-                raise _HalfShownError(error) from error
-            if not left:
-                return  # it failed when all was done
+            is_unfinished = has_unpublished(staging, moves)
+            if is_unfinished is None and will_be_completed:
+                raise _PartlyPublishedError(error) from error
+            if not is_unfinished:
+                return  # it failed after the last move
             if not take_back(staging, moves, replaced) and will_be_completed:
-                raise _HalfShownError(error) from error
-            self._recorder.taken_back(self._job)
+                raise _PartlyPublishedError(error) from error
+            self.recorder.cancel_publishing(self.job)
             raise
 
-    def _note(self, staging: Path) -> Path:
-        return self._scratch / f"{staging.name}.unfinished"
+    def _unfinished_file(self, staging: Path) -> Path:
+        return self.scratch / f"{staging.name}.unfinished"
+
+    def _forget_unfinished(self, task: Task) -> None:
+        with contextlib.suppress(OSError):
+            self._unfinished_file(task.staging_path).unlink(missing_ok=True)
 
     def _keep_log(self, task: Task, diagnosis: ExitDiagnosis) -> Path | None:
+        """Move the log to the output folder and return its path; None if it is not kept."""
         log = task.log_path
-        if diagnosis.reason not in _TELLING or not log.exists():
+        if diagnosis.reason not in _KEEP_LOG_AFTER or not log.exists():
             log.unlink(missing_ok=True)
             return None
         number = log.name.split(".")[-2]
-        readable = re.sub(r"[^\w -]", "_", self._job.source_path.stem)[:60]
-        name = f"{readable}-{zlib.crc32(self._job.source):08x}.{number}.log"
-        state = OutputLayout(self._output)
-        kept = state.logs / name
+        readable = re.sub(r"[^\w -]", "_", self.job.source_path.stem)[:60]
+        name = f"{readable}-{zlib.crc32(self.job.source):08x}.{number}.log"
+        layout = OutputLayout(self.output)
+        kept = layout.logs / name
         try:
             kept.parent.mkdir(parents=True, exist_ok=True)
-            kept.unlink(missing_ok=True)  # a link would be written through
+            kept.unlink(missing_ok=True)  # never write through a link
             shutil.move(log, kept)
-            state.share(kept.parent, kept)
+            layout.share_access(kept.parent, kept)
         except OSError:
-            return None  # what it says goes with the outcome all the same
+            return None  # its last lines are part of the outcome
         return kept
-
-
-def written_by(track_task: TrackTask) -> int:
-    """Count what the present child of a track has written so far, where that is known."""
-    return track_task.written_bytes() if isinstance(track_task, LocalTrackTask) else 0

@@ -1,7 +1,7 @@
-"""Runs in the supervisor. One run at a time for an output folder.
+"""Runs in the supervisor. Locks an output folder, for one run at a time.
 
-The lock is the system's own, on a file that stays: it ends with the process that holds it, however
-that ends, so that nothing stale is ever in the way. Who holds it is written beside it.
+The operating system holds the lock, on a file that stays: the lock ends with its process, even if
+that is killed, so it is never stale. Another file names the holder.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ import msgspec
 from stemsplit.core.errors import ExitCode, StemsplitError, UsageError
 from stemsplit.core.text import printable, quoted
 from stemsplit.core.units import Moment
-from stemsplit.storage.publish import refused
-from stemsplit.storage.untrusted import read_file
+from stemsplit.storage.small_files import read_json
+from stemsplit.storage.write_errors import write_error
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -27,27 +27,26 @@ if TYPE_CHECKING:
 
     from stemsplit.journal.layout import OutputLayout
 
+_MAX_BYTES = 2**16
+"""Maximum size of the file that names the holder."""
 
-_MOST_BYTES = 2**16
-"""Of the file that names the holder."""
-
-_GLANCE_SECONDS = 0.5
-"""`is_held` holds the lock itself for a moment."""
+_TIMEOUT_SECONDS = 0.5
+"""Time to wait for the lock, which `is_locked` holds for a moment."""
 
 
 class LockedError(StemsplitError):
-    """Another run holds the output folder."""
+    """Another run has locked the output folder."""
 
     exit_code = ExitCode.LOCKED
 
 
 class Holder(msgspec.Struct, frozen=True, kw_only=True):
-    """The run that holds an output folder.
+    """The run that has locked an output folder.
 
     Attributes:
-        pid: of its supervisor.
-        host: the machine's name.
-        since: when it began, in seconds since 1970.
+        pid: process id of its supervisor.
+        host: name of its machine.
+        since: time of its start, in seconds since 1970.
     """
 
     pid: int
@@ -55,96 +54,97 @@ class Holder(msgspec.Struct, frozen=True, kw_only=True):
     since: Moment
 
     def __str__(self) -> str:
-        """Give it in words."""
         since = time.strftime("%Y-%m-%d %H:%M", time.localtime(self.since))
         return f"process {self.pid} on {printable(self.host)}, since {since}"
 
 
 @contextlib.contextmanager
-def held(state: OutputLayout, note: Callable[[str], None] = lambda _text: None) -> Iterator[None]:
-    """Hold the lock of an output folder within this.
+def hold_lock(
+    layout: OutputLayout, note: Callable[[str], None] = lambda _text: None
+) -> Iterator[None]:
+    """Lock an output folder while the context is open.
 
     Args:
-        state: of the output folder; made if need be.
-        note: is told where the file system knows no locks.
+        layout: the layout of the output folder, which is created if missing.
+        note: called with a message for the user if the file system does not support locks.
 
     Raises:
-        LockedError: if another run holds it, with who that is.
+        LockedError: if another run has locked it; the message names that run.
         UnwritableError, DiskFullError: if the folder cannot be written.
-        StemsplitError: if something in the folder of the lock leads elsewhere.
+        StemsplitError: as `OutputLayout.check_entries`.
     """
-    state.require_own()
-    lock = filelock.FileLock(state.lock)
+    layout.check_entries()
+    lock = filelock.FileLock(layout.lock)
     try:
-        state.make()
-        lock.acquire(timeout=_GLANCE_SECONDS)
-        state.share(state.lock)
+        layout.make_folder()
+        lock.acquire(timeout=_TIMEOUT_SECONDS)
+        layout.share_access(layout.lock)
     except filelock.Timeout as error:
-        holder = holder_of(state)
+        holder = read_holder(layout)
         raise LockedError(
-            f"Another run is separating into {quoted(state.output)}: "
-            f"{holder or 'its process left no word'}.",
-            "Wait for it (`stemsplit status` shows how far it is), or name another folder with -o.",
+            f"Another run is writing to {quoted(layout.output)}: {holder or 'an unknown process'}.",
+            "Wait for it (`stemsplit status` shows its progress), or choose another folder with "
+            "-o.",
         ) from error
     except NotImplementedError:
         note(
-            f"the file system of {quoted(state.output)} knows no locks: see to it yourself that no "
-            "second run writes there"
+            f"the file system of {quoted(layout.output)} does not support locks: make sure that no "
+            "other run writes there"
         )
     except OSError as error:
-        raise refused(state.output, error) from error
+        raise write_error(layout.output, error) from error
     try:
-        me = Holder(pid=os.getpid(), host=socket.gethostname(), since=time.time())
-        with contextlib.suppress(OSError):  # a full disk; the lock holds all the same
-            state.write(_holder_file(state), msgspec.json.encode(me))
+        holder = Holder(pid=os.getpid(), host=socket.gethostname(), since=time.time())
+        with contextlib.suppress(OSError):  # a full disk does not affect the lock
+            layout.write(_holder_file(layout), msgspec.json.encode(holder))
         yield
     finally:
         with contextlib.suppress(OSError):
-            _holder_file(state).unlink(missing_ok=True)
+            _holder_file(layout).unlink(missing_ok=True)
         lock.release()
 
 
-def holder_of(state: OutputLayout) -> Holder | None:
-    """Tell who holds an output folder, as it is written there; None if nobody says so.
+def read_holder(layout: OutputLayout) -> Holder | None:
+    """Return the run that has locked an output folder, as recorded there; None if unknown.
 
-    After a run that was killed this still names it: `is_held` tells.
+    A killed run stays recorded; `is_locked` returns whether the lock is held.
     """
     try:
-        return msgspec.json.decode(read_file(_holder_file(state), _MOST_BYTES), type=Holder)
-    except (OSError, msgspec.DecodeError, RecursionError):
+        return read_json(_holder_file(layout), Holder, _MAX_BYTES)
+    except (OSError, msgspec.DecodeError):
         return None
 
 
-def is_held(state: OutputLayout) -> bool:
-    """Tell whether a run holds the output folder at this moment; writes nothing.
+def is_locked(layout: OutputLayout) -> bool:
+    """Return whether a run has locked the output folder; writes nothing.
 
     Raises:
-        StemsplitError: if something in the folder of the lock leads elsewhere.
+        StemsplitError: as `OutputLayout.check_entries`.
     """
-    state.require_own()
-    if not state.lock.exists():
+    layout.check_entries()
+    if not layout.lock.exists():
         return False
-    lock = filelock.FileLock(state.lock)
+    lock = filelock.FileLock(layout.lock)
     try:
         with lock.acquire(timeout=0):
             return False
     except filelock.Timeout:
         return True
     except (OSError, NotImplementedError):
-        return holder_of(state) is not None
+        return read_holder(layout) is not None
 
 
-def nothing_there(state: OutputLayout) -> UsageError:
-    """Say that no run is known of an output folder, or that one is just beginning."""
-    if is_held(state):
+def no_run_error(layout: OutputLayout) -> UsageError:
+    """Return the error for an output folder without a recorded run."""
+    if is_locked(layout):
         return UsageError(
-            f"A run into {quoted(state.output)} is just beginning.", "Ask again in a moment."
+            f"A run into {quoted(layout.output)} is just starting.", "Try again in a moment."
         )
     return UsageError(
-        f"Nothing was separated into {quoted(state.output)} so far.",
-        "Name the folder that was given to `stemsplit separate` with -o.",
+        f"Nothing has been separated into {quoted(layout.output)} yet.",
+        "Name the folder that was passed to `stemsplit separate` with -o.",
     )
 
 
-def _holder_file(state: OutputLayout) -> Path:
-    return state.folder / "holder.json"
+def _holder_file(layout: OutputLayout) -> Path:
+    return layout.folder / "holder.json"

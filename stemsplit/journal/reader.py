@@ -1,7 +1,7 @@
-"""Runs in the supervisor. The journal of an output folder, for whoever reads it.
+"""Runs in the supervisor. The journal of an output folder for its readers.
 
-That is the run that writes it (`stemsplit.journal.writer`), a plan, and whoever looks on meanwhile
-or afterwards.
+These are the run that writes it (`stemsplit.journal.writer`), dry runs, and commands that show the
+status during or after a run.
 """
 
 from __future__ import annotations
@@ -19,18 +19,16 @@ from stemsplit.core.probe import Probe
 from stemsplit.core.text import printable
 from stemsplit.core.units import Count, Seconds
 from stemsplit.journal.database import Database
-from stemsplit.journal.records import (
+from stemsplit.journal.job_records import (
+    JobRecord,
     JobState,
-    Owned,
-    PastAttempt,
-    Record,
-    Run,
-    Wanted,
-    place_of,
-    refused_of,
-    warnings_of,
+    Provenance,
+    decode_warnings,
+    job_key,
 )
-from stemsplit.storage.untrusted import require_inside
+from stemsplit.journal.run_records import AttemptMeasurement, RunRecord, decode_refused
+from stemsplit.journal.stem_records import OwnedFile
+from stemsplit.storage.safe_paths import require_inside
 
 if TYPE_CHECKING:
     from collections import Counter
@@ -39,29 +37,20 @@ if TYPE_CHECKING:
     from stemsplit.core.outcome import WarningKind
     from stemsplit.core.settings import Settings
 
-_KNOWS_NODES = 3
-"""The first version of the journal that says on which node of a cluster an attempt was made."""
+_WARNINGS_VERSION = 2
+"""First version of the schema with warnings."""
 
-_HAS_WARNINGS = 2
-"""The first version of the journal that keeps warnings."""
+_NODES_VERSION = 3
+"""First version of the schema with the cluster node of an attempt."""
 
-_KNOWS_SAMPLES = 4
-"""The first version that keeps samples of the content of sources."""
+_SAMPLES_VERSION = 4
+"""First version of the schema with samples of sources."""
 
 _probe: msgspec.msgpack.Decoder[Probe] = msgspec.msgpack.Decoder(Probe)
 
 
-def _wanted(size: int, modified_ns: int, settings: str, sample: bytes | None) -> Wanted:
-    return Wanted(
-        source_bytes=size,
-        source_modified_ns=modified_ns,
-        settings=settings,
-        sample=sample or b"",
-    )
-
-
 class _JobRow(NamedTuple):
-    place: bytes
+    key: bytes
     source: bytes
     source_bytes: int
     source_modified_ns: int
@@ -77,19 +66,22 @@ class _JobRow(NamedTuple):
     source_sample: bytes | None
     published_sample: bytes | None
 
-    def record(self) -> Record:
+    def record(self) -> JobRecord:
         published = None
         if self.published_settings is not None:
-            published = _wanted(
-                self.published_bytes or 0,
-                self.published_modified_ns or 0,
-                self.published_settings,
-                self.published_sample,
+            published = Provenance(
+                source_bytes=self.published_bytes or 0,
+                source_modified_ns=self.published_modified_ns or 0,
+                settings=self.published_settings,
+                sample=self.published_sample or b"",
             )
-        return Record(
+        return JobRecord(
             source=self.source,
-            wanted=_wanted(
-                self.source_bytes, self.source_modified_ns, self.settings, self.source_sample
+            wanted=Provenance(
+                source_bytes=self.source_bytes,
+                source_modified_ns=self.source_modified_ns,
+                settings=self.settings,
+                sample=self.source_sample or b"",
             ),
             published=published,
             version=printable(self.version),
@@ -102,18 +94,14 @@ class _JobRow(NamedTuple):
 
 class _StemRow(NamedTuple):
     path: bytes
-    place: bytes
+    key: bytes
     size_bytes: int
     modified_ns: int
 
 
-class _PathRow(NamedTuple):
-    path: bytes
-
-
 class _ProbeRow(NamedTuple):
     source: bytes
-    look: bytes
+    probe: bytes
 
 
 class _StateRow(NamedTuple):
@@ -122,21 +110,13 @@ class _StateRow(NamedTuple):
     seconds: Seconds
 
 
-class _TextRow(NamedTuple):
-    text: str
-
-
-class _CountRow(NamedTuple):
-    number: Count
-
-
 class _FailureRow(NamedTuple):
     source: bytes
     reason: Reason
     message: str
 
 
-class _Past(NamedTuple):
+class _MeasurementRow(NamedTuple):
     lean: int
     threads: Annotated[int, msgspec.Meta(ge=1, le=2**16)]
     private_bytes: Count | None
@@ -145,16 +125,16 @@ class _Past(NamedTuple):
 
 
 class JournalReader(Database):
-    """What is known of an output folder's tracks. As `Database` otherwise."""
+    """The records of an output folder's tracks; arguments and errors as `Database`."""
 
-    def place_of(self, job: Job) -> bytes:
-        """Give what a job is found by; see `stemsplit.journal.records.place_of`."""
-        return place_of(job, Path(os.fsdecode(self._output)))
+    def job_key(self, job: Job) -> bytes:
+        """Return the key of a job; see `stemsplit.journal.job_records.job_key`."""
+        return job_key(job, Path(os.fsdecode(self._output)))
 
-    def records(self) -> dict[bytes, Record]:
-        """Give all that is known of jobs, by their places."""
-        knows_samples = self.version >= _KNOWS_SAMPLES
-        samples = "source_sample, published_sample" if knows_samples else "NULL, NULL"
+    def job_records(self) -> dict[bytes, JobRecord]:
+        """Return the records of all jobs, by their keys."""
+        has_samples = self.version >= _SAMPLES_VERSION
+        samples = "source_sample, published_sample" if has_samples else "NULL, NULL"
         query = f"""
             SELECT place, source, source_bytes, source_modified_ns, settings, published_bytes,
                 published_modified_ns, published_settings, version, state, reason, message, remedy,
@@ -162,51 +142,53 @@ class JournalReader(Database):
             FROM jobs
         """  # noqa: S608 - one of the two texts above
         rows = self._read(_JobRow, query)
-        with self._told():
-            return {require_inside(row.place): row.record() for row in rows}
+        with self._translate_errors():
+            return {require_inside(row.key): row.record() for row in rows}
 
-    def owned(self) -> dict[bytes, Owned]:
-        """Give the files that may be replaced, by their paths below the output folder."""
+    def owned_files(self) -> dict[bytes, OwnedFile]:
+        """Return the files that jobs may replace, by their paths below the output folder."""
         query = """
             SELECT path, place, size_bytes, modified_ns FROM stems JOIN jobs ON jobs.id = stems.job
         """
         rows = self._read(_StemRow, query)
-        with self._told():
+        with self._translate_errors():
             return {
-                require_inside(path): Owned(place=require_inside(place), mark=(size, modified))
-                for path, place, size, modified in rows
+                require_inside(path): OwnedFile(
+                    job_key=require_inside(key), fingerprint=(size, modified)
+                )
+                for path, key, size, modified in rows
             }
 
-    def stems(self) -> frozenset[bytes]:
-        """Give the files that were separated, and not only converted, by their paths."""
-        rows = self._read(
-            _PathRow,
-            """
+    def separated_files(self) -> frozenset[bytes]:
+        """Return the paths of files that were separated, not just converted."""
+        query = """
             SELECT path FROM stems JOIN jobs ON jobs.id = stems.job
             WHERE coalesce(published_settings, settings) NOT LIKE '%"what":"conversion"%'
-            """,
-        )
-        return frozenset(path for (path,) in rows)
+        """
+        return frozenset(self._read_column(bytes, query))
 
     def probes(self) -> dict[bytes, Probe]:
-        """Give the first looks into files that were kept."""
+        """Return the recorded probes, by the paths of the sources."""
         rows = self._read(_ProbeRow, "SELECT source, look FROM probes")
-        found = {}
-        for source, look in rows:
-            with contextlib.suppress(msgspec.MsgspecError, RecursionError):  # it is looked at again
-                found[source] = _probe.decode(look)
-        return found
+        probes = {}
+        for source, packed in rows:
+            # The source of an unreadable one is probed again.
+            with contextlib.suppress(msgspec.MsgspecError, RecursionError):
+                probes[source] = _probe.decode(packed)
+        return probes
 
-    def past(self, settings: Settings, *, preloaded: bool, limit: int = 50) -> list[PastAttempt]:
-        """Give the last finished attempts of this machine with the same model, oldest first."""
-        here = "AND node = ''" if self.version >= _KNOWS_NODES else ""
+    def past_attempts(
+        self, settings: Settings, *, preloaded: bool, limit: int = 50
+    ) -> list[AttemptMeasurement]:
+        """Return the last finished attempts on this machine with the same model, oldest first."""
+        local = "AND node = ''" if self.version >= _NODES_VERSION else ""
         rows = self._read(
-            _Past,
+            _MeasurementRow,
             f"""
             SELECT lean, threads, private_bytes, attempts.audio_seconds, attempts.seconds
             FROM attempts JOIN runs ON runs.id = attempts.run
             WHERE reason = 'done' AND attempts.audio_seconds > 0 AND host = ? AND model = ?
-                AND engine = ? AND preloaded = ? {here}
+                AND engine = ? AND preloaded = ? {local}
             ORDER BY attempts.id DESC LIMIT ?
             """,  # noqa: S608 - one of the two texts above
             socket.gethostname(),
@@ -215,10 +197,12 @@ class JournalReader(Database):
             preloaded,
             limit,
         )
-        return [PastAttempt(**row._asdict() | {"lean": bool(row.lean)}) for row in reversed(rows)]
+        return [
+            AttemptMeasurement(**row._asdict() | {"lean": bool(row.lean)}) for row in reversed(rows)
+        ]
 
-    def counts(self) -> dict[JobState, tuple[int, float]]:
-        """Count the last run's jobs in each state, with their seconds of audio."""
+    def state_counts(self) -> dict[JobState, tuple[int, float]]:
+        """Return the number of the last run's jobs in each state, and their seconds of audio."""
         rows = self._read(
             _StateRow,
             """
@@ -228,35 +212,30 @@ class JournalReader(Database):
         )
         return {state: (count, seconds) for state, count, seconds in rows}
 
-    def warned(self) -> Counter[WarningKind]:
-        """Count the last run's done jobs that have a warning of each kind."""
-        if self.version < _HAS_WARNINGS:
+    def warning_counts(self) -> Counter[WarningKind]:
+        """Return the number of the last run's done jobs with a warning of each kind."""
+        if self.version < _WARNINGS_VERSION:
             return count_kinds(())
-        rows = self._read(
-            _TextRow,
-            """
+        query = """
             SELECT warnings FROM jobs
             WHERE run = (SELECT max(id) FROM runs) AND state = 'done' AND warnings <> '[]'
-            """,
-        )
-        with self._told():
-            return count_kinds(warnings_of(text) for (text,) in rows)
+        """
+        texts = self._read_column(str, query)
+        with self._translate_errors():
+            return count_kinds(map(decode_warnings, texts))
 
-    def left_earlier(self) -> int:
-        """Count the jobs of earlier runs that are neither done nor failed."""
-        rows = self._read(
-            _CountRow,
-            """
+    def earlier_unfinished_count(self) -> int:
+        """Return the number of jobs of earlier runs that are neither done nor failed."""
+        query = """
             SELECT count(*) FROM jobs
             WHERE run < (SELECT max(id) FROM runs) AND state NOT IN ('done', 'failed')
-            """,
-        )
-        return rows[0].number
+        """
+        return self._read_column(int, query)[0]
 
-    def last_run(self) -> Run | None:
-        """Give the last run, None if there was none."""
+    def last_run(self) -> RunRecord | None:
+        """Return the last run; None if there was none."""
         rows = self._read(
-            Run,
+            RunRecord,
             """
             SELECT began, ended, exit_code, unrecorded, overwrite FROM runs
             ORDER BY id DESC LIMIT 1
@@ -265,10 +244,10 @@ class JournalReader(Database):
         return rows[0] if rows else None
 
     def failures(self) -> list[tuple[str, str, str]]:
-        """List the last run's failures: source, printable; reason; message."""
-        rows = self._read(_TextRow, "SELECT refused FROM runs ORDER BY id DESC LIMIT 1")
-        with self._told():
-            refused = refused_of(rows[0].text) if rows else ()
+        """Return source, reason and message of each failure of the last run, printable."""
+        texts = self._read_column(str, "SELECT refused FROM runs ORDER BY id DESC LIMIT 1")
+        with self._translate_errors():
+            refused = decode_refused(texts[0]) if texts else ()
         failed = self._read(
             _FailureRow,
             """
@@ -278,5 +257,5 @@ class JournalReader(Database):
         )
         return [
             *refused,
-            *((printable(one.source), one.reason, printable(one.message)) for one in failed),
+            *((printable(row.source), row.reason, printable(row.message)) for row in failed),
         ]

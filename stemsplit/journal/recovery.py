@@ -1,6 +1,7 @@
-"""Runs in the supervisor. After a run that died, or ended in trouble: finish or remove its work.
+"""Runs in the supervisor. Finishes or removes the files that a killed run left unfinished.
 
-For whoever holds the output folder's lock: before anything else is done there, and at the end.
+The caller holds the lock of the output folder: recovery comes before anything else is done there,
+and again at the end of a run.
 """
 
 from __future__ import annotations
@@ -11,31 +12,31 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from stemsplit.core.errors import StemsplitError
-from stemsplit.journal.records import JobState
-from stemsplit.storage.publish import STAGING_PREFIX, discard, is_there, publish
-from stemsplit.storage.remote import is_remote
-from stemsplit.storage.untrusted import leads_out
+from stemsplit.journal.job_records import JobState
+from stemsplit.storage.addresses import is_remote
+from stemsplit.storage.publish import STAGING_PREFIX, discard, may_exist, publish
+from stemsplit.storage.safe_paths import leads_out
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
     from pathlib import Path
 
     from stemsplit.core.job import Job
-    from stemsplit.journal.records import Stem, Unfinished
+    from stemsplit.journal.job_records import UnfinishedJob
     from stemsplit.journal.writer import Journal
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Recovery:
-    """What was found and done.
+    """Numbers of recovered tracks.
 
     Attributes:
-        shown: tracks whose stems were all on disk, and are now in place.
-        dropped: tracks that were being separated, and are to be separated again.
-        stuck: tracks of which some stems are shown and others cannot be; nothing of them is lost.
+        published: tracks whose stems were all on disk and are now at their destinations.
+        dropped: tracks that were being separated and are to be separated again.
+        stuck: tracks with some stems published and others that cannot be; no stem is lost.
     """
 
-    shown: int
+    published: int
     dropped: int
     stuck: int = 0
 
@@ -43,38 +44,35 @@ class Recovery:
 def recover(
     journal: Journal, output: Path, *, overwrite: bool = False, job: Job | None = None
 ) -> Recovery:
-    """Bring an output folder and its journal in order.
+    """Finish or drop unfinished jobs, and record their new states.
 
     Args:
-        journal: of the output folder.
+        journal: the journal of the output folder.
         output: the folder for all stems.
-        overwrite: whether everything is done again, so that nothing needs to be kept for later.
-        job: the one track to do that for, which nobody works on any more; None is all of them.
+        overwrite: whether everything is done again, so that nothing has to be kept for later.
+        job: the only track to recover, which no process handles any more; None for all of them.
 
     Raises:
         UnwritableError, DiskFullError: if the journal cannot be written.
     """
     states = {
-        one.place: _ended(one, journal, output, keep=not overwrite)
-        for one in journal.unfinished(job)
+        unfinished.key: _recover_job(unfinished, journal, output, keep=not overwrite)
+        for unfinished in journal.unfinished_jobs(job)
     }
-    ended = {place: state for place, state in states.items() if state is not JobState.PUBLISHING}
+    ended = {key: state for key, state in states.items() if state is not JobState.PUBLISHING}
     if ended:
-        journal.recovered(ended)
-    shown = sum(state is JobState.DONE for state in ended.values())
-    return Recovery(shown=shown, dropped=len(ended) - shown, stuck=len(states) - len(ended))
+        journal.record_recovery(ended)
+    published = sum(state is JobState.DONE for state in ended.values())
+    return Recovery(
+        published=published, dropped=len(ended) - published, stuck=len(states) - len(ended)
+    )
 
 
-def sweep(journal: Journal, output: Path, folders: Iterable[Path]) -> None:
-    """Remove work folders of attempts that have ended, as where a disk refused it before.
+def remove_staging_folders(journal: Journal, output: Path, folders: Iterable[Path]) -> None:
+    """Remove staging folders of ended attempts that could not be removed before.
 
-    For whoever holds the output folder's lock, and has brought it in order. Work folders of others,
-    as of a pool without a journal, are left alone.
-
-    Args:
-        journal: of the output folder.
-        output: the folder for all stems.
-        folders: where work folders of this run will be; others are not looked into.
+    Call this after `recover`. Staging folders that are not in the journal, such as those of a pool
+    without one, are left alone. Only `output` and `folders` are searched.
     """
     if is_remote(output):
         return
@@ -89,39 +87,41 @@ def sweep(journal: Journal, output: Path, folders: Iterable[Path]) -> None:
                     discard(folder / entry.name)
 
 
-def _ended(one: Unfinished, journal: Journal, output: Path, *, keep: bool) -> JobState:
-    """Bring the files of one track in order, and give the state that it is in then."""
+def _recover_job(
+    unfinished: UnfinishedJob, journal: Journal, output: Path, *, keep: bool
+) -> JobState:
+    """Publish or discard the files of one track, and return its new state."""
     state = JobState.WAITING
-    if one.state is JobState.PUBLISHING:
-        state = _show(one, journal, output)
+    if unfinished.state is JobState.PUBLISHING:
+        state = _publish(unfinished, journal, output)
     if state is JobState.PUBLISHING and not keep:
         state = JobState.WAITING
     if state is not JobState.PUBLISHING:
-        for staging in one.staging_folders:
-            # Whatever the journal says, nothing else is removed.
+        for staging in unfinished.staging_folders:
+            # Nothing else is removed, even if the journal says so.
             if staging.name.startswith(STAGING_PREFIX):
                 discard(staging)
     return state
 
 
-def _show(one: Unfinished, journal: Journal, output: Path) -> JobState:
-    staging, folder = one.staging_folders[-1], os.fsencode(output)
-    if not one.coming:
+def _publish(unfinished: UnfinishedJob, journal: Journal, output: Path) -> JobState:
+    """Publish the pending stems of one track if possible, and return its new state."""
+    pending, staging = unfinished.pending, unfinished.staging_folders[-1]
+    if not pending:
         return JobState.WAITING
-    if is_there(staging) and journal.may_show(one.place, one.coming):
-        moves = {stem.work_name: output / os.fsdecode(stem.path) for stem in one.coming}
+    if may_exist(staging) and journal.can_publish(unfinished.key, pending):
+        moves = {stem.work_name: output / os.fsdecode(stem.path) for stem in pending}
         with contextlib.suppress(StemsplitError):
             publish(staging, moves)
-    in_place = [stem.is_at(folder) and not _is_held(staging, stem) for stem in one.coming]
-    if all(in_place):
+    # A remote destination is compared by size alone: a stem that is still in the staging folder is
+    # not published, whatever is at its destination.
+    is_published = [
+        stem.is_at(os.fsencode(output))
+        and not (is_remote(staging) and may_exist(staging / stem.work_name))
+        for stem in pending
+    ]
+    if all(is_published):
         return JobState.DONE
-    # Where some are shown, those that are not must not be thrown away with their folder.
-    return JobState.PUBLISHING if any(in_place) and is_there(staging) else JobState.WAITING
-
-
-def _is_held(staging: Path, stem: Stem) -> bool:
-    """Tell whether a stem waits to be shown on remote storage, where one like it may be in place.
-
-    What tells one from the other there is its size alone.
-    """
-    return is_remote(staging) and is_there(staging / stem.work_name)
+    # If some are published, the others must not be discarded with their folder.
+    is_stuck = any(is_published) and may_exist(staging)
+    return JobState.PUBLISHING if is_stuck else JobState.WAITING

@@ -1,7 +1,7 @@
-"""Runs in the supervisor. What a run is doing at this moment, for whoever asks from elsewhere.
+"""Runs in the supervisor. Publishes the status of the current run to other processes.
 
-A small file in the output folder, replaced as a whole every few seconds. It is no record: what must
-not be lost is in the journal.
+The status is a small file in the output folder, replaced every few seconds. It is not a record:
+whatever must survive is in the journal.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import msgspec
 
 from stemsplit.core.progress import Status
 from stemsplit.core.text import printable
-from stemsplit.storage.untrusted import read_file
+from stemsplit.storage.small_files import read_json
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -22,57 +22,57 @@ if TYPE_CHECKING:
 
     from stemsplit.journal.layout import OutputLayout
 
-_MOST_BYTES = 2**22
-"""Of the file: it names the tracks that are being separated."""
+_MAX_BYTES = 2**22
+"""Maximum size of the file, which names the tracks that are being separated."""
 
-_SECONDS = 1.0
-"""So often it is replaced at the most."""
+_INTERVAL_SECONDS = 1.0
+"""Minimum time between two updates."""
 
 
 class StatusFile:
-    """Shows a run's status to others.
+    """The status file of a run.
 
     Args:
-        state: of the output folder.
-        clock: monotonic seconds.
+        layout: the layout of the output folder.
+        clock: returns monotonic seconds.
     """
 
-    def __init__(self, state: OutputLayout, clock: Callable[[], float] = time.monotonic) -> None:
-        """Write nothing yet."""
-        self._state = state
+    def __init__(self, layout: OutputLayout, clock: Callable[[], float] = time.monotonic) -> None:
+        self._layout = layout
         self._clock = clock
         self._next = clock()
 
-    def show(self, status: Callable[[], Status], *, at_once: bool = False) -> Status | None:
-        """Replace what is shown if it is time to, or at once.
+    def update(self, status: Callable[[], Status], *, at_once: bool = False) -> Status | None:
+        """Write the status if an update is due, or `at_once`; call `status` only then.
 
         Returns:
-            what is shown now, which `status` was asked for; None if it was not time.
+            the status; None if no update was due.
         """
         if self._clock() < self._next and not at_once:
             return None
-        self._next = self._clock() + _SECONDS
-        shown = status()
+        self._next = self._clock() + _INTERVAL_SECONDS
+        current = status()
         with contextlib.suppress(OSError):  # a full disk ends the batch elsewhere, with a reason
-            self._state.write(self._state.status, msgspec.json.encode(shown))
-        return shown
+            self._layout.write(self._layout.status, msgspec.json.encode(current))
+        return current
 
     def close(self) -> None:
-        """Show nothing any more."""
+        """Remove the file."""
         with contextlib.suppress(OSError):
-            self._state.status.unlink(missing_ok=True)
+            self._layout.status.unlink(missing_ok=True)
 
 
-def read(path: Path) -> Status | None:
-    """Read what is shown; None if nothing is."""
+def read_status(path: Path) -> Status | None:
+    """Return the status in a file, printable; None if there is none."""
     try:
-        status: Status = msgspec.json.decode(read_file(path, _MOST_BYTES), type=Status)
-    except (OSError, msgspec.DecodeError, RecursionError):
+        status = read_json(path, Status, _MAX_BYTES)
+    except (OSError, msgspec.DecodeError):
         return None
     return msgspec.structs.replace(
         status,
         pausing=printable(status.pausing),
         running=tuple(
-            msgspec.structs.replace(one, source=printable(one.source)) for one in status.running
+            msgspec.structs.replace(track, source=printable(track.source))
+            for track in status.running
         ),
     )

@@ -1,7 +1,4 @@
-"""Runs in the supervisor. Tracks to places: where the stems of each will go, and which clash.
-
-Decides by names and by what the journal knows to be stems; changes nothing.
-"""
+"""Runs in the supervisor. Assigns destinations to stems, and detects collisions."""
 
 from __future__ import annotations
 
@@ -13,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from stemsplit.core.job import Job
 from stemsplit.core.settings import CONVERTED
-from stemsplit.library.naming import same_place
+from stemsplit.library.naming import path_key
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -21,17 +18,17 @@ if TYPE_CHECKING:
     from stemsplit.core.probe import Probe, Tags
     from stemsplit.core.settings import StemFormat
     from stemsplit.library.naming import Template
-    from stemsplit.library.scan import Track
+    from stemsplit.library.tracks import Track
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Clash:
-    """Two tracks want one place.
+class Collision:
+    """A collision with another track over a destination.
 
     Attributes:
-        other: the other track's file.
-        path: the place.
-        example: a template that tells them apart.
+        other: source of the other track.
+        path: the destination.
+        example: a name template that avoids the collision.
     """
 
     other: bytes
@@ -41,32 +38,23 @@ class Clash:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PlannedTrack:
-    """A track with a first look into it and the places of its stems.
-
-    Attributes:
-        track: the file.
-        probe: the look.
-        job: the places.
-        clash: with another track over one of them; None if there is none.
-    """
+    """A track with its probe and the destinations of its stems, which may collide with others."""
 
     track: Track
     probe: Probe
     job: Job
-    clash: Clash | None = None
+    collision: Collision | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Namer:
-    """Names stems.
+class StemNamer:
+    """Assigns paths to the stems of a track.
 
     Attributes:
-        output: the folder for all stems.
-        template: of their names below it.
-        model: the name of what separates them.
-        stems: that are written.
-        first: the model's first stem, written or not.
-        ext: the ending of their files, without a dot.
+        template: template of the paths below `output`.
+        stems: the stems that are written.
+        first: the model's first stem, written or not; it identifies the job.
+        ext: extension of the files, without a dot.
     """
 
     output: Path
@@ -77,54 +65,55 @@ class Namer:
     ext: StemFormat
 
     def job(self, track: Track, tags: Tags) -> Job:
-        """Give the places of a track's stems."""
+        """Return the job of a track: its source and the destinations of its stems."""
         wanted = dict.fromkeys((*self.stems, self.first))
         files = self.template.files(track, tags, tuple(wanted), model=self.model, ext=self.ext)
         paths = {stem: self.output / file for stem, file in files.items()}
         return Job.of(track.path, {stem: paths[stem] for stem in self.stems}, paths[self.first])
 
 
-def place(
+def assign_destinations(
     tracks: Iterable[tuple[Track, Probe]],
-    namer: Namer,
+    namer: StemNamer,
     stem_names: frozenset[str],
     owned: Iterable[bytes] = (),
 ) -> list[PlannedTrack]:
-    """Give the stems of each track their places.
+    """Return the tracks with the destinations of their stems.
 
-    Stems of an earlier run that lie among the inputs, as they do where a library is separated into
-    itself, are no tracks: what the journal knows, and what bears the name, its ending aside, that a
-    stem of another track has.
+    Drops tracks that are stems of an earlier run, as in a library that is separated into itself:
+    files that the journal records, and files in the output folder whose name without extension is
+    that of another track's stem.
+
+    Two tracks collide if a destination of both is the same, even if case or Unicode form differ, or
+    if a destination of one is a folder of the other.
 
     Args:
-        tracks: what was found.
-        namer: names stems.
-        stem_names: every name that a stem of any model has.
-        owned: stems that the journal knows, by their paths below the output folder.
-
-    Two tracks that want the same place clash, also where only upper and lower case or the form of
-    Unicode differ; so do a stem and a folder of one name.
+        tracks: tracks and their probes.
+        namer: assigns paths to stems.
+        stem_names: names of the stems of all models.
+        owned: stems that the journal records, by their paths below the output folder.
     """
-    found = list(tracks)
-    inside = _lying_inside(found, namer.output)
-    own = _own_stems(found, namer, stem_names) if inside else frozenset()
+    tracks = list(tracks)
+    real_paths = _real_paths_inside(tracks, namer.output)
     top = os.path.realpath(namer.output)
-    recorded = {os.path.join(top, os.fsdecode(path)) for path in owned} if inside else set()
-    planned: list[PlannedTrack] = []
-    for track, probe in found:
-        real = inside.get(track.path)
-        if real is not None and (os.path.splitext(real)[0] in own or real in recorded):
+    possible = _possible_stems(tracks, namer, stem_names) if real_paths else frozenset()
+    recorded = {os.path.join(top, os.fsdecode(path)) for path in owned} if real_paths else set()
+    planned_tracks: list[PlannedTrack] = []
+    for track, probe in tracks:
+        real = real_paths.get(track.path)
+        if real is not None and (os.path.splitext(real)[0] in possible or real in recorded):
             continue
-        planned.append(PlannedTrack(track=track, probe=probe, job=namer.job(track, probe.tags)))
-    clashes = dict(_clashes(planned))
+        job = namer.job(track, probe.tags)
+        planned_tracks.append(PlannedTrack(track=track, probe=probe, job=job))
+    collisions = dict(_collisions(planned_tracks))
     return [
-        dataclasses.replace(one, clash=clashes[id(one)]) if id(one) in clashes else one
-        for one in planned
+        dataclasses.replace(planned, collision=collisions.get(id(planned)))
+        for planned in planned_tracks
     ]
 
 
-def _lying_inside(tracks: Sequence[tuple[Track, Probe]], output: Path) -> dict[Path, str]:
-    """Give the real paths of those tracks that lie in the output folder."""
+def _real_paths_inside(tracks: Sequence[tuple[Track, Probe]], output: Path) -> dict[Path, str]:
+    """Return the real paths of those tracks that lie in the output folder."""
     top = os.path.join(os.path.realpath(output), "")
     folders = {track.path.parent for track, _ in tracks}
     real = {folder: os.path.join(os.path.realpath(folder), "") for folder in folders}
@@ -135,10 +124,10 @@ def _lying_inside(tracks: Sequence[tuple[Track, Probe]], output: Path) -> dict[P
     }
 
 
-def _own_stems(
-    tracks: Sequence[tuple[Track, Probe]], namer: Namer, stem_names: frozenset[str]
+def _possible_stems(
+    tracks: Sequence[tuple[Track, Probe]], namer: StemNamer, stem_names: frozenset[str]
 ) -> frozenset[str]:
-    """Give the real paths, without endings, that stems of these tracks may have."""
+    """Return the real paths, without extensions, that stems of these tracks may have."""
     top = os.path.realpath(namer.output)
     stems = sorted(stem_names)
     return frozenset(
@@ -150,40 +139,42 @@ def _own_stems(
     )
 
 
-def _clashes(planned: Sequence[PlannedTrack]) -> Iterator[tuple[int, Clash]]:
-    """Find tracks that want the same place, or one's file where the other wants a folder."""
-    owners: dict[str, PlannedTrack] = {}
-    folders: dict[str, PlannedTrack] = {}
-    for one in planned:
-        for path in one.job.paths.values():
-            other = owners.setdefault(same_place(path), one)
-            if other is not one:
-                yield from _between(other, one, path)
+def _collisions(tracks: Sequence[PlannedTrack]) -> Iterator[tuple[int, Collision]]:
+    """Yield the collisions of tracks, each with the `id` of its track."""
+    by_file: dict[str, PlannedTrack] = {}
+    by_folder: dict[str, PlannedTrack] = {}
+    for track in tracks:
+        for path in track.job.paths.values():
+            first = by_file.setdefault(path_key(path), track)
+            if first is not track:
+                yield from _collide(first, track, path)
                 break
-            folders.setdefault(same_place(path.parent), one)
-    for folder, one in folders.items():
-        for above in _upwards(folder):
-            if above in owners:
-                yield from _between(owners[above], one, Path(above))
+            by_folder.setdefault(path_key(path.parent), track)
+    for folder, track in by_folder.items():
+        for parent in _with_parents(folder):
+            if parent in by_file:
+                yield from _collide(by_file[parent], track, Path(parent))
                 break
 
 
-def _between(one: PlannedTrack, other: PlannedTrack, path: Path) -> Iterator[tuple[int, Clash]]:
-    same_folder = one.track.path.parent == other.track.path.parent
-    other_ending = one.track.path.suffix.lower() != other.track.path.suffix.lower()
+def _collide(
+    first: PlannedTrack, second: PlannedTrack, path: Path
+) -> Iterator[tuple[int, Collision]]:
+    same_folder = first.track.path.parent == second.track.path.parent
+    same_extension = first.track.path.suffix.lower() == second.track.path.suffix.lower()
     example = (
-        "{relpath}/{track}.{source_ext}"
-        if same_folder and other_ending
+        "{foldername}/{track}"
+        if not same_folder
         else "{relpath}/{track} {id}"
-        if same_folder
-        else "{foldername}/{track}"
+        if same_extension
+        else "{relpath}/{track}.{source_ext}"
     )
-    example += ".{ext}" if one.job.stems == (CONVERTED,) else "/{stem}.{ext}"
-    for me, them in ((one, other), (other, one)):
-        yield id(me), Clash(other=them.job.source, path=path, example=example)
+    example += ".{ext}" if first.job.stems == (CONVERTED,) else "/{stem}.{ext}"
+    for track, other in ((first, second), (second, first)):
+        yield id(track), Collision(other=other.job.source, path=path, example=example)
 
 
-def _upwards(folder: str) -> Iterator[str]:
+def _with_parents(folder: str) -> Iterator[str]:
     while folder != os.path.dirname(folder):
         yield folder
         folder = os.path.dirname(folder)

@@ -1,7 +1,7 @@
-"""Runs in the supervisor. What the ending of a file's name says about its content.
+"""Runs in the supervisor. Classifies files by extension.
 
-Made from the lists of FFmpeg's demuxers and of libsndfile's formats; a test compares them, so that
-a container of a newer version is not passed over without a decision.
+Based on the lists of FFmpeg's demuxers and libsndfile's formats. A test compares them, so that
+every container of a newer version needs a decision.
 """
 
 from __future__ import annotations
@@ -17,39 +17,39 @@ _LOSSY = (
     " .m2a .m4a .m4b .m4p .m4r .mp1 .mp2 .mp3 .mpa .mpc .mpp .msbc .oga .ogg .oma .omg .opus "
     ".qcp .ra .sbc .spx .vqe .vqf .vql .weba .wma .xwma"
 )
-_LOSSLESS_AND_OTHER_SOUND = (
+_LOSSLESS_AND_OTHER = (
     ".16sv .8svx .afc .aif .aifc .aiff .aiffc .aifr .alac .ape .ast .au .avr .bcstm .bfstm "
     ".binka .bonk .brstm .bw64 .bwf .caf .daud .dff .dfpwm .dsf .dss .fap .flac .fsb .genh .htk "
     ".ircam .la .laf .mka .mlp .mmf .msf .mtaf .nist .ofr .ofs .osq .paf .pvf .qoa "
     ".rf64 .rka .rso .sd2 .sds .sdx .shn .sln .snd .sox .sph .svag .svx .tak .thd .truehd .tta "
     ".vag .voc .w64 .wav .wave .wv .wve .xmd .xvag"
 )
-_FILMS = (
+_VIDEO = (
     ".3g2 .3gp .3gp2 .3gpp .amv .asf .avi .divx .dv .dvr-ms .evo .f4p .f4v .flv .gxf .ismv "
     ".ivr .kux .m2p .m2t .m2ts .m4v .mk3d .mkv .moflex .mov .mp4 .mpe .mpeg .mpg .mxf .nsv .nut "
     ".nuv .ogm .ogv .ogx .pva .qt .rm .rmvb .smk .tod .trp .usm .viv .vob .vro .webm .wmv "
     ".wtv .xmv"
 )
-AUDIO_SUFFIXES = _set(f"{_LOSSY} {_LOSSLESS_AND_OTHER_SOUND} {_FILMS}")
-"""What counts as audio in a folder, films included. A file that is named itself is taken whatever
-its name is. Copy-protected files and some that no library reads (`.ofr`, `.la`) are among them, so
-that they fail with a reason and are not passed over."""
+AUDIO_EXTENSIONS = _set(f"{_LOSSY} {_LOSSLESS_AND_OTHER} {_VIDEO}")
+"""Extensions that count as audio in a folder, video included. An input that is a file may have any
+extension. Copy-protected formats and formats that no library reads (`.ofr`, `.la`) are included, so
+that such files fail with a reason instead of being ignored."""
 
-SHARED_SUFFIXES = _set(
+AMBIGUOUS_EXTENSIONS = _set(
     ".ads .adp .apl .aud .bit .dat .iff .ism .mac .mca .mod .mts .nsp .pcm .psp .raw .rsd .sf .son "
     ".str .thp .tp .ts .ty .vb .wa .way .wsd .xi"
 )
-"""What is audio in some files and something else in others, where first bytes decide: `.ts` is
-MPEG-TS, TypeScript or a translation of Qt's, `.mod` a camcorder's film or a tracker's module."""
+"""Extensions of audio and of other formats; the first bytes decide. `.ts` is MPEG-TS, TypeScript or
+a Qt translation, `.mod` a camcorder's video or a tracker module."""
 
-FILM_SUFFIXES = _set(f"{_FILMS} .ism .mod .mts .psp .thp .tp .ts .ty")
-"""What is more picture than sound, as far as its size tells."""
+VIDEO_EXTENSIONS = _set(f"{_VIDEO} .ism .mod .mts .psp .thp .tp .ts .ty")
+"""Extensions of files whose size is mostly video."""
 
-LOSSY_SUFFIXES = _set(_LOSSY)
-"""What is compressed with losses, as far as a name tells."""
+LOSSY_EXTENSIONS = _set(_LOSSY)
+"""Extensions of lossy formats."""
 
-CUT_SUFFIXES = AUDIO_SUFFIXES | FILM_SUFFIXES
-"""What is cut from a track's name."""
+STRIPPED_EXTENSIONS = AUDIO_EXTENSIONS | VIDEO_EXTENSIONS
+"""Extensions that are removed from the name of a track."""
 
 _PICTURES = (
     ".apng .avif .bmp .cr2 .cr3 .dng .eps .exr .gif .heic .heif .ico .j2c .j2k .jfif "
@@ -66,13 +66,13 @@ _PROGRAMS = (
     ".json .jsx .lnk .mjs .msi .py .rar .sh .so .tar .tbz .tgz .toml .torrent .tsx .url "
     ".vbs .wasm .xz .yaml .yml .zip .zst"
 )
-_BESIDE_MUSIC = (
+_MUSIC_RELATED = (
     ".accurip .als .asd .aup .aup3 .cda .cdg .db .ffp .flp .itc2 .itl .log .logicx .md5 .mid "
     ".midi .musx .ncw .nki .pek .pk .pkf .ptx .reapeaks .rpp .sf2 .sfk .sfv .sha1 .sha256 "
     ".sqlite3 .st5"
 )
-OTHER_SUFFIXES = _set(f"{_PICTURES} {_TEXTS} {_PROGRAMS} {_BESIDE_MUSIC}")
-"""Endings that are believed: what bears one is left out without a look into it."""
+NON_AUDIO_EXTENSIONS = _set(f"{_PICTURES} {_TEXTS} {_PROGRAMS} {_MUSIC_RELATED}")
+"""Extensions of files that are ignored without reading their first bytes."""
 
-UNFINISHED_SUFFIXES = _set(".!ut .aria2 .crdownload .download .opdownload .part .partial .tmp")
-"""What other programs are still writing, or have given up: left out, and counted."""
+UNFINISHED_EXTENSIONS = _set(".!ut .aria2 .crdownload .download .opdownload .part .partial .tmp")
+"""Extensions of files that another program is still writing or has abandoned; ignored."""

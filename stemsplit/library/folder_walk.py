@@ -1,7 +1,8 @@
-"""Runs in the supervisor. The folders below one, and the stems that the journals in them know."""
+"""Runs in the supervisor. Walks folders, and recognises stems among the files in them."""
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections import deque
 from typing import TYPE_CHECKING
@@ -15,84 +16,76 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
-class Stems:
-    """The stems that the journals of output folders know, each folder looked into once."""
+class KnownStems:
+    """The stems in the journals of all output folders above the files of a search."""
 
-    def __init__(self, *, none: bool) -> None:
-        """Take no file for a stem if `none`."""
-        self._none = none
-        self._known: dict[Path, tuple[tuple[Path, frozenset[bytes]], ...]] = {}
+    def __init__(self) -> None:
+        """Read no journal yet; each is read once."""
+        self._by_folder: dict[Path, tuple[tuple[Path, frozenset[bytes]], ...]] = {}
 
-    def hold(self, path: Path) -> bool:
-        """Tell whether a file is a stem, by the journal of any folder above it."""
-        if self._none:
-            return False
+    def __contains__(self, path: Path) -> bool:
+        """Return whether a file is a stem according to the journal of a folder above it."""
         absolute = path.absolute()
         return any(
             os.fsencode(os.path.relpath(absolute, output)) in stems
-            for output, stems in self._above(absolute.parent)
+            for output, stems in self._journals_above(absolute.parent)
         )
 
-    def _above(self, folder: Path) -> tuple[tuple[Path, frozenset[bytes]], ...]:
-        if folder not in self._known:
-            above = () if folder == folder.parent else self._above(folder.parent)
-            own = self._of(folder)
-            self._known[folder] = (*above, (folder, own)) if own else above
-        return self._known[folder]
+    def _journals_above(self, folder: Path) -> tuple[tuple[Path, frozenset[bytes]], ...]:
+        if folder not in self._by_folder:
+            above = () if folder == folder.parent else self._journals_above(folder.parent)
+            own = _stems_in_journal(folder)
+            self._by_folder[folder] = (*above, (folder, own)) if own else above
+        return self._by_folder[folder]
 
-    @staticmethod
-    def _of(folder: Path) -> frozenset[bytes]:
-        try:
-            journal = JournalReader.read(OutputLayout(folder).journal, folder)
-            if journal is None:
-                return frozenset()
-            with journal:
-                return journal.stems()
-        except StemsplitError:  # of a newer stemsplit, damaged, or a stranger's
+
+def _stems_in_journal(folder: Path) -> frozenset[bytes]:
+    try:
+        journal = JournalReader.open_existing(OutputLayout(folder).journal, folder)
+        if journal is None:
             return frozenset()
+        with journal:
+            return journal.separated_files()
+    except StemsplitError:  # the journal is damaged, of a newer version, or of another program
+        return frozenset()
 
 
-class Folders:
-    """The folders below one, each once, those behind links last; grows while it is gone through."""
+class FolderWalk:
+    """The folders below a folder, each once; folders behind links come last."""
 
     def __init__(self, top: Path, output: Path | None) -> None:
-        """Begin with `top`; leave out `output`, unless it is that."""
+        """Begin with `top`; skip `output`, unless they are the same."""
         self._next = deque([top])
         self._links: deque[Path] = deque()
-        self._seen: set[tuple[int, int]] = set()
+        self._visited: set[tuple[int, int]] = set()
         if output is not None and top.absolute() != output:
-            self._leave_out(output)
-
-    def _leave_out(self, folder: Path) -> None:
-        try:
-            status = folder.stat()
-        except OSError:
-            return
-        self._seen.add((status.st_dev, status.st_ino))
+            with contextlib.suppress(OSError):
+                status = output.stat()
+                self._visited.add((status.st_dev, status.st_ino))
 
     def add(self, parent: Path, entries: list[os.DirEntry[str]]) -> None:
-        """Take in what lies in `parent`, to come next, in order."""
+        """Add the subfolders of `parent`, to be visited next, in order."""
         paths = [(parent / entry.name, entry.is_symlink()) for entry in entries]
         self._links.extend(path for path, is_link in paths if is_link)
         self._next.extendleft(reversed([path for path, is_link in paths if not is_link]))
 
     def __iter__(self) -> Iterator[Path]:
-        """Go through them."""
+        """Yield each folder; its subfolders may be added meanwhile."""
         while self._next or self._links:
             folder = self._next.popleft() if self._next else self._links.popleft()
             try:
                 status = folder.stat()
             except OSError:
-                yield folder  # whoever lists it meets the same error, and tells
+                yield folder  # the caller meets the same error and reports it
                 continue
-            if (status.st_dev, status.st_ino) not in self._seen:
-                self._seen.add((status.st_dev, status.st_ino))
+            if (status.st_dev, status.st_ino) not in self._visited:
+                self._visited.add((status.st_dev, status.st_ino))
                 yield folder
 
 
-def tells(question: Callable[[], bool]) -> bool:
-    """Ask an entry of a folder something; False where that cannot be told."""
+def false_on_error(check: Callable[[], bool]) -> bool:
+    """Return the result of `check`, or False if it raises an `OSError`."""
     try:
-        return question()
+        return check()
     except OSError:  # a link that leads to itself
         return False

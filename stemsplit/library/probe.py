@@ -1,6 +1,6 @@
-"""Runs in the supervisor. A first look into audio files: how long, and what they are called.
+"""Runs in the supervisor. Probes audio files: duration and tags from their headers.
 
-Good for plans and names alone. How many samples a file really holds, the child finds out.
+For plans and names. Only the child determines how many samples a file contains.
 """
 
 from __future__ import annotations
@@ -15,40 +15,40 @@ import filetype
 import mediafile
 import msgspec
 
-from stemsplit.audio.tagging.reader import names_of, open_tags
-from stemsplit.core.audio_info import MOST_FRAMES_A_BYTE
+from stemsplit.audio.tagging.read_tags import open_tags, read_naming_tags
+from stemsplit.core.audio_info import MAX_FRAMES_PER_BYTE
 from stemsplit.core.probe import Probe, Tags
 from stemsplit.core.settings import MODEL_SAMPLE_RATE
-from stemsplit.library.extensions import FILM_SUFFIXES, LOSSY_SUFFIXES
-from stemsplit.library.signatures import HEAD_BYTES, is_sound
+from stemsplit.library.extensions import LOSSY_EXTENSIONS, VIDEO_EXTENSIONS
+from stemsplit.library.signatures import HEAD_BYTES, is_media_head
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from stemsplit.audio.tagging.fields import Fields
-    from stemsplit.storage.remote import Status
+    from stemsplit.storage.remote_files import FileStatus
 
 _logger = logging.getLogger(__name__)
 
 
 _NO_NUMBER = (None, None)
-_MOST_DIGITS = 9
+_MAX_DIGITS = 9
 _SAMPLE_BLOCK_BYTES = 16_384
-"""Read from the head, the middle and the tail of a file: where tags and music change."""
+"""Block size at the head, the middle and the tail of a file, where tags and audio change."""
 
 
-def probe(path: Path, status: os.stat_result) -> Probe:
-    """Look into one file; what cannot be read there is left open. Never raises."""
-    look = Probe(
+def probe_file(path: Path, status: os.stat_result) -> Probe:
+    """Return the probe of a file, without what cannot be read. Never raises."""
+    probe = Probe(
         size_bytes=status.st_size,
         modified_ns=status.st_mtime_ns,
-        is_film=path.suffix.lower() in FILM_SUFFIXES,
-        sample=sample_of(path),
+        is_film=path.suffix.lower() in VIDEO_EXTENSIONS,
+        sample=sample_hash(path),
     )
     try:
         media = open_tags(path)
         return msgspec.structs.replace(
-            look,
+            probe,
             seconds=_plausible_seconds(media, status.st_size),
             sample_rate=media.samplerate or None,
             tags=_tags(path, media),
@@ -57,31 +57,31 @@ def probe(path: Path, status: os.stat_result) -> Probe:
         tags = Tags()
         with contextlib.suppress(Exception):  # whatever a damaged file makes a parser raise
             tags = _tags(path, None)
-        return msgspec.structs.replace(look, is_other=_other_kind(path), tags=tags)
+        return msgspec.structs.replace(probe, is_other=_other_mime_type(path), tags=tags)
     except Exception:
         _logger.debug("no tags in %s", path, exc_info=True)
-        return look
+        return probe
 
 
-def probe_remote(path: Path, there: Status) -> Probe:
-    """Describe a remote file by what is known without fetching it."""
+def probe_remote_file(path: Path, status: FileStatus) -> Probe:
+    """Return the probe of a remote file, from its name and metadata alone."""
     return Probe(
-        size_bytes=there.size_bytes,
-        modified_ns=there.modified_ns,
-        is_film=path.suffix.lower() in FILM_SUFFIXES,
-        is_lossy=path.suffix.lower() in LOSSY_SUFFIXES,
+        size_bytes=status.size_bytes,
+        modified_ns=status.modified_ns,
+        is_film=path.suffix.lower() in VIDEO_EXTENSIONS,
+        is_lossy=path.suffix.lower() in LOSSY_EXTENSIONS,
     )
 
 
 def _plausible_seconds(media: Fields, size_bytes: int) -> float | None:
-    """Give the duration unless there is none, or more than the file can hold: a broken header."""
+    """Return the duration, None if the header has none or more than the file can contain."""
     seconds = float(media.length or 0.0)
-    most = size_bytes * MOST_FRAMES_A_BYTE / (media.samplerate or MODEL_SAMPLE_RATE)
+    most = size_bytes * MAX_FRAMES_PER_BYTE / (media.samplerate or MODEL_SAMPLE_RATE)
     return seconds if 0 < seconds <= most else None
 
 
 def _tags(path: Path, media: Fields | None) -> Tags:
-    values = names_of(path, media)
+    values = read_naming_tags(path, media)
     (track, _), (disc, _) = values.get("track", _NO_NUMBER), values.get("disc", _NO_NUMBER)
     year, _, _ = values.get("date", (None, None, None))
     return Tags(
@@ -97,37 +97,37 @@ def _tags(path: Path, media: Fields | None) -> Tags:
 
 
 def _whole(number: str | None) -> int | None:
-    """Return a number that is one, and of a sane length; some tracks are called A1."""
-    is_number = number is not None and len(number) <= _MOST_DIGITS
+    """Return a track or disc number, None if it is none, such as A1, or too long."""
+    is_number = number is not None and len(number) <= _MAX_DIGITS
     return int(number) if is_number and number and number.lstrip("-").isdecimal() else None
 
 
-def sample_of(path: Path) -> bytes:
-    """Return a hash of three blocks of a file, head, middle and tail; empty if it is unreadable.
+def sample_hash(path: Path) -> bytes:
+    """Return a hash of the head, middle and tail of a file; empty if it cannot be read.
 
-    Together with size and time it tells a file whose time alone has shifted from one that has
-    changed. Costs three short reads, whatever the size.
+    Distinguishes a file whose time has shifted from one whose content has changed, with three short
+    reads for any size.
     """
     with contextlib.suppress(OSError), path.open("rb", buffering=0) as file:
         size = file.seek(0, os.SEEK_END)
         hashed = hashlib.blake2b(size.to_bytes(8, "big"), digest_size=16)
-        for at in (0, (size - _SAMPLE_BLOCK_BYTES) // 2, size - _SAMPLE_BLOCK_BYTES):
-            file.seek(max(at, 0))
+        for position in (0, (size - _SAMPLE_BLOCK_BYTES) // 2, size - _SAMPLE_BLOCK_BYTES):
+            file.seek(max(position, 0))
             hashed.update(file.read(_SAMPLE_BLOCK_BYTES))
         return hashed.digest()
     return b""
 
 
-def sounds(path: Path) -> bool:
-    """Tell whether a file holds audio or is a film by its first bytes, whatever its name is."""
-    return is_sound(_head(path))
+def has_media_head(path: Path) -> bool:
+    """Return whether a file is audio or video by its first bytes, whatever its name."""
+    return is_media_head(_head(path))
 
 
-def _other_kind(path: Path) -> str:
+def _other_mime_type(path: Path) -> str:
     head = _head(path)
-    guess = None if is_sound(head) else filetype.guess(head)
-    kind = "" if guess is None else str(guess.mime)
-    return "" if kind.startswith(("audio/", "video/")) else kind
+    guess = None if is_media_head(head) else filetype.guess(head)
+    mime_type = "" if guess is None else str(guess.mime)
+    return "" if mime_type.startswith(("audio/", "video/")) else mime_type
 
 
 def _head(path: Path) -> bytes:

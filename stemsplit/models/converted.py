@@ -1,14 +1,15 @@
-"""Runs in the supervisor. The ONNX engine's own files of a model's weights: made once, and checked.
+"""Runs in the supervisor. Converted weights for the ONNX engine: conversion, verification.
 
-They lie in a folder that bears the checksum of what they were made of, so that children use them
-whatever becomes of the published files meanwhile. A process of its own makes them, since the
-supervisor holds no arrays.
+Their folder is named after the checksum of the published files, so that running children can use
+them even if those files change. A process of its own converts them, because the supervisor loads no
+array library.
 """
 
 from __future__ import annotations
 
 import contextlib
 import hashlib
+import shutil
 import subprocess
 from typing import TYPE_CHECKING
 
@@ -18,7 +19,7 @@ from stemsplit.core.compat import run_module
 from stemsplit.core.errors import ModelError
 from stemsplit.core.text import quoted
 from stemsplit.core.weight_conversion import LAYOUT, Converted, NotConverted
-from stemsplit.models import store
+from stemsplit.models import published, store
 from stemsplit.models.catalogue import WEIGHTS_FILES
 
 if TYPE_CHECKING:
@@ -28,14 +29,14 @@ if TYPE_CHECKING:
     from stemsplit.models.catalogue import Model
 
 FOLDER = "onnx"
-"""In the folder of models; or in the user's cache, where that cannot be written."""
+"""Subfolder of the folder of models, or of the user's cache if that is not writable."""
 
 MANIFEST = "manifest.json"
 
 _KEY_DIGITS = 16
 
-_SECONDS = 600
-"""After that a conversion, which takes one second on a disk of today, hangs."""
+_TIMEOUT_SECONDS = 600
+"""A conversion takes about a second; beyond this limit it counts as stalled."""
 
 _answers: msgspec.json.Decoder[Converted | NotConverted] = msgspec.json.Decoder(
     Converted | NotConverted
@@ -45,105 +46,139 @@ _answers: msgspec.json.Decoder[Converted | NotConverted] = msgspec.json.Decoder(
 def ensure_converted(
     model: Model, folder: Path, *, note: Callable[[str], None] = lambda _text: None
 ) -> Path:
-    """Give the folder of a model's converted weights, made first where they are not as they were.
+    """Return the folder of a model's converted weights, and convert them if needed.
 
     Args:
-        model: any of those that use the weights.
-        folder: the verified folder of the published weights.
-        note: is told what a person may want to know.
+        model: any model that uses the weights.
+        folder: verified folder of the published weights.
+        note: called with messages for the user.
 
     Raises:
-        ModelError: if the weights are not those of this model, or no folder can be written.
+        ModelError: if the weights are not those of this model, or no folder is writable.
     """
+    with contextlib.suppress(ModelError):
+        return verify(model, folder)
+    *preferred, last = _candidates(model, folder)
+    for path in preferred:
+        with contextlib.suppress(store.FolderError):
+            return _make(model, folder, path, note)
+    return _make(model, folder, last, note)
+
+
+def verify(model: Model, folder: Path) -> Path:
+    """Compare converted weights with their checksums and return their folder.
+
+    Args:
+        model: any model that uses the weights.
+        folder: verified folder of the published weights.
+
+    Raises:
+        ModelError: if they are missing or damaged.
+    """
+    for path in _candidates(model, folder):
+        if fault_of(path) is None:
+            return path
+    raise ModelError(
+        f"The weights of {model.weights.name} are not converted, or damaged.",
+        f"Run `stemsplit models fetch {model.weights.name}`.",
+    )
+
+
+def _candidates(model: Model, folder: Path) -> list[Path]:
     name = f"{model.weights.name}-{LAYOUT}-{_key_of(folder)}"
-    usual = other = store.models_folder() / FOLDER
-    with contextlib.suppress(ModelError):  # there may be no home folder
-        other = store.cache_folder() / FOLDER
-    for place in (usual / name, other / name):
-        if fault_of(place) is None:
-            return place
-    try:
-        return _made(model, folder, usual / name, note)
-    except store.FolderError:
-        if usual == other:
-            raise
-        return _made(model, folder, other / name, note)
+    return [parent / name for parent in _parents()]
 
 
-def fault_of(place: Path) -> str | None:
-    """Say why converted weights cannot be used.
+def remove(model: Model) -> None:
+    """Remove all converted weights of a model; raise `ModelError` if a folder is not writable."""
+    for parent in _parents():
+        for path in parent.glob(f"{model.weights.name}-*"):
+            with store.filling(path.name, parent):
+                shutil.rmtree(path)
+
+
+def _parents() -> list[Path]:
+    """Return the folders that may contain converted weights, the preferred one first."""
+    parents = [store.models_folder() / FOLDER]
+    with contextlib.suppress(ModelError):  # the user may have no home folder
+        parents.append(store.cache_folder() / FOLDER)
+    return list(dict.fromkeys(parents))
+
+
+def fault_of(path: Path) -> str | None:
+    """Return why the converted weights in a folder are unusable.
 
     Returns:
-        None if they can; else the end of a sentence, which is empty where there are none.
+        None if they are valid; else the end of a sentence, empty if there are none.
     """
     try:
-        manifest = store.decode_manifest(place / MANIFEST, Converted)
+        manifest = store.decode_manifest(path / MANIFEST, Converted)
     except (OSError, msgspec.DecodeError):
-        return " once more: what is there has no manifest" if place.exists() else ""
+        return " again: the manifest is missing or invalid" if path.exists() else ""
     for name, checksum in manifest.sha256.items():
         try:
-            if store.sha256_of(place / name) != checksum:
-                return f" once more: {quoted(place / name)} is damaged"
+            if store.sha256_of(path / name) != checksum:
+                return f" again: {quoted(path / name)} is damaged"
         except OSError:
-            return f" once more: {quoted(place / name)} cannot be read"
+            return f" again: {quoted(path / name)} is unreadable"
     return None
 
 
 def _key_of(folder: Path) -> str:
-    """Give a name to what is converted: a digest of the checksums of the published files."""
-    manifest = store.read_manifest(folder)
+    """Return a digest of the checksums of the published files."""
+    manifest = published.read_manifest(folder)
     known = {} if manifest is None else manifest.sha256
     checksums = (known.get(name) or store.sha256_of(folder / name) for name in WEIGHTS_FILES)
     return hashlib.sha256(" ".join(checksums).encode()).hexdigest()[:_KEY_DIGITS]
 
 
-def _made(model: Model, folder: Path, place: Path, note: Callable[[str], None]) -> Path:
-    with store.filling(place.name, place.parent) as incoming:
-        fault = fault_of(place)
-        if fault is None:  # another process was quicker
-            return place
-        note(f"the weights of {model.weights.name} are converted for the engine onnx{fault}")
+def _make(model: Model, folder: Path, path: Path, note: Callable[[str], None]) -> Path:
+    with store.filling(path.name, path.parent) as incoming:
+        fault = fault_of(path)
+        if fault is None:  # another process was faster
+            return path
+        note(f"converting the weights of {model.weights.name} for the onnx engine{fault}")
         answer = _convert(model, folder, incoming)
         for name, checksum in answer.sha256.items():
             if store.sha256_of(incoming / name) != checksum:
                 raise ModelError(
-                    f"{quoted(incoming / name)} is not what was written into it.",
-                    "The disk is failing: set STEMSPLIT_MODELS to a folder on another one.",
+                    f"{quoted(incoming / name)} differs from what was written to it.",
+                    "The disk may be failing: set STEMSPLIT_MODELS to a folder on another disk.",
                 )
         (incoming / MANIFEST).write_bytes(msgspec.json.format(msgspec.json.encode(answer)))
-        return store.put_in_place(incoming, place)
+        return store.put_in_place(incoming, path)
 
 
 def _convert(model: Model, folder: Path, target: Path) -> Converted:
     name = model.weights.name
     command = run_module("stemsplit.child.engines.weights.convert")
-    told = b""
+    stderr = b""
     try:
-        done = subprocess.run(  # noqa: S603 - this very program
+        done = subprocess.run(  # noqa: S603 - a module of stemsplit
             [*command, folder, str(len(model.stems)), target],
             stdin=subprocess.DEVNULL,
             capture_output=True,
-            timeout=_SECONDS,
+            timeout=_TIMEOUT_SECONDS,
             check=False,
         )
-        told = done.stderr
+        stderr = done.stderr
         answer = _answers.decode(done.stdout)
     except subprocess.TimeoutExpired as error:
         raise ModelError(
-            f"The weights of {name} were not converted in {_SECONDS} s.",
-            "The disk may hang: set STEMSPLIT_MODELS to a folder on another one.",
+            f"Converting the weights of {name} took more than {_TIMEOUT_SECONDS} s.",
+            "The disk may not be responding: set STEMSPLIT_MODELS to a folder on another disk.",
         ) from error
     except msgspec.DecodeError as error:
-        last = (told.decode(errors="replace").strip().splitlines() or ["it said nothing"])[-1]
+        last = (stderr.decode(errors="replace").strip().splitlines() or ["no output"])[-1]
         raise ModelError(
-            f"The weights of {name} cannot be converted ({last}).",
-            "Run `stemsplit doctor`; report it if that finds nothing.",
+            f"Cannot convert the weights of {name} ({last}).",
+            "Run `stemsplit doctor`; if that finds nothing, please report a bug.",
         ) from error
     if isinstance(answer, Converted):
         return answer
     if answer.error_number is not None:
-        raise OSError(answer.error_number, answer.message)  # said of the folder
+        raise OSError(answer.error_number, answer.message)  # concerns the folder
     raise ModelError(
-        f"The weights of {name} in {quoted(folder)} cannot be used: {answer.message}.",
-        f"Run `stemsplit models fetch {name}` to get them again.",
+        f"The weights of {name} in {quoted(folder)} are unusable: {answer.message}.",
+        f"Run `stemsplit models fetch {name}` to download them again.",
     )

@@ -1,6 +1,6 @@
-"""Runs in the supervisor. The engines: what each is, which are installed, which one is used.
+"""Runs in the supervisor. The engines: their properties, which are installed, which one is used.
 
-Looks whether their libraries are there; imports none.
+Checks whether their libraries are installed, without importing them.
 """
 
 from __future__ import annotations
@@ -21,24 +21,27 @@ if TYPE_CHECKING:
 
     from stemsplit.core.settings import Settings
 
+FormName = Literal["published", "converted"]
+"""Name of a form of weights on disk (`models.forms`)."""
+
 
 @dataclass(frozen=True)
 class Engine:
-    """What of an engine is to be known outside the child, beside its loader (`settings.LOADERS`).
+    """Properties of an engine that matter outside the child; `settings.LOADERS` has its loader.
 
     Attributes:
-        name: that `--engine` takes.
-        libraries: that it needs, its own first.
-        not_on: where they do not serve, though somebody may have installed them (`sys.platform`).
-        converted: whether it takes weights in a form of its own (`models.convert`), and not as they
-            were published.
-        forkable: whether a process that has imported them may be forked: has no threads yet.
+        name: name for `--engine`.
+        libraries: libraries that it needs, its own first.
+        not_on: platforms where these libraries do not work (`sys.platform`).
+        weight_form: form of its weights (`models.forms`).
+        forkable: whether a process may be forked after importing the libraries, because they
+            start no threads.
     """
 
     name: Literal["tensorflow", "onnx"]
     libraries: tuple[str, ...]
     not_on: frozenset[str] = frozenset()
-    converted: bool = False
+    weight_form: FormName = "published"
     forkable: bool = True
 
 
@@ -47,24 +50,23 @@ ENGINES: dict[str, Engine] = {
     for engine in (
         # TensorFlow's wheel for Windows lacks the C library that the engine calls.
         Engine("tensorflow", ("tensorflow", "spleeter"), not_on=frozenset({"win32"})),
-        Engine("onnx", ("onnxruntime", "crc32c"), converted=True, forkable=False),
+        Engine("onnx", ("onnxruntime", "crc32c"), weight_form="converted", forkable=False),
     )
 }
-"""By their names, the first choice first."""
+"""Engines by name, in order of preference."""
 
-_WHERE = "Python 3.10 or 3.11, on Linux or on a Mac with an Intel processor"
-"""Where Spleeter and its TensorFlow can be installed (`pyproject.toml`)."""
+_WHERE = "Python 3.11, on Linux or on a Mac with an Intel processor"
+"""Platforms with packages of Spleeter and its TensorFlow (`pyproject.toml`)."""
 
 
 def _remedy(engine: str) -> str:
-    """Say what to do about an engine that is not installed."""
     if engine == "onnx":
         if sys.platform == "darwin" and platform.machine() == "x86_64" and _is_since(14):
-            return "There is no ONNX Runtime for this Python here; use Python 3.10 to 3.13."
+            return "ONNX Runtime does not support this Python here; use Python 3.10 to 3.13."
         return "Run `pip install '.[light]'` in a clone of stemsplit."
     if not _is_since(12) and sys.platform in {"linux", "darwin"}:
         return "Run `pip install .` again in a clone of stemsplit."
-    return f"Leave --engine out, or use {_WHERE}."
+    return f"Remove --engine, or use {_WHERE}."
 
 
 def _is_since(minor: int) -> bool:
@@ -73,11 +75,11 @@ def _is_since(minor: int) -> bool:
 
 def _is_installed(library: str) -> bool:
     spec = find_spec(library)
-    return spec is not None and spec.origin is not None  # an empty folder has none
+    return spec is not None and spec.origin is not None  # None for an empty folder
 
 
 def missing_of(engine: str, *, has: Callable[[str], bool] = _is_installed) -> tuple[str, ...]:
-    """Give the libraries that an engine lacks here."""
+    """Return the libraries that an engine lacks on this machine."""
     known = ENGINES[engine]
     if sys.platform in known.not_on:
         return known.libraries
@@ -85,49 +87,54 @@ def missing_of(engine: str, *, has: Callable[[str], bool] = _is_installed) -> tu
 
 
 def installed(*, has: Callable[[str], bool] = _is_installed) -> tuple[str, ...]:
-    """Give the engines that are installed, the first choice first."""
+    """Return the installed engines in order of preference."""
     return tuple(engine for engine in ENGINES if not missing_of(engine, has=has))
 
 
 def engine_of(settings: Settings) -> Engine:
-    """Give the engine that settings name, once they are `resolved`.
+    """Return the engine of resolved settings.
 
-    Spleeter's filter, and what nothing is known of, is taken to be as TensorFlow is.
+    Spleeter's filter and unknown engines are treated like TensorFlow.
     """
     return ENGINES.get(name_of(settings.loader), ENGINES["tensorflow"])
 
 
-def named(engine: str) -> str:
-    """Take the name of an engine from a person or a file; gives it.
+def check_engine_name(engine: str) -> str:
+    """Return the name of an engine from a user or a file, if it is known.
 
-    Python programs alone may bring an engine of their own, as `module:function`: a file in the
-    present folder must not have a module imported.
+    Only Python programs may use their own engine (`module:function`): a settings file in the
+    current folder must not be able to import a module.
 
     Raises:
-        UsageError: if there is none of that name.
+        UsageError: if there is no such engine.
     """
     if engine not in {AUTOMATIC, *LOADERS}:
         names = ", ".join((AUTOMATIC, *LOADERS))
-        raise UsageError(f"There is no engine “{engine}”.", f"The engines are {names}.")
+        raise UsageError(f"Unknown engine “{engine}”.", f"The engines are {names}.")
     return engine
 
 
 def resolved(settings: Settings, *, has: Callable[[str], bool] = _is_installed) -> Settings:
-    """Put the engine's own name in the place of `auto`.
+    """Return settings with `auto` replaced by the name of an installed engine.
 
     Args:
-        settings: may name an engine of somebody else's as `module:function`, which stays.
-        has: tells whether a library is installed.
+        settings: an engine given as `module:function` stays.
+        has: returns whether a library is installed.
 
     Raises:
-        EngineError: if the engine that is wanted is not installed, or none is.
-        UsageError: if there is none of that name, or it cannot do what is asked for.
+        EngineError: if the wanted engine is not installed, or none is.
+        UsageError: if there is no such engine, or it does not support `mwf`.
     """
     if not settings.separates or ":" in settings.engine:
         return settings
-    wanted = named(settings.engine)
+    wanted = check_engine_name(settings.engine)
     if settings.mwf:
-        wanted = _for_the_filter(wanted)
+        if wanted == "onnx":
+            raise UsageError(
+                "--mwf uses Spleeter's own filter, which the onnx engine does not have.",
+                "Remove --mwf, or use --engine tensorflow.",
+            )
+        wanted = "tensorflow"
     if wanted == AUTOMATIC:
         found = installed(has=has)
         if not found:
@@ -139,24 +146,15 @@ def resolved(settings: Settings, *, has: Callable[[str], bool] = _is_installed) 
         )
         if settings.mwf:
             raise EngineError(
-                f"--mwf is Spleeter's own filter and needs {lacks}",
-                f"Leave --mwf out, or use {_WHERE}.",
+                f"--mwf uses Spleeter's own filter, which needs {lacks}",
+                f"Remove --mwf, or use {_WHERE}.",
             )
-        raise EngineError(f"The engine {wanted} needs {lacks}", _remedy(wanted))
+        raise EngineError(f"The {wanted} engine needs {lacks}", _remedy(wanted))
     return msgspec.structs.replace(settings, engine=wanted)
 
 
-def _for_the_filter(wanted: str) -> str:
-    if wanted == "onnx":
-        raise UsageError(
-            "--mwf is Spleeter's own filter, which the engine onnx does not have.",
-            "Leave --mwf out, or give --engine tensorflow.",
-        )
-    return "tensorflow"
-
-
 def name_of(loader: str) -> str:
-    """Name an engine by what loads it; what is not known by a name stays as it is."""
+    """Return the name of the engine with this loader, or the loader itself if it is unknown."""
     module = loader.partition(":")[0]
     names = {path.partition(":")[0]: name for name, path in LOADERS.items()}
     return names.get(module, "tensorflow" if module.endswith(".engines.spleeter") else loader)

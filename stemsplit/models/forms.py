@@ -1,40 +1,99 @@
-"""Runs in the supervisor. The forms of a model's weights on disk: published and converted."""
+"""Runs in the supervisor. Ensures, verifies and forgets weights in each form on disk.
+
+Published weights are Spleeter's own files. Converted weights are made of them, once, for an engine
+that maps its own file into memory (docs/decisions/0013-a-second-engine.md).
+"""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from stemsplit.core.settings import Settings
+from stemsplit.models import converted, fetch, published
 from stemsplit.models.catalogue import find
-from stemsplit.models.converted import ensure_converted
 from stemsplit.models.engines import engine_of
-from stemsplit.models.fetch import ensure
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
+    from stemsplit.core.settings import Settings
+    from stemsplit.models.catalogue import Model
+    from stemsplit.models.engines import FormName
     from stemsplit.models.fetch import Progress as DownloadProgress
+
+
+def _no_note(_text: str) -> None:
+    """Drop a message."""
+
+
+def ensure(
+    form: FormName,
+    model: Model,
+    *,
+    progress: Callable[[str], DownloadProgress] | None = None,
+    note: Callable[[str], None] = _no_note,
+) -> Path:
+    """Return the folder of verified weights, which are downloaded and converted if missing.
+
+    Args:
+        form: form of the weights.
+        model: the model.
+        progress: called with a file name; returns the progress display of its download.
+        note: called with messages for the user.
+
+    Raises:
+        ModelError: if the weights are invalid, or cannot be downloaded or written.
+    """
+    folder = fetch.ensure(model.weights, progress=progress, note=note)
+    if form == "published":
+        return folder
+    return converted.ensure_converted(model, folder, note=note)
+
+
+def verify(form: FormName, model: Model) -> Path:
+    """Compare weights with their checksums and return their folder.
+
+    Raises:
+        ModelError: if a file is missing or damaged.
+    """
+    folder = published.verify(model.weights)
+    return folder if form == "published" else converted.verify(model, folder)
+
+
+def forget(form: FormName, model: Model) -> None:
+    """Remove weights from this machine, if they are there.
+
+    Raises:
+        ModelError: if they cannot be removed.
+    """
+    if form == "published":
+        published.remove(model.weights)
+    else:
+        converted.remove(model)
 
 
 def weights_of(
     settings: Settings,
     *,
-    published: bool = False,
+    published_only: bool = False,
     progress: Callable[[str], DownloadProgress] | None = None,
-    note: Callable[[str], None] = lambda _text: None,
+    note: Callable[[str], None] = _no_note,
 ) -> Path | None:
-    """Give the folder of the verified weights, fetched if need be; None where none are needed.
+    """Return the folder of the verified weights that the engine needs.
 
-    They are in the form that the engine takes, or with `published` as they were published.
+    Args:
+        settings: settings of the batch.
+        published_only: whether published weights suffice, because others convert them.
+        progress: see `ensure`.
+        note: see `ensure`.
+
+    Returns:
+        the folder; None for a conversion, which needs no weights.
 
     Raises:
-        ModelError: if they cannot be had.
+        ModelError: if the weights are invalid, or cannot be downloaded or written.
     """
     if not settings.separates:
         return None
-    model = find(settings.model)
-    folder = ensure(model.weights, progress=progress, note=note)
-    if engine_of(settings).converted and not published:
-        return ensure_converted(model, folder, note=note)
-    return folder
+    form: FormName = "published" if published_only else engine_of(settings).weight_form
+    return ensure(form, find(settings.model), progress=progress, note=note)

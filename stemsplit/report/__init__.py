@@ -1,1 +1,5 @@
-"""Runs in the supervisor. What was done to an output folder, as a page to read and to listen in."""
+"""The HTML report of an output folder: a page with players, waveforms and a timeline.
+
+Not here: the report in the terminal (`cli`), reading the journal (`journal`).
+Imports: `core`, `journal`, `storage`, `supervisor`.
+"""

@@ -1,8 +1,8 @@
-"""Runs in the supervisor. The history of an output folder as one HTML file that needs nothing else.
+"""Runs in the supervisor. Renders the history of an output folder as a self-contained HTML file.
 
-The page is a fixed text with the history in it as JSON, which its script puts on the screen as text
-and never as markup: nothing in a file's name can become part of the page. A content security
-policy holds on top of that; it allows the page's own script, and no connection anywhere.
+The page is a template that contains the history as JSON. Its script displays the data only as text,
+never as markup, so a file name cannot inject elements. In addition, a content security policy
+allows only the page's own script and style, and no network connections.
 """
 
 from __future__ import annotations
@@ -22,9 +22,9 @@ import msgspec
 from stemsplit.core.text import printable
 from stemsplit.journal.layout import OutputLayout
 from stemsplit.report.timeline_lanes import lanes_of
-from stemsplit.storage.remote import address_of, is_remote
-from stemsplit.storage.untrusted import is_name
-from stemsplit.supervisor.attempt_logs import end_of
+from stemsplit.storage.addresses import address_of, is_remote
+from stemsplit.storage.safe_paths import is_name
+from stemsplit.supervisor.attempt_logs import read_end
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -34,35 +34,39 @@ if TYPE_CHECKING:
 
 _MIB = 2**20
 
+_SCRIPTS = ("common.js", "player.js", "timeline.js", "page.js")
+"""Scripts of the page in order; joined, they are the body of one function."""
+
 _LOG_BYTES = 8_192
-"""Of the end of a log: enough for a traceback and the supervisor's account."""
+"""Size of the end of a log: enough for a traceback and the events recorded by the supervisor."""
 
 _ALL_LOGS_BYTES = 4 * _MIB
-"""Of all logs in a page together; further ones are only named."""
+"""Total size of all logs in a page; further logs are only linked."""
 
 
-def page(history: History, folder: Path, *, made: float, version: str) -> str:
-    """Write the page.
+def render_page(history: History, folder: Path, *, created: float, version: str) -> str:
+    """Return the HTML of the page.
 
     Args:
-        history: of the output folder.
-        folder: where the page will be; stems are linked from there, by relative paths where the
-            system has them.
-        made: now, in seconds since 1970.
-        version: of stemsplit.
+        history: the history of the output folder.
+        folder: folder of the page; links to stems are relative to it, unless they are on another
+            drive.
+        created: current time in seconds since 1970.
+        version: version of stemsplit.
     """
-    told = {"version": version, "made": round(made), **_data(history, folder)}
-    data = msgspec.json.encode(told).decode()
-    script = "\n".join((_asset("uPlot.iife.min.js"), _asset("page.js")))
+    values = {"version": version, "made": round(created), **_data(history, folder)}
+    data = msgspec.json.encode(values).decode()
+    body = "\n".join(map(_asset, _SCRIPTS))
+    script = f'{_asset("uPlot.iife.min.js")}\n(() => {{\n"use strict";\n{body}}})();\n'
     style = "\n".join((_asset("uPlot.min.css"), _asset("page.css")))
     parts = {
         "policy": _policy(script, style),
         "style": style,
         "script": script,
-        # `<` could end the element that the data are in; JSON has no other use for it than text.
+        # `<` could end the element that contains the data; JSON has it only in strings.
         "data": data.replace("<", r"\u003c"),
     }
-    return re.sub(r"\{\{(\w+)\}\}", lambda found: parts[found[1]], _asset("page.html"))
+    return re.sub(r"\{\{(\w+)\}\}", lambda match: parts[match[1]], _asset("page.html"))
 
 
 def _asset(name: str) -> str:
@@ -82,17 +86,17 @@ def _hash(text: str) -> str:
 
 
 def _data(history: History, folder: Path) -> dict[str, Any]:
-    """Give what the script of the page reads; sizes in MiB, to keep it small."""
-    places = _Places(history.output, folder)
-    logs = _Logs(OutputLayout(history.output).logs, places)
+    """Return the data for the page's script; sizes are in MiB to keep the page small."""
+    links = _Links(history.output, folder)
+    logs = _LogEnds(OutputLayout(history.output).logs, links)
     engines = history.engines()
-    number_of = {run.number: index for index, run in enumerate(history.runs)}
+    run_index = {run.number: index for index, run in enumerate(history.runs)}
     lanes = lanes_of(attempt for track in history.tracks for attempt in track.attempts)
     return {
         "output": printable(history.output),
         "refused": history.refused,
         "runs": [_run(run, engines[run.number]) for run in history.runs],
-        "tracks": [_track(track, number_of, lanes, places, logs) for track in history.tracks],
+        "tracks": [_track(track, run_index, lanes, links, logs) for track in history.tracks],
     }
 
 
@@ -115,13 +119,13 @@ def _run(run: PastRun, engines: Sequence[str]) -> dict[str, Any]:
 
 def _track(
     track: PastTrack,
-    number_of: dict[int, int],
+    run_index: dict[int, int],
     lanes: dict[int, int],
-    places: _Places,
-    logs: _Logs,
+    links: _Links,
+    logs: _LogEnds,
 ) -> dict[str, Any]:
     folder, name = os.path.split(track.source)
-    told: dict[str, Any] = {
+    data: dict[str, Any] = {
         "name": printable(name),
         "folder": printable(folder),
         "state": track.state,
@@ -129,32 +133,32 @@ def _track(
         "stems": [
             [
                 printable(stem.stem),
-                places.link(stem.path),
+                links.to(stem.path),
                 base64.b64encode(stem.waveform_overview).decode(),
             ]
             for stem in track.stems
         ],
-        "attempts": [_attempt(one, number_of, lanes) for one in track.attempts],
+        "attempts": [_attempt(attempt, run_index, lanes) for attempt in track.attempts],
     }
     if track.warnings:
-        told["warnings"] = [[one.kind, one.text] for one in track.warnings]
+        data["warnings"] = [[warning.kind, warning.text] for warning in track.warnings]
     if track.state == "failed":
-        told |= {"reason": track.reason, "message": track.message, "remedy": track.remedy}
-        told |= logs.last_of(track.attempts)
-    return told
+        data |= {"reason": track.reason, "message": track.message, "remedy": track.remedy}
+        data |= logs.last_of(track.attempts)
+    return data
 
 
-def _attempt(one: PastAttempt, number_of: dict[int, int], lanes: dict[int, int]) -> list[Any]:
-    """Give run, lane, beginning, duration, reason, peak, cap, memory."""
+def _attempt(attempt: PastAttempt, run_index: dict[int, int], lanes: dict[int, int]) -> list[Any]:
+    """Return run, lane, start, duration, reason, peak memory, memory cap and memory over time."""
     return [
-        number_of[one.run],
-        lanes[one.id],
-        round(one.began, 2),
-        None if one.seconds is None else round(one.seconds, 2),
-        one.reason,
-        _mib(one.peak_pss_bytes),
-        _mib(one.ram_cap_bytes),
-        _memory(one.memory),
+        run_index[attempt.run],
+        lanes[attempt.id],
+        round(attempt.began, 2),
+        None if attempt.seconds is None else round(attempt.seconds, 2),
+        attempt.reason,
+        _mib(attempt.peak_pss_bytes),
+        _mib(attempt.ram_cap_bytes),
+        _memory(attempt.memory),
     ]
 
 
@@ -162,50 +166,50 @@ def _mib(size: float | None) -> int | None:
     return None if size is None else round(size / _MIB)
 
 
-def _memory(curve: TimeSeries | None) -> list[Any] | None:
-    return None if curve is None else [curve.step, [_mib(value) for value in curve.values]]
+def _memory(series: TimeSeries | None) -> list[Any] | None:
+    return None if series is None else [series.step, [_mib(value) for value in series.values]]
 
 
-class _Places:
+class _Links:
     """Links from the page to files below the output folder."""
 
     def __init__(self, output: Path, folder: Path) -> None:
         self._output = output
-        self._way: bytes | None = None
-        with contextlib.suppress(ValueError):  # another drive of Windows
-            self._way = os.fsencode(os.path.relpath(output, folder))
+        self._relative: bytes | None = None
+        with contextlib.suppress(ValueError):  # another drive on Windows
+            self._relative = os.fsencode(os.path.relpath(output, folder))
 
-    def link(self, path: bytes) -> str:
-        """Give the address of a file, relative to the page if there is a way from it."""
+    def to(self, path: bytes) -> str:
+        """Return the URL of a file, relative to the page if possible."""
         if is_remote(self._output):
             return address_of(self._output / os.fsdecode(path))
-        if self._way is None:
+        if self._relative is None:
             return (self._output / os.fsdecode(path)).as_uri()
         separator = os.fsencode(os.sep)
-        return "./" + quote(separator.join((self._way, path)).replace(separator, b"/"))
+        return "./" + quote(separator.join((self._relative, path)).replace(separator, b"/"))
 
 
-class _Logs:
-    """The ends of logs, as many as a page can bear."""
+class _LogEnds:
+    """The ends of logs, up to a total size."""
 
-    def __init__(self, folder: Path, places: _Places) -> None:
+    def __init__(self, folder: Path, links: _Links) -> None:
         self._folder = folder
-        self._places = places
-        self._left = _ALL_LOGS_BYTES
+        self._links = links
+        self._remaining_bytes = _ALL_LOGS_BYTES
 
     def last_of(self, attempts: Sequence[PastAttempt]) -> dict[str, str]:
-        """Give the end of the last attempt's log and its address; empty if none was kept."""
-        names = [Path(one.log_file).name for one in attempts if one.log_file is not None]
+        """Return the end of the last log of a track and its URL; empty if no log exists."""
+        names = [Path(item.log_file).name for item in attempts if item.log_file is not None]
         if not names:
             return {}
         path = self._folder / names[-1]  # the folder may have been moved since
         if not is_name(os.fsencode(names[-1])) or path.is_symlink() or not path.is_file():
-            return {}  # somebody has tidied up, or put something else there
+            return {}  # it was removed or replaced since
         try:
-            text = end_of(path, min(_LOG_BYTES, self._left))
+            text = read_end(path, min(_LOG_BYTES, self._remaining_bytes))
         except OSError:
             return {}
-        self._left -= len(text.encode())
-        below = os.fsencode(Path(".stemsplit", "logs", names[-1]))
+        self._remaining_bytes -= len(text.encode())
+        relative_path = os.fsencode(Path(".stemsplit", "logs", names[-1]))
         lines = map(printable, text.splitlines())
-        return {"log": "\n".join(lines), "log_link": self._places.link(below)}
+        return {"log": "\n".join(lines), "log_link": self._links.to(relative_path)}

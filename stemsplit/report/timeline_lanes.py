@@ -1,4 +1,4 @@
-"""Runs in the supervisor. Which line of a timeline each attempt is drawn on. Pure."""
+"""Runs in the supervisor. Assigns the attempts of a run to the lanes of a timeline. Pure."""
 
 from __future__ import annotations
 
@@ -12,21 +12,21 @@ if TYPE_CHECKING:
     from stemsplit.journal.history import PastAttempt
 
 _OVERLAP_SECONDS = 0.05
-"""The supervisor notes an end a moment later than it starts the next child."""
+"""The supervisor records the end of a child slightly after the start of the next one."""
 
 
 def lanes_of(attempts: Iterable[PastAttempt]) -> dict[int, int]:
-    """Give each attempt, by its `id`, the first line of its run that is free when it begins."""
+    """Return the lane of each attempt by `id`: the first lane of its run that is free."""
     lanes: dict[int, int] = {}
-    free_at: defaultdict[int, list[float]] = defaultdict(list)
-    for one in sorted(attempts, key=lambda attempt: (attempt.run, attempt.began)):
-        ends = free_at[one.run]
-        until = one.began + (math.inf if one.seconds is None else one.seconds)
-        for lane, end in enumerate(ends):
-            if end <= one.began + _OVERLAP_SECONDS:
-                ends[lane], lanes[one.id] = until, lane
+    free_from: defaultdict[int, list[float]] = defaultdict(list)
+    for attempt in sorted(attempts, key=lambda attempt: (attempt.run, attempt.began)):
+        ends = free_from[attempt.run]
+        end = attempt.began + (math.inf if attempt.seconds is None else attempt.seconds)
+        for lane, previous_end in enumerate(ends):
+            if previous_end <= attempt.began + _OVERLAP_SECONDS:
+                ends[lane], lanes[attempt.id] = end, lane
                 break
         else:
-            lanes[one.id] = len(ends)
-            ends.append(until)
+            lanes[attempt.id] = len(ends)
+            ends.append(end)
     return lanes

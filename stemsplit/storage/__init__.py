@@ -1,5 +1,5 @@
-"""Where files lie: local and remote storage, safe reading, temporary folders, publishing of stems.
+"""Local and remote files behind the same functions: publishing, safe reading, temporary folders.
 
-Not here: which files there are (`library`) and what is recorded about them (`journal`).
+Not here: which files are inputs (`library`) and what is recorded about them (`journal`).
 Imports: `core`.
 """

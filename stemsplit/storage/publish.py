@@ -1,261 +1,185 @@
-"""Runs in the supervisor. From a hidden work folder to stems that are there whole or not at all."""
+"""Runs in the supervisor. Publishes the stems in a hidden staging folder: all of them or none.
+
+Works alike for local and remote files (`stemsplit.storage.backends`).
+"""
 
 from __future__ import annotations
 
 import contextlib
-import errno
-import os
-import shutil
 import uuid
 from typing import TYPE_CHECKING
 
-from stemsplit.core.errors import (
-    DiskFullError,
-    UnreachableError,
-    UnwritableError,
-    says_disk_is_full,
-)
+from stemsplit.core.errors import UnreachableError, UnwritableError
 from stemsplit.core.text import quoted
-from stemsplit.storage import remote, remote_publish
-from stemsplit.storage.remote import is_remote
+from stemsplit.storage.backends import backend_of
+from stemsplit.storage.write_errors import write_error
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator, Mapping
     from pathlib import Path
 
+    from stemsplit.storage.backends import Backend
+
 STAGING_PREFIX = ".stemsplit-"
-"""Begins the name of every work folder; the dot hides it from people and from `scan`."""
+"""Prefix of staging folders; the dot hides them from users and from `scan`."""
 
 
 def check_writable(output: Path) -> None:
-    """Make the output folder if need be and try to write there.
+    """Create the output folder if it is missing, and write to it.
 
     Raises:
         UnwritableError: if that fails.
-        DiskFullError: if it fails for want of room.
+        DiskFullError: if the disk is full.
+        UnreachableError: if remote storage cannot be written.
     """
     staging = name_staging_folder(output, output)
-    if is_remote(staging):
-        with _said(output):
-            remote_publish.check_writable(staging)
-        return
-    make_staging_folder(staging)
-    staging.rmdir()
+    with _translate_errors(output):
+        backend_of(staging).check_writable(staging)
 
 
 def name_staging_folder(destination: Path, output: Path) -> Path:
-    """Choose a hidden folder beside `destination`, on the same file system; makes nothing.
-
-    Args:
-        destination: takes the finished files.
-        output: the folder for all stems, which is not left.
-    """
-    beside = output if destination == output else destination.parent
-    return beside / f"{STAGING_PREFIX}{uuid.uuid4().hex}"
+    """Return a path for a new hidden folder below `output`, on the disk of `destination`."""
+    parent = output if destination == output else destination.parent
+    return parent / f"{STAGING_PREFIX}{uuid.uuid4().hex}"
 
 
 def make_staging_folder(staging: Path) -> None:
-    """Make an empty work folder.
+    """Create a local staging folder.
 
     Raises:
         UnwritableError: if that fails.
-        DiskFullError: if it fails for want of room.
+        DiskFullError: if the disk is full.
     """
-    try:
+    with _translate_errors(staging.parent):
         staging.mkdir(parents=True)
-    except OSError as error:
-        raise refused(staging.parent, error) from error
 
 
-def publish(staging: Path, moves: Mapping[str, Path]) -> None:
-    """Make the finished files of `staging` visible, and remove it.
-
-    Where all go into one folder that does not exist or is empty, one rename shows them together.
-    Otherwise each file is renamed, over an older one of its name, and other files stay. A crash
-    between two of these renames leaves some files shown and the others in `staging`: calling this
-    again does the rest, as it does after a crash at any other point.
-
-    Args:
-        staging: the work folder.
-        moves: for each file in it, the path to be shown as.
+def require_same_disk(staging: Path, paths: Iterable[Path]) -> None:
+    """Check that files of a local staging folder can be renamed to `paths`.
 
     Raises:
-        UnwritableError, DiskFullError: if a rename fails.
-    """
-    folders = {path.parent for path in moves.values()}
-    destination = next(iter(folders))
-    if is_remote(staging):
-        with _said(destination):
-            remote_publish.publish(staging, moves)
-        return
-    together = len(folders) == 1 and len({path.name for path in moves.values()}) == len(moves)
-    try:
-        if together:
-            moves = _renamed_inside(staging, moves)
-        if together and staging.exists() and _is_free(destination):
-            _fsync_folder(staging)
-            if destination.is_dir():
-                destination.rmdir()
-            staging.rename(destination)
-        else:
-            _move_each(staging, moves)
-    except OSError as error:
-        raise refused(destination, error) from error
-    for folder in {above for one in folders for above in _up_to(staging.parent, one)}:
-        _fsync_folder(folder)
-    discard(staging)
-
-
-def take_back(staging: Path, moves: Mapping[str, Path], replaced: Collection[str]) -> bool:
-    """After `publish` has failed: hide again what was shown, where nothing was replaced by it.
-
-    Args:
-        staging: the work folder.
-        moves: as they were given to `publish`.
-        replaced: names in `staging` that stand for files which were there before.
-
-    Returns:
-        whether nothing is shown any more.
-    """
-    if is_remote(staging):
-        try:
-            return remote_publish.take_back(staging, moves, replaced)
-        except (OSError, UnreachableError):
-            return False
-    complete = True
-    for name, path in moves.items():
-        if (staging / name).exists() or (staging / path.name).exists():
-            continue
-        if name in replaced:
-            complete = False
-            continue
-        try:
-            path.replace(staging / name)
-        except OSError:
-            complete = False
-    return complete
-
-
-def left_behind(staging: Path, moves: Mapping[str, Path]) -> bool | None:
-    """Tell whether any file is still in the work folder; None where nobody can tell now."""
-    if is_remote(staging):
-        try:
-            return remote_publish.left_behind(staging, moves)
-        except (OSError, UnreachableError):
-            return None
-    return any(
-        (staging / name).exists() or (staging / path.name).exists() for name, path in moves.items()
-    )
-
-
-def require_one_disk(staging: Path, paths: Iterable[Path]) -> None:
-    """Refuse places to which a file of the work folder cannot be renamed.
-
-    Raises:
-        UnwritableError: if one lies on another file system.
+        UnwritableError: if a path is on another file system.
     """
     device = staging.stat().st_dev
     for path in paths:
-        folder = next(above for above in path.parents if above.exists())
+        folder = next(parent for parent in path.parents if parent.exists())
         if folder.stat().st_dev != device:
             raise UnwritableError(
-                f"{quoted(folder)} lies on another disk than {quoted(staging.parent)}, so that the "
-                "stems of a track could not appear together.",
-                "Name an output folder that is on one disk, or choose --name so that all stems of "
-                "a track are.",
+                f"{quoted(folder)} is on another disk than {quoted(staging.parent)}, so the stems "
+                "of a track could not appear together.",
+                "Choose an output folder on one disk, or a --name that keeps all stems of a track "
+                "on one disk.",
             )
 
 
-def is_there(path: Path) -> bool:
-    """Tell whether a file or a folder exists; what cannot be looked at counts as there."""
-    try:
-        if not is_remote(path):
-            return path.exists()
-        return remote.status(path) is not None or remote.is_folder(path)
-    except (OSError, UnreachableError):
-        return True
+def publish(staging: Path, moves: Mapping[str, Path]) -> None:
+    """Move the finished files of `staging` to their destinations, and remove it.
+
+    If all local files go to one folder that is missing or empty, a single rename publishes them
+    together. Otherwise each file is moved, replacing an older one of its name; other files stay. A
+    crash between two moves leaves some files published and the others in `staging`: another call
+    completes that, as it does after a crash at any other point.
+
+    Args:
+        staging: the staging folder.
+        moves: the destination of each file in it.
+
+    Raises:
+        UnwritableError, DiskFullError, UnreachableError: if a move fails.
+    """
+    backend = backend_of(staging)
+    folders = {path.parent for path in moves.values()}
+    destination = next(iter(folders))
+    with _translate_errors(destination):
+        is_published = False
+        if _moves_together(backend, moves):
+            for name, path in moves.items():
+                backend.move(staging / name, staging / path.name)
+            moves = {path.name: path for path in moves.values()}
+            is_published = backend.move_folder(staging, destination)
+        if not is_published:
+            backend.prepare(moves.values())
+            for name, path in moves.items():
+                backend.move(staging / name, path)
+    for changed in {parent for folder in folders for parent in _up_to(staging.parent, folder)}:
+        backend.fsync_folder(changed)
+    discard(staging)
 
 
-@contextlib.contextmanager
-def _said(folder: Path) -> Iterator[None]:
-    """Say in a sentence why remote storage could not be written."""
-    try:
-        yield
-    except OSError as error:
-        raise refused(folder, error) from error
+def _moves_together(backend: Backend, moves: Mapping[str, Path]) -> bool:
+    """Return whether one rename of the staging folder could publish all files."""
+    folders = {path.parent for path in moves.values()}
+    names = {path.name for path in moves.values()}
+    return backend.MOVES_FOLDERS and len(folders) == 1 and len(names) == len(moves)
 
 
 def _up_to(top: Path, folder: Path) -> Iterator[Path]:
-    """Give a folder and those above it, up to `top` if it lies there."""
+    """Yield a folder and its parents, up to `top` if that is one of them."""
     yield folder
     while folder != top and folder.is_relative_to(top):
         folder = folder.parent
         yield folder
 
 
-def _renamed_inside(staging: Path, moves: Mapping[str, Path]) -> dict[str, Path]:
-    """Give the files their last names while nobody sees them."""
+def take_back(staging: Path, moves: Mapping[str, Path], replaced: Collection[str]) -> bool:
+    """Move published files back after `publish` failed, except those that replaced older ones.
+
+    Args:
+        staging: the staging folder.
+        moves: as passed to `publish`.
+        replaced: names in `staging` of the files whose destinations existed before.
+
+    Returns:
+        whether no file is published any more.
+    """
+    backend = backend_of(staging)
+    is_complete = True
     for name, path in moves.items():
-        if (staging / name).exists():  # else it has its last name already
-            (staging / name).rename(staging / path.name)
-    return {path.name: path for path in moves.values()}
+        try:
+            if _is_staged(backend, staging, name, moves):
+                continue
+            if name in replaced or not backend.exists(path):
+                is_complete = False
+            else:
+                backend.move(path, staging / name)
+        except OSError:
+            is_complete = False
+        except UnreachableError:  # after retries
+            return False
+    return is_complete
 
 
-def _move_each(staging: Path, moves: Mapping[str, Path]) -> None:
-    for path in moves.values():
-        path.parent.mkdir(parents=True, exist_ok=True)
-    _foresee(moves)
-    for name, path in moves.items():
-        if (staging / name).exists():
-            (staging / name).replace(path)
+def has_unpublished(staging: Path, moves: Mapping[str, Path]) -> bool | None:
+    """Return whether any file is still in the staging folder; None if storage is unreachable."""
+    backend = backend_of(staging)
+    try:
+        return any(_is_staged(backend, staging, name, moves) for name in moves)
+    except UnreachableError:
+        return None
 
 
-def _foresee(moves: Mapping[str, Path]) -> None:
-    """Meet what would stop a rename before the first of them, rather than in their midst."""
-    for path in moves.values():
-        if path.is_dir():
-            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), path)
-        if not os.access(path.parent, os.W_OK):
-            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), path.parent)
+def _is_staged(backend: Backend, staging: Path, name: str, moves: Mapping[str, Path]) -> bool:
+    """Return whether a file is in the staging folder, under its own or its final name."""
+    names = {name, moves[name].name} if _moves_together(backend, moves) else {name}
+    return any(backend.exists(staging / candidate) for candidate in names)
 
 
-def _is_free(folder: Path) -> bool:
-    return not folder.exists() or (folder.is_dir() and not any(folder.iterdir()))
+def may_exist(path: Path) -> bool:
+    """Return whether a file or folder exists, or cannot be checked."""
+    try:
+        return backend_of(path).exists(path)
+    except (OSError, UnreachableError):
+        return True
 
 
 def discard(staging: Path) -> None:
-    """Remove a work folder with whatever a child left in it; never raises."""
-    if is_remote(staging):
-        remote.remove(staging)
-        return
-    shutil.rmtree(staging, ignore_errors=True)
+    """Remove a staging folder with its content; never raises."""
+    backend_of(staging).remove_folder(staging)
 
 
-def _fsync_folder(folder: Path) -> None:
-    """Wait until the names in a folder are on disk, where the system can do that for a folder."""
-    if os.name == "nt":
-        return
-    with contextlib.suppress(OSError):  # some network file systems cannot
-        descriptor = os.open(folder, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
-
-
-def refused(folder: Path, error: OSError) -> UnwritableError | DiskFullError:
-    """Say why `folder` could not be written."""
-    if says_disk_is_full(error):
-        return DiskFullError(
-            f"The disk of {quoted(folder)} is full.",
-            "Make room, or name another folder with -o, and run the same command again.",
-        )
-    if isinstance(error, NotADirectoryError | FileExistsError):
-        return UnwritableError(
-            f"{quoted(folder)} cannot be written: a file is where a folder must be.",
-            "Name another folder with -o.",
-        )
-    return UnwritableError(
-        f"{quoted(folder)} cannot be written ({error.strerror}).",
-        "Check its permissions, or name another folder with -o.",
-    )
+@contextlib.contextmanager
+def _translate_errors(folder: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise write_error(folder, error) from error

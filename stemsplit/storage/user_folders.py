@@ -1,4 +1,4 @@
-"""Runs in the supervisor. The folders in a user's home that are stemsplit's."""
+"""Runs in the supervisor. Finds stemsplit's folders in the user's home."""
 
 from __future__ import annotations
 
@@ -8,18 +8,19 @@ from typing import Literal
 import platformdirs
 
 
-def own_folder(kind: Literal["cache", "config", "state"]) -> Path | None:
-    """Return the folder for files of a kind, whether it exists or not; None without a home folder.
+def user_folder(purpose: Literal["cache", "config", "state"]) -> Path | None:
+    """Return stemsplit's folder for a purpose, which may not exist.
 
-    As on Linux for a user whom the system does not know, where HOME is not set either.
+    None without a home folder, as on Linux for an unknown user if HOME is not set.
     """
     find = {
         "cache": platformdirs.user_cache_dir,
         "config": platformdirs.user_config_dir,
         "state": platformdirs.user_state_dir,
-    }[kind]
+    }[purpose]
     try:
         folder = Path(find("stemsplit", appauthor=False))
     except RuntimeError:
         return None
-    return folder if folder.is_absolute() else None  # as older versions of platformdirs tell it
+    # Older versions of platformdirs return a relative path instead of raising.
+    return folder if folder.is_absolute() else None

@@ -1,4 +1,6 @@
-"""Runs in the supervisor. Starts children, listens to them, and judges how they ended.
+"""Starts, supervises, terminates and retries child processes within a memory budget.
 
-Imports neither TensorFlow nor NumPy: the supervisor stays small however long a batch is.
+Not here: what a child runs (`child`), the files of a track (`executors`), the pool of a cluster
+    (`executors`).
+Imports: `core`, `storage`.
 """

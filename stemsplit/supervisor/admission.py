@@ -1,8 +1,8 @@
-"""Runs in the supervisor. Which child may start now, and which must go, under the budget. Pure.
+"""Runs in the supervisor. Decides under the budget which child may start and which must go. Pure.
 
-The budget itself is `stemsplit.supervisor.budget`, what a child will take
-`stemsplit.supervisor.prediction`, what becomes of one that is over its own cap
-`stemsplit.supervisor.attempt_transitions`. docs/memory.md has the ladder of thresholds.
+`stemsplit.supervisor.budget` defines the budget, `stemsplit.supervisor.prediction` predicts the
+memory of a child, and `stemsplit.supervisor.attempt_transitions` enforces a child's own cap.
+docs/memory.md lists the thresholds.
 """
 
 from __future__ import annotations
@@ -23,101 +23,100 @@ if TYPE_CHECKING:
     from stemsplit.supervisor.budget import Budget
 
 
-MOST_A_WORKER = 2
-"""Children at once for each that may work: one more may start while another closes its files."""
+CHILDREN_PER_WORKER = 2
+"""Most children per worker: while one closes its files, another may start."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Running:
-    """A child that works.
+class RunningChild:
+    """A running child.
 
     Attributes:
         ticket: its number in the pool; a later child has a larger one.
-        private_bytes: what it has taken so far, without what it shares; 0 if not known yet.
-        expected_bytes: what it will take at its peak.
-        alone: whether nothing else may run beside it.
-        finishing: whether it only closes its files any more, and waits for the disk.
-        ending: whether it is being ended already.
+        private_bytes: its private memory so far; 0 if not yet known.
+        expected_bytes: its expected peak of private memory.
+        alone: whether no other child may run at the same time.
+        is_finishing: whether it only closes its files, and waits for the disk.
+        is_ending: whether it is being terminated.
     """
 
     ticket: int
     private_bytes: int
     expected_bytes: int
     alone: bool = False
-    finishing: bool = False
-    ending: bool = False
+    is_finishing: bool = False
+    is_ending: bool = False
 
     @property
     def growth_bytes(self) -> int:
-        """What it will still take."""
-        if self.finishing:
+        """Memory by which it is still expected to grow."""
+        if self.is_finishing:
             return 0
         return max(0, self.expected_bytes - self.private_bytes)
 
 
-class Hold(StrEnum):
-    """Why nothing may start now, in words for the middle of a sentence."""
+class WaitReason(StrEnum):
+    """Why no child may start now, worded for the middle of a sentence."""
 
-    ALONE = "a track that needs the machine for itself"
-    BUDGET = "the budget of memory"
-    HOST = "the machine's free memory"
+    ALONE = "another track needs the machine to itself"
+    BUDGET = "the memory budget does not allow it now"
+    HOST = "the machine does not have enough free memory"
 
 
-def is_full(running: Sequence[Running], workers: int, *, early: bool) -> bool:
-    """Tell whether there is no place for one more child.
+def is_full(running: Sequence[RunningChild], workers: int, *, early: bool) -> bool:
+    """Return whether no further child may run, memory aside.
 
     Args:
-        running: the children there are.
+        running: the running children.
         workers: how many may work at once now.
-        early: whether one more may start for each that only closes its files any more.
+        early: whether a child that only closes its files makes room for another.
     """
     if not early:
         return len(running) >= workers
-    busy = sum(not one.finishing for one in running)
-    return busy >= workers or len(running) >= MOST_A_WORKER * workers
+    busy = sum(not child.is_finishing for child in running)
+    return busy >= workers or len(running) >= CHILDREN_PER_WORKER * workers
 
 
-def may_start(
-    candidate: Running,
-    running: Sequence[Running],
+def wait_reason(
+    running: Sequence[RunningChild],
     *,
+    expected_bytes: int,
+    alone: bool,
     used_bytes: int,
     available_bytes: int,
     budget: Budget,
-) -> Hold | None:
-    """Decide whether a child may start now, where there is a place for it (`is_full`).
+) -> WaitReason | None:
+    """Return why another child may not start now, or None if it may; see also `is_full`.
 
-    Where nothing runs, the budget is no obstacle: that one child fits was settled when the crew was
-    chosen, and its cap holds.
+    While no child runs, the budget does not apply: `choose_concurrency` has checked that one child
+    fits, and its cap holds.
 
     Args:
-        candidate: the next in line.
-        running: the children there are.
-        used_bytes: of all processes together now, the fork server included.
-        available_bytes: of the machine, now.
-        budget: the limits.
-
-    Returns:
-        None if it may, or one of `Hold`.
+        running: the running children.
+        expected_bytes: expected peak of the other child's private memory.
+        alone: whether no other child may run at the same time as it.
+        used_bytes: memory of all processes now, including the fork server.
+        available_bytes: available memory of the machine.
+        budget: memory limits.
     """
-    if running and (candidate.alone or any(one.alone for one in running)):
-        return Hold.ALONE
-    growth = candidate.expected_bytes + sum(one.growth_bytes for one in running)
+    if running and (alone or any(child.alone for child in running)):
+        return WaitReason.ALONE
+    growth = expected_bytes + sum(child.growth_bytes for child in running)
     if running and used_bytes + growth > budget.total_bytes:
-        return Hold.BUDGET
+        return WaitReason.BUDGET
     if available_bytes - growth < budget.min_free_bytes:
-        return Hold.HOST
+        return WaitReason.HOST
     return None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Ending:
-    """A child that must go for the sake of all.
+class Termination:
+    """A child to terminate because memory runs low.
 
     Attributes:
-        ticket: which.
+        ticket: number of the child.
         diagnosis: why.
-        at_once: whether there is no time to ask.
+        at_once: whether to send SIGKILL without asking first.
     """
 
     ticket: int
@@ -125,34 +124,33 @@ class Ending:
     at_once: bool = False
 
 
-def to_end(
-    running: Sequence[Running], *, used_bytes: int, available_bytes: int, budget: Budget
-) -> Ending | None:
-    """Choose the child that must go because memory runs low; None if all may stay.
+def choose_termination(
+    running: Sequence[RunningChild], *, used_bytes: int, available_bytes: int, budget: Budget
+) -> Termination | None:
+    """Return the child to terminate because memory runs low; None if all may stay.
 
-    One child alone that takes all processes over the budget is over its cap. Otherwise it is the
-    youngest that goes, without blame, as with GNU parallel's `--memfree`: when several children
-    are over the budget together, or when the machine has less than half of
-    `Budget.min_free_bytes` left.
+    A single child that takes all processes over the budget has exceeded its cap. Otherwise the
+    youngest child is evicted, as with GNU parallel's `--memfree`: if several children exceed the
+    budget together, or if the machine has less than half of `Budget.min_free_bytes` left.
     """
-    if not running or any(one.ending for one in running):
+    if not running or any(child.is_ending for child in running):
         return None
-    youngest = max(one.ticket for one in running)
+    youngest = max(child.ticket for child in running)
     if used_bytes > budget.total_bytes:
         if len(running) == 1:
             diagnosis = ExitDiagnosis(
                 reason=Reason.OVER_RAM_CAP,
-                message=f"All processes together took {mebibytes(used_bytes)} of memory; "
+                message=f"All processes together used {mebibytes(used_bytes)} of memory; "
                 f"--max-ram allows {mebibytes(budget.total_bytes)}.",
-                remedy="Raise --max-ram, or look into the file.",
+                remedy="Raise --max-ram, or check the file.",
             )
             at_once = used_bytes > HARD_CAP * budget.total_bytes
-            return Ending(ticket=youngest, diagnosis=diagnosis, at_once=at_once)
-        return Ending(ticket=youngest, diagnosis=_evicted("the budget was exceeded"))
+            return Termination(ticket=youngest, diagnosis=diagnosis, at_once=at_once)
+        return Termination(ticket=youngest, diagnosis=_evicted("the memory budget was exceeded"))
     if available_bytes < budget.min_free_bytes / 2:
-        return Ending(
+        return Termination(
             ticket=youngest,
-            diagnosis=_evicted(f"the machine had only {mebibytes(available_bytes)} left"),
+            diagnosis=_evicted(f"the machine had only {mebibytes(available_bytes)} of memory left"),
         )
     return None
 
@@ -160,46 +158,45 @@ def to_end(
 def _evicted(why: str) -> ExitDiagnosis:
     return ExitDiagnosis(
         reason=Reason.EVICTED,
-        message=f"The child was ended because {why}; the track is tried again.",
-        remedy="",
+        message=f"The child was terminated because {why}; the track will be retried.",
     )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Throttle:
-    """How many children may run at once, after evictions.
+    """How many children may work at once, reduced after evictions.
 
     Attributes:
-        workers: now.
-        most: when all is well.
-        changed_at: when it last changed.
-        evicted: whether anything was ever evicted.
+        workers: number now.
+        max_workers: number without evictions.
+        changed_at: when `workers` last changed.
+        has_evicted: whether there has been an eviction.
     """
 
     workers: int
-    most: int
+    max_workers: int
     changed_at: float
-    evicted: bool = False
+    has_evicted: bool = False
 
     def after_eviction(self, now: float) -> Throttle:
-        """Halve, down to one."""
-        return replace(self, workers=max(1, self.workers // 2), changed_at=now, evicted=True)
+        """Return the throttle with half the workers, at least one."""
+        return replace(self, workers=max(1, self.workers // 2), changed_at=now, has_evicted=True)
 
     def limited(self, workers: int, now: float) -> Throttle:
-        """Allow so many for good: the system has no room for more."""
-        most = min(self.most, workers)
-        return replace(self, workers=most, most=most, changed_at=now, evicted=True)
+        """Return the throttle with at most `workers` for good: the system has no room for more."""
+        workers = min(self.max_workers, workers)
+        return replace(self, workers=workers, max_workers=workers, changed_at=now, has_evicted=True)
 
     def is_settling(self, now: float, timings: Timings) -> bool:
-        """Tell whether the last eviction was so recent that its effect does not show yet."""
-        return self.evicted and now - self.changed_at < timings.settle
+        """Return whether the last eviction is too recent for its effect to show."""
+        return self.has_evicted and now - self.changed_at < timings.settle
 
     def is_calm(self, now: float, timings: Timings) -> bool:
-        """Tell whether there was no eviction for a while."""
-        return not self.evicted or now - self.changed_at >= timings.recover
+        """Return whether there was no eviction for a while."""
+        return not self.has_evicted or now - self.changed_at >= timings.recover
 
     def recovered(self, now: float, timings: Timings) -> Throttle:
-        """Allow one more when nothing was evicted for a while."""
-        if self.workers >= self.most or now - self.changed_at < timings.recover:
+        """Return the throttle with one worker more if there was no eviction for a while."""
+        if self.workers >= self.max_workers or now - self.changed_at < timings.recover:
             return self
         return replace(self, workers=self.workers + 1, changed_at=now)

@@ -1,6 +1,6 @@
-"""Runs in the supervisor. One child with all that belongs to it: pipes, log, leash, state.
+"""Runs in the supervisor. A running attempt: one child with its pipes, log and state.
 
-Carries out what `stemsplit.supervisor.attempt_transitions` decides about it.
+Executes the actions that `stemsplit.supervisor.attempt_transitions` returns.
 """
 
 from __future__ import annotations
@@ -9,97 +9,74 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from stemsplit.core.messages import Finished, Warned
-from stemsplit.core.outcome import Attempt, Outcome, Reason, TrackWarning
+from stemsplit.core.outcome import Attempt, Reason, TrackWarning
 from stemsplit.core.time_series import TimeSeriesRecorder
-from stemsplit.supervisor import admission, attempt_logs, attempt_state, attempt_transitions
+from stemsplit.supervisor import attempt_state, attempt_transitions
+from stemsplit.supervisor.admission import RunningChild
 from stemsplit.supervisor.attempt_state import Action, Phase
 from stemsplit.supervisor.exit_diagnosis import ExitDiagnosis
-from stemsplit.supervisor.pool_interface import TrackEnded
+from stemsplit.supervisor.pool_interface import MessageReceived
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from stemsplit.core.limits import Resources
-    from stemsplit.core.messages import Message, Task
+    from stemsplit.core.messages import Task
+    from stemsplit.supervisor.attempt_logs import AttemptLog
     from stemsplit.supervisor.inbox import Inbox
     from stemsplit.supervisor.launcher import Child
-    from stemsplit.supervisor.pool_interface import FinalisedAttempt, TrackTask
+    from stemsplit.supervisor.pool_interface import FinalisedAttempt
     from stemsplit.supervisor.process_tree import Usage
     from stemsplit.supervisor.termination import ProcessHandle
+    from stemsplit.supervisor.track_queue import QueuedTrack
 
 
-_CURVE_STEP_SECONDS = 0.25
-_MOST_CURVE_STEPS = 32
-
-
-def _new_curve() -> TimeSeriesRecorder:
-    return TimeSeriesRecorder(_CURVE_STEP_SECONDS, _MOST_CURVE_STEPS)
-
-
-@dataclass(slots=True, kw_only=True, eq=False)
-class Request:
-    """A track in line, with what became of it so far."""
-
-    track_task: TrackTask
-    resources: Resources
-    attempts: list[Attempt] = field(default_factory=list)
-    warnings: list[TrackWarning] = field(default_factory=list)
-    cancelled: bool = False
-
-    def settled(self, diagnosis: ExitDiagnosis, result: Finished | None = None) -> TrackEnded:
-        """Come to the end of the line, with all that became of it."""
-        outcome = Outcome(
-            job=self.track_task.job,
-            reason=diagnosis.reason,
-            message=diagnosis.message,
-            remedy=diagnosis.remedy,
-            warnings=tuple(dict.fromkeys(self.warnings)),
-            stems=() if result is None else result.stems,
-            audio_seconds=0.0 if result is None else result.audio_seconds,
-            attempts=tuple(self.attempts),
-        )
-        return TrackEnded(track_task=self.track_task, outcome=outcome)
+_SERIES_STEP_SECONDS = 0.25
+_MAX_SERIES_STEPS = 32
 
 
 @dataclass(slots=True, kw_only=True, eq=False)
 class RunningAttempt:
-    """A child that was started and has not been taken leave of.
+    """An attempt whose child was started and is not yet finished.
 
     Attributes:
-        request: what it is for.
-        ticket: its number in the pool; a later child has a larger one.
-        task: what it was told.
-        child, process_handle, inbox, log: the process, and the ways to act on it and to hear from
-        it. rules, state: see `stemsplit.supervisor.attempt_transitions`.
-        expected_bytes: of private memory, at its peak.
-        oom_kills_before: the kernel's count when it was started.
-        private_bytes: the largest private memory sampled.
-        generation: of what bore it (`stemsplit.supervisor.launcher.Starter`).
-        memory: of its tree in bytes, by seconds since its start.
-        withdrawn: whether its track goes back in line as if it had not been begun.
-        dismissed: whether all that led to it is closed.
+        track: its track.
+        ticket: its number in the pool; a later attempt has a larger one.
+        task: the child's task.
+        child: the process and its pipes.
+        process_handle: terminates the child.
+        inbox: reads its messages.
+        log: receives its log records.
+        rules: its limits.
+        state: state of the state machine.
+        expected_bytes: expected peak of private memory.
+        oom_kills_before: the kernel's number of out-of-memory kills at the start.
+        fork_server_pid: PID of the fork server that has started the child; 0 if none.
+        private_bytes: largest private memory sampled.
+        memory: memory of the process tree in bytes, by seconds since the start.
+        is_withdrawn: whether its track goes back to the queue as if it had not been started.
+        is_closed: whether the pipes and the log are closed.
     """
 
-    request: Request
+    track: QueuedTrack
     ticket: int
     task: Task
     child: Child
     process_handle: ProcessHandle
     inbox: Inbox
-    log: attempt_logs.AttemptLog
+    log: AttemptLog
     rules: attempt_state.Rules
     state: attempt_state.State
     expected_bytes: int
     oom_kills_before: int | None
-    generation: int = 0
+    fork_server_pid: int = 0
     private_bytes: int = 0
-    memory: TimeSeriesRecorder = field(default_factory=_new_curve)
-    withdrawn: bool = False
-    dismissed: bool = False
-    _conclusion: FinalisedAttempt | None = None
+    memory: TimeSeriesRecorder = field(
+        default_factory=lambda: TimeSeriesRecorder(_SERIES_STEP_SECONDS, _MAX_SERIES_STEPS)
+    )
+    is_withdrawn: bool = False
+    is_closed: bool = False
+    _finalised: FinalisedAttempt | None = None
 
-    def feed(self, event: attempt_state.Event) -> None:
-        """Take in an event and do what follows from it."""
+    def handle(self, event: attempt_state.Event) -> None:
+        """Advance the state machine and execute its actions."""
         self.state, actions = attempt_transitions.advance(self.state, event, self.rules)
         for action in actions:
             match action:
@@ -112,24 +89,26 @@ class RunningAttempt:
                 case Action.KILL:
                     self.process_handle.kill()
 
-    def listen(self, now: float) -> list[Message]:
-        """Take in what the child has said."""
-        messages = self.inbox.take()
+    def receive(self, now: float) -> list[MessageReceived]:
+        """Handle the messages that have arrived, and return them as events."""
+        messages = self.inbox.receive()
         for message in messages:
             if isinstance(message, Warned):
-                warning = TrackWarning(kind=message.kind, text=message.text)
-                self.request.warnings.append(warning)
-            self.feed(attempt_state.MessageReceived(now=now, message=message))
-        if not self.inbox.open:
-            self.feed(attempt_state.PipeClosed(now=now))
-        return messages
+                self.track.warnings.append(TrackWarning(kind=message.kind, text=message.text))
+            self.handle(attempt_state.MessageReceived(now=now, message=message))
+        if not self.inbox.is_open:
+            self.handle(attempt_state.PipeClosed(now=now))
+        return [
+            MessageReceived(track_task=self.track.track_task, message=message)
+            for message in messages
+        ]
 
-    def look_at(self, tree: Usage, now: float) -> None:
-        """Take in what its process tree uses."""
+    def record_usage(self, tree: Usage, now: float) -> None:
+        """Handle a sample of the child's process tree."""
         self.private_bytes = max(self.private_bytes, tree.private_bytes or 0)
         if tree.pss_bytes is not None:
             self.memory.add(max(now - self.state.launched_at, 0.0), tree.pss_bytes)
-        self.feed(
+        self.handle(
             attempt_state.Sampled(
                 now=now,
                 memory_bytes=tree.rss_bytes if tree.pss_bytes is None else tree.pss_bytes,
@@ -140,127 +119,86 @@ class RunningAttempt:
             )
         )
 
-    def withdraw(self, now: float) -> None:
-        """End a child that has not begun to separate, and put its track back in line."""
-        if self.state.phase is Phase.STARTING:
-            self.withdrawn = True
-            diagnosis = ExitDiagnosis(reason=Reason.CANCELLED, message="It was not begun.")
-            self.feed(attempt_state.EndRequested(now=now, diagnosis=diagnosis, at_once=True))
+    def terminate(self, diagnosis: ExitDiagnosis, now: float, *, at_once: bool = False) -> None:
+        """Begin to terminate the child because of `diagnosis`."""
+        self.handle(
+            attempt_state.TerminationRequested(now=now, diagnosis=diagnosis, at_once=at_once)
+        )
 
-    def for_admission(self) -> admission.Running:
-        """Give what admission looks at."""
-        return admission.Running(
+    def withdraw(self, now: float) -> None:
+        """Kill a child that has not begun to separate; its track goes back to the queue."""
+        if self.state.phase is Phase.STARTING:
+            self.is_withdrawn = True
+            diagnosis = ExitDiagnosis(
+                reason=Reason.CANCELLED, message="The separation had not begun."
+            )
+            self.terminate(diagnosis, now, at_once=True)
+
+    def as_running_child(self) -> RunningChild:
+        """Return what `stemsplit.supervisor.admission` needs to know."""
+        return RunningChild(
             ticket=self.ticket,
             private_bytes=self.private_bytes,
             expected_bytes=self.expected_bytes,
-            alone=self.request.resources.alone,
-            finishing=self.state.separated,
-            ending=self.state.phase is Phase.ENDING,
+            alone=self.track.resources.alone,
+            is_finishing=self.state.is_separated,
+            is_ending=self.state.phase is Phase.ENDING,
         )
 
-    def dismiss(self) -> None:
-        """Now that the process has ended, close all that led to it."""
-        self.dismissed = True
+    def close(self) -> None:
+        """Close the pipes and the log of an exited child."""
+        self.is_closed = True
         self.child.pipe.close()
         self.log.close()
         self.child.process.close()
 
-    def conclude(self, diagnosis: ExitDiagnosis) -> FinalisedAttempt:
-        """Let its files be published or removed; once."""
-        if self._conclusion is None:
-            self._conclusion = self.request.track_task.conclude(self.task, diagnosis, self.result)
-        return self._conclusion
+    def finalise(self, diagnosis: ExitDiagnosis) -> FinalisedAttempt:
+        """Publish or remove its files; further calls return the same result."""
+        if self._finalised is None:
+            self._finalised = self.track.track_task.finalise(self.task, diagnosis, self.result)
+        return self._finalised
 
-    def judge(
+    def diagnose(
         self, now: float, exit_code: int, oom_kills_after: int | None, *, lost: bool
     ) -> ExitDiagnosis:
-        """Judge how it ended, and close its log with the supervisor's own account."""
+        """Handle the exit of the child, and return why it exited."""
         before = self.oom_kills_before
-        unknown = before is None or oom_kills_after is None
-        oom_kills = None if unknown else (oom_kills_after or 0) - (before or 0)
-        self.feed(
+        oom_kills = None
+        if before is not None and oom_kills_after is not None:
+            oom_kills = oom_kills_after - before
+        self.handle(
             attempt_state.Exited(now=now, exit_code=exit_code, oom_kills=oom_kills, lost=lost)
         )
         return self.state.diagnosis or ExitDiagnosis(reason=Reason.CRASHED)
 
     @property
     def result(self) -> Finished | None:
-        """Its stems, if it was judged to be done."""
-        word, diagnosis = self.state.last_word, self.state.diagnosis
-        done = diagnosis is not None and diagnosis.reason is Reason.DONE
-        return word if done and isinstance(word, Finished) else None
+        """The child's result if its diagnosis is `done`."""
+        message, diagnosis = self.state.last_message, self.state.diagnosis
+        is_done = diagnosis is not None and diagnosis.reason is Reason.DONE
+        return message if is_done and isinstance(message, Finished) else None
 
     def record(
-        self, conclusion: FinalisedAttempt, *, now: float, exit_code: int, log_tail: str
+        self, finalised: FinalisedAttempt, *, now: float, exit_code: int, log_tail: str
     ) -> Attempt:
-        """Write down how it went; what only a failure needs is left out of a success."""
-        diagnosis = conclusion.diagnosis
-        done = diagnosis.reason is Reason.DONE
+        """Return the record of the finished attempt; a success has no log tail and no story."""
+        diagnosis = finalised.diagnosis
+        is_done = diagnosis.reason is Reason.DONE
         return Attempt(
-            number=len(self.request.attempts) + 1,
-            resources=self.request.resources,
+            number=len(self.track.attempts) + 1,
+            resources=self.track.resources,
             reason=diagnosis.reason,
             message=diagnosis.message,
             remedy=diagnosis.remedy,
             traceback=diagnosis.detail,
-            log_tail="" if done else log_tail,
-            story=() if done else self.state.story,
+            log_tail="" if is_done else log_tail,
+            story=() if is_done else self.state.story,
             seconds=now - self.state.launched_at,
             exit_code=exit_code,
             peak_pss_bytes=self.state.peak_bytes,
             private_bytes=self.private_bytes or None,
             peak_rss_bytes=self.state.peak_rss_bytes,
-            log_file=None if conclusion.log_file is None else str(conclusion.log_file),
+            log_file=None if finalised.log_file is None else str(finalised.log_file),
             ram_cap_bytes=self.rules.ram_cap_bytes,
-            memory=self.memory.curve(),
+            memory=self.memory.series(),
         )
-
-
-_MOST_ROUNDS = 5
-"""So many interruptions are taken while all children are ended."""
-
-
-def end_all(
-    running: list[RunningAttempt], clock: Callable[[], float], timings: attempt_state.Timings
-) -> None:
-    """End every child, politely for a moment; nothing is published any more.
-
-    Args:
-        running: the children; empty in the end.
-        clock: monotonic seconds.
-        timings: how long they may take.
-
-    Raises:
-        BaseException: what came in between, a second Ctrl-C for one, when all are ended.
-    """
-    interruption: BaseException | None = None
-    for round_number in range(_MOST_ROUNDS):
-        try:
-            if round_number == 0:
-                _ask_all_to_end(running, clock, timings)
-            while running:
-                one = running[-1]
-                if not one.dismissed:
-                    one.process_handle.kill()
-                    one.child.process.join(timings.close)
-                    one.process_handle.bury()
-                    one.dismiss()
-                one.conclude(ExitDiagnosis(reason=Reason.CANCELLED))
-                running.remove(one)
-            break
-        except BaseException as error:  # noqa: BLE001 - no child is left behind for any reason
-            interruption = error
-    if interruption is not None:
-        raise interruption
-
-
-def _ask_all_to_end(
-    running: list[RunningAttempt], clock: Callable[[], float], timings: attempt_state.Timings
-) -> None:
-    for one in running:
-        if not one.dismissed:
-            one.process_handle.terminate()
-    deadline = clock() + timings.terminate
-    for one in running:
-        if not one.dismissed:
-            one.child.process.join(max(0.0, deadline - clock()))

@@ -1,6 +1,6 @@
-"""Runs in the supervisor. The words of an attempt's life: its rules, events, actions and state.
+"""Runs in the supervisor. Rules, events, actions and state of an attempt. Pure.
 
-What follows from what is `stemsplit.supervisor.attempt_transitions`.
+`stemsplit.supervisor.attempt_transitions` defines how events change the state.
 """
 
 from __future__ import annotations
@@ -19,7 +19,11 @@ if TYPE_CHECKING:
 
 
 class Phase(StrEnum):
-    """Where a child is between its start and its end."""
+    """Phase of a child between its start and its exit.
+
+    CLOSING: it has sent its last message or closed its pipe, and should exit by itself. ENDING: it
+    is being terminated.
+    """
 
     STARTING = "starting"
     RUNNING = "running"
@@ -30,20 +34,20 @@ class Phase(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Timings:
-    """Every waiting time of the pool, in seconds, so that tests can shrink them.
+    """Every interval and timeout of the pool, in seconds. Tests use shorter ones.
 
     Attributes:
-        poll: the longest between two looks at the memory of the process tree.
-        poll_fastest: the shortest, when memory comes near a cap.
-        start: from a child's start until its engine is loaded.
-        close: from a child's last word, or the end of its pipe, to its end, before it is killed.
-        stacks: for a child that hangs to write its threads' stacks, before it is asked to end.
-        ask: from asking a child to end to SIGTERM.
-        terminate: from SIGTERM to SIGKILL.
-        away: a pause of the supervisor of more than this was a suspended machine, not a child's.
-        settle: from one eviction to the next.
-        recover: from an eviction, or one more worker, to one more worker.
-        patience: how long a batch that runs nothing waits for other programs to free memory.
+        poll: longest interval between two memory samples of the process tree.
+        poll_fastest: shortest interval, when memory is close to a cap.
+        start: timeout from the start of a child until its engine is loaded.
+        close: timeout from a child's last message, or the end of its pipe, to its exit.
+        stacks: time for a hanging child to write the stacks of its threads.
+        ask: time from the request to exit until SIGTERM.
+        terminate: time from SIGTERM until SIGKILL.
+        suspension: a longer pause of the supervisor counts as a suspension of the machine.
+        settle: shortest interval between two evictions.
+        recover: time after an eviction, or after an added worker, until a worker is added.
+        memory_wait: longest wait for free memory while no child runs.
     """
 
     poll: float = 0.5
@@ -53,22 +57,22 @@ class Timings:
     stacks: float = 0.2
     ask: float = 1.0
     terminate: float = 2.0
-    away: float = 5.0
+    suspension: float = 5.0
     settle: float = 5.0
     recover: float = 60.0
-    patience: float = 600.0
+    memory_wait: float = 600.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rules:
-    """What one attempt may use.
+    """Limits of one attempt.
 
     Attributes:
-        ram_cap_bytes: of the child and all that it starts.
-        stall_seconds: without progress.
-        timeout: of the whole attempt; None sets no limit.
-        expect: gives the expected seconds of the attempt from its audio's seconds.
-        timings: waiting times.
+        ram_cap_bytes: memory cap of the child and its descendants.
+        stall_seconds: longest time without progress.
+        timeout: limit of the whole attempt; None for no limit.
+        expect: predicts the seconds of the attempt from the seconds of audio.
+        timings: intervals and timeouts.
     """
 
     ram_cap_bytes: int
@@ -80,7 +84,7 @@ class Rules:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MessageReceived:
-    """The child said something."""
+    """The child has sent a message."""
 
     now: float
     message: Message
@@ -88,22 +92,22 @@ class MessageReceived:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PipeClosed:
-    """The child closed its pipe, or sent what is no message; nothing more will be heard."""
+    """The child has closed its pipe or sent invalid data; no more messages will follow."""
 
     now: float
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sampled:
-    """A look at the child's process tree.
+    """The child's process tree was sampled.
 
     Attributes:
-        now: when.
-        memory_bytes: its memory, or a bound that it is certainly below.
-        exact: whether it is the memory itself.
-        cpu_seconds: that the tree has used.
-        io_bytes: that it has read and written; 0 where the system does not say.
-        waits_for_disk: whether it is in an uninterruptible wait: a sign of life.
+        now: time of the event.
+        memory_bytes: memory of the tree, or an upper bound of it.
+        exact: whether `memory_bytes` is the memory itself.
+        cpu_seconds: CPU time used so far.
+        io_bytes: bytes read and written so far; 0 if the system does not report them.
+        waits_for_disk: whether a process is in uninterruptible sleep, which counts as activity.
     """
 
     now: float
@@ -123,20 +127,20 @@ class Ticked:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SupervisorSuspended:
-    """The supervisor itself did not run for so long: everyone's clocks are set forward."""
+    """The supervisor itself did not run for `seconds`; all deadlines move by as much."""
 
     now: float
     seconds: float
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class EndRequested:
-    """The child is to end for a reason that lies outside of it.
+class TerminationRequested:
+    """The child must be terminated for a reason outside of the attempt.
 
     Attributes:
-        now: when.
+        now: time of the event.
         diagnosis: why.
-        at_once: whether it is to be killed without asking.
+        at_once: whether to send SIGKILL without asking first.
     """
 
     now: float
@@ -146,13 +150,13 @@ class EndRequested:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Exited:
-    """The process is gone.
+    """The process has exited.
 
     Attributes:
-        now: when.
+        now: time of the event.
         exit_code: negative for a signal.
-        oom_kills: since its start, None if unknown.
-        lost: whether the fork server that bore it is gone, so that nobody knows its exit code.
+        oom_kills: number of the kernel's out-of-memory kills since the start; None if unknown.
+        lost: whether the fork server that started it is gone, so its exit code is unknown.
     """
 
     now: float
@@ -162,12 +166,18 @@ class Exited:
 
 
 Event = (
-    MessageReceived | PipeClosed | Sampled | Ticked | SupervisorSuspended | EndRequested | Exited
+    MessageReceived
+    | PipeClosed
+    | Sampled
+    | Ticked
+    | SupervisorSuspended
+    | TerminationRequested
+    | Exited
 )
 
 
 class Action(StrEnum):
-    """What the pool is to do, in this order, to the child and all that it has started."""
+    """What the pool does to the child and its descendants to terminate them, in this order."""
 
     DUMP_STACKS = "dump stacks"
     ASK = "ask"
@@ -177,51 +187,52 @@ class Action(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class State:
-    """All that is known of an attempt.
+    """State of an attempt.
 
     Attributes:
-        phase: where it is.
+        phase: current phase.
         launched_at: when the child was started.
-        starts_at: since when its start counts; a file that is on its way holds it up.
-        transferring: whether a remote file was on its way when it last said something.
-        progress_at: when it last came forward.
-        alive_at: when it was last seen to use the processor or the disk.
-        cpu_seconds, io_bytes: what it had used by then.
-        said_hello, opened, ready: how far its start has come: the program runs, the file is
-            open, the engine is loaded.
-        separated: whether it only has to close its files any more.
-        timeout_seconds: of the attempt, once it is known.
-        last_word: its result or its account of its failure.
-        listening: whether its pipe still says something.
-        ended_by_us: why the supervisor is ending it.
-        overstayed: it had nothing more to say and did not exit.
-        steps: what is still to be done to end it.
-        step_at: when the next of them is due.
-        peak_bytes: the largest memory sampled.
-        separated_seconds: of audio.
-        diagnosis: how it ended, once it is gone.
-        story: each line with the seconds since `launched_at`.
+        startup_since: when the startup timeout began to run; a transfer restarts it.
+        progress_at: time of the last message.
+        active_at: time of the last message, or of the last use of CPU or disk.
+        cpu_seconds, io_bytes: usage at `active_at`.
+        has_started: whether the child's program runs.
+        has_opened: whether the source is open.
+        is_ready: whether the engine is loaded.
+        is_transferring: whether the last message announced the transfer of a remote file.
+        is_separated: whether only the files remain to be closed.
+        is_pipe_open: whether more messages may follow.
+        timeout_seconds: time limit of the attempt; None if there is none or it is not known yet.
+        last_message: the child's result or failure.
+        termination_cause: why the supervisor terminates it.
+        failed_to_exit: whether it was killed because it did not exit after its last message.
+        pending_actions: actions that remain to terminate it.
+        deadline: when the next of them is due, or when a closing child is killed.
+        peak_bytes: largest exact sample of memory.
+        separated_seconds: duration of the audio separated so far.
+        diagnosis: why it exited; None until then.
+        story: log lines, each with the seconds since `launched_at`.
     """
 
     phase: Phase = Phase.STARTING
     launched_at: float
-    starts_at: float
-    transferring: bool = False
+    startup_since: float
     progress_at: float
-    alive_at: float
+    active_at: float
     cpu_seconds: float = 0.0
     io_bytes: int = 0
-    said_hello: bool = False
-    opened: bool = False
-    ready: bool = False
-    separated: bool = False
+    has_started: bool = False
+    has_opened: bool = False
+    is_ready: bool = False
+    is_transferring: bool = False
+    is_separated: bool = False
+    is_pipe_open: bool = True
     timeout_seconds: float | None = None
-    last_word: Finished | Failed | None = None
-    listening: bool = True
-    ended_by_us: ExitDiagnosis | None = None
-    overstayed: bool = False
-    steps: tuple[Action, ...] = ()
-    step_at: float = 0.0
+    last_message: Finished | Failed | None = None
+    termination_cause: ExitDiagnosis | None = None
+    failed_to_exit: bool = False
+    pending_actions: tuple[Action, ...] = ()
+    deadline: float = 0.0
     peak_bytes: int | None = None
     separated_seconds: float = 0.0
     diagnosis: ExitDiagnosis | None = None
@@ -229,10 +240,10 @@ class State:
 
     @property
     def died_at_start(self) -> bool:
-        """Whether it ended before the engine was loaded, and not while it opened its file."""
-        return not self.ready and self.said_hello == self.opened
+        """Whether it exited before its engine was loaded, and not while it opened its source."""
+        return not self.is_ready and self.has_started == self.has_opened
 
     @property
     def peak_rss_bytes(self) -> int | None:
-        """What the child itself reported; None if it could not."""
-        return None if self.last_word is None else self.last_word.peak_rss_bytes
+        """Peak RSS that the child reported; None if it did not."""
+        return None if self.last_message is None else self.last_message.peak_rss_bytes

@@ -1,7 +1,7 @@
-"""Runs in the supervisor. How a child ended, judged from what it said and its exit code. Pure.
+"""Runs in the supervisor. Diagnoses why a child exited, from its last message and exit code. Pure.
 
-A child is believed only when its last word and its exit code agree: exit 0 without a result is a
-failure, and so is a result followed by a crash.
+A child is done only if both agree: exit code 0 without a result is a failure, and so is a result
+followed by a crash.
 """
 
 from __future__ import annotations
@@ -17,19 +17,19 @@ if TYPE_CHECKING:
     from stemsplit.core.errors import StemsplitError
 
 UNKNOWN_EXIT_CODE = 255
-"""What multiprocessing says of a fork server's child whose exit code was lost, or read by another
-thread of the program that polls all children (CPython, popen_forkserver.Popen.poll)."""
+"""What multiprocessing reports for a fork server's child whose exit code is lost, or was read by
+another thread of the program that polls all children (CPython, popen_forkserver.Popen.poll)."""
 
-_LOOK_CLOSER = "Read the log to see what it was at, and report it."
+_REPORT_IT = "Read the log to see what the child was doing, and report the problem."
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ExitDiagnosis:
-    """Why a child ended, in words for a person.
+    """Why a child exited, or why a track ended without one.
 
     Attributes:
         reason, message, remedy: see `stemsplit.core.outcome.Attempt`.
-        detail: the child's own traceback, if it sent one.
+        detail: traceback that the child sent; may be empty.
     """
 
     reason: Reason
@@ -39,66 +39,70 @@ class ExitDiagnosis:
 
     @classmethod
     def of(cls, error: StemsplitError) -> ExitDiagnosis:
-        """Give the verdict on something that failed with `error`."""
+        """Return the diagnosis that corresponds to `error`."""
         return cls(reason=Reason.of(error), message=error.message, remedy=error.remedy)
 
 
-def judge(
-    last_word: Finished | Failed | None,
+CANCELLED = ExitDiagnosis(reason=Reason.CANCELLED, message="The track was cancelled.")
+
+
+def diagnose(
+    last_message: Finished | Failed | None,
     exit_code: int,
     *,
-    ended_by_us: ExitDiagnosis | None = None,
-    overstayed: bool = False,
+    termination_cause: ExitDiagnosis | None = None,
+    failed_to_exit: bool = False,
     oom_kills: int | None = None,
     lost: bool = False,
 ) -> ExitDiagnosis:
-    """Judge a child that has ended.
+    """Diagnose a child that has exited.
 
     Args:
-        last_word: its result or its own account of its failure, None if it sent neither.
-        exit_code: 0 or more as it returned it, or minus the number of the signal that ended it.
-        ended_by_us: why the supervisor ended it, None if it did not.
-        overstayed: whether the supervisor killed it because it had nothing more to say and did
-            not exit. Its result counts all the same: the stems were on disk before it was sent.
-        oom_kills: how many processes the kernel has killed for want of memory since the child
-            was started; None where the kernel does not say.
-        lost: whether the fork server that bore it is gone, so that nobody knows its exit code.
+        last_message: its result or failure; None if it sent neither.
+        exit_code: 0 or more, or minus the number of the signal that killed it.
+        termination_cause: why the supervisor terminated it; None if it did not.
+        failed_to_exit: whether the supervisor killed it because it had closed its pipe or sent its
+            last message, and did not exit. Its result still counts: the stems were on disk before
+            it was sent.
+        oom_kills: number of the kernel's out-of-memory kills since the child was started; None if
+            unknown.
+        lost: whether the fork server that started it is gone, so its exit code is unknown.
     """
-    exited_well = exit_code == 0 or overstayed
-    if isinstance(last_word, Finished):
-        if ended_by_us is not None and ended_by_us.reason is not Reason.CANCELLED:
-            exited_well = True  # it had its result on disk before we ended it
-        if exited_well or lost or exit_code == UNKNOWN_EXIT_CODE:
+    exited_cleanly = exit_code == 0 or failed_to_exit
+    if isinstance(last_message, Finished):
+        if termination_cause is not None and termination_cause.reason is not Reason.CANCELLED:
+            exited_cleanly = True  # its result was on disk before it was terminated
+        if exited_cleanly or lost or exit_code == UNKNOWN_EXIT_CODE:
             return ExitDiagnosis(reason=Reason.DONE)
-    if ended_by_us is not None:
-        return ended_by_us
-    if isinstance(last_word, Failed):
+    if termination_cause is not None:
+        return termination_cause
+    if isinstance(last_message, Failed):
         return ExitDiagnosis(
-            reason=last_word.reason,
-            message=last_word.message,
-            remedy=last_word.remedy,
-            detail=last_word.traceback,
+            reason=last_message.reason,
+            message=last_message.message,
+            remedy=last_message.remedy,
+            detail=last_message.traceback,
         )
     if lost:
         return ExitDiagnosis(
             reason=Reason.EVICTED,
-            message="The fork server was ended from outside, and the child with it; the track is "
-            "tried again.",
+            message="The fork server was killed, and the child was lost with it; the track will be "
+            "retried.",
         )
-    if exit_code < 0 and not overstayed:
+    if exit_code < 0 and not failed_to_exit:
         return _killed(signal_name(-exit_code), oom_kills)
-    reason = Reason.NO_RESULT if exited_well else Reason.CRASHED
-    if overstayed:
-        message = "The child stopped talking to the supervisor and did not exit."
+    reason = Reason.NO_RESULT if exited_cleanly else Reason.CRASHED
+    if failed_to_exit:
+        message = "The child stopped communicating with the supervisor and did not exit."
     elif exit_code == 0:
-        message = "The child ended as if all were well, but without a result."
+        message = "The child exited normally but without a result."
     else:
-        message = f"The child ended with exit code {exit_code} and no explanation."
-    return ExitDiagnosis(reason=reason, message=message, remedy=_LOOK_CLOSER)
+        message = f"The child exited with code {exit_code} and no explanation."
+    return ExitDiagnosis(reason=reason, message=message, remedy=_REPORT_IT)
 
 
 def signal_name(number: int) -> str:
-    """Give `SIGSEGV` for 11; `signal 99` for one that has no name here."""
+    """Return `SIGSEGV` for 11, and `signal 99` for a number without a name on this system."""
     try:
         return signal.Signals(number).name
     except ValueError:
@@ -106,25 +110,25 @@ def signal_name(number: int) -> str:
 
 
 def exit_name(exit_code: int) -> str:
-    """Give `exit code 7`, or `SIGSEGV` for -11."""
+    """Return `exit code 7` for 7, and `SIGSEGV` for -11."""
     return f"exit code {exit_code}" if exit_code >= 0 else signal_name(-exit_code)
 
 
 def _killed(name: str, oom_kills: int | None) -> ExitDiagnosis:
     if name != "SIGKILL":
-        message = f"The child was ended by {name}."
-        return ExitDiagnosis(reason=Reason.CRASHED, message=message, remedy=_LOOK_CLOSER)
+        message = f"The child was killed by {name}."
+        return ExitDiagnosis(reason=Reason.CRASHED, message=message, remedy=_REPORT_IT)
     if oom_kills == 0:
         return ExitDiagnosis(
             reason=Reason.CRASHED,
-            message="The child was ended by SIGKILL, neither by stemsplit nor by the kernel's "
+            message="The child was killed by SIGKILL, but neither by stemsplit nor by the kernel's "
             "out-of-memory killer.",
-            remedy="Look for another program or person that ends processes, and run it again.",
+            remedy="Find out what kills processes on this machine, and run the same command again.",
         )
     certainty = "" if oom_kills else "probably "
     return ExitDiagnosis(
         reason=Reason.KILLED_BY_KERNEL,
-        message=f"The child was ended by SIGKILL, {certainty}by the kernel, which ran out of "
-        "memory.",
-        remedy="Close other programs, or give stemsplit less with --max-ram or --jobs 1.",
+        message=f"The child was killed by SIGKILL, {certainty}by the kernel's out-of-memory "
+        "killer.",
+        remedy="Close other programs, or limit stemsplit with --max-ram or --jobs 1.",
     )

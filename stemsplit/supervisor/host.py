@@ -1,7 +1,7 @@
-"""Runs in the supervisor. What this process may have of the machine: memory and processors.
+"""Runs in the supervisor. Reads how much memory and how many processors this process may use.
 
-The host, the control groups that the process is in (versions 1 and 2) and its resource limits each
-set a bound; the smallest counts. Outside of Linux there are no control groups.
+The machine, the process's control groups (versions 1 and 2) and its resource limits each set a
+bound; the smallest counts. Control groups exist only on Linux.
 """
 
 from __future__ import annotations
@@ -21,14 +21,14 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
 _UNLIMITED_BYTES = 2**60
-"""Version 1 writes "no limit" as a number of about 2**63."""
+"""Version 1 represents "no limit" by a number of about 2**63."""
 
 
 def limiting_groups(root: Path = Path("/")) -> list[Path]:
-    """Find the control groups that bound this process's memory, so that this is done once.
+    """Return the control groups that limit the memory of this process; call it once.
 
     Args:
-        root: of the file system that `proc` and `sys` are in.
+        root: folder that contains `proc` and `sys`.
     """
     return [
         group
@@ -39,20 +39,20 @@ def limiting_groups(root: Path = Path("/")) -> list[Path]:
 
 
 def host_memory(groups: Iterable[Path]) -> HostMemory:
-    """Give what this process may have of the machine's memory, in all and now.
+    """Read the memory that this process may use, in total and now.
 
     Args:
-        groups: as `limiting_groups` gives them.
+        groups: result of `limiting_groups`.
 
     Raises:
-        StemsplitError: if the system does not tell.
+        StemsplitError: if the system does not report its memory.
     """
     try:
         memory = psutil.virtual_memory()
     except OSError as error:
         raise StemsplitError(
-            f"The memory of this machine cannot be read ({error}).",
-            "Mount /proc, as by `mount -t proc proc /proc`.",
+            f"This machine's memory usage cannot be read ({error}).",
+            "Mount /proc, for example with `mount -t proc proc /proc`.",
         ) from error
     total, available = memory.total, memory.available
     for group in groups:
@@ -60,14 +60,17 @@ def host_memory(groups: Iterable[Path]) -> HostMemory:
         if limit is not None:
             used = _first_number(group, "memory.current", "memory.usage_in_bytes") or 0
             total = min(total, limit)
-            available = min(available, max(0, limit - used + _reclaimable(group)))
+            # Cached files, which the kernel drops before anything else.
+            names = ("inactive_file", "total_inactive_file")
+            reclaimable = _number_in(group / "memory.stat", *names) or 0
+            available = min(available, max(0, limit - used + reclaimable))
     for limit in _resource_limits():
         total, available = min(total, limit), min(available, limit)
     return HostMemory(total_bytes=total, available_bytes=available)
 
 
 def processors(root: Path = Path("/")) -> int:
-    """Count the processors that this process may use, rounded up where a group has a share."""
+    """Return how many processors this process may use; a group's quota is rounded up."""
     if hasattr(os, "sched_getaffinity"):
         count = len(os.sched_getaffinity(0))
     else:
@@ -75,8 +78,8 @@ def processors(root: Path = Path("/")) -> int:
     for folder in _groups(root, "cpu"):
         for group in (folder, *folder.parents):
             with contextlib.suppress(OSError, ValueError):
-                quota, period = (group / "cpu.max").read_text().split()  # "max" is no number
-                count = min(count, math.ceil(int(quota) / int(period)))
+                quota, period = (group / "cpu.max").read_text().split()
+                count = min(count, math.ceil(int(quota) / int(period)))  # raises for "max"
             quota_us = _first_number(group, "cpu.cfs_quota_us")
             period_us = _first_number(group, "cpu.cfs_period_us")
             if quota_us is not None and period_us and quota_us > 0:
@@ -85,18 +88,20 @@ def processors(root: Path = Path("/")) -> int:
 
 
 def oom_kills(root: Path = Path("/")) -> int | None:
-    """Count the processes that the kernel has killed for want of memory since it was started.
+    """Return the number of out-of-memory kills since boot; None if the kernel does not count them.
 
-    `oom_kill` of /proc/vmstat counts all of them, those in control groups included.
-
-    Returns:
-        None where the kernel does not say.
+    `oom_kill` in /proc/vmstat includes kills inside control groups.
     """
+    return _number_in(root / "proc/vmstat", "oom_kill")
+
+
+def _number_in(file: Path, *names: str) -> int | None:
+    """Return the number on the first line named one of `names`; None if it cannot be read."""
     with contextlib.suppress(OSError, ValueError):
-        for line in (root / "proc/vmstat").read_text().splitlines():
-            name, _, count = line.partition(" ")
-            if name == "oom_kill":
-                return int(count)
+        for line in file.read_text().splitlines():
+            name, _, number = line.partition(" ")
+            if name in names:
+                return int(number)
     return None
 
 
@@ -105,10 +110,10 @@ def _memory_limit(group: Path) -> int | None:
 
 
 def _groups(root: Path, controller: str) -> Iterator[Path]:
-    """Find the folder of this process's group, in each hierarchy that the controller may be in.
+    """Yield the folder of this process's group in each hierarchy that may have the controller.
 
-    Inside a container the path may name folders that only the host sees; the hierarchy's top is
-    then the container's own group.
+    Inside a container the path may name folders that only the host sees; the top of the hierarchy
+    is then the container's own group.
     """
     try:
         lines = (root / "proc/self/cgroup").read_text().splitlines()
@@ -129,19 +134,9 @@ def _groups(root: Path, controller: str) -> Iterator[Path]:
                 yield mount
 
 
-def _reclaimable(group: Path) -> int:
-    """Give the bytes of cached files that the kernel drops before anything else."""
-    with contextlib.suppress(OSError, ValueError):
-        for line in (group / "memory.stat").read_text().splitlines():
-            name, _, count = line.partition(" ")
-            if name in {"inactive_file", "total_inactive_file"}:
-                return int(count)
-    return 0
-
-
 def _first_number(folder: Path, *names: str) -> int | None:
     for name in names:
-        with contextlib.suppress(OSError, ValueError):  # "max" is no number
+        with contextlib.suppress(OSError, ValueError):  # "max" is not a number
             number = int((folder / name).read_text())
             return number if number < _UNLIMITED_BYTES else None
     return None

@@ -1,10 +1,9 @@
-"""Runs in the supervisor. A child's messages, read without ever waiting for the rest of one.
+"""Runs in the supervisor. Reads a child's messages without waiting for incomplete ones.
 
-`Connection.recv_bytes` blocks until a message is whole, so a child that dies or stops in the midst
-of one would hold up the supervision of all others. Here the bytes that have come are kept until
-their message is whole. The framing is that of `multiprocessing.connection.Connection` on POSIX: the
-length as a signed 32-bit number in network order, then the bytes. On Windows the pipe itself keeps
-messages apart.
+`Connection.recv_bytes` blocks until a message is complete, so a child that dies or stops in the
+middle of one would block the supervision of all others. An inbox buffers the bytes instead. The
+framing is that of `multiprocessing.connection.Connection` on POSIX: the length as a signed 32-bit
+number in network byte order, then the message. On Windows the pipe itself separates messages.
 """
 
 from __future__ import annotations
@@ -23,68 +22,69 @@ if TYPE_CHECKING:
 
     from stemsplit.core.messages import Message
 
-LARGEST_MESSAGE_BYTES = 2**20
+MAX_MESSAGE_BYTES = 2**20
 """Far more than any message; a child that announces more is broken."""
 
-MOST_READS = 64
-"""At one go, so that a child that never stops talking leaves the supervisor time for others."""
+MAX_READS = 64
+"""Reads per call, so that a child that sends without pause does not starve the others."""
 
 _READ_BYTES = 65_536
 _HEADER = struct.Struct("!i")
 
 
 class Inbox:
-    """Takes messages from one pipe.
+    """Reads messages from one pipe.
 
     Attributes:
-        open: whether more may come. False after the end of the pipe, and after anything that is
-            no message.
+        is_open: whether more messages may follow. False after the end of the pipe and after
+            invalid data.
     """
 
     def __init__(self, pipe: Connection) -> None:
-        """Read from `pipe`, which stays the caller's to close."""
-        self.open = True
+        """Read from `pipe`, which the caller closes."""
+        self.is_open = True
         self._pipe = pipe
-        self._bytes = bytearray()
+        self._buffer = bytearray()
 
-    def take(self) -> list[Message]:
-        """Give the messages that are there, without waiting."""
+    def receive(self) -> list[Message]:
+        """Return the complete messages that have arrived, without waiting."""
         messages: list[Message] = []
         try:
-            for _ in range(MOST_READS):
-                if not self.open or not self._pipe.poll():
+            for _ in range(MAX_READS):
+                if not self.is_open or not self._pipe.poll():
                     break
                 messages += self._read()
         except (EOFError, OSError, msgspec.DecodeError):
-            self.open = False
+            self.is_open = False
         return messages
 
     def _read(self) -> list[Message]:
         if sys.platform == "win32":
-            return [decode(self._pipe.recv_bytes(LARGEST_MESSAGE_BYTES))]
+            return [decode(self._pipe.recv_bytes(MAX_MESSAGE_BYTES))]
         data = os.read(self._pipe.fileno(), _READ_BYTES)
         if not data:
             raise EOFError
-        self._bytes += data
+        self._buffer += data
         messages: list[Message] = []
-        while (whole := self._cut_off_one()) is not None:
+        while (frame := self._pop_frame()) is not None:
             try:
-                messages.append(decode(whole))
+                messages.append(decode(frame))
             except msgspec.DecodeError:
-                self.open = False
+                self.is_open = False
                 break
         return messages
 
-    def _cut_off_one(self) -> bytes | None:
-        if len(self._bytes) < _HEADER.size:
+    def _pop_frame(self) -> bytes | None:
+        """Remove the first complete message from the buffer; None if there is none."""
+        if len(self._buffer) < _HEADER.size:
             return None
-        (size,) = _HEADER.unpack_from(self._bytes)
-        if not 0 <= size <= LARGEST_MESSAGE_BYTES:
-            self.open = False
+        (size,) = _HEADER.unpack_from(self._buffer)
+        if not 0 <= size <= MAX_MESSAGE_BYTES:
+            self.is_open = False
             return None
         end = _HEADER.size + size
-        if len(self._bytes) < end:
+        if len(self._buffer) < end:
             return None
-        message = bytes(self._bytes[_HEADER.size : end])
-        del self._bytes[:end]
-        return message
+        frame = bytes(self._buffer[_HEADER.size : end])
+        del self._buffer[:end]
+        return frame

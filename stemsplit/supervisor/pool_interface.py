@@ -1,4 +1,4 @@
-"""Runs in the supervisor. What a pool is given, and what it tells: the words at its border."""
+"""Runs in the supervisor. The interface of a pool: its tasks, its gate, and its events."""
 
 from __future__ import annotations
 
@@ -6,24 +6,26 @@ from dataclasses import dataclass
 from enum import Enum, auto
 from typing import TYPE_CHECKING, Protocol
 
+from stemsplit.core.outcome import Outcome
+
 if TYPE_CHECKING:
-    from collections.abc import Collection, Generator, Mapping
+    from collections.abc import Collection, Generator, Iterable, Mapping
     from pathlib import Path
 
     from stemsplit.core.job import Job
     from stemsplit.core.limits import Resources
     from stemsplit.core.messages import Finished, Message, Task
-    from stemsplit.core.outcome import Attempt, Outcome
+    from stemsplit.core.outcome import Attempt, TrackWarning
     from stemsplit.supervisor.exit_diagnosis import ExitDiagnosis
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FinalisedAttempt:
-    """What became of an attempt's files.
+    """An attempt whose files are published or removed.
 
     Attributes:
-        diagnosis: as it was, or another one if a result could not be published.
-        log_file: where its log is kept, None if it is not.
+        diagnosis: the child's diagnosis, or another one if its result could not be published.
+        log_file: path of its log; None if it was not kept.
     """
 
     diagnosis: ExitDiagnosis
@@ -31,58 +33,58 @@ class FinalisedAttempt:
 
 
 class TrackTask(Protocol):
-    """One track, as the pool sees it."""
+    """One track and its files through all attempts."""
 
     @property
     def job(self) -> Job:
-        """What is wanted."""
+        """Source and destinations."""
 
     @property
     def audio_seconds(self) -> float:
-        """How much audio is separated, where memory depends on it; infinity if nobody knows."""
+        """Duration to separate, which matters if memory depends on it; infinity if unknown."""
 
-    def begin(self, number: int, resources: Resources) -> Task:
-        """Prepare an attempt; raises `StemsplitError` if that cannot be done."""
+    def begin_attempt(self, number: int, resources: Resources) -> Task:
+        """Prepare an attempt; raises `StemsplitError` if that fails."""
 
-    def conclude(
+    def finalise(
         self, task: Task, diagnosis: ExitDiagnosis, result: Finished | None
     ) -> FinalisedAttempt:
-        """Take over what an attempt has left: publish it, or remove it."""
+        """Publish the files of an attempt, or remove them if there is no result."""
 
 
 class WorkerPool(Protocol):
-    """Does the work, on this machine or on others (`stemsplit.supervisor.pool.Pool`)."""
+    """Runs tracks, on this machine (`stemsplit.supervisor.pool.Pool`) or on others."""
 
     @property
     def peak_memory_bytes(self) -> int | None:
-        """The largest memory of all processes together so far, None if it was never read."""
+        """Peak memory of all processes together; None if never sampled."""
 
     def add(self, track_task: TrackTask, /) -> None:
-        """Put a track at the end of the line."""
+        """Append a track to the queue."""
 
     def close(self) -> None:
-        """Accept that nothing more is added."""
+        """Declare that no more tracks will be added."""
 
     def drain(self) -> None:
-        """Start nothing more, and let what works finish."""
+        """Start no more tracks, and finish the running ones."""
 
     def stop(self) -> None:
-        """End every child now."""
+        """Terminate all children now."""
 
     def unstarted(self) -> list[TrackTask]:
-        """List the tracks that are still in line, and those that the gate has turned away."""
+        """Return the queued tracks, and those that the gate has rejected."""
 
-    def turned_away(self) -> list[TrackTask]:
-        """List the tracks that the gate has turned away."""
+    def rejected(self) -> list[TrackTask]:
+        """Return the tracks that the gate has rejected."""
 
     def run(self) -> Generator[PoolEvent, None, None]:
-        """Do the work and yield what happens."""
+        """Run all tracks and yield events."""
 
 
 class GateDecision(Enum):
-    """Whether a track may be started now, as far as others than memory are concerned.
+    """A gate's decision about a track.
 
-    GO: it may. WAIT: nothing may for the moment. NEVER: this one may not any more, others may.
+    GO: it may start. WAIT: no track may start now. NEVER: this track is rejected, others may start.
     """
 
     GO = auto()
@@ -91,17 +93,17 @@ class GateDecision(Enum):
 
 
 class Gate(Protocol):
-    """Is asked before each start."""
+    """Called before each start; decides for reasons other than memory."""
 
     def __call__(
         self, track_task: TrackTask, resources: Resources, running: Collection[TrackTask], /
     ) -> GateDecision | ExitDiagnosis:
-        """Decide about a track; a verdict settles it without a start.
+        """Return a decision; a diagnosis ends the track without a start.
 
         Args:
-            track_task: the first in line.
-            resources: how it would go about it.
-            running: those that are being separated.
+            track_task: the first track in the queue.
+            resources: resources of its next attempt.
+            running: the running tracks.
         """
 
 
@@ -114,7 +116,7 @@ def always_open(
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Launched:
-    """A child was started, which may take so much memory."""
+    """A child was started, with this memory cap."""
 
     track_task: TrackTask
     number: int
@@ -124,7 +126,7 @@ class Launched:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MessageReceived:
-    """A child said something."""
+    """A child has sent a message."""
 
     track_task: TrackTask
     message: Message
@@ -132,7 +134,7 @@ class MessageReceived:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Retried:
-    """An attempt failed, and another one will follow."""
+    """An attempt has failed, and the track will be retried with `resources`."""
 
     track_task: TrackTask
     attempt: Attempt
@@ -141,38 +143,61 @@ class Retried:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TrackEnded:
-    """A track has come to its end, good or bad."""
+    """A track is done, has failed or was cancelled."""
 
     track_task: TrackTask
     outcome: Outcome
 
+    @classmethod
+    def of(
+        cls,
+        track_task: TrackTask,
+        diagnosis: ExitDiagnosis,
+        result: Finished | None = None,
+        *,
+        warnings: Iterable[TrackWarning] = (),
+        attempts: Iterable[Attempt] = (),
+    ) -> TrackEnded:
+        """Return the event for a track that has ended with `diagnosis`."""
+        outcome = Outcome(
+            job=track_task.job,
+            reason=diagnosis.reason,
+            message=diagnosis.message,
+            remedy=diagnosis.remedy,
+            warnings=tuple(warnings),
+            stems=() if result is None else result.stems,
+            audio_seconds=0.0 if result is None else result.audio_seconds,
+            attempts=tuple(attempts),
+        )
+        return cls(track_task=track_task, outcome=outcome)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Noted:
-    """Something that a person should know about the whole."""
+    """A message for the user about the whole batch."""
 
     text: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Withdrawn:
-    """A child was ended before it had begun to separate; its track is back in line."""
+    """A child was terminated before it began to separate; its track is back in the queue."""
 
     track_task: TrackTask
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LoopIterated:
-    """The loop has gone round once more, as it does twice a second at least."""
+    """The loop has completed an iteration, at least twice a second."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MemorySampled:
-    """Memory was read exactly.
+    """Memory was sampled exactly.
 
     Attributes:
-        total_bytes: of all processes together.
-        trees: of each child with all that it started, by its track's source.
+        total_bytes: memory of all processes together.
+        trees: memory of each child with its descendants, by the source of its track.
     """
 
     total_bytes: int

@@ -1,4 +1,4 @@
-"""Runs in the supervisor. How a pool goes about its work, decided before it begins. Pure."""
+"""Runs in the supervisor. The plan of a pool: concurrency, budget, limits and predictions. Pure."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PoolPlan:
-    """How a pool goes about its work.
+    """The plan of a pool.
 
     Attributes:
-        concurrency: how many children at once, and how each begins.
-        budget: of memory.
-        limits: of time, and on retries.
-        forecast: predicts what a child takes.
-        timings: waiting times.
+        concurrency: how many children run at once, and the resources of each first attempt.
+        budget: memory limits.
+        limits: time limits and retries.
+        forecast: predicts memory and time of a child.
+        timings: intervals and timeouts.
     """
 
     concurrency: Concurrency
@@ -39,20 +39,22 @@ class PoolPlan:
     def refusal(
         self, resources: Resources, audio_seconds: float, host: Callable[[], HostMemory]
     ) -> ExitDiagnosis | None:
-        """Refuse a track that as a whole can never fit; piece by piece every one does.
+        """Return why a track that is separated as a whole can never fit; None if it can.
+
+        A track that is separated in segments always fits.
 
         Args:
-            resources: how its child would go about it.
-            audio_seconds: of the track; infinity if nobody knows.
-            host: reads the machine's memory, where that matters.
+            resources: resources of its child.
+            audio_seconds: length of the track; infinity if unknown.
+            host: reads the machine's memory; called only if needed.
         """
-        if not self.forecast.way.is_whole:
+        if not self.forecast.workload.is_whole:
             return None
         if audio_seconds == math.inf:
             return UNKNOWN_LENGTH
         return refusal(self.forecast.footprint(resources, audio_seconds), self.budget, host())
 
     def cap_bytes(self, resources: Resources, audio_seconds: float = 0.0) -> int:
-        """Give the cap on the memory of a child and all that it starts."""
+        """Return the memory cap of a child and its descendants."""
         cap = self.budget.per_file_bytes or self.forecast.cap_bytes(resources, audio_seconds)
         return min(cap, self.budget.total_bytes)

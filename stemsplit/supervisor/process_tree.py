@@ -1,8 +1,9 @@
-"""Runs in the supervisor. Memory, processor time and input/output of process trees.
+"""Runs in the supervisor. Measures memory, CPU time and I/O of process trees.
 
-*Memory* is PSS where the system has it (Linux): each page divided by the number of processes that
-share it, so that a fork server and its children are not counted twice; USS elsewhere. Both are dear
-to read, for the kernel walks all pages. RSS is cheap and never smaller, so it serves as a bound.
+*Memory* is PSS where the system reports it (Linux): each page divided by the number of processes
+that share it, so a fork server and its children are not counted twice. Elsewhere it is USS. Both
+are expensive, because the kernel walks all pages. RSS is cheap and never smaller, so it serves as
+an upper bound.
 """
 
 from __future__ import annotations
@@ -26,28 +27,29 @@ if TYPE_CHECKING:
     from stemsplit.supervisor.budget import HostMemory
 
 _UNREADABLE = (psutil.Error, OSError, RuntimeError, ValueError)
-"""What psutil raises for a process that is just ending; the last two for files in /proc that are
-suddenly empty (https://github.com/giampaolo/psutil/issues/1004)."""
+"""Raised by psutil for a process that is just exiting; the last two if files in /proc are suddenly
+empty (https://github.com/giampaolo/psutil/issues/1004)."""
 
-_OWN_SECONDS = 5.0
-"""How long the exact memory of processes that are no child's, the fork server's first of all, is
-believed while no child comes or goes. It changes little then; reading it is half of the cost."""
+_SERVICE_SECONDS = 5.0
+"""Lifetime of the exact memory of processes outside the children's trees, mainly the fork server,
+while the set of children stays the same. It changes little then, and reading it is half of the
+cost."""
 
-_FAMILY_SECONDS = 2.0
-"""How long the list of processes is believed; looking for new ones reads all of the system's."""
+_LIST_SECONDS = 2.0
+"""Lifetime of the list of processes; a new one reads every process of the system."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Usage:
-    """What some processes have used.
+    """Resource usage of one or more processes.
 
     Attributes:
-        rss_bytes: shared pages counted in each process.
-        pss_bytes: see the module; None if it was not read.
-        private_bytes: what would come free if they ended (USS); None if it was not read.
-        cpu_seconds: of the processor, their own and their ended children's.
-        io_bytes: read and written, 0 where the system does not say.
-        waits_for_disk: whether one of them is in an uninterruptible wait.
+        rss_bytes: RSS; counts shared pages in each process.
+        pss_bytes: memory as the module defines it; None if not read.
+        private_bytes: USS, which becomes free when they exit; None if not read.
+        cpu_seconds: CPU time of the processes and their exited children.
+        io_bytes: bytes read and written; 0 if the system does not report them.
+        waits_for_disk: whether a process is in uninterruptible sleep.
     """
 
     rss_bytes: int = 0
@@ -60,12 +62,11 @@ class Usage:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sample:
-    """One look at everything.
+    """Usage at one moment.
 
     Attributes:
-        total: of the supervisor and all below it.
-        trees: of each process that was asked for, with all below it; those that are gone are left
-            out.
+        total: usage of the supervisor, its service processes, and all sampled trees.
+        trees: usage of each tree by the PID of its root, without roots that have exited.
     """
 
     total: Usage
@@ -73,81 +74,82 @@ class Sample:
 
 
 class Meter(Protocol):
-    """What the pool reads of the machine; tests put something else in its place."""
+    """What the pool reads from the machine; tests substitute it."""
 
     def sample(self, roots: Sequence[int], *, exact: bool) -> Sample:
-        """Look at this process's whole tree, and at the trees below `roots`.
+        """Measure this process and its service processes, and the trees below `roots`.
 
         Args:
-            roots: process numbers.
-            exact: whether to read PSS and USS as well.
+            roots: PIDs.
+            exact: whether to read PSS and USS too.
         """
 
     def host_memory(self) -> HostMemory:
-        """Give what there is of memory in all and now."""
+        """Return the memory of the machine, in total and now."""
 
     def oom_kills(self) -> int | None:
-        """Count the kernel's kills for want of memory, None if unknown."""
+        """Return the kernel's number of out-of-memory kills; None if unknown."""
 
 
 @dataclass(slots=True)
 class SystemMeter:
-    """Reads the real machine, through psutil."""
+    """Reads the real machine through psutil."""
 
     clock: Callable[[], float] = time.monotonic
-    _family: list[tuple[psutil.Process, int | None]] = field(default_factory=list)
+    _processes: list[tuple[psutil.Process, int | None]] = field(default_factory=list)
     _roots: frozenset[int] = frozenset()
-    _family_until: float = 0.0
-    _own: dict[int, Usage] = field(default_factory=dict)
-    _own_until: float = 0.0
-    staff: Callable[[], frozenset[int]] = SESSION.staff
+    _list_expires_at: float = 0.0
+    _service_usage: dict[int, Usage] = field(default_factory=dict)
+    _service_expires_at: float = 0.0
+    service_pids: Callable[[], frozenset[int]] = SESSION.service_pids
     _groups: list[Path] = field(default_factory=host.limiting_groups)
 
     def sample(self, roots: Sequence[int], *, exact: bool) -> Sample:
         """See `Meter.sample`."""
-        if self.clock() >= self._family_until or self._roots != frozenset(roots):
-            if self._roots != frozenset(roots):
-                self._own_until = 0.0
-            self._family = self._find_family(roots)
-            self._roots = frozenset(roots)
-            self._family_until = self.clock() + _FAMILY_SECONDS
+        self._refresh(roots)
         used: list[tuple[int | None, Usage]] = []
-        for process, root in self._family:
+        for process, root in self._processes:
             try:
                 used.append((root, self._usage(process, root, exact=exact)))
-            except _UNREADABLE:  # it ended meanwhile
+            except _UNREADABLE:  # it has exited
                 continue
+        trees = {root: [usage for its_root, usage in used if its_root == root] for root in roots}
         return Sample(
             total=_sum([usage for _, usage in used], exact=exact),
-            trees={
-                root: _sum([usage for one, usage in used if one == root], exact=exact)
-                for root in roots
-                if any(one == root for one, _ in used)
-            },
+            trees={root: _sum(usages, exact=exact) for root, usages in trees.items() if usages},
         )
 
-    def _find_family(self, roots: Sequence[int]) -> list[tuple[psutil.Process, int | None]]:
+    def _refresh(self, roots: Sequence[int]) -> None:
+        """List the processes again if the list has expired or the roots have changed."""
+        has_changed = self._roots != frozenset(roots)
+        if has_changed:
+            self._service_expires_at = 0.0
+        if not has_changed and self.clock() < self._list_expires_at:
+            return
         try:
-            return _family(roots, self.staff())
-        except _UNREADABLE:  # a system that shows no others' processes
-            return self._family or [(psutil.Process(), None)]
+            self._processes = _list_processes(roots, self.service_pids())
+        except _UNREADABLE:  # the system hides other processes
+            self._processes = self._processes or [(psutil.Process(), None)]
+        self._roots = frozenset(roots)
+        self._list_expires_at = self.clock() + _LIST_SECONDS
 
     def _usage(self, process: psutil.Process, root: int | None, *, exact: bool) -> Usage:
         if root is not None:
             return _usage(process, exact=exact)
         if not exact:
             return Usage(rss_bytes=process.memory_info().rss)
-        if self.clock() >= self._own_until:
-            self._own.clear()
-            self._own_until = self.clock() + _OWN_SECONDS
-        if process.pid not in self._own:
+        if self.clock() >= self._service_expires_at:
+            self._service_usage.clear()
+            self._service_expires_at = self.clock() + _SERVICE_SECONDS
+        if process.pid not in self._service_usage:
             pss, private = _memory(process)
-            rss = process.memory_info().rss
             if process.pid == os.getpid():
-                # A program that uses stemsplit may be large itself, which is not ours to judge.
+                # A program that uses stemsplit may be large; that is not the pool's concern.
                 pss, private = min(pss, SUPERVISOR_BYTES), min(private, SUPERVISOR_BYTES)
-            self._own[process.pid] = Usage(rss_bytes=rss, pss_bytes=pss, private_bytes=private)
-        return self._own[process.pid]
+            self._service_usage[process.pid] = Usage(
+                rss_bytes=process.memory_info().rss, pss_bytes=pss, private_bytes=private
+            )
+        return self._service_usage[process.pid]
 
     def host_memory(self) -> HostMemory:
         """See `Meter.host_memory`."""
@@ -158,15 +160,17 @@ class SystemMeter:
         return host.oom_kills()
 
 
-def _family(roots: Sequence[int], staff: frozenset[int]) -> list[tuple[psutil.Process, int | None]]:
-    """List this process, the `staff`, and all below `roots`, each with the root it is below.
+def _list_processes(
+    roots: Sequence[int], service_pids: frozenset[int]
+) -> list[tuple[psutil.Process, int | None]]:
+    """Return this process, the service processes, and all below `roots`, each with its root.
 
-    What else this program has started is none of the pool's.
+    Other descendants of this program do not belong to the pool.
     """
     me = psutil.Process()
-    below = {process.pid: process for process in me.children(recursive=True)}
+    descendants = {process.pid: process for process in me.children(recursive=True)}
     parents: dict[int, int] = {}
-    for pid, process in below.items():
+    for pid, process in descendants.items():
         with contextlib.suppress(*_UNREADABLE):
             parents[pid] = process.ppid()
 
@@ -177,9 +181,11 @@ def _family(roots: Sequence[int], staff: frozenset[int]) -> list[tuple[psutil.Pr
             pid = parents[pid]
         return None
 
-    found = [(process, root_of(pid)) for pid, process in below.items()]
-    ours = [(process, root) for process, root in found if root or process.pid in staff]
-    return [(me, None), *ours]
+    with_roots = [(process, root_of(pid)) for pid, process in descendants.items()]
+    return [
+        (me, None),
+        *((process, root) for process, root in with_roots if root or process.pid in service_pids),
+    ]
 
 
 def _usage(process: psutil.Process, *, exact: bool) -> Usage:
@@ -198,7 +204,7 @@ def _usage(process: psutil.Process, *, exact: bool) -> Usage:
 
 
 def _memory(process: psutil.Process) -> tuple[int, int]:
-    """Give PSS and USS; where the system keeps them from us, RSS for both, which is no less."""
+    """Return PSS and USS; RSS for both, which is never smaller, if the system denies them."""
     try:
         memory = process.memory_full_info()
         return getattr(memory, "pss", memory.uss), memory.uss
@@ -210,19 +216,19 @@ def _memory(process: psutil.Process) -> tuple[int, int]:
 def _io_bytes(process: psutil.Process) -> int:
     try:
         counters = process.io_counters()
-    except (AttributeError, *_UNREADABLE):  # macOS has none; elsewhere it may be forbidden
+    except (AttributeError, *_UNREADABLE):  # missing on macOS, denied on some systems
         return 0
-    # The characters count also what the cache answered, where they are known.
+    # The counters of characters, if they exist, also include reads from the cache.
     read = getattr(counters, "read_chars", counters.read_bytes)
     return int(read + getattr(counters, "write_chars", counters.write_bytes))
 
 
 def _sum(parts: Sequence[Usage], *, exact: bool) -> Usage:
     return Usage(
-        rss_bytes=sum(one.rss_bytes for one in parts),
-        pss_bytes=sum(one.pss_bytes or 0 for one in parts) if exact else None,
-        private_bytes=sum(one.private_bytes or 0 for one in parts) if exact else None,
-        cpu_seconds=sum(one.cpu_seconds for one in parts),
-        io_bytes=sum(one.io_bytes for one in parts),
-        waits_for_disk=any(one.waits_for_disk for one in parts),
+        rss_bytes=sum(part.rss_bytes for part in parts),
+        pss_bytes=sum(part.pss_bytes or 0 for part in parts) if exact else None,
+        private_bytes=sum(part.private_bytes or 0 for part in parts) if exact else None,
+        cpu_seconds=sum(part.cpu_seconds for part in parts),
+        io_bytes=sum(part.io_bytes for part in parts),
+        waits_for_disk=any(part.waits_for_disk for part in parts),
     )

@@ -1,8 +1,8 @@
-"""Runs in the supervisor. After an attempt that failed: give up, or change something. Pure.
+"""Runs in the supervisor. Decides whether and how to retry a track after a failed attempt. Pure.
 
-A retry that changes nothing mostly fails again. So one that took too much memory is tried leaner,
-then alone; one that crashed, alone; one that stalled, alone and with one thread. Each kind of
-failure has a count of its own. An eviction is not the track's fault and is never counted.
+A retry that changes nothing usually fails again. After too much memory, a track is retried lean,
+then alone; after a crash, alone; after a stall, alone with one thread. Each group of reasons has
+its own retry count. An eviction is not the track's fault and never counts.
 """
 
 from __future__ import annotations
@@ -16,85 +16,81 @@ from stemsplit.supervisor.exit_diagnosis import ExitDiagnosis, exit_name
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-MEMORY = frozenset({Reason.OVER_RAM_CAP, Reason.KILLED_BY_KERNEL})
-FALLS = frozenset({Reason.CRASHED, Reason.NO_RESULT})
-NETWORK = frozenset({Reason.UNREACHABLE})
-HANGS = frozenset({Reason.STALLED, Reason.TIMED_OUT})
+MEMORY_REASONS = frozenset({Reason.OVER_RAM_CAP, Reason.KILLED_BY_KERNEL})
+CRASH_REASONS = frozenset({Reason.CRASHED, Reason.NO_RESULT})
+HANG_REASONS = frozenset({Reason.STALLED, Reason.TIMED_OUT})
+NETWORK_REASONS = frozenset({Reason.UNREACHABLE})
 
 EVICTIONS_BEFORE_LEAN = 5
-MOST_EVICTIONS = 10
-"""After the former a track is tried leaner and alone; after the latter it has failed."""
+"""Evictions of a track after which it is retried lean and alone."""
 
-DEATHS_AT_START = 3
-"""So many children in a row that die while they start are no fault of their files."""
+MAX_EVICTIONS = 10
+"""Evictions of a track after which it has failed."""
+
+MAX_STARTUP_DEATHS = 3
+"""Consecutive children that die during startup before the engine counts as broken."""
 
 
 def next_resources(
     resources: Resources, reason: Reason, earlier: Sequence[Reason], retries: int
 ) -> Resources | None:
-    """Decide what follows an attempt.
+    """Return the resources of the next attempt at a track, or None to give up.
 
     Args:
-        resources: how the attempt went about it.
+        resources: resources of the attempt that ended.
         reason: why it ended.
-        earlier: the reasons of the attempts before it at the same track.
-        retries: how many are allowed for each kind of failure.
-
-    Returns:
-        how to go about the next attempt; None to give up.
+        earlier: reasons of the track's attempts before it.
+        retries: retries allowed for each group of reasons.
     """
     if reason is Reason.EVICTED:
-        return _after_eviction(resources, sum(one is Reason.EVICTED for one in earlier))
-    for kind in (MEMORY, FALLS, HANGS, NETWORK):
-        if reason in kind:
-            count = sum(one in kind for one in earlier)
+        evictions = earlier.count(Reason.EVICTED)
+        if evictions < EVICTIONS_BEFORE_LEAN:
+            return resources
+        # The machine may have no room at all.
+        lean_and_alone = Resources(threads=1, lean=True, alone=True)
+        return lean_and_alone if evictions < MAX_EVICTIONS else None
+    for group in (MEMORY_REASONS, CRASH_REASONS, HANG_REASONS, NETWORK_REASONS):
+        if reason in group:
+            count = sum(before in group for before in earlier)
             return _changed(resources, reason, count) if count < retries else None
     return None
 
 
-def _after_eviction(resources: Resources, count: int) -> Resources | None:
-    """Go on as before, without blame; but not for ever on a machine that has no room at all."""
-    if count < EVICTIONS_BEFORE_LEAN:
-        return resources
-    return Resources(threads=1, lean=True, alone=True) if count < MOST_EVICTIONS else None
-
-
 def _changed(resources: Resources, reason: Reason, count: int) -> Resources | None:
-    if reason in MEMORY:
-        leaner = Resources(threads=1, lean=True, alone=resources.alone)
-        leanest = Resources(threads=1, lean=True, alone=True)
-        if resources == leanest:
-            return None  # it would take as much again
-        return leaner if count == 0 and leaner != resources else leanest
-    if reason in NETWORK:
-        return resources  # time has gone by, which is what may help
+    if reason in MEMORY_REASONS:
+        lean = Resources(threads=1, lean=True, alone=resources.alone)
+        lean_and_alone = Resources(threads=1, lean=True, alone=True)
+        if resources == lean_and_alone:
+            return None  # it would use as much again
+        return lean if count == 0 and lean != resources else lean_and_alone
+    if reason in NETWORK_REASONS:
+        return resources  # the passage of time may be enough
     if reason is Reason.STALLED:
         return Resources(threads=1, lean=resources.lean, alone=True)
     threads = resources.threads if count == 0 else 1
     return Resources(threads=threads, lean=resources.lean, alone=True)
 
 
-def deaths_in_a_row(before: int, *, died_at_start: bool, reason: Reason) -> int:
-    """Count children that die one after the other before their engine is loaded.
+def count_startup_deaths(before: int, *, died_at_start: bool, reason: Reason) -> int:
+    """Return the number of consecutive children that died before their engine was loaded.
 
     Args:
         before: the count so far.
-        died_at_start: whether this one ended before its engine was loaded.
-        reason: why it ended. What is wrong with one file, and what the supervisor did on purpose
-            for other reasons than a stall, says nothing about the next child.
+        died_at_start: whether the last child exited before its engine was loaded.
+        reason: why it exited. Only crashes and stalls count: a fault of one file, or a termination
+            for another reason, predicts nothing about the next child.
     """
     if not died_at_start:
         return 0
-    return before + 1 if reason in FALLS | {Reason.STALLED} else before
+    return before + 1 if reason in CRASH_REASONS | {Reason.STALLED} else before
 
 
-def engine_is_broken(exit_code: int) -> ExitDiagnosis:
-    """Say that children die at start, the last of them with `exit_code`."""
+def broken_engine(exit_code: int) -> ExitDiagnosis:
+    """Return the diagnosis for too many deaths during startup, the last with `exit_code`."""
     return ExitDiagnosis(
         reason=Reason.ENGINE_UNAVAILABLE,
-        message=f"{DEATHS_AT_START} children in a row died while they started, the last by "
+        message=f"{MAX_STARTUP_DEATHS} children in a row died during startup, the last with "
         f"{exit_name(exit_code)}.",
-        remedy="The engine or its model is broken: look into the log, run `stemsplit models "
-        "verify`, or reinstall stemsplit in a fresh virtual environment. If `ulimit -u` allows few "
-        "processes, allow more.",
+        remedy="The engine or its model is broken: read the log, run `stemsplit models verify`, or "
+        "reinstall stemsplit in a new virtual environment. If `ulimit -u` is low, raise it.",
     )

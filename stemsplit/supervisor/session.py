@@ -1,19 +1,17 @@
-"""Runs in the supervisor. All that this program has started: one mark, one folder, one warden.
+"""Runs in the supervisor. The session: all processes and temporary files of this program's pools.
 
-Every process that is started for a pool bears the household's mark in its environment, and so does
-whatever it starts in turn. That is how a process is found again that has left its parent: by the
-supervisor after each child's end, and by the warden after the supervisor's. The folder, whose path
-is the mark, also takes what a process says that cannot reach the supervisor in any other way.
+Every process of the session has the path of the session's folder in its environment, and so has
+every process that it starts in turn. A process that has left its parent is found by this variable:
+by the supervisor after each child's exit, and by the watchdog after the supervisor's. The folder
+also receives the error of a process that cannot reach the supervisor in any other way.
 
-There is one household in a program, however many pools it has: multiprocessing has one fork server.
+A program has one session however many pools it has, because multiprocessing has one fork server.
 """
 
 from __future__ import annotations
 
 import contextlib
-import errno
 import os
-import subprocess
 import sys
 import threading
 from multiprocessing import resource_tracker
@@ -23,31 +21,28 @@ from typing import TYPE_CHECKING
 import psutil
 
 from stemsplit.core.child_entry import SESSION_VARIABLE
-from stemsplit.core.compat import multiprocessing_imports_safely, safe_path
-from stemsplit.core.errors import EngineError, StemsplitError, UsageError
-from stemsplit.core.text import sentence_of
-from stemsplit.storage.temporary import TemporaryFolder
+from stemsplit.core.compat import multiprocessing_imports_safely
+from stemsplit.core.errors import StemsplitError, UsageError
+from stemsplit.storage.temporary_folders import TemporaryFolder
 from stemsplit.supervisor import watchdog
+from stemsplit.supervisor.process_start import CannotStartError
+from stemsplit.supervisor.watchdog_launcher import WatchdogProcess
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from typing import Self
 
 _CHILD_ENVIRONMENT = {
-    # These libraries start their threads while they are imported, and a process that has threads
-    # must not be forked. The engine is told its number of threads when it is loaded.
+    # These libraries start threads when they are imported, and a process with threads must not be
+    # forked. The engine receives its number of threads when it is loaded.
     "OPENBLAS_NUM_THREADS": "1",
     "OMP_NUM_THREADS": "1",
 }
 
-_COMPLAINT_FILE = "complaint"
-
-NO_MORE = frozenset({errno.EAGAIN, errno.EMFILE, errno.ENFILE, errno.ENOMEM})
-"""What the system answers when no more processes, open files or memory are to be had."""
+_STARTUP_ERROR_FILE = "startup-error"
 
 NO_MAIN_GUARD = (
-    "A child process ran the program that uses stemsplit from its start, and so came to use "
-    "stemsplit itself."
+    "A child process ran the program that uses stemsplit from its start, and so used stemsplit "
+    "itself."
 )
 MAIN_GUARD = (
     'Put the part of the program that uses stemsplit under `if __name__ == "__main__":`, because '
@@ -55,136 +50,88 @@ MAIN_GUARD = (
 )
 
 
-class CannotStartError(EngineError):
-    """The system starts no further process.
-
-    Attributes:
-        helps_to_wait: whether it might when others have ended.
-    """
-
-    helps_to_wait = False
-
-    @classmethod
-    def because_of(cls, error: Exception) -> Self:
-        """Say what is the matter, and how to change it."""
-        number = getattr(error, "errno", None) or 0
-        if isinstance(error, RuntimeError):  # how Python says that it can start no thread
-            number = errno.EAGAIN
-        remedy = {
-            errno.EMFILE: "Allow more open files: `ulimit -n 1024`.",
-            errno.EAGAIN: "End other programs, or allow more processes: `ulimit -u 4096`.",
-        }.get(number, "End other programs; reinstall stemsplit if that does not help.")
-        said = sentence_of(error) if isinstance(error, OSError) else f"{error}"
-        new = cls(f"No child process can be started ({said}).", remedy)
-        new.helps_to_wait = number in NO_MORE
-        return new
-
-
 class Session:
-    """What pools share; counts them, and is there from the first to the last.
+    """What the pools of a program share, from the first launcher to the last.
 
     Attributes:
-        lock: held by whoever changes what all pools share.
-        fork_server_pid: of a fork server that was started here, None if there is none.
-        restored: how often the folder was gone and was made again.
+        lock: protects everything that the pools share.
+        fork_server_pid: PID of the fork server that a launcher has started; None if there is none.
+        restore_count: how often the folder was removed by others and created again.
     """
 
     def __init__(self) -> None:
         """Start nothing yet."""
         self.lock = threading.RLock()
-        self._members = 0
-        self._watchdog: subprocess.Popen[bytes] | None = None
-        self._temporary: TemporaryFolder | None = None
         self.fork_server_pid: int | None = None
-        self.restored = 0
-        self._replaced: dict[str, str | None] = {}
+        self.restore_count = 0
+        self._launchers = 0
+        self._watchdog: WatchdogProcess | None = None
+        self._temporary: TemporaryFolder | None = None
+        self._replaced_environment: dict[str, str | None] = {}
 
     def enter(self) -> None:
-        """Count one pool more; the first one makes the folder and starts the warden.
+        """Add a launcher; the first one creates the folder and starts the watchdog.
 
         Raises:
-            StemsplitError: if the folder cannot be made or the warden not be started; nothing is
-                counted then.
+            StemsplitError: if either fails; the launcher is not added then.
         """
-        refuse_inside_a_child()
+        refuse_inside_child()
         with self.lock:
-            if self._members == 0:
-                # Started before anything bears the mark, because it belongs to the whole program.
+            if self._launchers == 0:
+                # Started outside of the session, because it belongs to the whole program.
                 if sys.platform != "win32":
                     try:
                         with multiprocessing_imports_safely():
                             resource_tracker.ensure_running()
                     except OSError as error:
-                        raise CannotStartError.because_of(error) from error
-                self._temporary = TemporaryFolder("stemsplit-household-", _before_removal)
+                        raise CannotStartError.of(error) from error
+                self._temporary = TemporaryFolder("stemsplit-session-", _before_removal)
                 try:
-                    self._start_watchdog()
+                    self._watchdog = WatchdogProcess(self._temporary.path)
                 except BaseException:
                     self._remove_folder()
                     raise
-            self._members += 1
+            self._launchers += 1
 
-    def _start_watchdog(self) -> None:
-        try:
-            self._watchdog = subprocess.Popen(  # noqa: S603 - our own program
-                [
-                    *(sys.executable, *safe_path(), watchdog.__file__),
-                    *(SESSION_VARIABLE, str(self.folder)),
-                ],
-                stdin=subprocess.PIPE,
-                # Ctrl-C in a terminal is not for it.
-                start_new_session=True,
-                creationflags=getattr(subprocess, "CREATE_NEW_PROCESS_GROUP", 0),
-            )
-        except OSError as error:
-            raise CannotStartError.because_of(error) from error
+    @property
+    def has_one_launcher(self) -> bool:
+        """Whether the next `leave` ends the session."""
+        return self._launchers == 1
 
-    def tend(self) -> None:
-        """Replace the warden and the folder if they are gone, as after a cleaner of old files.
+    def leave(self) -> None:
+        """Remove a launcher; the last one ends all processes and removes the folder."""
+        with self.lock:
+            self._launchers -= 1
+            if self._launchers:
+                return
+            # Before the watchdog, because nothing may run without it.
+            watchdog.kill(self._processes())
+            if self._watchdog is not None:
+                self._watchdog.stop()
+                self._watchdog = None
+            self._remove_folder()
+
+    def restore(self) -> None:
+        """Restart the watchdog and create the folder again if a cleaner has removed them.
 
         Raises:
-            StemsplitError: if they cannot be made anew.
+            StemsplitError: if that fails.
         """
         with self.lock:
             if self._temporary is None:
                 return
-            if self._watchdog is not None and self._watchdog.poll() is not None:
-                if self._watchdog.stdin is not None:
-                    self._watchdog.stdin.close()
-                self._start_watchdog()
-            self.restored += self._temporary.restore()
+            if self._watchdog is not None:
+                self._watchdog.restart_if_dead()
+            self.restore_count += self._temporary.restore()
 
-    def forget(self) -> None:
-        """Start anew in a copy of the program: what runs and lies there is its parent's."""
-        _restore_environment(self._replaced)
+    def reset_after_fork(self) -> None:
+        """Start afresh in a forked copy of the program: everything belongs to its parent."""
+        _restore_environment(self._replaced_environment)
         self.__init__()  # type: ignore[misc]
 
     @property
-    def is_last(self) -> bool:
-        """Whether there is one pool alone."""
-        return self._members == 1
-
-    def leave(self) -> None:
-        """Count one pool less; with the last one go the warden, the folder and all that is left."""
-        with self.lock:
-            self._members -= 1
-            if self._members:
-                return
-            # Nothing may outlive the warden, which watches over it.
-            self._kill(self._marked())
-            if self._watchdog is not None and self._watchdog.stdin is not None:
-                with contextlib.suppress(OSError):
-                    self._watchdog.stdin.write(b"\n")
-                    self._watchdog.stdin.flush()
-                with contextlib.suppress(OSError):
-                    self._watchdog.stdin.close()
-                self._watchdog.wait()
-                self._watchdog = None
-            self._remove_folder()
-
-    @property
     def folder(self) -> Path | None:
-        """The mark; None while there is no pool."""
+        """Folder of the session; None without a launcher."""
         return None if self._temporary is None else self._temporary.path
 
     def _remove_folder(self) -> None:
@@ -192,55 +139,51 @@ class Session:
             self._temporary.remove()
             self._temporary = None
 
-    def staff(self) -> frozenset[int]:
-        """Give the numbers of the processes that serve all pools."""
+    def service_pids(self) -> frozenset[int]:
+        """Return the PIDs of the processes that serve all pools."""
         pids = {self.fork_server_pid, self._watchdog.pid if self._watchdog else None}
         return frozenset(pid for pid in pids if pid is not None)
 
     @contextlib.contextmanager
     def environment(self, **more: str) -> Iterator[None]:
-        """Set what new processes inherit, and leave the caller's own environment as it was."""
+        """Set the environment that new processes inherit, and restore it afterwards."""
         new = _CHILD_ENVIRONMENT | more
         if self.folder is not None:
             new[SESSION_VARIABLE] = str(self.folder)
         with self.lock:
-            self._replaced = {name: os.environ.get(name) for name in new}
+            self._replaced_environment = {name: os.environ.get(name) for name in new}
             os.environ.update(new)
             try:
                 yield
             finally:
-                _restore_environment(self._replaced)
-                self._replaced = {}
+                _restore_environment(self._replaced_environment)
+                self._replaced_environment = {}
 
-    def complaint(self) -> str:
-        """Give what a process wrote that could not tell it in any other way; empty if nothing."""
+    def startup_error(self) -> str:
+        """Return the error that a child without a pipe has written; empty if there is none."""
         if self.folder is None:
             return ""
         try:
-            return (self.folder / _COMPLAINT_FILE).read_text()
+            return (self.folder / _STARTUP_ERROR_FILE).read_text()
         except OSError:
             return ""
 
-    def sweep(self) -> None:
-        """Kill what bears the mark and has left this process's tree."""
-        with contextlib.suppress(StemsplitError):  # whoever starts the next child is told
-            self.tend()
-        strays = self._marked()
-        if not strays:
+    def kill_strays(self) -> None:
+        """Kill processes of the session that have left this process's tree."""
+        with contextlib.suppress(StemsplitError):  # the next start reports it
+            self.restore()
+        processes = self._processes()
+        if not processes:
             return
         with contextlib.suppress(psutil.Error):
-            # Looked at afterwards: what is started meanwhile is in this list and not in the other.
-            ours = {one.pid for one in psutil.Process().children(recursive=True)}
-            self._kill([one for one in strays if one.pid not in ours])
+            # Listed second, so that a process that is started meanwhile is not taken for a stray.
+            descendants = {child.pid for child in psutil.Process().children(recursive=True)}
+            watchdog.kill([process for process in processes if process.pid not in descendants])
 
-    def _marked(self) -> list[psutil.Process]:
-        return [] if self.folder is None else watchdog.marked(SESSION_VARIABLE, str(self.folder))
-
-    @staticmethod
-    def _kill(processes: list[psutil.Process]) -> None:
-        for process in processes:
-            with contextlib.suppress(psutil.Error, OSError):
-                process.kill()
+    def _processes(self) -> list[psutil.Process]:
+        if self.folder is None:
+            return []
+        return watchdog.session_processes(SESSION_VARIABLE, str(self.folder))
 
 
 def _restore_environment(before: dict[str, str | None]) -> None:
@@ -252,28 +195,27 @@ def _restore_environment(before: dict[str, str | None]) -> None:
 
 
 def _before_removal(folder: Path) -> None:
-    """Do what the warden of a household that was killed would do."""
-    watchdog.remove_unfinished(str(folder))
-    watchdog.remove_sockets(str(folder))
+    """Do what the watchdog of a killed session would do."""
+    watchdog.remove_leftovers(str(folder))
 
 
 SESSION = Session()
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=SESSION.forget)
+    os.register_at_fork(after_in_child=SESSION.reset_after_fork)
 
 
-def refuse_inside_a_child() -> None:
-    """Raise if this process is itself a child of some household, and leave word there.
+def refuse_inside_child() -> None:
+    """Raise an error if this process belongs to another process's session, and record it there.
 
-    A child imports the program's main module. Where the program lacks the guard of its main module,
-    that import would start children in turn, without an end.
+    A child imports the program's main module. Without the guard of its main module, that import
+    would start children in turn, endlessly.
 
     Raises:
-        UsageError: with what to change in the program.
+        UsageError: with the change that the program needs.
     """
     folder = os.environ.get(SESSION_VARIABLE)
     if folder is None or folder == str(SESSION.folder):
         return
     with contextlib.suppress(OSError):
-        (Path(folder) / _COMPLAINT_FILE).write_text(NO_MAIN_GUARD)
+        (Path(folder) / _STARTUP_ERROR_FILE).write_text(NO_MAIN_GUARD)
     raise UsageError(NO_MAIN_GUARD, MAIN_GUARD)

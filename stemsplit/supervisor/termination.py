@@ -1,4 +1,4 @@
-"""Runs in the supervisor. Ends a child with all that it has started, and sees that it is gone."""
+"""Runs in the supervisor. Terminates a child with all its descendants."""
 
 from __future__ import annotations
 
@@ -18,41 +18,41 @@ if TYPE_CHECKING:
     from stemsplit.supervisor.launcher import Child
 
 _STACK_SIGNAL = getattr(signal, "SIGUSR1", None)
-"""What a child answers by writing its stacks into its log (`stemsplit.child.process`)."""
+"""Makes a child write its stacks into its log (`stemsplit.child.process`)."""
 
 
 class ProcessHandle(Protocol):
-    """How the pool acts on one child; tests put something else in its place."""
+    """How the pool acts on a child; tests substitute it."""
 
     def dump_stacks(self) -> None:
-        """Make it write the stacks of its threads into its log."""
+        """Make the child write the stacks of its threads into its log."""
 
     def ask(self) -> None:
-        """Ask it to end soon."""
+        """Ask the child to exit."""
 
     def terminate(self) -> None:
-        """Send SIGTERM to it and to all that it has started."""
+        """Send SIGTERM to the child and its descendants."""
 
     def kill(self) -> None:
-        """Send SIGKILL likewise."""
+        """Send SIGKILL to the child and its descendants."""
 
-    def bury(self) -> None:
-        """Now that it has ended, end what it has left behind."""
+    def join(self) -> None:
+        """Kill what the child has left behind, after its exit."""
 
 
 class SystemProcessHandle:
     """Acts on real processes."""
 
     def __init__(self, child: Child) -> None:
-        """Remember which process it is, so that a later one of that number is left alone."""
+        """Identify the process, so that a later one with the same PID is never signalled."""
         self._child = child
-        self._family: set[psutil.Process] = set()
+        self._processes: set[psutil.Process] = set()
         with contextlib.suppress(psutil.Error):
-            self._family.add(psutil.Process(child.pid))
+            self._processes.add(psutil.Process(child.pid))
 
     def dump_stacks(self) -> None:
         """See `ProcessHandle.dump_stacks`."""
-        # One that has not come far yet would die of the signal, which is as well; it is stalled.
+        # Early in its start a child dies of the signal, which does no harm: it is stalled.
         if _STACK_SIGNAL is not None:
             with contextlib.suppress(OSError):
                 os.kill(self._child.pid, _STACK_SIGNAL)
@@ -64,23 +64,23 @@ class SystemProcessHandle:
 
     def terminate(self) -> None:
         """See `ProcessHandle.terminate`."""
-        self._each(psutil.Process.terminate)
+        self._for_each(psutil.Process.terminate)
 
     def kill(self) -> None:
         """See `ProcessHandle.kill`."""
-        self._each(psutil.Process.kill)
+        self._for_each(psutil.Process.kill)
 
-    def bury(self) -> None:
-        """See `ProcessHandle.bury`."""
-        # The child itself too: to multiprocessing it is dead when only the fork server is.
+    def join(self) -> None:
+        """See `ProcessHandle.join`."""
+        # Kills the child too: multiprocessing reports it dead if only the fork server is.
         self.kill()
-        SESSION.sweep()
+        SESSION.kill_strays()
 
-    def _each(self, act: Callable[[psutil.Process], object]) -> None:
-        for process in list(self._family):
+    def _for_each(self, act: Callable[[psutil.Process], object]) -> None:
+        for process in list(self._processes):
             with contextlib.suppress(psutil.Error):
-                self._family.update(process.children(recursive=True))
-        for process in self._family:
-            # psutil refuses to signal another process that has got the same number since.
+                self._processes.update(process.children(recursive=True))
+        for process in self._processes:
+            # psutil refuses to signal another process that has reused the PID.
             with contextlib.suppress(psutil.Error):
                 act(process)

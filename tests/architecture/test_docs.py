@@ -1,4 +1,4 @@
-"""The documents say what the program does."""
+"""The documentation matches the program."""
 
 from __future__ import annotations
 
@@ -33,51 +33,56 @@ PAGES = sorted([ROOT / "README.md", *DOCS.rglob("*.md")])
 
 
 def test_every_reason_has_a_section() -> None:
-    """Whoever meets a reason finds it in docs/errors.md."""
+    """The section is in `docs/errors.md`."""
     text = (DOCS / "errors.md").read_text()
     for reason in Reason:
         assert f"### `{reason}`" in text
 
 
 def test_every_exit_code_is_documented() -> None:
-    """And no other."""
+    """The table has no other codes."""
     rows = re.findall(r"^\| (\d+) \|", (DOCS / "errors.md").read_text(), re.MULTILINE)
     assert sorted(map(int, rows)) == sorted([*ExitCode, 129])
 
 
 def test_every_model_is_documented() -> None:
-    """The catalogue and its page name the same models."""
+    """`docs/models.md` names every model of the catalogue."""
     text = (DOCS / "models.md").read_text()
     assert all(f"`{name}`" in text for name in MODELS)
 
 
-def test_the_changelog_knows_this_version() -> None:
-    """A release without a word about it is none."""
+def test_the_changelog_has_this_version() -> None:
+    """Every release has an entry."""
     assert f"## {__version__}" in (DOCS / "changelog.md").read_text()
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
-def test_links_between_pages_lead_somewhere(page: Path) -> None:
-    """Every relative link names a file that is there."""
+def test_links_between_pages_are_valid(page: Path) -> None:
+    """Every relative link names an existing file."""
     for target in re.findall(r"\]\((?!https?://|#)([^)#]+)", page.read_text()):
         assert (page.parent / target).exists(), target
 
 
 def test_the_index_names_every_page() -> None:
-    """No page of the docs is out of reach of docs/index.md."""
-    text = (DOCS / "index.md").read_text()
-    for page in DOCS.rglob("*.md"):
-        assert page.name == "index.md" or f"({page.relative_to(DOCS)})" in text
+    """docs/index.md links every page; decision records have an index of their own."""
+    index = (DOCS / "index.md").read_text()
+    decisions = (DOCS / "decisions" / "README.md").read_text()
+    for page in {*DOCS.rglob("*.md")} - {DOCS / "index.md"}:
+        is_record = page.parent.name == "decisions" and page.name != "README.md"
+        if is_record:
+            assert f"({page.name})" in decisions, page
+        else:
+            assert f"({page.relative_to(DOCS)})" in index, page
 
 
-def test_the_schema_of_events_is_what_the_program_says() -> None:
+def test_the_published_schema_is_current() -> None:
     """If this fails, run `python docs/generate.py`."""
     written = json.loads((DOCS / "events.schema.json").read_text(encoding="utf-8"))
     assert written == json.loads(json.dumps(generate.schema_of_events()))
 
 
-def _in_another_form(schema: dict[str, Any]) -> dict[str, Any]:
-    """Write the same schema as another version of msgspec might."""
+def _equivalent_schema(schema: dict[str, Any]) -> dict[str, Any]:
+    """Return the schema as another version of msgspec might write it."""
     other = dict(reversed(copy.deepcopy(schema).items()))
     other["anyOf"].reverse()
     for definition in other["$defs"].values():
@@ -85,20 +90,20 @@ def _in_another_form(schema: dict[str, Any]) -> dict[str, Any]:
             definition["required"].reverse()
         if "description" in definition:
             definition["description"] = definition["description"].replace("\n", "\n    ")
-        for one in definition.get("properties", {}).values():
-            if "anyOf" in one:
-                types = [choice.pop("type") for choice in one["anyOf"]]
-                (rules,) = [choice for choice in one.pop("anyOf") if choice] or [{}]
-                one.update(rules, type=types[::-1])
-            elif len(one.get("enum", ())) == 1:
-                (one["const"],) = one.pop("enum")
+        for item in definition.get("properties", {}).values():
+            if "anyOf" in item:
+                types = [choice.pop("type") for choice in item["anyOf"]]
+                (rules,) = [choice for choice in item.pop("anyOf") if choice] or [{}]
+                item.update(rules, type=types[::-1])
+            elif len(item.get("enum", ())) == 1:
+                (item["const"],) = item.pop("enum")
     return other
 
 
-def test_the_published_schema_does_not_depend_on_how_msgspec_writes_it() -> None:
-    """Order, indentation, `const` and lists of types say the same in another form."""
+def test_equivalent_schemas_have_the_same_normal_form() -> None:
+    """They differ in order, indentation, `const` and lists of types."""
     schema = events.json_schema()
-    other = _in_another_form(schema)
+    other = _equivalent_schema(schema)
     assert '"const"' in json.dumps(other)
     assert '"type": ["' in json.dumps(other)
     assert json.dumps(generate.normal_form(other)) == json.dumps(generate.schema_of_events())
@@ -117,26 +122,26 @@ def test_the_published_schema_does_not_depend_on_how_msgspec_writes_it() -> None
     ],
     ids=["field", "type", "null", "tag", "items", "required", "description"],
 )
-def test_a_schema_of_another_meaning_has_another_form(
+def test_a_change_of_meaning_changes_the_normal_form(
     change: Callable[[dict[str, Any]], object],
 ) -> None:
-    """A change of an event is seen, whatever the form hides."""
+    """Normalisation hides no change of an event."""
     schema = events.json_schema()
     change(schema["$defs"]["TrackDone"])
     assert generate.normal_form(schema) != generate.schema_of_events()
 
 
-def _commands(of: App, name: str) -> Iterator[tuple[str, App]]:
-    yield name, of
-    for sub in of:
-        if not sub.startswith("-"):
-            yield from _commands(of[sub], f"{name} {sub}")
+def _commands(parent: App, name: str) -> Iterator[tuple[str, App]]:
+    yield name, parent
+    for command in parent:
+        if not command.startswith("-"):
+            yield from _commands(parent[command], f"{name} {command}")
 
 
 def test_the_reference_has_every_command_and_option() -> None:
-    """And no other; in the program's own words. If this fails, run `python docs/generate.py`.
+    """It has no others, and the program's own help. If this fails, run `python docs/generate.py`.
 
-    How the page is laid out is left to the library that writes it, which may change its mind.
+    The layout of the page is up to the library that writes it, and may change.
     """
     text = (DOCS / "cli.md").read_text(encoding="utf-8")
     sections = re.split(r"^#{1,6} (stemsplit.*)$", text, flags=re.MULTILINE)[1:]
@@ -149,11 +154,14 @@ def test_the_reference_has_every_command_and_option() -> None:
             if command.default_command is None
             else (command.assemble_argument_collection(parse_docstring=True))
         )
-        options = {one.name for one in arguments if one.name.startswith("--")}
+        options = {argument.name for argument in arguments if argument.name.startswith("--")}
         flags = {"--help", "--help-all", "--version"}
         assert set(re.findall(r"`(--[\w-]+)", pages[name])) - flags >= options
-        for one in arguments:
-            assert " ".join((one.parameter.help or "").split()) in pages[name], (name, one.name)
+        for argument in arguments:
+            assert " ".join((argument.parameter.help or "").split()) in pages[name], (
+                name,
+                argument.name,
+            )
 
 
 def _errors() -> Iterator[type[StemsplitError]]:
@@ -166,18 +174,18 @@ def _errors() -> Iterator[type[StemsplitError]]:
 
 
 def test_every_error_has_a_section_with_its_exit_code() -> None:
-    """Whoever meets one finds it in docs/errors.md, and no section is about none."""
+    """`docs/errors.md` has no other sections."""
     text = (DOCS / "errors.md").read_text()
     errors = {error.__name__: error for error in _errors()}
     sections = dict(re.findall(r"### `([A-Z]\w+)`\n\n(.*?)(?:;|\.)", text))
     assert set(sections) == set(errors)
     for name, error in errors.items():
-        if name != "StoppedError":  # which no command ends with
+        if name != "StoppedError":  # no command exits with it
             assert sections[name] == f"Exit code {int(error.exit_code)}", name
 
 
-def test_every_error_says_what_to_do() -> None:
-    """Where it is raised, a remedy stands beside the message, unless the message says it."""
+def test_every_error_has_a_remedy() -> None:
+    """It is raised with a remedy, unless the message itself says what to do."""
     names = {error.__name__ for error in _errors()} - {"StoppedError", "TrackError"}
     raised = 0
     for path in sorted((ROOT / "stemsplit").rglob("*.py")):

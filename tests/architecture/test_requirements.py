@@ -1,4 +1,4 @@
-"""The lock file pins everything that the tests and CI install."""
+"""The lock files pin everything that the tests and CI install."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ ROOT = Path(__file__).parents[2]
 LOCKS = sorted((ROOT / "tests" / "requirements").glob("*.txt"))
 
 NOT_PINNED = {"pip"}
-"""It installs the others."""
+"""Packages that the lock file omits: pip installs the others."""
 
-MACHINES = {
+ENVIRONMENTS = {
     f"{system} {machine}, Python {python}": {
         "python_version": python,
         "python_full_version": f"{python}.0",
@@ -37,51 +37,59 @@ MACHINES = {
 }
 
 
-def _applies(requirement: Requirement, machine: Mapping[str, str]) -> bool:
-    return requirement.marker is None or requirement.marker.evaluate({**machine})
+def _applies(requirement: Requirement, environment: Mapping[str, str]) -> bool:
+    return requirement.marker is None or requirement.marker.evaluate({**environment})
 
 
 def _required(extra: str) -> Iterator[Requirement]:
-    """Yield what stemsplit requires, and what an extra adds to that."""
+    """Yield the requirements of stemsplit and of one of its extras."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     yield from map(Requirement, project["dependencies"])
     extras = [extra]
-    for name in extras:  # grows meanwhile
-        for one in map(Requirement, project["optional-dependencies"][name]):
-            if one.name == project["name"]:
-                extras += sorted(one.extras)
+    for name in extras:  # grows during the loop
+        for requirement in map(Requirement, project["optional-dependencies"][name]):
+            if requirement.name == project["name"]:
+                extras += sorted(requirement.extras)
             else:
-                yield one
+                yield requirement
 
 
 def _pins(lock: Path) -> list[Requirement]:
     pinned = re.findall(r"^(\w.*?) *\\$", lock.read_text(encoding="utf-8"), re.MULTILINE)
-    return [Requirement(one) for one in pinned]
+    return [Requirement(pin) for pin in pinned]
 
 
-@pytest.mark.parametrize("name", MACHINES)
-def test_the_lock_has_a_version_of_everything_within_its_range(name: str) -> None:
+@pytest.mark.parametrize("name", ENVIRONMENTS)
+def test_the_lock_file_satisfies_every_requirement(name: str) -> None:
     """If this fails, run `bash tests/requirements/renew`."""
     pins = [
-        one for one in _pins(ROOT / "tests/requirements/lock.txt") if _applies(one, MACHINES[name])
+        requirement
+        for requirement in _pins(ROOT / "tests/requirements/lock.txt")
+        if _applies(requirement, ENVIRONMENTS[name])
     ]
-    versions = {canonicalize_name(one.name): str(one.specifier)[2:] for one in pins}
+    versions = {
+        canonicalize_name(requirement.name): str(requirement.specifier)[2:] for requirement in pins
+    }
     assert len(versions) == len(pins), "one version of each"
-    wanted = [one for one in _required("dev") if _applies(one, MACHINES[name])]
-    for one in wanted:
-        if one.name not in NOT_PINNED:
-            assert one.specifier.contains(versions[canonicalize_name(one.name)]), str(one)
-    assert len(wanted) > 35
+    required = [
+        requirement for requirement in _required("dev") if _applies(requirement, ENVIRONMENTS[name])
+    ]
+    for requirement in required:
+        if requirement.name not in NOT_PINNED:
+            assert requirement.specifier.contains(versions[canonicalize_name(requirement.name)]), (
+                str(requirement)
+            )
+    assert len(required) > 35
 
 
 @pytest.mark.parametrize("lock", LOCKS, ids=lambda lock: lock.name)
-def test_a_lock_holds_versions_and_hashes_alone(lock: Path) -> None:
-    """No address of an index: each machine installs from the index that it is set up for."""
+def test_a_lock_file_contains_only_versions_and_hashes(lock: Path) -> None:
+    """It has no address of an index: each machine uses the index in its configuration."""
     text = lock.read_text(encoding="utf-8")
     assert "://" not in text
-    for one in _pins(lock):
-        assert re.fullmatch(r"==[\w.!+]+", str(one.specifier)), str(one)
+    for pin in _pins(lock):
+        assert re.fullmatch(r"==[\w.!+]+", str(pin.specifier)), str(pin)
     entries = re.split(r"\n(?=\S)", text.split("\n", 2)[2].rstrip())
     assert len(entries) == len(_pins(lock))
     assert all("--hash=sha256:" in entry for entry in entries)
-    assert not re.search(r"^-", text, re.MULTILINE), "options of pip"
+    assert not re.search(r"^-", text, re.MULTILINE), "options for pip"

@@ -1,4 +1,4 @@
-"""Files that are not whole, by the installed command: what fails, what is done, what is counted."""
+"""Damaged files on the command line: which fail, which are converted, how they are counted."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ RATE = 44_100
 
 @pytest.fixture
 def long_song(song: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Twenty seconds, so that half a second of it is less than 5 %."""
+    """Twenty seconds, so that half a second is less than 5 %."""
     return np.tile(song, (5, 1))
 
 
@@ -37,23 +37,23 @@ def cut(request: pytest.FixtureRequest, tmp_path: Path, long_song: NDArray[np.fl
     return str(request.param)
 
 
-def _events(ran: Any, kind: str) -> list[dict[str, Any]]:  # noqa: ANN401 - of a fixture
-    told = map(json.loads, ran.out.splitlines())
-    return [one for one in told if one["type"] == kind]
+def _events(result: Any, event_type: str) -> list[dict[str, Any]]:  # noqa: ANN401 - of a fixture
+    events = map(json.loads, result.out.splitlines())
+    return [event for event in events if event["type"] == event_type]
 
 
 def _stems(folder: Path) -> list[str]:
     return sorted(path.name for path in folder.glob("*.wav"))
 
 
-def test_a_file_that_lost_much_fails_until_that_is_accepted(
+def test_a_badly_damaged_file_fails_unless_accepted(
     cut: str, tmp_path: Path, stemsplit: Callable[..., Any]
 ) -> None:
-    """Nothing of it is written; later runs leave it alone until the option is given."""
+    """Nothing is written, and later runs skip the file without `--accept-damaged`."""
     source = f"cut to 60.{cut}"
-    ran = stemsplit("convert", source, "-o", "out", "--json")
-    (failed,) = _events(ran, "track_failed")
-    assert (ran.code, failed["reason"], failed["attempts"]) == (3, "damaged", 1)
+    result = stemsplit("convert", source, "-o", "out", "--json")
+    (failed,) = _events(result, "track_failed")
+    assert (result.code, failed["reason"], failed["attempts"]) == (3, "damaged", 1)
     assert source in failed["message"]
     assert re.search(r"s of 20\.00 s \((39|40|41)%\) is missing at the end", failed["message"])
     assert "backup" in failed["remedy"]
@@ -62,7 +62,7 @@ def test_a_file_that_lost_much_fails_until_that_is_accepted(
     assert not list((tmp_path / "out/.stemsplit").rglob("*.log"))
     again = stemsplit("convert", source, "-o", "out")
     assert (again.code, "failed before" in again.err) == (3, True)
-    assert "--retry-failed" not in again.err, "it would fail again"
+    assert "--retry-failed" not in again.err, "the retry would fail again"
     retried = stemsplit("convert", source, "-o", "out", "--retry-failed")
     assert (retried.code, "failed before" in retried.err) == (3, False)
     assert (
@@ -71,19 +71,19 @@ def test_a_file_that_lost_much_fails_until_that_is_accepted(
     )
     assert soundfile.info(tmp_path / "out/cut to 60.wav").duration == pytest.approx(12, abs=0.3)
     last = stemsplit("convert", source, "-o", "out")
-    assert (last.code, last.out) == (0, "0 converted, 1 done already (1 damaged).\n")
+    assert (last.code, last.out) == (0, "0 converted, 1 already done (1 damaged).\n")
 
 
-def test_a_file_that_lost_little_is_done_with_a_warning(
+def test_a_slightly_damaged_file_is_converted_with_a_warning(
     cut: str, tmp_path: Path, stemsplit: Callable[..., Any]
 ) -> None:
-    """With its kind, in the events and in the summary."""
-    ran = stemsplit("convert", f"cut to 98.{cut}", "-o", "out", "--json")
-    assert ran.code == 0
-    (done,) = _events(ran, "track_done")
+    """The events and the summary contain the kind of the warning."""
+    result = stemsplit("convert", f"cut to 98.{cut}", "-o", "out", "--json")
+    assert result.code == 0
+    (done,) = _events(result, "track_done")
     assert done["warning_kinds"] == ["damaged"]
     assert len(done["warnings"]) == 1
-    (last,) = _events(ran, "batch_done")
+    (last,) = _events(result, "batch_done")
     assert (last["damaged"], last["clipped"], last["notes"]) == (1, 0, 0)
     assert last["damages"] == [{"source": f"cut to 98.{cut}", "message": done["warnings"][0]}]
     summary = json.loads((tmp_path / "out/.stemsplit/summary.json").read_text())
@@ -92,26 +92,26 @@ def test_a_file_that_lost_little_is_done_with_a_warning(
     }
 
 
-@pytest.mark.parametrize("way", ["option", "variable", "file"])
-def test_the_option_alone_does_what_has_failed(
-    way: str, tmp_path: Path, song: NDArray[np.float32], stemsplit: Callable[..., Any]
+@pytest.mark.parametrize("origin", ["option", "variable", "file"])
+def test_accept_damaged_retries_failed_tracks(
+    origin: str, tmp_path: Path, song: NDArray[np.float32], stemsplit: Callable[..., Any]
 ) -> None:
-    """On the command line, as a variable, in a settings file. What was done is not done again."""
+    """An option, a variable or a settings file may set it; finished tracks are skipped."""
     soundfile.write(tmp_path / "whole.flac", song, RATE)
     data = (tmp_path / "whole.flac").read_bytes()
     (tmp_path / "cut.flac").write_bytes(data[: len(data) // 2])
     files = ("whole.flac", "cut.flac")
     assert stemsplit("convert", *files, "-o", "out").code == 3
     assert _stems(tmp_path / "out") == ["whole.wav"]
-    environment = {"STEMSPLIT_ACCEPT_DAMAGED": "true"} if way == "variable" else {}
-    option = ("--accept-damaged",) if way == "option" else ()
-    if way == "file":
+    environment = {"STEMSPLIT_ACCEPT_DAMAGED": "true"} if origin == "variable" else {}
+    option = ("--accept-damaged",) if origin == "option" else ()
+    if origin == "file":
         (tmp_path / "stemsplit.toml").write_text("[convert]\naccept-damaged = true\n")
     plan = stemsplit("convert", *files, "-o", "out", *option, "--dry-run", **environment)
     assert "1 to convert, 1 done" in plan.out
-    ran = stemsplit("convert", *files, "-o", "out", *option, **environment)
-    assert ran.code == 0
-    assert "1 converted (1 damaged), 1 done already" in ran.out
+    result = stemsplit("convert", *files, "-o", "out", *option, **environment)
+    assert result.code == 0
+    assert "1 converted (1 damaged), 1 already done" in result.out
     assert _stems(tmp_path / "out") == ["cut.wav", "whole.wav"]
 
 
@@ -119,7 +119,7 @@ def test_the_option_alone_does_what_has_failed(
 def batch(
     tmp_path: Path, long_song: NDArray[np.float32], stemsplit: Callable[..., Any]
 ) -> Callable[..., Any]:
-    """Give what converts a healthy file, six clipped ones, and two with different losses."""
+    """Return a function that converts intact, damaged, missing and clipped files."""
     soundfile.write(tmp_path / "whole.flac", long_song, RATE)
     data = (tmp_path / "whole.flac").read_bytes()
     (tmp_path / "little.flac").write_bytes(data[: len(data) * 98 // 100])
@@ -136,53 +136,53 @@ def batch(
     return convert
 
 
-def test_clipping_hides_no_damage(batch: Callable[..., Any]) -> None:
-    """A line for each damaged file, at once and at the end; one for all clipping together."""
-    ran = batch()
-    assert ran.code == 3
-    lines = ran.err.splitlines()
+def test_clipping_does_not_hide_damage(batch: Callable[..., Any]) -> None:
+    """Each damaged file has a line at once and at the end; all clipped tracks share one."""
+    result = batch()
+    assert result.code == 3
+    lines = result.err.splitlines()
     assert [line for line in lines if "beyond full scale" in line] == []
-    (at_once,) = [line for line in lines if line.startswith("damaged: “little.flac”")]
-    end = next(number for number, line in enumerate(lines) if line.startswith("8 converted"))
-    assert lines[end].startswith("8 converted (1 damaged, 6 clipped), 2 failed; ")
-    closing = lines[end + 1 :]
-    assert [line.split(":")[0] for line in closing] == [
+    (immediate,) = [line for line in lines if line.startswith("damaged: “little.flac”")]
+    summary = next(number for number, line in enumerate(lines) if line.startswith("8 converted"))
+    assert lines[summary].startswith("8 converted (1 damaged, 6 clipped), 2 failed; ")
+    final = lines[summary + 1 :]
+    assert [line.split(":")[0] for line in final] == [
         "  6 tracks clipped",
         "  damaged",
         "  failed",
         "  failed",
     ]
-    assert "--clip rescale" in closing[0]
-    assert closing[1] == f"  damaged: little.flac: {at_once.removeprefix('damaged: ')}"
-    assert closing[2].endswith("(bad_input)")
-    assert closing[3].startswith("  failed: much.flac: ")
-    assert closing[3].endswith("(damaged)")
+    assert "--clip rescale" in final[0]
+    assert final[1] == f"  damaged: little.flac: {immediate.removeprefix('damaged: ')}"
+    assert final[2].endswith("(bad_input)")
+    assert final[3].startswith("  failed: much.flac: ")
+    assert final[3].endswith("(damaged)")
 
 
-def test_details_of_clipping_are_there_for_whoever_asks(batch: Callable[..., Any]) -> None:
-    """A line for each clipped track."""
-    ran = batch("--verbose")
-    clipped = [line for line in ran.err.splitlines() if line.startswith("clipped: ")]
+def test_verbose_shows_each_clipped_track(batch: Callable[..., Any]) -> None:
+    """Each has a line of its own."""
+    result = batch("--verbose")
+    clipped = [line for line in result.err.splitlines() if line.startswith("clipped: ")]
     assert len(clipped) == 6
     assert all("samples beyond full scale were clamped" in line for line in clipped)
 
 
-def test_many_notes_of_one_sort_are_counted(batch: Callable[..., Any]) -> None:
-    """Five are shown; --verbose shows all."""
-    ran = batch("--clip", "rescale")
-    notes = [line for line in ran.err.splitlines() if line.startswith("note: ")]
+def test_similar_notes_are_counted(batch: Callable[..., Any]) -> None:
+    """Five of them are shown; `--verbose` shows all."""
+    result = batch("--clip", "rescale")
+    notes = [line for line in result.err.splitlines() if line.startswith("note: ")]
     assert len(notes) == 5
-    assert "8 converted (1 damaged, 6 with notes), 2 failed" in ran.err
-    assert "\n  1 more note like those above" in ran.err
+    assert "8 converted (1 damaged, 6 with notes), 2 failed" in result.err
+    assert "\n  1 similar note not shown" in result.err
     verbose = batch("--clip", "rescale", "--overwrite", "--verbose")
     assert sum(line.startswith("note: ") for line in verbose.err.splitlines()) == 6
-    assert "more note" not in verbose.err
+    assert "similar note" not in verbose.err
 
 
 def test_status_and_report_count_each_kind(
     batch: Callable[..., Any], stemsplit: Callable[..., Any]
 ) -> None:
-    """Tracks that are done, in this run and in earlier ones; none that failed."""
+    """They count the done tracks of this run and of earlier ones, but no failed tracks."""
     batch()
     for _ in range(2):
         report = json.loads(stemsplit("status", "out", "--json").out)
@@ -196,13 +196,11 @@ def test_status_and_report_count_each_kind(
         assert states.count("done, damaged") == states.count("damaged") == 1
         (damaged,) = [line for line in text.splitlines() if line.startswith("damaged: ")]
         assert "little.flac: “little.flac”" in damaged
-        batch()  # does nothing any more
+        batch()  # nothing is left to do
 
 
-def test_inspect_says_what_is_lost_and_does_not_fail(
-    cut: str, stemsplit: Callable[..., Any]
-) -> None:
-    """Whatever it is."""
-    ran = stemsplit("inspect", f"cut to 60.{cut}", "--json")
-    assert ran.code == 0
-    assert "missing" in json.loads(ran.out)["warning"]
+def test_inspect_reports_damage_and_succeeds(cut: str, stemsplit: Callable[..., Any]) -> None:
+    """The JSON has a warning, and the exit code is 0."""
+    result = stemsplit("inspect", f"cut to 60.{cut}", "--json")
+    assert result.code == 0
+    assert "missing" in json.loads(result.out)["warning"]

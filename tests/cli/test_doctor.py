@@ -1,4 +1,4 @@
-"""`stemsplit doctor`, on this installation and on ones that are broken in earnest."""
+"""`stemsplit doctor` on this installation and on broken ones."""
 
 from __future__ import annotations
 
@@ -22,20 +22,19 @@ pytestmark = [pytest.mark.real, pytest.mark.usefixtures("real_models")]
 COMMAND = Path(sys.executable).with_name("stemsplit")
 
 
-def _checks(told: str) -> dict[str, list[dict[str, str]]]:
+def _checks(output: str) -> dict[str, list[dict[str, str]]]:
     found: dict[str, list[dict[str, str]]] = {}
-    for check in json.loads(told)["checks"]:
+    for check in json.loads(output)["checks"]:
         found.setdefault(check["name"], []).append(check)
     return found
 
 
 def test_a_healthy_installation(stemsplit: Callable[..., Any]) -> None:
-    """Every line is ok or a warning, and two seconds were separated in earnest."""
-    ran = stemsplit("doctor", "--json")
-    assert ran.code == 0
-    told = json.loads(ran.out)
-    assert told["healthy"] is True
-    checks = _checks(ran.out)
+    """No check fails, and two seconds of audio are separated."""
+    result = stemsplit("doctor", "--json")
+    assert result.code == 0
+    assert json.loads(result.out)["healthy"] is True
+    checks = _checks(result.out)
     assert list(checks) == [
         "terminal",
         "settings",
@@ -51,65 +50,65 @@ def test_a_healthy_installation(stemsplit: Callable[..., Any]) -> None:
         "separation",
     ]
     assert checks["separation"][0]["state"] == "ok"
-    assert "2 s of a song" in checks["separation"][0]["found"]
+    assert "2 s of audio" in checks["separation"][0]["found"]
     assert "soundfile" in checks["packages"][0]["found"]
     text = stemsplit("doctor")
     assert text.code == 0
-    assert "ok      separation: 2 s of a song in" in text.out
-    assert text.out.splitlines()[-1].startswith("All that is needed is there.")
+    assert "ok      separation: 2 s of audio in" in text.out
+    assert text.out.splitlines()[-1].startswith("Ready.")
 
 
-def test_a_model_that_was_damaged(
+def test_a_damaged_model_file_fails(
     real_models: Path, tmp_path: Path, stemsplit: Callable[..., Any]
 ) -> None:
-    """One byte is wrong: it says which file, and what to do."""
+    """One wrong byte is enough; the check names the file and the remedy."""
     shutil.copytree(real_models, tmp_path / "models")
     with (tmp_path / "models/2stems/model.data-00000-of-00001").open("r+b") as file:
         file.seek(100_000)
         file.write(b"!")
-    ran = stemsplit("doctor", STEMSPLIT_MODELS=str(tmp_path / "models"))
-    assert ran.code == 1
-    assert "failed  models: The model file" in ran.out
-    assert "its SHA-256 differs" in ran.out
-    assert "Run `stemsplit models fetch 2stems`" in ran.out
-    assert ran.out.splitlines()[-1] == "2 of these must be mended first."
+    result = stemsplit("doctor", STEMSPLIT_MODELS=str(tmp_path / "models"))
+    assert result.code == 1
+    assert "failed  models: The model file" in result.out
+    assert "wrong SHA-256" in result.out
+    assert "Run `stemsplit models fetch 2stems`" in result.out
+    assert result.out.splitlines()[-1] == "Not ready. 2 checks failed."
 
 
-def test_no_model_is_no_fault(tmp_path: Path, stemsplit: Callable[..., Any]) -> None:
-    """It will be fetched; nothing is downloaded unasked."""
-    ran = stemsplit("doctor", "--json", STEMSPLIT_MODELS=str(tmp_path / "none"))
-    assert ran.code == 0
-    checks = _checks(ran.out)
+def test_a_missing_model_is_a_warning(tmp_path: Path, stemsplit: Callable[..., Any]) -> None:
+    """A batch would download it; `doctor` downloads nothing."""
+    result = stemsplit("doctor", "--json", STEMSPLIT_MODELS=str(tmp_path / "none"))
+    assert result.code == 0
+    checks = _checks(result.out)
     assert checks["models"][0]["state"] == "warning"
-    assert checks["separation"][0]["found"].startswith("It was not tried")
+    assert checks["separation"][0]["found"].startswith("Not tested")
     assert not (tmp_path / "none").exists()
 
 
-def test_it_looks_at_what_is_set(tmp_path: Path, stemsplit: Callable[..., Any]) -> None:
-    """Another model, a cap, and a file that cannot be."""
+def test_checks_use_the_current_settings(tmp_path: Path, stemsplit: Callable[..., Any]) -> None:
+    """The settings file has another model and a memory limit, and then an invalid value."""
     (tmp_path / "stemsplit.toml").write_text('[separate]\nmodel = "4stems"\nmax-ram = "1GiB"\n')
     checks = _checks(stemsplit("doctor", "--json").out)
     assert checks["settings"][0]["found"] == str(tmp_path / "stemsplit.toml")
-    assert "all processes would take 1,024 MiB at most" in checks["memory"][0]["found"]
-    assert any("4stems is not in" in one["found"] for one in checks["models"])
+    assert "limits: 1,024 MiB in total" in checks["memory"][0]["found"]
+    assert any("4stems is not in" in check["found"] for check in checks["models"])
     (tmp_path / "stemsplit.toml").write_text('[separate]\nmax-ram = "much"\n')
-    ran = stemsplit("doctor", "--json")
-    assert ran.code == 1
-    (settings,) = _checks(ran.out)["settings"]
+    result = stemsplit("doctor", "--json")
+    assert result.code == 1
+    (settings,) = _checks(result.out)["settings"]
     assert settings["state"] == "failed"
-    assert "max-ram cannot be" in settings["found"]
+    assert "Invalid max-ram: “much”" in settings["found"]
 
 
 _BROKEN = {
-    "tensorflow": "The engine tensorflow cannot be used: TensorFlow is installed without its "
+    "tensorflow": "The tensorflow engine cannot be used: TensorFlow is installed without its "
     "library",
     "onnx": "The engine cannot be imported (ImportError: cannot open shared object file)",
 }
-"""What is said of an engine whose own library is not whole."""
+"""What the check finds if the library of an engine is broken."""
 
 
 @pytest.mark.parametrize(
-    ("module", "check", "says"),
+    ("module", "check", "message"),
     [
         ("soundfile.py", "separation", "ImportError: cannot open shared object file"),
         (
@@ -119,41 +118,43 @@ _BROKEN = {
         ),
     ],
 )
-def test_a_package_that_cannot_be_imported(
-    module: str, check: str, says: str, tmp_path: Path, stemsplit: Callable[..., Any]
+def test_a_package_that_cannot_be_imported_fails(
+    module: str, check: str, message: str, tmp_path: Path, stemsplit: Callable[..., Any]
 ) -> None:
-    """A library that is missing on the system, or a TensorFlow that is not whole."""
+    """A system library is missing, or an engine is incomplete."""
     shadow = tmp_path / "shadow" / module
     shadow.parent.mkdir(parents=True)
     shadow.write_text('raise ImportError("cannot open shared object file")')
-    ran = stemsplit("doctor", "--json", PYTHONPATH=str(tmp_path / "shadow"))
-    assert ran.code == 1
-    (found,) = _checks(ran.out)[check]
+    result = stemsplit("doctor", "--json", PYTHONPATH=str(tmp_path / "shadow"))
+    assert result.code == 1
+    (found,) = _checks(result.out)[check]
     assert found["state"] == "failed"
-    assert says in found["found"]
+    assert message in found["found"]
     assert "fresh virtual environment" in found["remedy"]
 
 
-def test_a_package_of_the_wrong_version(tmp_path: Path, stemsplit: Callable[..., Any]) -> None:
-    """What another program has upgraded is named, with the command that puts it right."""
+def test_a_package_of_the_wrong_version_fails(
+    tmp_path: Path, stemsplit: Callable[..., Any]
+) -> None:
+    """The check names the package and the command that replaces it."""
     name = "multiprocessing-logging"
     info = tmp_path / "shadow" / "multiprocessing_logging-0.5.0.dist-info"
     info.mkdir(parents=True)
     (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: 0.5.0\n")
-    ran = stemsplit("doctor", "--json", PYTHONPATH=str(tmp_path / "shadow"))
-    assert ran.code == 1
-    bad = [one for one in _checks(ran.out)["packages"] if one["state"] == "failed"]
-    assert len(bad) == 1
-    assert bad[0]["found"].startswith(f"{name} 0.5.0; needed is")
-    assert f"-m pip install --force-reinstall '{name}" in bad[0]["remedy"]
+    result = stemsplit("doctor", "--json", PYTHONPATH=str(tmp_path / "shadow"))
+    assert result.code == 1
+    failed = [check for check in _checks(result.out)["packages"] if check["state"] == "failed"]
+    assert len(failed) == 1
+    assert failed[0]["found"].startswith(f"{name} 0.5.0; required: ")
+    assert f"-m pip install --force-reinstall '{name}" in failed[0]["remedy"]
 
 
-@pytest.mark.skipif(not hasattr(os, "fork"), reason="resource limits are POSIX's")
-def test_a_machine_that_is_too_small(tmp_path: Path) -> None:
-    """With 600 MiB of address space: what a track takes, and what to do."""
-    limited = ["bash", "-c", 'ulimit -v 600000; exec "$@"', "-", str(COMMAND), "doctor", "--json"]
-    ran = subprocess.run(limited, cwd=tmp_path, capture_output=True, text=True, check=False)
-    assert ran.returncode == 1
-    (found,) = _checks(ran.stdout)["memory"]
-    assert found["found"].startswith("One track takes about")
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs resource limits")
+def test_a_machine_with_too_little_memory_fails(tmp_path: Path) -> None:
+    """With 600 MiB of address space, the check says what a track needs and what to do."""
+    command = ["bash", "-c", 'ulimit -v 600000; exec "$@"', "-", str(COMMAND), "doctor", "--json"]
+    result = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert result.returncode == 1
+    (found,) = _checks(result.stdout)["memory"]
+    assert found["found"].startswith("One track needs about")
     assert "--min-free" in found["remedy"]

@@ -1,4 +1,4 @@
-"""`--engine`: what each separates, and what the command, its report and doctor say of it."""
+"""`--engine`: the stems of each engine, and its name in events, reports and `doctor`."""
 
 from __future__ import annotations
 
@@ -21,27 +21,29 @@ pytestmark = [pytest.mark.real, pytest.mark.usefixtures("real_models")]
 
 @pytest.fixture(params=LOADERS)
 def engine(request: pytest.FixtureRequest) -> str:
-    """Each engine that is installed."""
+    """Each installed engine."""
     name: str = request.param
     if name not in installed():
         pytest.skip(f"the engine {name} is not installed")
     return name
 
 
-@pytest.mark.parametrize("start", ["usual", "small budget"])
+@pytest.mark.parametrize("memory", ["default", "small budget"])
 def test_an_engine_separates_and_is_named(
-    stemsplit: Callable[..., Any], song_file: Path, engine: str, start: str
+    stemsplit: Callable[..., Any], song_file: Path, engine: str, memory: str
 ) -> None:
-    """In the events, in the report, in the words of --verbose; also one stem at a time."""
-    budget = [] if start == "usual" else ["--max-ram", "330MiB" if engine == "onnx" else "560MiB"]
+    """Events, the report and `--verbose` name it, also with one instrument at a time."""
+    budget = (
+        [] if memory == "default" else ["--max-ram", "330MiB" if engine == "onnx" else "560MiB"]
+    )
     command = ("separate", song_file, "-o", "out", "--engine", engine, *budget)
-    ran = stemsplit(*command, "--json")
-    assert ran.code == 0, ran.err
-    events = [json.loads(line) for line in ran.out.splitlines()]
-    (began,) = [event for event in events if event["type"] == "batch_started"]
+    result = stemsplit(*command, "--json")
+    assert result.code == 0, result.err
+    events = [json.loads(line) for line in result.out.splitlines()]
+    (started,) = [event for event in events if event["type"] == "batch_started"]
     (pool,) = [event for event in events if event["type"] == "pool_started"]
-    assert began["engine"] == engine
-    assert pool["lean"] == (start != "usual")
+    assert started["engine"] == engine
+    assert pool["lean"] == (memory != "default")
     assert f", engine {engine}, " in stemsplit("report", "out").out
     assert f"engine: {engine}" in stemsplit(*command, "--overwrite", "--verbose").err
 
@@ -49,59 +51,59 @@ def test_an_engine_separates_and_is_named(
 def test_the_engines_write_the_same_stems(
     stemsplit: Callable[..., Any], song_file: Path, tmp_path: Path
 ) -> None:
-    """From file to file, to 1e-5 of full scale; and what one has done the other leaves."""
+    """They differ by at most 1e-5 of full scale; one engine skips what the other has done."""
     if installed() != tuple(LOADERS):
-        pytest.skip("one engine alone is installed")
+        pytest.skip("only one engine is installed")
     stems = []
     for engine in LOADERS:
-        ran = stemsplit(
+        result = stemsplit(
             "separate", song_file, "-o", engine, "--engine", engine, "--bit-depth", "32f"
         )
-        assert ran.code == 0, ran.err
+        assert result.code == 0, result.err
         stems.append(soundfile.read(tmp_path / engine / "song" / "vocals.wav")[0])
     assert np.max(np.abs(stems[0] - stems[1])) <= 1e-5
-    ran = stemsplit(
+    result = stemsplit(
         "separate", song_file, "-o", "tensorflow", "--engine", "onnx", "--bit-depth", "32f"
     )
-    assert "0 separated, 1 done already" in ran.out
+    assert "0 separated, 1 already done" in result.out
 
 
 @pytest.mark.parametrize(
-    ("options", "code", "words"),
+    ("options", "code", "message"),
     [
         (
             ["--engine", "jax"],
             2,
-            "There is no engine “jax”. The engines are auto, tensorflow, onnx.",
+            "Unknown engine “jax”. The engines are auto, tensorflow, onnx.",
         ),
-        (["--engine", "onnx", "--mwf"], 2, "--mwf is Spleeter's own filter"),
+        (["--engine", "onnx", "--mwf"], 2, "--mwf uses Spleeter's own filter"),
     ],
 )
-def test_engines_that_cannot_be(
-    stemsplit: Callable[..., Any], song_file: Path, options: list[str], code: int, words: str
+def test_invalid_engines_are_refused(
+    stemsplit: Callable[..., Any], song_file: Path, options: list[str], code: int, message: str
 ) -> None:
-    """One sentence, before anything is made."""
-    ran = stemsplit("separate", song_file, "-o", "out", *options)
-    assert ran.code == code
-    assert words in ran.err
+    """The message is one sentence, and nothing is written."""
+    result = stemsplit("separate", song_file, "-o", "out", *options)
+    assert result.code == code
+    assert message in result.err
     assert not (song_file.parent / "out").exists()
 
 
-def test_the_filter_without_spleeter(stemsplit: Callable[..., Any], song_file: Path) -> None:
-    """Where it cannot be installed, the sentence says where it can."""
+def test_mwf_without_spleeter_is_an_error(stemsplit: Callable[..., Any], song_file: Path) -> None:
+    """The message says what is missing, and where Spleeter can be installed."""
     if "tensorflow" in installed():
         pytest.skip("Spleeter is installed")
-    ran = stemsplit("separate", song_file, "-o", "out", "--mwf")
-    assert ran.code == 1
-    assert "needs tensorflow and spleeter, which are not installed" in ran.err
-    assert "Python 3.10 or 3.11" in ran.err
+    result = stemsplit("separate", song_file, "-o", "out", "--mwf")
+    assert result.code == 1
+    assert "needs tensorflow and spleeter, which are not installed" in result.err
+    assert "Python 3.11, on Linux" in result.err
 
 
-def test_doctor_tells_which_engine_is_used(stemsplit: Callable[..., Any]) -> None:
-    """And the versions of all that are installed."""
-    told = json.loads(stemsplit("doctor", "--json").out)
-    found = [check["found"] for check in told["checks"] if check["name"] == "engines"]
+def test_doctor_shows_the_selected_engine(stemsplit: Callable[..., Any]) -> None:
+    """It has a line for each engine."""
+    report = json.loads(stemsplit("doctor", "--json").out)
+    found = [check["found"] for check in report["checks"] if check["name"] == "engines"]
     assert len(found) == len(LOADERS)
-    assert sum(line.endswith("; it is used") for line in found) == 1
-    (used,) = [line for line in found if line.endswith("; it is used")]
-    assert used.startswith(installed()[0])
+    assert sum(line.endswith("; selected") for line in found) == 1
+    (selected,) = [line for line in found if line.endswith("; selected")]
+    assert selected.startswith(installed()[0])

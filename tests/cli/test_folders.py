@@ -1,4 +1,4 @@
-"""Folders as they are on people's disks, by the installed command; no model is needed."""
+"""Folders as users have them, on the command line; no model is needed."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 COMMAND = Path(sys.executable).with_name("stemsplit")
 RATE = 44_100
-SECOND = 10**9
+NS_PER_SECOND = 10**9
 
 CONTAINERS = [
     ("weba", "libopus", 0), ("voc", "pcm_s16le", 0), ("asf", "mp2", 25), ("avi", "mp2", 25),
@@ -39,22 +39,22 @@ _WRITTEN_AS = {"weba": "webm", "mk3d": "mkv"}
 
 
 def _write_dff(path: Path, seconds: int = 1) -> None:
-    """Write DSD in DSDIFF, as SACD rips have it: two channels of silence at 2.8224 MHz."""
+    """Write a DSDIFF file, as from a ripped SACD: two channels of silence at 2.8224 MHz."""
 
     def chunk(name: bytes, content: bytes) -> bytes:
         return name + struct.pack(">Q", len(content)) + content
 
     channels = chunk(b"CHNL", struct.pack(">H", 2) + b"SLFTSRGT")
-    kind = chunk(b"CMPR", b"DSD \x0enot compressed\0")
-    props = b"SND " + chunk(b"FS  ", struct.pack(">I", 64 * RATE)) + channels + kind
+    compression = chunk(b"CMPR", b"DSD \x0enot compressed\0")
+    properties = b"SND " + chunk(b"FS  ", struct.pack(">I", 64 * RATE)) + channels + compression
     samples = b"\x69" * (2 * 8 * RATE * seconds)
-    form = b"DSD " + chunk(b"FVER", b"\x01\x05\0\0") + chunk(b"PROP", props)
+    form = b"DSD " + chunk(b"FVER", b"\x01\x05\0\0") + chunk(b"PROP", properties)
     path.write_bytes(chunk(b"FRM8", form + chunk(b"DSD ", samples)))
 
 
 @pytest.fixture
 def tone() -> NDArray[np.float32]:
-    """One second."""
+    """One second of a sine wave, in stereo."""
     wave = 0.3 * np.sin(2 * np.pi * 440 * np.arange(RATE) / RATE)
     return np.repeat(wave.astype(np.float32)[:, None], 2, axis=1)
 
@@ -72,55 +72,55 @@ def music(tmp_path: Path, tone: NDArray[np.float32]) -> Path:
 def test_every_container_is_found(
     stemsplit: Callable[..., Any], tmp_path: Path, tone: NDArray[np.float32]
 ) -> None:
-    """And converted with its sound in it; TypeScript beside films of that ending gives no word."""
+    """Each is converted with its audio; TypeScript files, named like films, are ignored."""
     folder = tmp_path / "music"
     folder.mkdir()
-    for ending, codec, pictures in CONTAINERS:
+    for extension, codec, pictures in CONTAINERS:
         rate = 48_000 if codec == "libopus" else RATE
-        written = folder / f"{ending}.{_WRITTEN_AS.get(ending, ending)}"
+        written = folder / f"{extension}.{_WRITTEN_AS.get(extension, extension)}"
         write_libav(written, tone, codec, rate=rate, pictures=pictures)
-        written.rename(folder / f"{ending}.{ending}")
+        written.rename(folder / f"{extension}.{extension}")
     _write_dff(folder / "dff.dff")
-    (folder / "ts.ts").rename(folder / "film without an ending")
-    shutil.copy(folder / "film without an ending", folder / "ts.ts")
+    (folder / "ts.ts").rename(folder / "film without an extension")
+    shutil.copy(folder / "film without an extension", folder / "ts.ts")
     for name in ("index.ts", "app.d.ts", "module.mts"):
         (folder / name).write_text("export const x: number = 1;\n" * 30)
-    ran = stemsplit("convert", "music", "-o", "out")
-    assert ran.code == 0, ran.err
-    expected = {*(ending for ending, *_ in CONTAINERS), "dff", "film without an ending"}
+    result = stemsplit("convert", "music", "-o", "out")
+    assert result.code == 0, result.err
+    expected = {*(extension for extension, *_ in CONTAINERS), "dff", "film without an extension"}
     assert {path.stem for path in (tmp_path / "out").glob("*.wav")} == expected
-    assert "3 files left out, audio neither by name nor by content (.ts 2, .mts 1)" in ran.err
+    assert "3 files ignored, not audio by name or content (.ts 2, .mts 1)" in result.err
     for path in (tmp_path / "out").glob("*.wav"):
         samples, rate = soundfile.read(path)
         assert 0.9 <= len(samples) / rate <= 1.25, path
         assert path.stem == "dff" or 0.15 < np.abs(samples).max() < 0.6, path
 
 
-def test_trash_is_left_out_and_counted(stemsplit: Callable[..., Any], music: Path) -> None:
-    """What somebody has deleted is not separated; named itself, it is."""
+def test_system_folders_are_ignored_and_counted(stemsplit: Callable[..., Any], music: Path) -> None:
+    """Deleted files are not converted, unless their folder is an input itself."""
     for name in ("#recycle", "a/@eaDir", "a/$RECYCLE.BIN", ".38 Special"):
         (music / name).mkdir()
         shutil.copy(music / "1.wav", music / name / "x.wav")
-    ran = stemsplit("convert", "music", "-o", "out", "--dry-run", "--json")
-    events = [json.loads(line) for line in ran.out.splitlines()]
+    result = stemsplit("convert", "music", "-o", "out", "--dry-run", "--json")
+    events = [json.loads(line) for line in result.out.splitlines()]
     notes = [event["text"] for event in events if event["type"] == "note"]
     assert events[-1]["separate"] == 5
     assert notes == [
-        "3 system folders left out (#recycle, $RECYCLE.BIN, @eaDir)",
-        "1 hidden file or folder left out (.38 Special); to take one, give it as an input",
+        "3 system folders ignored (#recycle, $RECYCLE.BIN, @eaDir)",
+        "1 hidden file or folder ignored (.38 Special); to include one, name it as an input",
     ]
-    ran = stemsplit("convert", "music", "-o", "out")
-    assert (ran.code, "5 converted" in ran.out, notes[0] in ran.err) == (0, True, True)
+    result = stemsplit("convert", "music", "-o", "out")
+    assert (result.code, "5 converted" in result.out, notes[0] in result.err) == (0, True, True)
     named = stemsplit("convert", "music/#recycle", "-o", "trash")
     assert (named.code, "1 converted" in named.out) == (0, True)
 
 
-def test_a_subfolder_that_cannot_be_read(music: Path, tmp_path: Path) -> None:
-    """A warning and exit code 3, as for restic; all else is done. As an input it is a failure."""
+def test_an_unreadable_subfolder(music: Path, tmp_path: Path) -> None:
+    """It causes a warning and exit code 3, as in restic; as an input, it is a failure."""
     command: list[str | Path] = [COMMAND, "convert"]
-    if os.geteuid() == 0:  # to whom permissions mean nothing, unless that is taken away
+    if os.geteuid() == 0:  # not bound by permissions unless the capabilities are dropped
         if shutil.which("setpriv") is None:
-            pytest.skip("root needs setpriv to be refused anything")
+            pytest.skip("root needs setpriv to drop its capabilities")
         command = ["setpriv", "--bounding-set=-dac_override,-dac_read_search", *command]
 
     def run(*arguments: str) -> subprocess.CompletedProcess[str]:
@@ -128,32 +128,34 @@ def test_a_subfolder_that_cannot_be_read(music: Path, tmp_path: Path) -> None:
             [*command, *arguments], cwd=tmp_path, check=False, capture_output=True, text=True
         )
 
-    for mode, folder in ((0o000, "a"), (0o444, "Podcasts")):  # the other lists what it withholds
+    for mode, folder in ((0o000, "a"), (0o444, "Podcasts")):  # 0o444 can be listed, but not entered
         (music / folder).chmod(mode)
     try:
-        ran = run("music", "-o", "out")
+        result = run("music", "-o", "out")
         planned = run("music", "-o", "out", "-n")
         named = run("music/a", "-o", "out")
     finally:
         for folder in ("a", "Podcasts"):
             (music / folder).chmod(0o755)
-    assert ran.returncode == planned.returncode == named.returncode == 3
+    assert result.returncode == planned.returncode == named.returncode == 3
     for folder in ("a", "Podcasts"):
         warning = f"warning: “music/{folder}” cannot be read (Permission denied)."
-        assert ran.stderr.count(warning) == planned.stderr.count(warning) == 1
-        assert f"  not read: music/{folder}\n" in ran.stderr
-    assert "2 converted, 2 folders not read" in ran.stderr
-    assert "failed" not in ran.stderr
+        assert result.stderr.count(warning) == planned.stderr.count(warning) == 1
+        assert f"  not read: music/{folder}\n" in result.stderr
+    assert "2 converted, 2 folders not read" in result.stderr
+    assert "failed" not in result.stderr
     assert "2 done, 2 folders not read" in planned.stdout
     assert "failed: music/a: “music/a” cannot be read" in named.stderr
     summary = json.loads((tmp_path / "out/.stemsplit/summary.json").read_text())
     assert (summary["failed"], summary["exit_code"]) == (1, 3)
     again = run("music", "-o", "out")
-    assert (again.returncode, "3 converted, 2 done already" in again.stdout) == (0, True)
+    assert (again.returncode, "3 converted, 2 already done" in again.stdout) == (0, True)
 
 
-def test_a_playlist(stemsplit: Callable[..., Any], music: Path, tmp_path: Path) -> None:
-    """As players write it: directives, a path relative to it, a URL with escapes."""
+def test_a_playlist_can_be_the_input_list(
+    stemsplit: Callable[..., Any], music: Path, tmp_path: Path
+) -> None:
+    """It contains directives, relative paths and a URL with escapes, as players write them."""
     (music / "1.wav").rename(music / "1 é.wav")
     url = f"{(music / '1 é.wav').as_uri()}\r\n"
     assert "%20" in url
@@ -162,68 +164,72 @@ def test_a_playlist(stemsplit: Callable[..., Any], music: Path, tmp_path: Path) 
         encoding="utf-8",
         newline="",
     )
-    ran = stemsplit("convert", "--from-file", "music/a/best.m3u8", "-o", "out")
-    assert ran.code == 0, ran.err
+    result = stemsplit("convert", "--from-file", "music/a/best.m3u8", "-o", "out")
+    assert result.code == 0, result.err
     assert {path.name for path in (tmp_path / "out").glob("*.wav")} == {"1 é.wav", "2.wav", "3.wav"}
 
 
-def test_daylight_saving(stemsplit: Callable[..., Any], music: Path) -> None:
-    """An hour on or back, nothing is done again; an edit at that very moment is noticed."""
+def test_daylight_saving_repeats_no_tracks(stemsplit: Callable[..., Any], music: Path) -> None:
+    """A shift of all times by an hour is ignored; an edit during the shift is detected."""
     assert stemsplit("convert", "music", "-o", "out").code == 0
     times = {path: path.stat().st_mtime_ns for path in music.rglob("*.wav")}
-    for apart in (3600, -3600, 3601):
-        for path, at in times.items():
-            os.utime(path, ns=(0, at + apart * SECOND))
-        ran = stemsplit("convert", "music", "-o", "out")
-        assert (ran.code, ran.out) == (0, "0 converted, 5 done already.\n")
+    for shift in (3600, -3600, 3601):
+        for path, modified in times.items():
+            os.utime(path, ns=(0, modified + shift * NS_PER_SECOND))
+        result = stemsplit("convert", "music", "-o", "out")
+        assert (result.code, result.out) == (0, "0 converted, 5 already done.\n")
     edited = music / "1.wav"
     content = bytearray(edited.read_bytes())
     content[len(content) // 2] ^= 1
     edited.write_bytes(content)
-    os.utime(edited, ns=(0, times[edited] + 3600 * SECOND))
-    os.utime(music / "2.wav", ns=(0, times[edited] + 7200 * SECOND))
-    ran = stemsplit("convert", "music", "-o", "out", "--dry-run")
-    assert ran.out.count("the file has changed") == 2
-    assert "2 to convert, 3 done" in ran.out
+    os.utime(edited, ns=(0, times[edited] + 3600 * NS_PER_SECOND))
+    os.utime(music / "2.wav", ns=(0, times[edited] + 7200 * NS_PER_SECOND))
+    result = stemsplit("convert", "music", "-o", "out", "--dry-run")
+    assert result.out.count("the file has changed") == 2
+    assert "2 to convert, 3 done" in result.out
 
 
-def test_exclude(stemsplit: Callable[..., Any], music: Path, tmp_path: Path) -> None:
-    """On the command line, in a file, in the environment; told, also where nothing is left."""
+def test_exclude_patterns(stemsplit: Callable[..., Any], music: Path, tmp_path: Path) -> None:
+    """Options, files and variables set them; notes report what they match or do not match."""
     (tmp_path / "stemsplit.toml").write_text('[convert]\nexclude = ["Podcasts", "2,*"]\n')
 
     def plan(*options: str, **environment: str) -> tuple[int, set[str], str]:
-        ran = stemsplit("convert", music.name, "-o", "out", "-n", "--json", *options, **environment)
-        events = [json.loads(line) for line in ran.out.splitlines()]
-        names = {Path(one["source"]).name for one in events if one["type"] == "track_planned"}
-        notes = [one["text"] for one in events if one["type"] == "note"]
-        return ran.code, names, " ".join(notes)
+        result = stemsplit(
+            "convert", music.name, "-o", "out", "-n", "--json", *options, **environment
+        )
+        events = [json.loads(line) for line in result.out.splitlines()]
+        names = {Path(event["source"]).name for event in events if event["type"] == "track_planned"}
+        notes = [event["text"] for event in events if event["type"] == "note"]
+        return result.code, names, " ".join(notes)
 
-    told = "1 folder excluded by --exclude (Podcasts) --exclude “2,*” matched nothing"
-    assert plan() == (0, {"1.wav", "2.wav", "3.wav"}, told)
+    note = "1 folder excluded by --exclude (Podcasts) --exclude “2,*” matched nothing"
+    assert plan() == (0, {"1.wav", "2.wav", "3.wav"}, note)
     options = ("--exclude", "[12].wav", "--exclude", "Podcasts/old")
-    told = "2 files and 1 folder excluded by --exclude (1.wav, 2.wav, old)"
-    assert plan(*options) == (0, {"3.wav", "4.wav"}, told)
+    note = "2 files and 1 folder excluded by --exclude (1.wav, 2.wav, old)"
+    assert plan(*options) == (0, {"3.wav", "4.wav"}, note)
     assert plan(STEMSPLIT_EXCLUDE="1.wav\n/a/\n")[1] == {"2.wav", "4.wav", "5.wav"}
     assert plan("--exclude", "*") == (0, set(), "1 folder excluded by --exclude (music)")
     shown = json.loads(stemsplit("config", "convert", "--json").out)["settings"]
-    assert ["Podcasts", "2,*"] in [one["value"] for one in shown if one["option"] == "exclude"]
-    ran = stemsplit("convert", "music", "-o", "out", "--exclude", "")
-    assert (ran.code, "names nothing" in ran.err) == (2, True)
+    assert ["Podcasts", "2,*"] in [
+        setting["value"] for setting in shown if setting["option"] == "exclude"
+    ]
+    result = stemsplit("convert", "music", "-o", "out", "--exclude", "")
+    assert (result.code, "names no file or folder" in result.err) == (2, True)
 
 
-def test_limit(stemsplit: Callable[..., Any], music: Path) -> None:
-    """So many at a time, each run going on where the last one stopped; exit code 0."""
+def test_limit_splits_a_batch_into_several_runs(stemsplit: Callable[..., Any], music: Path) -> None:
+    """Each run continues where the last one stopped, with exit code 0."""
     assert music.exists()
     planned = stemsplit("convert", "music", "-o", "out", "-n", "--limit", "2", "--order", "path")
     assert planned.out.count("\nlater: ") == 3
     assert "2 to convert, 3 left for another run" in planned.out
     for done, left in ((0, 3), (2, 1), (4, 0)):
-        ran = stemsplit("convert", "music", "-o", "out", "--limit", "2", "--order", "path")
-        assert ran.code == 0, ran.err
+        result = stemsplit("convert", "music", "-o", "out", "--limit", "2", "--order", "path")
+        assert result.code == 0, result.err
         counts = [f"{min(2, 5 - done)} converted"]
-        counts += [f"{done} done already"] if done else []
+        counts += [f"{done} already done"] if done else []
         counts += [f"{left} left for another run"] if left else []
-        assert ran.out.splitlines()[-1].partition(";")[0] == ", ".join(counts)
+        assert result.out.splitlines()[-1].partition(";")[0] == ", ".join(counts)
         assert (
             f"{done + min(2, 5 - done)} done, 0 failed, {left} left"
             in stemsplit("status", "out").out
@@ -231,24 +237,24 @@ def test_limit(stemsplit: Callable[..., Any], music: Path) -> None:
     again = stemsplit("convert", "music", "-o", "out", "--overwrite", "--limit", "2")
     assert "2 converted, 3 left for another run" in again.out
     rest = stemsplit("convert", "music", "-o", "out")
-    assert "3 converted, 2 done already" in rest.out, "what was to be overwritten still is"
+    assert "3 converted, 2 already done" in rest.out, "the others are still to be overwritten"
     assert stemsplit("convert", "music", "-o", "out", "--limit", "0").code == 2
 
 
-def test_from_a_program(music: Path, tmp_path: Path) -> None:
-    """With the same words."""
+def test_the_python_api_has_the_same_options(music: Path, tmp_path: Path) -> None:
+    """Exclude patterns, a limit and a list of inputs have the same effect."""
     settings = Settings(what="conversion")
-    told: list[Any] = []
+    events: list[Any] = []
     result = library.separate(
-        [music], tmp_path / "out", settings, exclude=["Podcasts"], limit=2, on_event=told.append
+        [music], tmp_path / "out", settings, exclude=["Podcasts"], limit=2, on_event=events.append
     )
     assert (len(result.outcomes), len(result.put_off), result.exit_code) == (2, 1, 0)
-    assert told[-1].put_off == 1
+    assert events[-1].put_off == 1
     listed = library.separate(
         [], tmp_path / "out", settings, listed=["3.wav"], listed_in=music / "a", dry_run=True
     )
     assert (len(listed.problems), len(listed.outcomes)) == (0, 0)
-    with pytest.raises(UsageError, match="Put it into a list"):
+    with pytest.raises(UsageError, match="in a list"):
         library.separate([music], tmp_path / "out", settings, exclude="Podcasts")
-    with pytest.raises(UsageError, match="limit cannot be 0"):
+    with pytest.raises(UsageError, match="Invalid limit: 0"):
         library.separate([music], tmp_path / "out", settings, limit=0)

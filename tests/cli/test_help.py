@@ -1,4 +1,4 @@
-"""Help that fits on a screen, shells that complete, and a word for what was misspelt."""
+"""Help pages, shell completion, and suggestions for misspelt names."""
 
 from __future__ import annotations
 
@@ -25,10 +25,10 @@ COMMANDS = [
 
 @pytest.mark.parametrize("command", COMMANDS, ids=" ".join)
 def test_help_fits_on_a_screen(command: tuple[str, ...], stemsplit: Callable[..., Any]) -> None:
-    """Of 80 columns and 44 lines."""
-    ran = stemsplit(*command, "--help", COLUMNS="80")
-    assert ran.code == 0
-    lines = ran.out.splitlines()
+    """It has at most 44 lines of 80 columns."""
+    result = stemsplit(*command, "--help", COLUMNS="80")
+    assert result.code == 0
+    lines = result.out.splitlines()
     assert lines[0].startswith(" ".join(("Usage: stemsplit", *command)))
     assert len(lines) <= 44
     assert max(map(len, lines)) <= 80
@@ -36,10 +36,10 @@ def test_help_fits_on_a_screen(command: tuple[str, ...], stemsplit: Callable[...
 
 @pytest.mark.parametrize("command", ["separate", "convert"])
 def test_help_all_has_every_option(command: str, stemsplit: Callable[..., Any]) -> None:
-    """And what the short help leaves out can be found by it."""
+    """The short help omits some, and names `--help-all`."""
     short = stemsplit(command, "--help", COLUMNS="80").out
     long = stemsplit(command, "--help-all", COLUMNS="80").out
-    names = [one.name for one in app[command].assemble_argument_collection()]
+    names = [argument.name for argument in app[command].assemble_argument_collection()]
     options = [name for name in names if name.startswith("--")]
     assert all(f"  {name}" in long for name in options)
     assert len([name for name in options if f"  {name}" in short]) < len(options)
@@ -48,7 +48,7 @@ def test_help_all_has_every_option(command: str, stemsplit: Callable[..., Any]) 
 
 
 @pytest.mark.parametrize(
-    ("arguments", "says"),
+    ("arguments", "expected"),
     [
         (("separat", "a.wav"), "separate"),
         (("separate", "a.wav", "-o", "out", "--modle", "4stems"), "--model"),
@@ -58,22 +58,22 @@ def test_help_all_has_every_option(command: str, stemsplit: Callable[..., Any]) 
         (("models", "fetch", "5stem"), "Did you mean 5stems?"),
         (
             ("separate", "a.wav"),
-            "No folder is named for what is made. Name one with --output or -o.",
+            "No output folder given. Add -o FOLDER.",
         ),
-        (("doctor", "now"), "“now” is too much here. Try `stemsplit doctor --help`."),
+        (("doctor", "now"), "Unexpected argument “now”. Try `stemsplit doctor --help`."),
         (("models", "fech"), "fetch"),
         (("completion", "bsh"), "bash"),
     ],
     ids=lambda value: value if isinstance(value, str) else " ".join(value),
 )
-def test_what_was_misspelt_is_answered_with_what_is_near(
-    arguments: tuple[str, ...], says: str, stemsplit: Callable[..., Any]
+def test_a_usage_error_suggests_a_fix(
+    arguments: tuple[str, ...], expected: str, stemsplit: Callable[..., Any]
 ) -> None:
-    """One line that names it, exit code 2. cyclopts may change its sentences."""
-    ran = stemsplit(*arguments)
-    assert ran.code == 2
-    assert re.search(rf"(?<![\w-]){re.escape(says)}(?![\w-])", ran.err)
-    assert len(ran.err.splitlines()) == 1
+    """The message is one line; the rest of the sentence may change with cyclopts."""
+    result = stemsplit(*arguments)
+    assert result.code == 2
+    assert re.search(rf"(?<![\w-]){re.escape(expected)}(?![\w-])", result.err)
+    assert len(result.err.splitlines()) == 1
 
 
 def _bash(line: str) -> str:
@@ -104,34 +104,34 @@ def _fish(line: str) -> str:
         ("stemsplit separate --format f", {"flac"}),
     ],
 )
-def test_a_shell_completes(
+def test_a_shell_completes_arguments(
     shell: str, script: Callable[[str], str], line: str, expected: set[str]
 ) -> None:
     """Commands, options, models and values, in the shell itself."""
     program = shutil.which(shell)
     if program is None:
         pytest.skip(f"{shell} is not installed")
-    ran = subprocess.run(
+    result = subprocess.run(
         [program, "-c", script(line)], capture_output=True, text=True, check=True, timeout=60
     )
-    assert {one.split("\t")[0].strip() for one in ran.stdout.splitlines()} == expected
+    assert {line.split("\t")[0].strip() for line in result.stdout.splitlines()} == expected
 
 
-def test_bash_completes_files_where_it_did() -> None:
-    """An input, a folder for -o: whatever the program itself knows nothing better of."""
+def test_bash_still_completes_file_names() -> None:
+    """The program itself does not complete inputs and output folders."""
     script = f"""
         PATH={COMMAND.parent}:$PATH
         source <(stemsplit completion bash)
         complete -p stemsplit
     """
-    ran = subprocess.run(["bash", "-c", script], capture_output=True, text=True, check=True)
-    assert ran.stdout.split() == [
+    result = subprocess.run(["bash", "-c", script], capture_output=True, text=True, check=True)
+    assert result.stdout.split() == [
         "complete", "-o", "bashdefault", "-o", "default", "-F", "_stemsplit", "stemsplit"
     ]  # fmt: skip
 
 
-def test_zsh_completes_after_the_documented_line(tmp_path: Path) -> None:
-    """As it stands in ~/.zshrc, after compinit."""
+def test_zsh_registers_the_completion(tmp_path: Path) -> None:
+    """The documented line of `~/.zshrc` follows `compinit`."""
     zsh = shutil.which("zsh")
     if zsh is None:
         pytest.skip("zsh is not installed")
@@ -141,13 +141,13 @@ def test_zsh_completes_after_the_documented_line(tmp_path: Path) -> None:
         eval "$(stemsplit completion zsh)"
         print $_comps[stemsplit]; whence -w $_comps[stemsplit]
     """
-    ran = subprocess.run([zsh, "-fc", script], capture_output=True, text=True, check=True)
-    assert ran.stdout.split() == ["_cyclopts_stemsplit", "_cyclopts_stemsplit:", "function"]
+    result = subprocess.run([zsh, "-fc", script], capture_output=True, text=True, check=True)
+    assert result.stdout.split() == ["_cyclopts_stemsplit", "_cyclopts_stemsplit:", "function"]
 
 
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
-def test_a_shell_can_read_its_script(shell: str, stemsplit: Callable[..., Any]) -> None:
-    """Without a fault of syntax."""
+def test_a_shell_can_parse_its_completion_script(shell: str, stemsplit: Callable[..., Any]) -> None:
+    """The script has no syntax errors."""
     script = stemsplit("completion", shell).out
     assert "stemsplit" in script
     program = shutil.which(shell)

@@ -1,4 +1,4 @@
-"""What `--json` prints, held against its published schema."""
+"""The output of `--json` conforms to its published schema."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ SCHEMA = Path(__file__).parents[2] / "docs" / "events.schema.json"
 
 @pytest.fixture(scope="module")
 def validator() -> jsonschema.Draft202012Validator:
-    """The schema, made stricter than it is published: no field may be there that is not in it."""
+    """A validator of the published schema that also rejects fields that are not in it."""
     schema = json.loads(SCHEMA.read_text())
     for definition in schema["$defs"].values():
         if definition.get("type") == "object":
@@ -28,22 +28,22 @@ def validator() -> jsonschema.Draft202012Validator:
     return jsonschema.Draft202012Validator(schema)
 
 
-def test_every_event_of_real_batches_is_as_the_schema_says(
+def test_every_event_of_real_batches_conforms_to_the_schema(
     song_file: Path,
     tmp_path: Path,
     stemsplit: Callable[..., Any],
     validator: jsonschema.Draft202012Validator,
 ) -> None:
-    """Of a plan, a batch with failures, the same again, and a conversion."""
+    """The runs are a dry run, a batch with failures, a timeout, a repetition and a conversion."""
     (tmp_path / "broken.wav").write_bytes(b"no audio")
     files = (song_file, "broken.wav", "missing.wav")
     plan = stemsplit("separate", *files, "-o", "out", "--json", "--dry-run")
     batch = stemsplit("separate", *files, "-o", "out", "--json", "--timeout", "60s")
-    too_short = ("--timeout", "0.01s", "--retries", "1")
-    late = stemsplit("separate", song_file, "-o", "late", "--json", *too_short)
-    again = stemsplit("separate", *files, "-o", "out", "--json")
+    limits = ("--timeout", "0.01s", "--retries", "1")
+    timed_out = stemsplit("separate", song_file, "-o", "late", "--json", *limits)
+    repeated = stemsplit("separate", *files, "-o", "out", "--json")
     conversion = stemsplit("convert", song_file, "-o", "converted", "--json")
-    runs = [ran.out.splitlines() for ran in (plan, batch, late, again, conversion)]
+    runs = [result.out.splitlines() for result in (plan, batch, timed_out, repeated, conversion)]
     events = [json.loads(line) for lines in runs for line in lines]
     for event in events:
         validator.validate(event)
@@ -64,10 +64,10 @@ def test_every_event_of_real_batches_is_as_the_schema_says(
     for lines in runs:
         assert json.loads(lines[0])["schema"] == 1
     running = [
-        one
+        track
         for event in events
         if event["type"] == "batch_progress"
-        for one in event["status"]["running"]
+        for track in event["status"]["running"]
     ]
     assert running
-    assert all(one["ram_cap_bytes"] > 0 for one in running)
+    assert all(track["ram_cap_bytes"] > 0 for track in running)

@@ -1,4 +1,4 @@
-"""Libraries by the installed command, with the real model: lists, plans, status, a second run."""
+"""Batches of folders with the real model: lists, dry runs, `status`, and a second run."""
 
 from __future__ import annotations
 
@@ -38,18 +38,18 @@ def library(song: NDArray[np.float32], tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def at_work(
-    library: Path, tmp_path: Path, separating: Callable[..., Any]
+def running_batch(
+    library: Path, tmp_path: Path, start_batch: Callable[..., Any]
 ) -> Iterator[subprocess.Popen[str]]:
-    """The command, at its first track."""
-    with separating(tmp_path, library) as running:
+    """The command while it separates its first track."""
+    with start_batch(tmp_path, library) as running:
         yield running
 
 
 def test_a_second_terminal(
-    at_work: subprocess.Popen[str], stemsplit: Callable[..., Any], library: Path
+    running_batch: subprocess.Popen[str], stemsplit: Callable[..., Any], library: Path
 ) -> None:
-    """It is told how far the batch is, what a plan would be, and that it must not write there."""
+    """It can show the progress and a dry run, but cannot write to the same folder."""
     deadline = time.monotonic() + 10
     while True:
         report = json.loads(stemsplit("status", "out", "--json").out)
@@ -66,29 +66,32 @@ def test_a_second_terminal(
     assert Path(now["running"][0]["source"]).name.startswith("long")
     text = stemsplit("status", "out")
     assert text.code == 0
-    assert f"running (process {at_work.pid} on" in text.out
+    assert f"running (process {running_batch.pid} on" in text.out
     assert "0 done, 0 failed, 3 left" in text.out
     assert "times real time" in text.out
     second = stemsplit("separate", library, "-o", "out")
     assert second.code == 11
-    assert f"process {at_work.pid}" in second.err
+    assert f"process {running_batch.pid}" in second.err
     plan = stemsplit("separate", library, "-o", "out", "--dry-run")
     assert plan.code == 0
     assert "3 to separate" in plan.out
 
 
-def test_after_a_kill(
-    at_work: subprocess.Popen[str], stemsplit: Callable[..., Any], library: Path, tmp_path: Path
+def test_a_killed_batch_can_be_resumed(
+    running_batch: subprocess.Popen[str],
+    stemsplit: Callable[..., Any],
+    library: Path,
+    tmp_path: Path,
 ) -> None:
-    """`status` says so; the next run removes what is half-done, and does what is left."""
-    at_work.send_signal(signal.SIGKILL)
-    at_work.wait()
+    """`status` reports the kill; the next run removes partial files and finishes the batch."""
+    running_batch.send_signal(signal.SIGKILL)
+    running_batch.wait()
     text = stemsplit("status", "out").out
     assert "killed" in text
     assert "3 left" in text
-    ran = stemsplit("separate", library, "-o", "out")
-    assert ran.code == 0
-    assert "the last run did not end well" in ran.err
+    result = stemsplit("separate", library, "-o", "out")
+    assert result.code == 0
+    assert "the last run did not finish cleanly" in result.err
     assert len(list((tmp_path / "out").rglob("vocals.wav"))) == 3
     assert not list((tmp_path / "out").rglob(".stemsplit-*"))
     summary = json.loads((tmp_path / "out/.stemsplit/summary.json").read_text())
@@ -98,15 +101,17 @@ def test_after_a_kill(
     assert "3 done, 0 failed, 0 left" in text
 
 
-def test_lists_and_names(library: Path, tmp_path: Path, stemsplit: Callable[..., Any]) -> None:
-    """`find -print0 | stemsplit separate --from-file -` keeps the tree; a name may differ."""
+def test_input_lists_and_name_templates(
+    library: Path, tmp_path: Path, stemsplit: Callable[..., Any]
+) -> None:
+    """`find -print0 | stemsplit separate --from-file -` keeps folders; `--name` replaces them."""
     with subprocess.Popen(
         ["find", "music", "-name", "short*", "-print0"], cwd=tmp_path, stdout=subprocess.PIPE
-    ) as finding:
+    ) as find:
         listed = subprocess.run(
             [COMMAND, "separate", "--from-file", "-", "-o", "out", "--no-tags"],
             cwd=tmp_path,
-            stdin=finding.stdout,
+            stdin=find.stdout,
             check=True,
             capture_output=True,
             text=True,
@@ -117,16 +122,18 @@ def test_lists_and_names(library: Path, tmp_path: Path, stemsplit: Callable[...,
     media.title, media.artist = "Live?", "Someone"
     media.save()
     name = "{artist}/{title} ({stem}).{ext}"
-    ran = stemsplit("separate", library / "a b", "-o", "named", "--name", name, "--format", "flac")
-    assert ran.code == 0
+    result = stemsplit(
+        "separate", library / "a b", "-o", "named", "--name", name, "--format", "flac"
+    )
+    assert result.code == 0
     stem = tmp_path / "named/Someone/Live_ (vocals).flac"
     assert mediafile.MediaFile(stem).title == "Live? (vocals)"
 
 
-def test_a_plan_is_printed_and_nothing_is_done(
+def test_a_dry_run_writes_nothing(
     library: Path, tmp_path: Path, stemsplit: Callable[..., Any]
 ) -> None:
-    """Tracks, their duration, and what it takes; as text and as JSON."""
+    """It prints the tracks, their durations and the expected resources, as text or JSON."""
     (library / "notes.mp3").write_text("la la la")
     plan = stemsplit("separate", library, "-o", "out", "--dry-run", "--until", "00:00")
     assert plan.code == 0
@@ -134,18 +141,18 @@ def test_a_plan_is_printed_and_nothing_is_done(
     stem = tmp_path / "out" / "long 1" / "vocals.wav"
     assert any(line.endswith(f"long 1.flac (3:00): new -> {stem}") for line in lines)
     assert "4 to separate" in lines
-    for word in ("audio 6:04; time about", "memory about", "disk about", "of 4 until"):
-        assert word in plan.out
-    told = stemsplit("separate", library, "-o", "out", "-n", "--json").out.splitlines()
-    kinds = [json.loads(line)["type"] for line in told]
-    assert kinds == ["batch_started", *["track_planned"] * 4, "plan_made"]
+    for text in ("audio 6:04; time about", "memory about", "disk about", "of 4 until"):
+        assert text in plan.out
+    events = stemsplit("separate", library, "-o", "out", "-n", "--json").out.splitlines()
+    types = [json.loads(line)["type"] for line in events]
+    assert types == ["batch_started", *["track_planned"] * 4, "plan_made"]
     assert not (tmp_path / "out").exists()
 
 
-def test_keeping_awake_where_that_cannot_be(library: Path, stemsplit: Callable[..., Any]) -> None:
-    """A plain note, and the batch goes on."""
-    ran = stemsplit(
+def test_keep_awake_without_a_desktop_session(library: Path, stemsplit: Callable[..., Any]) -> None:
+    """A note is printed and the batch continues."""
+    result = stemsplit(
         "separate", library / "a b", "-o", "out", "--keep-awake", DBUS_SESSION_BUS_ADDRESS=""
     )
-    assert ran.code == 0
-    assert "cannot be kept awake" in ran.err or os.name != "posix"
+    assert result.code == 0
+    assert "cannot be kept awake" in result.err or os.name != "posix"

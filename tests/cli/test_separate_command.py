@@ -1,9 +1,10 @@
-"""The installed command on real audio with the real model: what a person meets."""
+"""`stemsplit separate` on real audio with the real model."""
 
 from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -30,9 +31,9 @@ STEMS = {"vocals.wav", "accompaniment.wav"}
 ENGINE = installed()[0]
 IS_FORKED = sys.platform == "linux" and ENGINE == "tensorflow"
 LEAN_BUDGET = {"tensorflow": 570, "onnx": 340}[ENGINE]
-"""MiB: too little for all weights at once."""
+"""In MiB; too little for all weights at once."""
 LEAST_BUDGET = {"tensorflow": "550MiB", "onnx": "300MiB"}[ENGINE]
-"""What is named to whoever allows less than one stem at a time needs."""
+"""The suggested budget, if the given one is too small for one instrument at a time."""
 
 GOOD = {
     "plain.wav": 44_100 * 4,
@@ -54,13 +55,13 @@ BAD = {
 
 
 def _visible(output: Path) -> list[str]:
-    """List an output folder without what stemsplit keeps there for itself."""
+    """Return the entries of an output folder, except stemsplit's own."""
     return sorted(path.name for path in output.iterdir() if path.name != ".stemsplit")
 
 
 @pytest.fixture(scope="module")
 def inputs(song: NDArray[np.float32], tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with every kind of good and bad input."""
+    """A folder with good and bad inputs of every type."""
     folder = tmp_path_factory.mktemp("inputs")
     soundfile.write(folder / "plain.wav", song, 44_100)
     at_48k = np.interp(np.arange(4 * 48_000) / 48_000, np.arange(len(song)) / 44_100, song[:, 0])
@@ -82,7 +83,7 @@ def inputs(song: NDArray[np.float32], tmp_path_factory: pytest.TempPathFactory) 
 
 @pytest.fixture(scope="module")
 def events(inputs: Path, tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Any]]:
-    """One batch over all of them; what `--json` printed, with the exit code as last event."""
+    """The events of one batch of all inputs, with the exit code as an additional last event."""
     out = tmp_path_factory.mktemp("outputs")
     done = subprocess.run(
         [COMMAND, "separate", "-o", out, "--json", "--", *sorted(GOOD | BAD)],
@@ -96,29 +97,33 @@ def events(inputs: Path, tmp_path_factory: pytest.TempPathFactory) -> list[dict[
     return [*lines, {"type": "exit", "code": done.returncode, "out": out, "err": done.stderr}]
 
 
-def _of(events: list[dict[str, Any]], kind: str, name: str) -> dict[str, Any]:
-    (found,) = [one for one in events if one["type"] == kind and Path(one["source"]).name == name]
+def _event_of(events: list[dict[str, Any]], event_type: str, name: str) -> dict[str, Any]:
+    (found,) = [
+        event
+        for event in events
+        if event["type"] == event_type and Path(event["source"]).name == name
+    ]
     return found
 
 
-@pytest.mark.parametrize(("name", "words"), BAD.items())
-def test_bad_inputs_get_a_sentence_each(
-    events: list[dict[str, Any]], name: str, words: str
+@pytest.mark.parametrize(("name", "message"), BAD.items())
+def test_each_bad_input_has_a_message(
+    events: list[dict[str, Any]], name: str, message: str
 ) -> None:
-    """What is wrong, what to do, and no stem."""
-    failed = _of(events, "track_failed", name)
-    assert words in failed["message"]
+    """The message says what is wrong and the remedy what to do; no stem is written."""
+    failed = _event_of(events, "track_failed", name)
+    assert message in failed["message"]
     assert failed["remedy"]
     assert failed["reason"] == ("damaged" if name == "cut.wav" else "bad_input")
     assert not (events[-1]["out"] / Path(name).stem).exists()
 
 
 @pytest.mark.parametrize(("name", "frames"), GOOD.items())
-def test_good_inputs_are_separated_beside_bad_ones(
+def test_good_inputs_are_separated_despite_bad_ones(
     events: list[dict[str, Any]], name: str, frames: int | None
 ) -> None:
     """All stems, 24-bit at 44.1 kHz, exactly as long as the source."""
-    done = _of(events, "track_done", name)
+    done = _event_of(events, "track_done", name)
     assert {Path(stem["path"]).name for stem in done["stems"]} == STEMS
     for stem in done["stems"]:
         info = soundfile.info(stem["path"])
@@ -127,113 +132,117 @@ def test_good_inputs_are_separated_beside_bad_ones(
         assert frames is None or info.frames == frames
 
 
-def test_a_file_that_is_a_little_cut_is_separated_with_a_warning(
+def test_a_slightly_truncated_file_is_separated_with_a_warning(
     events: list[dict[str, Any]],
 ) -> None:
-    """What is there is separated, and the warning says how much is not."""
-    done = _of(events, "track_done", "a little cut.wav")
+    """The warning says how much is missing."""
+    done = _event_of(events, "track_done", "a little cut.wav")
     assert "0.12 s of 4.00 s" in done["warnings"][0]
     assert done["warning_kinds"] == ["damaged"]
     assert done["audio_seconds"] == pytest.approx(3.88, abs=0.01)
     assert events[-2]["damaged"] == 1
 
 
-def test_what_is_left_of_a_cut_file_is_separated_where_that_is_accepted(
+def test_the_rest_of_a_truncated_file_is_separated_if_accepted(
     inputs: Path, stemsplit: Callable[..., Any]
 ) -> None:
-    """Half of it, with a warning."""
-    ran = stemsplit("separate", inputs / "cut.wav", "-o", "out", "--accept-damaged", "--json")
-    assert ran.code == 0
-    done = _of([json.loads(line) for line in ran.out.splitlines()], "track_done", "cut.wav")
+    """It is half of the file, with a warning."""
+    result = stemsplit("separate", inputs / "cut.wav", "-o", "out", "--accept-damaged", "--json")
+    assert result.code == 0
+    done = _event_of(
+        [json.loads(line) for line in result.out.splitlines()], "track_done", "cut.wav"
+    )
     assert "2.00 s of 4.00 s" in done["warnings"][0]
     assert done["audio_seconds"] == pytest.approx(2, abs=0.01)
 
 
-def test_the_batch_says_how_it_went(events: list[dict[str, Any]]) -> None:
-    """Some failed: exit code 3, in the last event as in the shell."""
+def test_the_exit_code_reports_failed_tracks(events: list[dict[str, Any]]) -> None:
+    """It is 3, in the last event as in the shell."""
     exited, last = events[-1], events[-2]
     assert exited["code"] == last["exit_code"] == 3
     assert (last["done"], last["failed"]) == (len(GOOD), len(BAD))
     assert exited["err"] == ""
 
 
-def test_only_whole_tracks_are_there(events: list[dict[str, Any]]) -> None:
-    """The output folder holds the finished tracks and nothing hidden."""
+def test_the_output_contains_only_complete_tracks(events: list[dict[str, Any]]) -> None:
+    """It has the finished tracks, and no temporary files."""
     out = events[-1]["out"]
     assert _visible(out) == sorted(Path(name).stem for name in GOOD)
     assert all({path.name for path in (out / name).iterdir()} == STEMS for name in _visible(out))
 
 
-def test_children_find_the_libraries_in_memory(events: list[dict[str, Any]]) -> None:
-    """On Linux every child is forked from a server that has loaded TensorFlow, where that is."""
-    started = [one for one in events if one["type"] == "track_started"]
+def test_children_start_with_preloaded_libraries(events: list[dict[str, Any]]) -> None:
+    """On Linux, children of the TensorFlow engine are forked from a server that has loaded it."""
+    started = [event for event in events if event["type"] == "track_started"]
     assert started
-    assert all(one["preloaded"] == IS_FORKED for one in started)
+    assert all(event["preloaded"] == IS_FORKED for event in started)
 
 
 def test_a_mono_track_has_equal_channels(events: list[dict[str, Any]]) -> None:
-    """Mono is played on both channels, so its stems' channels are alike."""
-    done = _of(events, "track_done", "mono 48k.flac")
+    """Mono goes to both channels, so the channels of a stem are nearly equal."""
+    done = _event_of(events, "track_done", "mono 48k.flac")
     stem, _ = soundfile.read(done["stems"][0]["path"])
     assert np.sqrt(np.mean((stem[:, 0] - stem[:, 1]) ** 2)) < 0.2 * np.sqrt(np.mean(stem**2))
 
 
-def test_what_is_done_is_not_done_again(
+def test_finished_tracks_are_skipped(
     stemsplit: Callable[..., Any], song_file: Path, tmp_path: Path
 ) -> None:
-    """A second run skips, `--overwrite` does not; a stem that is gone is made again."""
+    """They are separated again with `--overwrite`, or if a stem is missing."""
     assert stemsplit("separate", song_file, "-o", "out", "--quiet").code == 0
     vocals = tmp_path / "out/song/vocals.wav"
-    first = vocals.stat().st_mtime_ns
-    again = stemsplit("separate", song_file, "-o", "out")
-    assert again.code == 0
-    assert again.out == "0 separated, 1 done already.\n"
-    assert vocals.stat().st_mtime_ns == first
-    redone = stemsplit("separate", song_file, "-o", "out", "--overwrite")
-    assert redone.code == 0
-    assert vocals.stat().st_mtime_ns > first
+    first_written = vocals.stat().st_mtime_ns
+    repeated = stemsplit("separate", song_file, "-o", "out")
+    assert repeated.code == 0
+    assert repeated.out == "0 separated, 1 already done.\n"
+    assert vocals.stat().st_mtime_ns == first_written
+    overwritten = stemsplit("separate", song_file, "-o", "out", "--overwrite")
+    assert overwritten.code == 0
+    assert vocals.stat().st_mtime_ns > first_written
     (tmp_path / "out/song/accompaniment.wav").unlink()
     assert stemsplit("separate", song_file, "-o", "out").code == 0
     assert (tmp_path / "out/song/accompaniment.wav").exists()
 
 
-def test_formats_and_quiet(stemsplit: Callable[..., Any], song_file: Path, tmp_path: Path) -> None:
-    """FLAC at 16 bit; `--quiet` prints nothing when all goes well."""
-    ran = stemsplit(
+def test_quiet_prints_nothing(
+    stemsplit: Callable[..., Any], song_file: Path, tmp_path: Path
+) -> None:
+    """All tracks succeed, and the stems are 16-bit FLAC files."""
+    result = stemsplit(
         "separate", song_file, "-o", "out", "--format", "flac", "--bit-depth", "16", "-q"
     )
-    assert (ran.code, ran.out, ran.err) == (0, "", "")
+    assert (result.code, result.out, result.err) == (0, "", "")
     info = soundfile.info(tmp_path / "out/song/vocals.flac")
     assert (info.format, info.subtype) == ("FLAC", "PCM_16")
 
 
-def test_without_a_terminal_the_output_is_plain_lines(
+def test_the_output_is_plain_lines_without_a_terminal(
     stemsplit: Callable[..., Any], song_file: Path
 ) -> None:
-    """No bar, no colour: a line for the track and one for the batch."""
-    ran = stemsplit("separate", song_file, "-o", "out", "--verbose")
-    assert "\x1b" not in ran.out + ran.err
-    assert ran.out.startswith("[1/1] done: song.wav, 0:04 in ")
-    assert "1 separated" in ran.out
-    assert ("libraries preloaded" if IS_FORKED else "libraries loaded in the child") in ran.err
+    """The track and the batch have one line each, without bars or colours."""
+    result = stemsplit("separate", song_file, "-o", "out", "--verbose")
+    assert "\x1b" not in result.out + result.err
+    assert result.out.startswith("[1/1] done: song.wav, 0:04 in ")
+    assert "1 separated" in result.out
+    assert ("libraries preloaded" if IS_FORKED else "libraries loaded in the child") in result.err
 
 
-def test_a_name_that_is_not_utf_8(
+def test_a_file_name_that_is_not_utf_8(
     stemsplit: Callable[..., Any], song_file: Path, tmp_path: Path
 ) -> None:
-    """The stems go under the very bytes of the source's name."""
+    """The folder of the stems has the same bytes as the source's name."""
     source = os.fsencode(tmp_path) + b"/latin-1 \xe9.wav"
     Path(os.fsdecode(source)).write_bytes(song_file.read_bytes())
-    ran = stemsplit("separate", source, "-o", "out")
-    assert ran.code == 0
-    assert "latin-1 \\xe9.wav" in ran.out
+    result = stemsplit("separate", source, "-o", "out")
+    assert result.code == 0
+    assert "latin-1 \\xe9.wav" in result.out
     assert [os.fsencode(name) for name in _visible(tmp_path / "out")] == [b"latin-1 \xe9"]
 
 
-def test_a_folder_keeps_its_tree(
+def test_subfolders_are_kept(
     stemsplit: Callable[..., Any], song_file: Path, tmp_path: Path
 ) -> None:
-    """Tracks below a folder go to the same place below the output."""
+    """Tracks in subfolders of an input have the same subfolders in the output."""
     for name in ("a/x.wav", "b/x.wav"):
         (tmp_path / "music" / name).parent.mkdir(parents=True)
         (tmp_path / "music" / name).write_bytes(song_file.read_bytes())
@@ -242,15 +251,15 @@ def test_a_folder_keeps_its_tree(
     assert found == {"a/x/vocals.wav", "b/x/vocals.wav"}
 
 
-def test_an_output_folder_that_cannot_be_written(
+def test_an_unwritable_output_folder_is_an_error(
     stemsplit: Callable[..., Any], song_file: Path, tmp_path: Path
 ) -> None:
-    """One sentence, exit code 1, before any child is started."""
+    """The error is one sentence with exit code 1, before any child starts."""
     (tmp_path / "file").touch()
-    ran = stemsplit("separate", song_file, "-o", "file/out")
-    assert ran.code == 1
-    assert "cannot be written" in ran.err
-    assert len(ran.err.splitlines()) == 1
+    result = stemsplit("separate", song_file, "-o", "file/out")
+    assert result.code == 1
+    assert "cannot be written" in result.err
+    assert len(result.err.splitlines()) == 1
 
 
 @pytest.fixture
@@ -267,22 +276,22 @@ def test_a_full_disk_stops_the_batch(
     small_disk: Path,
     stem_format: str,
 ) -> None:
-    """Found out before the work (WAV) or in the midst of it (FLAC): one sentence, no stem."""
+    """It is detected before the separation (WAV) or during it (FLAC); no stem is left."""
     soundfile.write(tmp_path / "long.wav", np.tile(song, (8, 1)), 44_100)
-    ran = stemsplit("separate", "long.wav", "-o", small_disk, "--format", stem_format)
-    assert ran.code == 1
-    assert "The disk of" in ran.err
+    result = stemsplit("separate", "long.wav", "-o", small_disk, "--format", stem_format)
+    assert result.code == 1
+    assert "The disk of" in result.err
     assert _visible(small_disk) == []
 
 
-def test_a_disk_without_any_room(
+def test_a_disk_that_is_full_from_the_start(
     stemsplit: Callable[..., Any], song_file: Path, small_disk: Path
 ) -> None:
-    """A disk that is full from the start."""
+    """The batch ends with an error and changes nothing."""
     (small_disk / "filler").write_bytes(bytes(2**20))
-    ran = stemsplit("separate", song_file, "-o", small_disk, "--format", "flac")
-    assert ran.code == 1
-    assert "full" in ran.err
+    result = stemsplit("separate", song_file, "-o", small_disk, "--format", "flac")
+    assert result.code == 1
+    assert "full" in result.err
     assert _visible(small_disk) == ["filler"]
 
 
@@ -296,7 +305,7 @@ def long_tracks(song: NDArray[np.float32], tmp_path: Path) -> list[str]:
 
 
 @pytest.mark.parametrize(
-    ("sent", "code"),
+    ("signals", "code"),
     [
         ([signal.SIGINT, signal.SIGINT], 130),
         ([signal.SIGTERM], 143),
@@ -304,33 +313,33 @@ def long_tracks(song: NDArray[np.float32], tmp_path: Path) -> list[str]:
         ([signal.SIGINT, signal.SIGTERM], 143),
     ],
 )
-def test_a_stopped_batch_leaves_nothing_half_written(
+def test_a_stopped_batch_leaves_no_partial_files(
     long_tracks: list[str],
     tmp_path: Path,
-    sent: list[signal.Signals],
+    signals: list[signal.Signals],
     code: int,
-    separating: Callable[..., Any],
+    start_batch: Callable[..., Any],
 ) -> None:
-    """Stopped in the midst of a track: the exit code says so, and no trace of it is left."""
-    with separating(tmp_path, *long_tracks) as running:
-        for one in sent:
-            running.send_signal(one)
+    """It is stopped during a track; the exit code is that of the last signal."""
+    with start_batch(tmp_path, *long_tracks) as running:
+        for number in signals:
+            running.send_signal(number)
             time.sleep(0.2)
         began = time.monotonic()
         assert running.wait(timeout=30) == code
         assert time.monotonic() - began < 10
         assert running.stderr is not None
-        assert "nothing is half-written" in running.stderr.read()
+        assert "there are no partial files" in running.stderr.read()
     assert _visible(tmp_path / "out") == []
 
 
-def test_one_interrupt_finishes_what_is_being_separated(
+def test_one_interrupt_finishes_the_running_tracks(
     long_tracks: list[str],
     tmp_path: Path,
-    separating: Callable[..., Any],
+    start_batch: Callable[..., Any],
 ) -> None:
-    """The first track is done, the second is not begun, and the exit code tells of work left."""
-    with separating(tmp_path, *long_tracks, "--jobs", "1") as running:
+    """The first track is done, the second is not started, and the exit code is 130."""
+    with start_batch(tmp_path, *long_tracks, "--jobs", "1") as running:
         running.send_signal(signal.SIGINT)
         out, err = running.communicate(timeout=60)
         assert running.returncode == 130
@@ -341,20 +350,20 @@ def test_one_interrupt_finishes_what_is_being_separated(
     assert _visible(tmp_path / "out") == ["long 1"]
 
 
-def test_an_interrupt_with_nothing_left_to_start_is_no_failure(
+def test_an_interrupt_during_the_last_track_is_not_a_failure(
     long_tracks: list[str],
     tmp_path: Path,
-    separating: Callable[..., Any],
+    start_batch: Callable[..., Any],
 ) -> None:
-    """All that there was to do is done: exit code 0."""
-    with separating(tmp_path, long_tracks[0]) as running:
+    """All tracks are done, so the exit code is 0."""
+    with start_batch(tmp_path, long_tracks[0]) as running:
         running.send_signal(signal.SIGINT)
         running.communicate(timeout=60)
         assert running.returncode == 0
 
 
 def test_an_interrupt_while_libraries_load(song_file: Path, tmp_path: Path) -> None:
-    """Ctrl-C reaches every process of the terminal; only the supervisor answers, in one line."""
+    """Ctrl-C reaches every process of the terminal, but only the supervisor prints a line."""
     with subprocess.Popen(
         [COMMAND, "separate", song_file, "-o", "out", "--json"],
         cwd=tmp_path,
@@ -373,49 +382,49 @@ def test_an_interrupt_while_libraries_load(song_file: Path, tmp_path: Path) -> N
     assert _visible(tmp_path / "out") == []
 
 
-def test_a_name_outside_the_output_s_encoding(
+def test_a_name_outside_the_encoding_of_the_output(
     stemsplit: Callable[..., Any], song_file: Path, tmp_path: Path
 ) -> None:
-    """Redirected into a file of a narrow encoding, names are spelled out and nothing ends."""
+    """Names are printed with escapes, and the batch continues."""
     (tmp_path / "歌.wav").write_bytes(song_file.read_bytes())
-    ran = stemsplit("separate", "歌.wav", "-o", "out", PYTHONIOENCODING="cp1252")
-    assert ran.code == 0
-    assert "\\u6b4c.wav" in ran.out
+    result = stemsplit("separate", "歌.wav", "-o", "out", PYTHONIOENCODING="cp1252")
+    assert result.code == 0
+    assert "\\u6b4c.wav" in result.out
     assert (tmp_path / "out/歌/vocals.wav").exists()
 
 
 @pytest.mark.parametrize(
-    ("arguments", "code", "words"),
+    ("arguments", "code", "message"),
     [
-        (["--max-ram", "100MiB"], 1, f"Allow --max-ram {LEAST_BUDGET}"),
+        (["--max-ram", "100MiB"], 1, f"Use --max-ram {LEAST_BUDGET}"),
         (["--max-ram-per-file", "100MiB"], 1, "--max-ram-per-file allows 100 MiB"),
-        (["--min-free", "100%"], 1, "are to be left free"),
-        (["--max-ram", "plenty"], 2, "max-ram cannot be “plenty”. Write a size such as 4GiB"),
-        (["--stall-timeout", "soon"], 2, "stall-timeout cannot be “soon”"),
+        (["--min-free", "100%"], 1, "must stay free"),
+        (["--max-ram", "plenty"], 2, "Invalid max-ram: “plenty”. Use a size such as 4GiB"),
+        (["--stall-timeout", "soon"], 2, "Invalid stall-timeout: “soon”"),
         (["--jobs", "0"], 2, "jobs must be 1 or more"),
         (["--jobs", "many"], 2, "many"),
         (["--retries", "-1"], 2, "retries must be 0 or more"),
     ],
 )
-def test_limits_that_cannot_be(
-    stemsplit: Callable[..., Any], song_file: Path, arguments: list[str], code: int, words: str
+def test_invalid_limits_are_refused(
+    stemsplit: Callable[..., Any], song_file: Path, arguments: list[str], code: int, message: str
 ) -> None:
-    """One sentence with what to do, before any child is started."""
-    ran = stemsplit("separate", song_file, "-o", "out", *arguments)
-    assert ran.code == code
-    assert words in ran.err
-    assert len(ran.err.splitlines()) == 1
+    """One sentence has the remedy, before any child starts."""
+    result = stemsplit("separate", song_file, "-o", "out", *arguments)
+    assert result.code == code
+    assert message in result.err
+    assert len(result.err.splitlines()) == 1
 
 
-def test_a_small_budget_is_kept_by_working_leaner(
+def test_a_small_budget_is_kept_with_one_instrument_at_a_time(
     stemsplit: Callable[..., Any], song_file: Path, tmp_path: Path
 ) -> None:
-    """Where the whole model does not fit, one instrument at a time does; the stems are the same."""
+    """The whole model does not fit into the budget; the stems are the same."""
     events = {}
     for out, budget in (("roomy", "3GiB"), ("tight", f"{LEAN_BUDGET}MiB")):
-        ran = stemsplit("separate", song_file, "-o", out, "--json", "--max-ram", budget)
-        assert ran.code == 0
-        lines = [json.loads(line) for line in ran.out.splitlines()]
+        result = stemsplit("separate", song_file, "-o", out, "--json", "--max-ram", budget)
+        assert result.code == 0
+        lines = [json.loads(line) for line in result.out.splitlines()]
         events[out] = {line["type"]: line for line in lines}
     assert not events["roomy"]["pool_started"]["lean"]
     assert events["tight"]["pool_started"]["lean"]
@@ -424,37 +433,37 @@ def test_a_small_budget_is_kept_by_working_leaner(
         paths = [tmp_path / out / "song" / stem for out in events]
         if ENGINE == "tensorflow":
             assert paths[0].read_bytes() == paths[1].read_bytes()
-        else:  # other kernels do it, which round in another way
+        else:  # other kernels compute it, which round differently
             roomy, tight = (soundfile.read(path)[0] for path in paths)
             np.testing.assert_allclose(roomy, tight, atol=1e-5)
 
 
-def test_a_track_that_takes_too_long(
+def test_a_track_that_exceeds_its_time_limit(
     stemsplit: Callable[..., Any], long_tracks: list[str], tmp_path: Path
 ) -> None:
-    """Ended, tried once more alone, and told with its story, its stack and its log."""
-    ran = stemsplit(
+    """It is terminated, retried alone, and reported with its story, stacks and log."""
+    result = stemsplit(
         "separate", long_tracks[0], "-o", "out", "--timeout", "1s", "--retries", "1", "--verbose"
     )
-    assert ran.code == 3
-    assert "again: " in ran.err
-    assert "Trying with 2 threads, alone." in ran.err or "Trying with 1 thread, alone." in ran.err
-    assert "not done after 1 s, its time limit. Raise --timeout." in ran.err
-    assert "to be ended, timed_out" in ran.err
+    assert result.code == 3
+    assert "retry: " in result.err
+    assert re.search(r"Retrying with (2 threads|1 thread), alone\.", result.err)
+    assert "exceeded its time limit of 1 s. Raise --timeout." in result.err
+    assert "terminating, timed_out" in result.err
     (log,) = (tmp_path / "out" / ".stemsplit" / "logs").glob("*.2.log")
-    assert f"log: {log}" in ran.err
+    assert f"log: {log}" in result.err
     assert "most recent call first" in log.read_text()
 
 
-def test_a_child_that_is_killed_is_tried_again(
+def test_a_track_is_retried_if_its_child_is_killed(
     long_tracks: list[str],
     tmp_path: Path,
-    separating: Callable[..., Any],
+    start_batch: Callable[..., Any],
 ) -> None:
-    """Somebody ends a child by SIGKILL: the track is done all the same, by a second one."""
-    with separating(tmp_path, long_tracks[0]) as running:
-        family = psutil.Process(running.pid).children(recursive=True)
-        child = max(family, key=lambda process: process.memory_full_info().uss)
+    """A second child separates it."""
+    with start_batch(tmp_path, long_tracks[0]) as running:
+        descendants = psutil.Process(running.pid).children(recursive=True)
+        child = max(descendants, key=lambda process: process.memory_full_info().uss)
         child.kill()
         out, _ = running.communicate(timeout=60)
         assert running.returncode == 0
@@ -466,13 +475,13 @@ def test_a_child_that_is_killed_is_tried_again(
     assert done["attempts"] == 2
 
 
-def test_a_command_that_is_killed_leaves_no_unfinished_work(
+def test_a_killed_command_leaves_no_partial_files(
     long_tracks: list[str],
     tmp_path: Path,
-    separating: Callable[..., Any],
+    start_batch: Callable[..., Any],
 ) -> None:
-    """After SIGKILL nothing of it can clean up; the warden does, within two seconds."""
-    with separating(tmp_path, *long_tracks) as running:
+    """The watchdog removes them within two seconds of SIGKILL."""
+    with start_batch(tmp_path, *long_tracks) as running:
         running.kill()
         running.wait()
         deadline = time.monotonic() + 2
@@ -483,5 +492,5 @@ def test_a_command_that_is_killed_leaves_no_unfinished_work(
 
 
 def stem_files(folder: Path) -> list[Path]:
-    """List the stems below a folder."""
+    """Return the stems below a folder."""
     return [path for path in folder.rglob("*") if path.name in STEMS]

@@ -1,4 +1,4 @@
-"""`stemsplit convert` as a person runs it, on files with odd tags; read back by mutagen itself."""
+"""`stemsplit convert` on files with unusual tags; mutagen itself reads the results."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ BROKEN_WEBP = b"RIFF\xd0\x07\0\0WEBPVP8 " + bytes(2000)
 
 
 @pytest.mark.parametrize("stem_format", ["wav", "flac", "mp3", "ogg", "opus", "m4a"])
-def test_tags_arrive_in_every_format(
+def test_tags_are_copied_to_every_format(
     stemsplit: Callable[..., Any], tmp_path: Path, stem_format: str
 ) -> None:
-    """All artists, both covers, one sentence for each file that has lost something."""
+    """All artists and both covers are copied; each file that lost a tag has one sentence."""
     front, back = picture("PNG"), picture("JPEG")
     tagged_flac(
         tmp_path / "two.flac",
-        [flac_picture(front), flac_picture(back, kind=4)],
+        [flac_picture(front), flac_picture(back, picture_type=4)],
         title="Song",
         artist=["A", "B"],
         albumartist=["C", "D"],
@@ -55,9 +55,9 @@ def test_tags_arrive_in_every_format(
         mutagen.id3.APIC(encoding=3, mime="", type=3, desc="", data=picture("PNG", (2600, 2400))),
     )
     sources = ("two.flac", "bad.m4a", "info.wav", "webp.mp3", "large.mp3")
-    ran = stemsplit("convert", *sources, "-o", "out", "-f", stem_format)
-    assert ran.code == 0, ran.err
-    kinds = (0, 0) if stem_format == "m4a" else (3, 4)
+    result = stemsplit("convert", *sources, "-o", "out", "-f", stem_format)
+    assert result.code == 0, result.err
+    picture_types = (0, 0) if stem_format == "m4a" else (3, 4)
     assert tags_of(tmp_path / f"out/two.{stem_format}") == {
         "title": ["Song"],
         "artist": ["A", "B"],
@@ -65,39 +65,39 @@ def test_tags_arrive_in_every_format(
         "composer": ["E", "F"],
         "genre": ["G", "H"],
         "track": "3/12",
-        "pictures": [(kinds[0], front), (kinds[1], back)],
+        "pictures": [(picture_types[0], front), (picture_types[1], back)],
     }
     found = {
         name: tags_of(tmp_path / f"out/{name}.{stem_format}") for name in ("bad", "info", "webp")
     }
-    assert {name: one["title"] for name, one in found.items()} == {
+    assert {name: tags["title"] for name, tags in found.items()} == {
         "bad": ["Title"],
         "info": ["Für"],
         "webp": ["Song"],
     }
     assert (found["bad"]["artist"], found["info"]["artist"]) == (["One", "Two"], ["Some"])
     large: Any = tags_of(tmp_path / f"out/large.{stem_format}")["pictures"]
-    assert len(large) == 1, "scaled down or as it was, but not dropped"
+    assert len(large) == 1, "scaled down or unchanged, but not dropped"
     expected = [
         "note: “bad.m4a”: some of its tags are damaged and could not be read; others were kept."
     ]
     if stem_format == "m4a":
         expected.append(
-            "note: “webp.mp3”: its cover (image/webp, which M4A does not hold, and it cannot be "
+            "note: “webp.mp3”: its cover (image/webp, which M4A cannot store, and it cannot be "
             "decoded) could not be copied; other tags were kept."
         )
-    assert sorted(line for line in ran.err.splitlines() if "could not be" in line) == expected
+    assert sorted(line for line in result.err.splitlines() if "could not be" in line) == expected
 
 
-def test_names_are_made_of_riff_info_and_of_what_is_readable(
+def test_file_names_use_riff_info_and_readable_tags(
     stemsplit: Callable[..., Any], tmp_path: Path
 ) -> None:
-    """As of any other tags."""
+    """A file with damaged tags is named after its readable tags."""
     wav_with(tmp_path / "1.wav", info_list((b"INAM", b"Song\0"), (b"IART", b"Some\0")))
     m4a_with_a_bad_freeform_atom(tmp_path / "2.m4a")
     name = "{artist} - {title}.{ext}"
-    ran = stemsplit("convert", "1.wav", "2.m4a", "-o", "out", "--name", name)
-    assert ran.code == 0, ran.err
+    result = stemsplit("convert", "1.wav", "2.m4a", "-o", "out", "--name", name)
+    assert result.code == 0, result.err
     assert {path.name for path in (tmp_path / "out").glob("*.wav")} == {
         "Some - Song.wav",
         "One - Title.wav",

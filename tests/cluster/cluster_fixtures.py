@@ -1,4 +1,4 @@
-"""A cluster of real nodes, shared by the tests of a module; and a small library."""
+"""Fixtures for tests on a cluster: real nodes, and a small library."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from cluster_nodes import Nodes
-from common import COMMAND, content
+from common import COMMAND, stem_hashes
 from node_kills import make_library
 
 if TYPE_CHECKING:
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Where tests run in several processes, those with nodes run in one: they share a machine."""
+    """Run all tests with nodes in one worker of pytest-xdist, because they share the machine."""
     for item in items:
         if {"cluster", "storage"} & {*item.path.parts}:
             item.add_marker(pytest.mark.xdist_group("nodes"))
@@ -24,7 +24,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.fixture(scope="module")
 def nodes() -> Iterator[Nodes]:
-    """Two nodes of one processor each, and a head without one, with a token."""
+    """Two nodes with one processor each and a head without any; they require a token."""
     with Nodes(environment={"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": "a" * 64}) as started:
         for _ in range(2):
             started.add()
@@ -41,7 +41,7 @@ def library(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def reference(library: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
-    """What the pool of one machine makes of the library on one disk."""
+    """Hashes of the stems that this machine alone writes for the library."""
     output = tmp_path_factory.mktemp("reference") / "out"
     subprocess.run([COMMAND, "separate", library, "-o", output, "--quiet"], check=True)
-    return content(output)
+    return stem_hashes(output)

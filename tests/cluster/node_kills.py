@@ -1,13 +1,13 @@
-"""Nodes killed at random moments while a library is separated; run it at length as a program:
+"""Kills nodes at random moments during a batch; for a longer campaign, run it as a program:
 
     python tests/cluster/node_kills.py --kills 20
     python tests/cluster/node_kills.py --kills 20 --library FOLDER
 
-Three nodes by `ray start` on this machine. At a random moment one of them, its raylet and all that
-is under it, gets SIGKILL, and another one joins in its place. When a library is finished, every
-stem must be there and be the same to the last bit as without a cluster, every track must have been
-finished once, and none may have been begun again that was not in flight on a killed node. Then the
-next one is begun, until there were so many kills.
+`ray start` starts three nodes on this machine. At a random moment one of them, its raylet and all
+its descendants, gets SIGKILL, and a new node replaces it. When a library is finished, its stems
+must be bit-identical to those without a cluster, each track must have been finished exactly once,
+and only tracks in flight on a killed node may have been started again. Then the next library
+begins, until enough nodes were killed.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ import soundfile
 sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks"))
 
 from cluster_nodes import Nodes
-from common import COMMAND, content
+from common import COMMAND, stem_hashes
 
 from stemsplit.api.demo.song import make_song
 from stemsplit.core.settings import MODEL_SAMPLE_RATE
@@ -40,28 +40,28 @@ if TYPE_CHECKING:
 
 
 @dataclass
-class ProgressTracker:
-    """What happened.
+class CampaignResult:
+    """Counts and faults of a campaign.
 
     Attributes:
         kills: nodes killed.
         rounds: libraries finished.
-        processes: killed with them.
-        in_flight: tracks that were being separated on them.
-        again: attempts that were begun and not finished.
-        faults: what must not be.
+        processes: processes killed with the nodes.
+        in_flight: started tracks on the killed nodes.
+        unfinished: attempts that were started and not finished.
+        faults: descriptions of wrong results.
     """
 
     kills: int = 0
     rounds: int = 0
     processes: int = 0
     in_flight: int = 0
-    again: int = 0
+    unfinished: int = 0
     faults: list[str] = field(default_factory=list)
 
 
 def make_library(folder: Path, tracks: int = 12, seconds: float = 25.0) -> None:
-    """Make songs of different lengths."""
+    """Write songs of four different lengths."""
     folder.mkdir(parents=True)
     mix = make_song(seconds).mix
     for number in range(tracks):
@@ -73,30 +73,30 @@ def make_library(folder: Path, tracks: int = 12, seconds: float = 25.0) -> None:
 
 def campaign(
     library: Path, folder: Path, *, kills: int, seed: int, delay: tuple[float, float]
-) -> ProgressTracker:
-    """Kill so many nodes, and separate the library again and again meanwhile."""
-    dice, tracker = random.Random(seed), ProgressTracker()  # noqa: S311 - moments, no secrets
+) -> CampaignResult:
+    """Kill `kills` nodes while the library is separated repeatedly."""
+    rng, result = random.Random(seed), CampaignResult()  # noqa: S311 - not for security
     reference = folder / "reference"
     subprocess.run([COMMAND, "separate", library, "-o", reference, "--quiet"], check=True)
-    expected = content(reference)
+    expected = stem_hashes(reference)
     with Nodes() as nodes:
         for _ in range(3):
             nodes.add()
-        while tracker.kills < kills:
-            output = folder / f"out {tracker.rounds}"
-            _one_round(library, output, nodes, tracker, dice, kills=kills, delay=delay)
-            tracker.rounds += 1
-            if content(output) != expected:
-                tracker.faults.append(f"round {tracker.rounds}: the stems are not the same")
-    return tracker
+        while result.kills < kills:
+            output = folder / f"out {result.rounds}"
+            _run_round(library, output, nodes, result, rng, kills=kills, delay=delay)
+            result.rounds += 1
+            if stem_hashes(output) != expected:
+                result.faults.append(f"round {result.rounds}: the stems differ")
+    return result
 
 
-def _one_round(
+def _run_round(
     library: Path,
     output: Path,
     nodes: Nodes,
-    tracker: ProgressTracker,
-    dice: random.Random,
+    result: CampaignResult,
+    rng: random.Random,
     *,
     kills: int,
     delay: tuple[float, float],
@@ -107,41 +107,43 @@ def _one_round(
         text=True,
     ) as batch:
         assert batch.stdout is not None
-        began = threading.Event()
-        ears = threading.Thread(target=_listen, args=(batch.stdout, tracker, began))
-        ears.start()
-        began.wait(120)
-        while tracker.kills < kills and batch.poll() is None:
-            time.sleep(dice.uniform(*delay))
+        has_started = threading.Event()
+        reader = threading.Thread(target=_read_events, args=(batch.stdout, result, has_started))
+        reader.start()
+        has_started.wait(120)
+        while result.kills < kills and batch.poll() is None:
+            time.sleep(rng.uniform(*delay))
             if batch.poll() is None:
-                victim = nodes.nodes.pop(dice.randrange(len(nodes.nodes)))
-                tracker.processes += victim.kill()
-                tracker.kills += 1
+                victim = nodes.nodes.pop(rng.randrange(len(nodes.nodes)))
+                result.processes += victim.kill()
+                result.kills += 1
                 nodes.add()
         code = batch.wait(300)
-        ears.join()
+        reader.join()
     if code:
-        tracker.faults.append(f"the batch ended with exit code {code}")
-    _look_into_journal(output, tracker)
+        result.faults.append(f"the batch exited with code {code}")
+    _check_journal(output, result)
 
 
-def _listen(lines: Iterable[str], tracker: ProgressTracker, began: threading.Event) -> None:
-    """Take in what a batch tells."""
+def _read_events(
+    lines: Iterable[str], result: CampaignResult, has_started: threading.Event
+) -> None:
+    """Read the JSON events of a batch."""
     for line in lines:
         try:
             event = json.loads(line)
         except json.JSONDecodeError:
-            tracker.faults.append(f"no event: {line}")
+            result.faults.append(f"not an event: {line}")
             continue
         if event["type"] == "track_started":
-            began.set()
+            has_started.set()
         elif event["type"] == "track_failed":
-            tracker.faults.append(f"{event['source']}: {event['message']}")
-        elif event["type"] == "note" and "broke off" in event["text"]:
-            tracker.in_flight += int(event["text"].rsplit(", ", 1)[1].split()[0])
+            result.faults.append(f"{event['source']}: {event['message']}")
+        elif event["type"] == "note" and event["text"].startswith("a shard on "):
+            result.in_flight += int(event["text"].rsplit(", ", 1)[1].split()[0])
 
 
-def _look_into_journal(output: Path, tracker: ProgressTracker) -> None:
+def _check_journal(output: Path, result: CampaignResult) -> None:
     with sqlite3.connect(output / ".stemsplit" / "journal.sqlite3") as journal:
         done = journal.execute(
             "SELECT job, count(*) FROM attempts WHERE reason = 'done' GROUP BY job"
@@ -150,34 +152,34 @@ def _look_into_journal(output: Path, tracker: ProgressTracker) -> None:
         others = journal.execute(
             "SELECT count(*) FROM attempts WHERE reason IS NOT 'done'"
         ).fetchone()[0]
-    tracker.again += others
+    result.unfinished += others
     if len(done) != jobs or any(count != 1 for _, count in done):
-        tracker.faults.append(f"{jobs} tracks, finished: {done}")
+        result.faults.append(f"{jobs} tracks, finished: {done}")
 
 
 def main() -> int:
-    """Print the table."""
+    """Run a campaign, and print a table."""
     options = argparse.ArgumentParser(description=__doc__.partition("\n")[0] if __doc__ else "")
     options.add_argument("--kills", type=int, default=20)
     options.add_argument("--seed", type=int, default=1)
     options.add_argument("--library", type=Path)
     chosen = options.parse_args()
-    with tempfile.TemporaryDirectory() as place:
-        folder = Path(place)
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
         library = chosen.library
         if library is None:
             library = folder / "library"
             make_library(library, tracks=16, seconds=120)
-        tracker = campaign(library, folder, kills=chosen.kills, seed=chosen.seed, delay=(0.5, 12.0))
-    print("| nodes killed | processes killed | libraries | attempts begun again | faults |")
+        result = campaign(library, folder, kills=chosen.kills, seed=chosen.seed, delay=(0.5, 12.0))
+    print("| nodes killed | processes killed | libraries | unfinished attempts | faults |")
     print("|---|---|---|---|---|")
     print(
-        f"| {tracker.kills} | {tracker.processes} | {tracker.rounds} | {tracker.again} "
-        f"({tracker.in_flight} in flight) | {len(tracker.faults)} |"
+        f"| {result.kills} | {result.processes} | {result.rounds} | {result.unfinished} "
+        f"({result.in_flight} in flight) | {len(result.faults)} |"
     )
-    for fault in tracker.faults:
+    for fault in result.faults:
         print(fault)
-    return 1 if tracker.faults else 0
+    return 1 if result.faults else 0
 
 
 if __name__ == "__main__":

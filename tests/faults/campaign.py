@@ -1,20 +1,20 @@
-"""A campaign of kills over a small library, each resumed; run it at length as a program:
+"""Kills batches over a small library and resumes them; for a longer campaign, run it as a program:
 
     python tests/faults/campaign.py --kills 200
     python tests/faults/campaign.py --kills 40 --library FOLDER --engine real
     python tests/faults/campaign.py --trouble full --kills 40        (needs root: a small disk)
     python tests/faults/campaign.py --trouble read-only --kills 40
 
-Each run is killed at a random moment: its supervisor, one of its children, both, or one of the
-processes that serve it, the fork server, the watchdog and the resource tracker; one time in three
-not at once, but in the midst of the journal's next commit. Or it is disturbed: stopped for longer
-than children may be silent, its clock jumps, its temporary files are removed, its output folder is
-renamed and, when it has ended, given its name back. All the while a thread looks at
-the output folder: a track that is to be seen must be whole and right, by content. After each kill
-the journal must open and be sound. When a library is finished, every track must have been finished
-once, and nothing else may be left; then the next one is begun. With `--trouble` a run is not
-killed: its disk is filled, or its folder made read-only, at a random moment; it must end with exit
-code 1 and a sentence, and go on when that is mended.
+A process of each run is killed at a random moment: the supervisor, one of its children, both, or a
+helper process (the fork server, the watchdog or the resource tracker). One time in three the kill
+waits for the journal's next commit. Or the run is disturbed: it is stopped for longer than children
+may be silent, its clock jumps, its temporary files are removed, or its output folder is renamed
+until the run has ended. Meanwhile a thread compares the visible tracks with a reference: each must
+be complete and have the same content. After each kill the journal must open and be intact. When a
+library is finished, each track must have been finished exactly once, without leftovers; then the
+next library begins. With `--trouble` nothing is killed. Instead, the disk is filled or the output
+folder is made read-only at a random moment. The run must exit with code 1 and a message, and
+continue when the trouble is over.
 """
 
 from __future__ import annotations
@@ -50,23 +50,23 @@ if TYPE_CHECKING:
 HERE = Path(__file__).parent
 REAL = "auto"
 STEMS = {"vocals.wav", "accompaniment.wav"}
-WHOM = ("supervisor", "child", "both")
-SERVANTS = {"fork server": "forkserver", "watchdog": "warden", "tracker": "resource_tracker"}
-"""What serves a supervisor, and what of its command line tells it."""
+TARGETS = ("supervisor", "child", "both")
+HELPERS = {"fork server": "forkserver", "watchdog": "watchdog", "tracker": "resource_tracker"}
+"""Helper processes of a supervisor, and a word of their command lines."""
 
 DISTURBANCES = ("stopped", "clock", "temporary files removed", "output renamed")
-ENDS_IT = {"supervisor", "both", "output renamed"}
-"""After these a run does not come to its end."""
+FATAL = {"supervisor", "both", "output renamed"}
+"""A run does not finish its library after these."""
 
 STALL_SECONDS = 2.0
 STOPPED_SECONDS = 3.0
 
 
 def run_batch(library: str, output: str, engine: str) -> int:
-    """Separate a library, as the killed process does."""
+    """Separate a library; the main function of the process that is killed."""
     import stemsplit
 
-    _let_the_clock_jump()
+    _install_clock_jump()
     limits = stemsplit.Limits.parse(stall_timeout=STALL_SECONDS)
     settings = stemsplit.Settings(engine=engine)
     try:
@@ -79,20 +79,20 @@ def run_batch(library: str, output: str, engine: str) -> int:
     return int(result.exit_code)
 
 
-def _let_the_clock_jump() -> None:
-    """Put the clock on the wall forth and back by up to a day, on SIGUSR2."""
+def _install_clock_jump() -> None:
+    """Make `time.time` jump by up to a day, forwards or backwards, on SIGUSR2."""
     real, offset = time.time, 0.0
 
     def jump(_number: int, _frame: object) -> None:
         nonlocal offset
-        offset = random.uniform(-86_400.0, 86_400.0)  # noqa: S311 - nothing depends on it
+        offset = random.uniform(-86_400.0, 86_400.0)  # noqa: S311 - not for security
 
     signal.signal(signal.SIGUSR2, jump)
     time.time = lambda: real() + offset
 
 
 def make_library(folder: Path) -> None:
-    """Make eight tracks of 2 to 45 seconds, some of them in folders."""
+    """Write eight tracks of 2 to 45 seconds, half of them in a subfolder."""
     song = make_song(5.0).mix
     lengths = (2, 45, 12, 30, 5, 24, 3, 18)
     for number, seconds in enumerate(lengths):
@@ -102,19 +102,19 @@ def make_library(folder: Path) -> None:
         soundfile.write(path, np.tile(song, (copies, 1)), 44_100)
 
 
-def start(
+def start_run(
     library: Path,
     output: Path,
     engine: str,
     *,
-    as_anybody: bool = False,
+    unprivileged: bool = False,
     temporary: Path | None = None,
 ) -> subprocess.Popen[bytes]:
-    """Start a run in a process of its own, one that permissions mean something to if wanted."""
+    """Start a run in a new process; `unprivileged` drops root's right to ignore permissions."""
     command: list[str | Path] = [sys.executable, __file__, "--run", library, output, engine]
-    if as_anybody and os.geteuid() == 0:
+    if unprivileged and os.geteuid() == 0:
         command = ["setpriv", "--bounding-set=-dac_override,-dac_read_search", *command]
-    # Ignored until it handles it: a clock that jumps before it has begun is no matter.
+    # The child inherits this until it installs its handler, so that an early signal is harmless.
     before = signal.signal(signal.SIGUSR2, signal.SIG_IGN)
     try:
         return subprocess.Popen(
@@ -129,54 +129,54 @@ def start(
         signal.signal(signal.SIGUSR2, before)
 
 
-def tracks_in(output: Path) -> Iterator[Path]:
-    """Give the folders that a person sees which hold files, and nothing that is hidden."""
+def visible_tracks(output: Path) -> Iterator[Path]:
+    """Yield the folders that contain files, except hidden ones."""
     for folder, folders, files in os.walk(output):
         folders[:] = [name for name in folders if not name.startswith(".")]
         if files:
             yield Path(folder)
 
 
-def content(track: Path) -> dict[str, str]:
-    """Give the hash of each file of a track."""
+def hashes(track: Path) -> dict[str, str]:
+    """Return the SHA-256 of each file of a track."""
     return {file.name: hashlib.sha256(file.read_bytes()).hexdigest() for file in track.iterdir()}
 
 
 @dataclass
 class Watcher:
-    """Looks at an output folder all the time, for tracks that are not whole or not right."""
+    """Checks an output folder continuously for incomplete or wrong tracks."""
 
     expected: dict[str, dict[str, str]]
     violations: list[str] = field(default_factory=list)
-    looks: int = 0
-    _known: set[tuple[int, int]] = field(default_factory=set)
+    checks: int = 0
+    _correct: set[tuple[int, int]] = field(default_factory=set)
 
-    def look(self, output: Path) -> None:
-        """Look once; what was found right is not read again while it is unchanged."""
-        self.looks += 1
+    def check(self, output: Path) -> None:
+        """Check once; a correct track is not read again until it changes."""
+        self.checks += 1
         with contextlib.suppress(FileNotFoundError):
-            for track in tracks_in(output):
+            for track in visible_tracks(output):
                 name = str(track.relative_to(output))
                 status = track.stat()
-                if (status.st_ino, status.st_mtime_ns) in self._known:
+                if (status.st_ino, status.st_mtime_ns) in self._correct:
                     continue
-                if content(track) == self.expected.get(name):
-                    self._known.add((status.st_ino, status.st_mtime_ns))
+                if hashes(track) == self.expected.get(name):
+                    self._correct.add((status.st_ino, status.st_mtime_ns))
                 else:
                     self.violations.append(
                         f"{name}: {sorted(file.name for file in track.iterdir())}"
                     )
 
     @contextlib.contextmanager
-    def over(self, output: Path) -> Iterator[None]:
-        """Look all the time within this."""
+    def watching(self, output: Path) -> Iterator[None]:
+        """Check the folder continuously inside the `with` block."""
         done = threading.Event()
 
-        def look() -> None:
+        def check_until_done() -> None:
             while not done.wait(0.002):
-                self.look(output)
+                self.check(output)
 
-        thread = threading.Thread(target=look)
+        thread = threading.Thread(target=check_until_done)
         thread.start()
         try:
             yield
@@ -185,20 +185,22 @@ class Watcher:
             thread.join()
 
 
-def kill(supervisor: subprocess.Popen[bytes], whom: str, rng: random.Random) -> bool:
-    """Kill; give whether there was what was to be killed."""
+def kill(supervisor: subprocess.Popen[bytes], target: str, rng: random.Random) -> bool:
+    """Kill a target; return whether it existed."""
     victims: list[psutil.Process] = []
     with contextlib.suppress(psutil.Error):
         process = psutil.Process(supervisor.pid)
-        if whom in SERVANTS:
+        if target in HELPERS:
             victims = [
-                one for one in process.children() if SERVANTS[whom] in " ".join(one.cmdline())
+                child
+                for child in process.children()
+                if HELPERS[target] in " ".join(child.cmdline())
             ]
-        elif whom != "supervisor":
-            servants = process.children()
-            workers = [child for servant in servants for child in servant.children()]
+        elif target != "supervisor":
+            helpers = process.children()
+            workers = [child for helper in helpers for child in helper.children()]
             victims += [rng.choice(workers)] if workers else []
-        if whom in {"supervisor", "both"}:
+        if target in {"supervisor", "both"}:
             victims.append(process)
     for victim in victims:
         with contextlib.suppress(psutil.Error):
@@ -206,39 +208,41 @@ def kill(supervisor: subprocess.Popen[bytes], whom: str, rng: random.Random) -> 
     return bool(victims)
 
 
-def disturb(supervisor: subprocess.Popen[bytes], how: str, output: Path, temporary: Path) -> bool:
-    """Make trouble that is no kill; give whether there was what was to be disturbed."""
-    if how == "stopped":
+def disturb(
+    supervisor: subprocess.Popen[bytes], disturbance: str, output: Path, temporary: Path
+) -> bool:
+    """Disturb a run without killing it; return whether that was possible."""
+    if disturbance == "stopped":
         supervisor.send_signal(signal.SIGSTOP)
         time.sleep(STOPPED_SECONDS)
         supervisor.send_signal(signal.SIGCONT)
-    elif how == "clock":
+    elif disturbance == "clock":
         supervisor.send_signal(signal.SIGUSR2)
-    elif how == "temporary files removed":
+    elif disturbance == "temporary files removed":
         for path in temporary.iterdir():
             shutil.rmtree(path, ignore_errors=True)
     else:
         if not (output / ".stemsplit" / "journal.sqlite3").exists():
-            return False  # it would be begun anew, in a folder of its own
-        output.rename(moved_place(output))
+            return False  # the run would start again in a new folder
+        output.rename(renamed(output))
     return True
 
 
-def moved_place(output: Path) -> Path:
-    """Give where an output folder is while it is renamed."""
+def renamed(output: Path) -> Path:
+    """Return the path of an output folder while it is renamed."""
     return output.with_name(f"{output.name} moved")
 
 
-def bring_back(output: Path) -> None:
-    """Give a renamed folder its name back; nothing may have been made in its place."""
-    moved = moved_place(output)
+def restore_name(output: Path) -> None:
+    """Undo the renaming of an output folder; the run must not have created another one."""
+    moved = renamed(output)
     if moved.exists():
         assert not output.exists(), [*output.rglob("*")]
         moved.rename(output)
 
 
-def wait_for_a_commit(supervisor: subprocess.Popen[bytes], output: Path) -> bool:
-    """Wait until SQLite has its rollback journal open; give whether that came."""
+def wait_for_commit(supervisor: subprocess.Popen[bytes], output: Path) -> bool:
+    """Wait up to 2 s until SQLite's rollback journal exists; return whether it does."""
     path = output / ".stemsplit" / "journal.sqlite3-journal"
     deadline = time.monotonic() + 2
     while time.monotonic() < deadline and supervisor.poll() is None:
@@ -248,8 +252,8 @@ def wait_for_a_commit(supervisor: subprocess.Popen[bytes], output: Path) -> bool
 
 
 @contextlib.contextmanager
-def full(output: Path) -> Iterator[None]:
-    """Fill the disk of an output folder within this."""
+def full_disk(output: Path) -> Iterator[None]:
+    """Fill the disk of an output folder inside the `with` block."""
     filler = output.parent / "filler"
     with filler.open("wb", buffering=0) as file, contextlib.suppress(OSError):
         while True:
@@ -260,22 +264,22 @@ def full(output: Path) -> Iterator[None]:
 
 @contextlib.contextmanager
 def read_only(output: Path) -> Iterator[None]:
-    """Make an output folder read-only within this, with the folders in it."""
+    """Make an output folder and its subfolders read-only inside the `with` block."""
     for mode in (0o555, 0o755):
         folders = [output, *(path for path in output.rglob("*") if path.is_dir())]
         for folder in folders if output.exists() else []:
-            with contextlib.suppress(FileNotFoundError):  # a work folder that was just renamed
+            with contextlib.suppress(FileNotFoundError):  # a staging folder that was just renamed
                 folder.chmod(mode)
         if mode == 0o555:
             yield
 
 
-TROUBLES = {"full": (full, "full"), "read-only": (read_only, "cannot be written")}
+TROUBLES = {"full": (full_disk, "full"), "read-only": (read_only, "cannot be written")}
 
 
 @contextlib.contextmanager
 def small_disk(folder: Path, size: str) -> Iterator[Path]:
-    """Give a small disk; raises `OSError` where none can be mounted."""
+    """Mount a small disk; raises `OSError` if that fails."""
     disk = folder / "disk"
     disk.mkdir()
     mount: list[str | Path] = ["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", disk]
@@ -288,7 +292,7 @@ def small_disk(folder: Path, size: str) -> Iterator[Path]:
 
 
 def check_journal(output: Path) -> None:
-    """Open the journal as another program would, and compare it with what is there."""
+    """Check that another program can open the journal, and that all finished tracks exist."""
     path = output / ".stemsplit" / "journal.sqlite3"
     if not path.exists():
         return
@@ -296,41 +300,41 @@ def check_journal(output: Path) -> None:
         assert database.execute("PRAGMA integrity_check").fetchone() == ("ok",)
         if database.execute("PRAGMA user_version").fetchone() == (0,):
             return
-        for (place,) in database.execute("SELECT place FROM jobs WHERE state = 'done'"):
-            assert (output / os.fsdecode(place)).exists(), place
+        for (path_below,) in database.execute("SELECT place FROM jobs WHERE state = 'done'"):
+            assert (output / os.fsdecode(path_below)).exists(), path_below
 
 
 def check_finished(output: Path, expected: dict[str, dict[str, str]]) -> None:
-    """Everything is there and right, was finished once, and nothing else is left."""
-    found = {str(track.relative_to(output)): content(track) for track in tracks_in(output)}
+    """Check that each track is correct and was finished exactly once, without leftovers."""
+    found = {str(track.relative_to(output)): hashes(track) for track in visible_tracks(output)}
     assert found == expected
-    assert not list(output.rglob(".stemsplit-*")), "work folders are left"
+    assert not list(output.rglob(".stemsplit-*")), "staging folders are left"
     path = output / ".stemsplit" / "journal.sqlite3"
     with contextlib.closing(sqlite3.connect(path)) as database:
         finished = database.execute(
             "SELECT job, count(*) FROM attempts WHERE reason = 'done' GROUP BY job"
         ).fetchall()
         states = database.execute("SELECT DISTINCT state FROM jobs").fetchall()
-    assert [count for _, count in finished] == [1] * len(expected), "a track was done twice"
+    assert [count for _, count in finished] == [1] * len(expected), "a track was separated twice"
     assert states == [("done",)]
 
 
 @dataclass
-class ProgressTracker:
-    """What a campaign has come to."""
+class CampaignResult:
+    """Counts of a campaign."""
 
     kills: Counter[str] = field(default_factory=Counter)
     in_state: Counter[str] = field(default_factory=Counter)
-    at_a_commit: int = 0
+    during_commit: int = 0
     libraries: int = 0
     tracks: int = 0
     attempts: int = 0
-    looks: int = 0
+    checks: int = 0
     completed_by_next_run: int = 0
 
 
 def state_of(output: Path) -> str:
-    """Say what the journal says of the most advanced track that was in flight."""
+    """Return the most advanced unfinished state of any track in the journal."""
     path = output / ".stemsplit" / "journal.sqlite3"
     try:
         with contextlib.closing(sqlite3.connect(path)) as database:
@@ -352,19 +356,22 @@ def campaign(
     library: Path | None = None,
     trouble: str | None = None,
     disk: Path | None = None,
-) -> ProgressTracker:
-    """Kill or trouble so many runs; raises `AssertionError` at the first thing that is wrong.
+) -> CampaignResult:
+    """Kill or disturb `kills` runs, and check the results.
 
     Args:
-        folder: takes the library, the reference and, unless there is a disk, the outputs.
-        kills: how many.
-        engine: as `module:function`.
-        seed: of the moments.
-        library: made if None.
+        folder: folder for the library, the reference and, without a disk, the outputs.
+        kills: number of kills, disturbances or troubles.
+        engine: `module:function`, or the name of an engine.
+        seed: seed of the random choices.
+        library: folder of tracks; None to generate one.
         trouble: `full` or `read-only` instead of kills.
-        disk: takes the outputs.
+        disk: folder for the outputs.
+
+    Raises:
+        AssertionError: at the first wrong result.
     """
-    rng = random.Random(seed)  # noqa: S311 - a campaign that can be repeated
+    rng = random.Random(seed)  # noqa: S311 - reproducible, not for security
     if library is None:
         library = folder / "library"
         make_library(library)
@@ -372,31 +379,29 @@ def campaign(
     assert run_to_end(library, folder / "reference", engine) == 0
     longest = time.monotonic() - began
     expected = {
-        str(track.relative_to(folder / "reference")): content(track)
-        for track in tracks_in(folder / "reference")
+        str(track.relative_to(folder / "reference")): hashes(track)
+        for track in visible_tracks(folder / "reference")
     }
     assert all(set(files) == STEMS for files in expected.values())
-    tracker = ProgressTracker()
-    while sum(tracker.kills.values()) < kills:
-        output = (disk or folder) / f"output {tracker.libraries}"
+    result = CampaignResult()
+    while sum(result.kills.values()) < kills:
+        output = (disk or folder) / f"output {result.libraries}"
         watcher = Watcher(expected)
-        with watcher.over(output):
+        with watcher.watching(output):
             while not (
-                run_and_trouble(
-                    library, output, engine, rng.uniform(0.1, longest), trouble, tracker
-                )
+                run_and_trouble(library, output, engine, rng.uniform(0.1, longest), trouble, result)
                 if trouble
-                else run_and_kill(library, output, engine, longest, rng, tracker)
+                else run_and_kill(library, output, engine, longest, rng, result)
             ):
                 check_journal(output)
         assert not watcher.violations, watcher.violations[:5]
         check_finished(output, expected)
-        tracker.libraries += 1
-        tracker.tracks += len(expected)
-        tracker.looks += watcher.looks
+        result.libraries += 1
+        result.tracks += len(expected)
+        result.checks += watcher.checks
         with contextlib.closing(sqlite3.connect(output / ".stemsplit/journal.sqlite3")) as database:
-            tracker.attempts += database.execute("SELECT count(*) FROM attempts").fetchone()[0]
-            tracker.completed_by_next_run += database.execute(
+            result.attempts += database.execute("SELECT count(*) FROM attempts").fetchone()[0]
+            result.completed_by_next_run += database.execute(
                 "SELECT count(*) FROM attempts WHERE reason = 'done' AND message != ''"
             ).fetchone()[0]
         if disk is not None:
@@ -405,34 +410,34 @@ def campaign(
     if temporary.exists():
         assert run_to_end(library, folder / "last", engine, temporary) == 0
         assert not [*temporary.iterdir()]
-    return tracker
+    return result
 
 
 def run_and_trouble(
-    library: Path, output: Path, engine: str, moment: float, trouble: str, tracker: ProgressTracker
+    library: Path, output: Path, engine: str, delay: float, trouble: str, result: CampaignResult
 ) -> bool:
-    """Run a batch, and make trouble after some seconds; give whether it came to its end."""
-    make, word = TROUBLES[trouble]
-    with start(library, output, engine, as_anybody=True) as process:
+    """Run a batch, and begin a trouble after `delay` seconds; return whether it has finished."""
+    troubled, expected_word = TROUBLES[trouble]
+    with start_run(library, output, engine, unprivileged=True) as process:
         assert process.stderr is not None
         try:
-            process.wait(moment)
+            process.wait(delay)
         except subprocess.TimeoutExpired:
-            with make(output):
-                tracker.kills[trouble] += 1
+            with troubled(output):
+                result.kills[trouble] += 1
                 code = process.wait(60)
-                tracker.in_state[state_of(output)] += code != 0
+                result.in_state[state_of(output)] += code != 0
         error = process.stderr.read().decode()
         code = process.wait()
         assert code in {0, 1}, f"{code}: {error}"
-        assert (code == 0) or word in error, error
+        assert (code == 0) or expected_word in error, error
         assert "Traceback" not in error, error
         return code == 0
 
 
 def run_to_end(library: Path, output: Path, engine: str, temporary: Path | None = None) -> int:
-    """Run a batch that nobody kills."""
-    with start(library, output, engine, temporary=temporary) as process:
+    """Run a batch without disturbing it; return its exit code."""
+    with start_run(library, output, engine, temporary=temporary) as process:
         return process.wait()
 
 
@@ -442,44 +447,44 @@ def run_and_kill(
     engine: str,
     longest: float,
     rng: random.Random,
-    tracker: ProgressTracker,
+    result: CampaignResult,
 ) -> bool:
-    """Run a batch, and kill or disturb it at a random moment; give whether it came to its end."""
+    """Run a batch, and kill or disturb it at a random moment; return whether it has finished."""
     temporary = output.with_name("temporary files")
     temporary.mkdir(exist_ok=True)
-    with start(library, output, engine, temporary=temporary) as process:
+    with start_run(library, output, engine, temporary=temporary) as process:
         assert process.stderr is not None
-        whom = rng.choice((*WHOM, *SERVANTS, *DISTURBANCES))
+        target = rng.choice((*TARGETS, *HELPERS, *DISTURBANCES))
         is_done = False
         try:
             process.wait(rng.uniform(0.1, longest))
         except subprocess.TimeoutExpired:
             if rng.random() < 1 / 3:
-                tracker.at_a_commit += wait_for_a_commit(process, output)
-            if whom in DISTURBANCES:
-                is_done = disturb(process, whom, output, temporary)
+                result.during_commit += wait_for_commit(process, output)
+            if target in DISTURBANCES:
+                is_done = disturb(process, target, output, temporary)
             else:
-                is_done = kill(process, whom, rng)
-            tracker.kills[whom] += is_done
+                is_done = kill(process, target, rng)
+            result.kills[target] += is_done
         error = process.stderr.read().decode()
         code = process.wait()
-        bring_back(output)
-        if is_done and whom in ENDS_IT:
-            tracker.in_state[state_of(output)] += 1
-        if whom == "output renamed":
+        restore_name(output)
+        if is_done and target in FATAL:
+            result.in_state[state_of(output)] += 1
+        if target == "output renamed":
             assert "Traceback" not in error, error
             assert code in {0, 1, 3}, f"{code}: {error}"
         else:
-            assert code in {0, -9}, f"{whom}, {code}: {error}"
-        assert_nobody_is_left(temporary)
+            assert code in {0, -9}, f"{target}, {code}: {error}"
+        assert_no_leftovers(temporary)
         return code == 0
 
 
-def assert_nobody_is_left(temporary: Path) -> None:
-    """No process of a run that has ended goes on, and none of its temporary files stays.
+def assert_no_leftovers(temporary: Path) -> None:
+    """Check that no process and no temporary file of a finished run is left.
 
-    But for multiprocessing's folder, if the run was killed when its pool had ended: that goes with
-    the next run.
+    Multiprocessing's folder is left if the run was killed after its pool had ended; the next run
+    removes it.
     """
     deadline = time.monotonic() + 20
     while left := [*temporary.glob("stemsplit-*"), *processes_of(temporary)]:
@@ -488,18 +493,18 @@ def assert_nobody_is_left(temporary: Path) -> None:
 
 
 def processes_of(temporary: Path) -> list[psutil.Process]:
-    """Find what a run has started, by the folder that it has in its environment."""
+    """Return the processes of a run, found by their `TMPDIR`."""
     found = []
     for process in psutil.process_iter():
         with contextlib.suppress(psutil.Error, OSError):
-            ours = process.environ().get("TMPDIR") == str(temporary)
-            if ours and process.status() != psutil.STATUS_ZOMBIE:
+            is_own = process.environ().get("TMPDIR") == str(temporary)
+            if is_own and process.status() != psutil.STATUS_ZOMBIE:
                 found.append(process)
     return found
 
 
 def main() -> None:
-    """Run as a program."""
+    """Run a campaign, and print its counts as JSON."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
     parser.add_argument("--kills", type=int, default=200)
     parser.add_argument("--seed", type=int, default=0)
@@ -516,7 +521,7 @@ def main() -> None:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
         needs_disk = options.trouble == "full"
         disk = stack.enter_context(small_disk(folder, "160m")) if needs_disk else None
-        tracker = campaign(
+        result = campaign(
             folder,
             options.kills,
             seed=options.seed,
@@ -525,7 +530,7 @@ def main() -> None:
             trouble=options.trouble,
             disk=disk,
         )
-    print(json.dumps(vars(tracker) | {"seconds": round(time.monotonic() - began)}, indent=2))
+    print(json.dumps(vars(result) | {"seconds": round(time.monotonic() - began)}, indent=2))
 
 
 if __name__ == "__main__":

@@ -9,15 +9,15 @@ _SETTINGS = Settings(engine="fake_engines:half")
 
 
 def separate_in_a_daemon(song: str) -> list[str]:
-    """Try `separate` and `StemPool`; give what each says."""
-    told = []
+    """Call `separate` and `StemPool`; return the error messages."""
+    messages = []
     try:
         separate([song], f"{song} out", _SETTINGS)
     except UsageError as error:
-        told.append(str(error))
+        messages.append(str(error))
     try:
         with StemPool(_SETTINGS) as pool:
             pool.submit(song, f"{song} out").result(60)
     except UsageError as error:
-        told.append(str(error))
-    return told
+        messages.append(str(error))
+    return messages

@@ -1,4 +1,4 @@
-"""Engines without a network, for states that the real one hardly reaches."""
+"""Engines without a neural network, for states that the real engines rarely reach."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 class HalfEngine:
-    """Gives each of two stems half of everything: a separation that separates nothing."""
+    """Gives half of the mix to each of two stems, so that nothing is separated."""
 
     model = "2stems"
     stems: tuple[str, ...] = ("vocals", "accompaniment")
@@ -29,26 +29,26 @@ class HalfEngine:
 
 
 class SlowEngine(HalfEngine):
-    """Takes half a second for each segment."""
+    """Needs half a second for each segment."""
 
     def masks(self, magnitudes: NDArray[np.float32]) -> tuple[NDArray[np.float32], ...]:
-        """Wait, and return one half everywhere."""
+        """Sleep, and return one half everywhere."""
         time.sleep(0.5)
         return super().masks(magnitudes)
 
 
 class DyingEngine(HalfEngine):
-    """Ends its process in the midst of the work."""
+    """Crashes its process during the separation."""
 
     def masks(self, magnitudes: NDArray[np.float32]) -> tuple[NDArray[np.float32], ...]:
-        """Be ended as by a fault in native code."""
+        """Crash as native code does."""
         logging.getLogger("engine").error("something is wrong with %s", magnitudes.shape)
         os.kill(os.getpid(), signal.SIGSEGV)
         return super().masks(magnitudes)
 
 
 class UnpicklableEngine(HalfEngine):
-    """Raises what cannot be pickled."""
+    """Raises an error that cannot be pickled."""
 
     def masks(self, magnitudes: NDArray[np.float32]) -> tuple[NDArray[np.float32], ...]:
         """Raise an error that holds a lambda."""
@@ -58,7 +58,7 @@ class UnpicklableEngine(HalfEngine):
 
 
 class NanEngine(HalfEngine):
-    """Produces what is no number."""
+    """Returns masks of NaN."""
 
     def masks(self, magnitudes: NDArray[np.float32]) -> tuple[NDArray[np.float32], ...]:
         """Return NaN everywhere."""
@@ -66,7 +66,7 @@ class NanEngine(HalfEngine):
 
 
 class OtherStemsEngine(HalfEngine):
-    """Separates something else than was asked."""
+    """Returns other stems than the model has."""
 
     stems = ("drums", "rest")
 
@@ -90,7 +90,7 @@ def other_stems(_model: str, _folder: Path, _threads: int, *, lean: bool) -> Oth
 
 
 def raises(_model: str, _folder: Path, _threads: int, *, lean: bool) -> HalfEngine:
-    """Fail in a way that nobody foresaw."""
+    """Raise an unexpected error."""
     del lean
     raise ZeroDivisionError("surprise")
 

@@ -1,4 +1,4 @@
-"""For tests of faults: nothing is left after each, and the table of faults is printed."""
+"""Fixtures for the tests of faults; each test is checked for leftovers."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import sys
 from typing import TYPE_CHECKING
 
 import pytest
-from harness import assert_nothing_is_left, belongings
+from harness import assert_no_leftovers, resources_in_use
 from tables import Table
 
 if TYPE_CHECKING:
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Skip where there is no /proc to look into."""
+    """Skip the tests of faults on systems without /proc."""
     if sys.platform == "linux":
         return
     for item in items:
@@ -26,28 +26,28 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.fixture(params=["forkserver", "spawn"])
 def start_method(request: pytest.FixtureRequest) -> StartMethod:
-    """Each way to start a child."""
+    """Both start methods."""
     method: StartMethod = request.param
     return method
 
 
 @pytest.fixture(autouse=True)
-def _nothing_is_left_behind(request: pytest.FixtureRequest) -> Iterator[None]:
-    """No process anywhere, no thread, descriptor or temporary file more than before the test."""
+def _no_leftovers(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Check that a test leaves no processes, threads, descriptors or temporary files behind."""
     if "faults" not in request.path.parts:
         yield
         return
-    before = belongings()
+    before = resources_in_use()
     yield
-    assert_nothing_is_left(before)
+    assert_no_leftovers(before)
 
 
-_FAULTS = Table("faults", "| fault | start | settled after, s | outcome | in words |")
+_FAULTS = Table("faults", "| fault | start method | seconds to the outcome | reason | message |")
 
 
 @pytest.fixture
-def matrix(request: pytest.FixtureRequest) -> Callable[[str], None]:
-    """Take one row of the table of faults."""
+def fault_table(request: pytest.FixtureRequest) -> Callable[[str], None]:
+    """Add a row to the table of faults."""
     return _FAULTS.adder(request)
 
 

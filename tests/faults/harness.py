@@ -1,4 +1,4 @@
-"""A real pool with real processes whose children misbehave, and what is left of it afterwards."""
+"""Runs a real pool whose children misbehave, and checks for leftovers."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import psutil
-from parallel import is_of_these_tests
+from parallel import is_of_this_worker
 
 from stemsplit.core.child_entry import SESSION_VARIABLE
 from stemsplit.core.job import Job
 from stemsplit.core.limits import Limits, Resources
 from stemsplit.core.messages import Task
 from stemsplit.core.settings import Settings
-from stemsplit.supervisor import launcher
+from stemsplit.supervisor import fork_server
 from stemsplit.supervisor.attempt_state import Timings
 from stemsplit.supervisor.budget import Budget, Concurrency
 from stemsplit.supervisor.launcher import Launcher
@@ -48,7 +48,7 @@ TIMINGS = Timings(
     close=0.5,
     ask=0.3,
     terminate=0.5,
-    away=3,
+    suspension=3,
     settle=0.5,
 )
 LIMITS = Limits(stall_seconds=3.0, retries=0)
@@ -57,40 +57,40 @@ BUDGET = Budget(total_bytes=8 * GIBIBYTE, per_file_bytes=200 * MEBIBYTE, min_fre
 
 @dataclass
 class FaultyTrackTask:
-    """A track whose child does what its name says; see `misbehaving`."""
+    """A track whose child runs the function of `misbehaving` with the track's name."""
 
     name: str
     folder: Path
     audio_seconds: float = 0.0
     log: str = ""
-    efforts: list[Resources] = field(default_factory=list)
+    resources: list[Resources] = field(default_factory=list)
     results: list[Finished] = field(default_factory=list)
 
     @property
     def job(self) -> Job:
-        """The track."""
+        """Source and destination."""
         return Job.of(Path("/", self.name), {"vocals": self.folder / "out" / "vocals.wav"})
 
-    def begin(self, number: int, resources: Resources) -> Task:
-        """Make a work folder."""
-        self.efforts.append(resources)
-        track_task = self.folder / f"work-{self.name}-{number}"
-        track_task.mkdir()
-        if (self.folder / "group").exists():
-            shutil.copy(self.folder / "group", track_task)
+    def begin_attempt(self, number: int, resources: Resources) -> Task:
+        """Create a staging folder."""
+        self.resources.append(resources)
+        staging = self.folder / f"staging-{self.name}-{number}"
+        staging.mkdir()
+        if (self.folder / "cgroup").exists():
+            shutil.copy(self.folder / "cgroup", staging)
         return Task(
             job=self.job,
             settings=Settings(),
             resources=resources,
             model_folder=b"/models",
-            staging_folder=os.fsencode(track_task),
+            staging_folder=os.fsencode(staging),
             log_file=os.fsencode(self.folder / f"{self.name}-{number}.log"),
         )
 
-    def conclude(
+    def finalise(
         self, task: Task, diagnosis: ExitDiagnosis, result: Finished | None
     ) -> FinalisedAttempt:
-        """Remove the work folder and keep the log's text."""
+        """Remove the staging folder and keep the text of the log."""
         shutil.rmtree(task.staging_path)
         self.log = task.log_path.read_text(errors="replace") if task.log_path.exists() else ""
         task.log_path.unlink(missing_ok=True)
@@ -99,112 +99,119 @@ class FaultyTrackTask:
         return FinalisedAttempt(diagnosis=diagnosis)
 
 
-def plan(
+def make_plan(
     *,
     workers: int = 2,
     budget: Budget = BUDGET,
     limits: Limits = LIMITS,
     timings: Timings = TIMINGS,
     resources: Resources | None = None,
-    way: Workload | None = None,
+    workload: Workload | None = None,
 ) -> PoolPlan:
-    """Make a plan with short waiting times."""
+    """Return a plan with short timeouts."""
     return PoolPlan(
         concurrency=Concurrency(workers=workers, resources=resources or Resources()),
         budget=budget,
         limits=limits,
-        forecast=Forecast(way or Workload(kind="tensorflow", stems=1), preloaded=True),
+        forecast=Forecast(workload or Workload(kind="tensorflow", stems=1), preloaded=True),
         timings=timings,
     )
 
 
 @dataclass
-class Ran:
-    """What a pool told, and when each track was ready and settled."""
+class PoolRun:
+    """Events and outcomes of a pool.
+
+    Attributes:
+        events: of the whole run.
+        outcomes: by the name of the track.
+        ready_at: time of the first message of each track.
+        ended_at: time of each track's outcome.
+    """
 
     events: list[PoolEvent] = field(default_factory=list)
     outcomes: dict[str, Outcome] = field(default_factory=dict)
     ready_at: dict[str, float] = field(default_factory=dict)
-    settled_at: dict[str, float] = field(default_factory=dict)
+    ended_at: dict[str, float] = field(default_factory=dict)
 
     def seconds(self, name: str) -> float:
-        """Give the time from a child's being ready to misbehave to its track's end."""
-        return self.settled_at[name] - self.ready_at.get(name, self.settled_at[name])
+        """Return the time from the child's first message to the track's outcome."""
+        return self.ended_at[name] - self.ready_at.get(name, self.ended_at[name])
 
 
 def run_pool(
     track_tasks: list[FaultyTrackTask],
     method: StartMethod,
-    a_plan: PoolPlan | None = None,
+    plan: PoolPlan | None = None,
     **launcher_options: object,
-) -> Ran:
-    """Run a pool to its end."""
-    ran = Ran()
+) -> PoolRun:
+    """Run a pool until all tracks have ended."""
+    run = PoolRun()
     options = {"preload": ("misbehaving",), "program": "misbehaving:run"} | launcher_options
     with Launcher(start_method=method, **options) as launcher:  # type: ignore[arg-type]
-        pool = Pool(launcher, a_plan or plan())
+        pool = Pool(launcher, plan or make_plan())
         for track_task in track_tasks:
             pool.add(track_task)
         pool.close()
         for event in pool.run():
-            ran.events.append(event)
+            run.events.append(event)
             if isinstance(event, MessageReceived):
-                ran.ready_at.setdefault(event.track_task.job.source_path.name, time.monotonic())
+                run.ready_at.setdefault(event.track_task.job.source_path.name, time.monotonic())
             if isinstance(event, TrackEnded):
                 name = event.track_task.job.source_path.name
-                ran.outcomes[name] = event.outcome
-                ran.settled_at[name] = time.monotonic()
-    return ran
+                run.outcomes[name] = event.outcome
+                run.ended_at[name] = time.monotonic()
+    return run
 
 
-def marked_processes() -> list[psutil.Process]:
-    """Find every process on this machine that a household of these tests has started."""
+def session_processes() -> list[psutil.Process]:
+    """Return all processes that sessions of these tests have started."""
     found = []
     for process in psutil.process_iter():
         try:
             environment = process.environ()
-            ours = SESSION_VARIABLE in environment and is_of_these_tests(environment)
-            if ours and process.status() != psutil.STATUS_ZOMBIE:
+            is_own = SESSION_VARIABLE in environment and is_of_this_worker(environment)
+            if is_own and process.status() != psutil.STATUS_ZOMBIE:
                 found.append(process)
         except psutil.Error:
             continue
     return found
 
 
-def belongings() -> dict[str, object]:
-    """List what this process has that a pool may leave behind."""
+def resources_in_use() -> dict[str, object]:
+    """Return the resources of this process that a pool may leave behind."""
     multiprocessing.resource_tracker.ensure_running()
     if sys.platform != "win32":
-        launcher._socket_folder()  # is the program's as well, with a lock that stays
-    # A process that has forked, as for a pseudo-terminal, starts its BLAS threads anew when needed.
+        fork_server.socket_folder()  # exists once per program, with a lock that is kept
+    # After a fork, as for a pseudo-terminal, BLAS restarts its threads when they are needed.
     np.ones((512, 512)) @ np.ones((512, 512))
-    gc.collect()  # what earlier tests have left to be closed is not to be closed in this one
+    gc.collect()  # objects of earlier tests must not be collected during this one
     me = psutil.Process()
     return {
         "children": len(me.children(recursive=True)),
         "threads": me.num_threads(),
         "descriptors": me.num_fds(),
-        "marked processes": len(marked_processes()),
+        "session processes": len(session_processes()),
         "temporary files": sorted(Path(tempfile.gettempdir()).glob("stemsplit-*")),
     }
 
 
-def assert_nothing_is_left(before: dict[str, object]) -> None:
-    """Compare, giving what is just ending two seconds; what ended meanwhile was another's."""
+def assert_no_leftovers(before: dict[str, object]) -> None:
+    """Check that at most the resources of `before` are in use, after at most two seconds."""
     deadline = time.monotonic() + 2
-    while _has_more(after := belongings(), before):
+    while _has_more(after := resources_in_use(), before):
         assert time.monotonic() < deadline, f"{before} -> {after}"
         time.sleep(0.02)
 
 
 def _has_more(after: dict[str, object], before: dict[str, object]) -> bool:
-    def number(one: object) -> int:
-        return one if isinstance(one, int) else 0
+    def count(value: object) -> int:
+        return value if isinstance(value, int) else 0
 
-    new = {*_files(after)} - {*_files(before)}
-    return bool(new) or any(number(after[name]) > number(before[name]) for name in before)
+    new_files = {*_files(after)} - {*_files(before)}
+    return bool(new_files) or any(count(after[name]) > count(before[name]) for name in before)
 
 
-def _files(found: dict[str, object]) -> list[Path]:
-    files = found["temporary files"]
+def _files(resources: dict[str, object]) -> list[Path]:
+    files = resources["temporary files"]
     return files if isinstance(files, list) else []

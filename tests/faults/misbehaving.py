@@ -1,7 +1,7 @@
-"""Programs for children that misbehave, one fault each, and some that behave.
+"""Programs for children: one fault each, and a few without a fault.
 
-`run` is what the launcher starts. It makes itself a child as the real one does, and then calls the
-function that bears the name of the task's source.
+The launcher starts `run`, which sets up the process as the real child does, and then calls the
+function with the name of the task's source.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from stemsplit.child.process import Watch, peak_rss_bytes, settle_in
+from stemsplit.child.process import SupervisorListener, peak_rss_bytes, set_up_process
 from stemsplit.core.messages import Finished, Hello, Progress, Ready, Separated, decode_task, send
 
 if TYPE_CHECKING:
@@ -25,23 +25,23 @@ if TYPE_CHECKING:
 
     from stemsplit.core.messages import Task
 
-FOR_EVER = 600
-WATCHES: list[Watch] = []
-"""What listens to the supervisor in this child."""
+FOREVER_SECONDS = 600
+LISTENERS: list[SupervisorListener] = []
+"""The listener of this child."""
 
 MEBIBYTE = 2**20
 
 
 def run(pipe: Connection, log_channel: Connection, packed_task: bytes) -> None:
-    """Do what the task's source names; a name that begins with `early_` before anything else."""
+    """Call the function that the source of the task names, without setup if it is `early_*`."""
     task = decode_task(packed_task)
     name = task.job.source_path.name.partition("-")[0]
     program = globals()[name]
     if name.startswith("early_"):
         program(pipe, task)
         return
-    settle_in(log_channel)
-    WATCHES.append(Watch(pipe))
+    set_up_process(log_channel)
+    LISTENERS.append(SupervisorListener(pipe))
     send(pipe, Hello(preloaded=False))
     send(pipe, Ready())
     program(pipe, task)
@@ -51,14 +51,14 @@ def _finish(pipe: Connection) -> None:
     send(pipe, Finished(stems=(), audio_seconds=1.0, peak_rss_bytes=peak_rss_bytes()))
 
 
-def behave(pipe: Connection, _task: Task) -> None:
+def succeed(pipe: Connection, _task: Task) -> None:
     """Report progress and a result, and exit."""
     send(pipe, Progress(audio_seconds=0.5))
     _finish(pipe)
 
 
-def take_a_while(pipe: Connection, _task: Task) -> None:
-    """Work for a second, with progress, and exit."""
+def work_for_a_second(pipe: Connection, _task: Task) -> None:
+    """Report progress for a second, and exit with a result."""
     for tenths in range(10):
         send(pipe, Progress(audio_seconds=tenths / 10))
         time.sleep(0.1)
@@ -66,7 +66,7 @@ def take_a_while(pipe: Connection, _task: Task) -> None:
 
 
 def close_slowly(pipe: Connection, _task: Task) -> None:
-    """Be done with the work, and wait for the disk."""
+    """Separate everything, and need another second to close the files."""
     send(pipe, Progress(audio_seconds=1.0))
     send(pipe, Separated())
     time.sleep(1.0)
@@ -74,78 +74,78 @@ def close_slowly(pipe: Connection, _task: Task) -> None:
 
 
 def hold_memory(pipe: Connection, task: Task) -> None:
-    """Take 150 MiB for a second, as a good child may."""
+    """Use 150 MiB for a second, which is below the cap."""
     block = bytearray(os.urandom(1)) * (150 * MEBIBYTE)
-    take_a_while(pipe, task)
+    work_for_a_second(pipe, task)
     del block
 
 
 def leak(pipe: Connection, _task: Task) -> None:
-    """Take 200 MB more every second, with progress all the while."""
+    """Leak 200 MB per second while reporting progress."""
     kept = []
-    for tick in range(10 * FOR_EVER):
+    for tick in range(10 * FOREVER_SECONDS):
         kept.append(bytearray(b"x") * 20_000_000)
         send(pipe, Progress(audio_seconds=float(tick)))
         time.sleep(0.1)
 
 
-def gulp(_pipe: Connection, _task: Task) -> None:
-    """Take 2 GiB at once, and stay."""
+def allocate_at_once(_pipe: Connection, _task: Task) -> None:
+    """Allocate 2 GiB at once, and hang."""
     block = bytearray(b"x") * (2 * 1024 * MEBIBYTE)
-    time.sleep(FOR_EVER)
+    time.sleep(FOREVER_SECONDS)
     del block
 
 
-def gulp_in_a_group(_pipe: Connection, task: Task) -> None:
-    """Enter the control group that the work folder names, and take more than it allows."""
-    group = Path((task.staging_path / "group").read_text())
+def exceed_cgroup_limit(_pipe: Connection, task: Task) -> None:
+    """Join the control group named in the staging folder, and exceed its memory limit."""
+    group = Path((task.staging_path / "cgroup").read_text())
     (group / "cgroup.procs").write_text(str(os.getpid()))
     block = bytearray(b"x") * (1024 * MEBIBYTE)
-    time.sleep(FOR_EVER)
+    time.sleep(FOREVER_SECONDS)
     del block
 
 
 def hang_in_python(_pipe: Connection, _task: Task) -> None:
-    """Sleep."""
-    time.sleep(FOR_EVER)
+    """Hang in `time.sleep`."""
+    time.sleep(FOREVER_SECONDS)
 
 
 def hang_in_c(_pipe: Connection, _task: Task) -> None:
-    """Wait in C and hold the interpreter's lock: no other thread of Python runs."""
+    """Hang in C with the interpreter lock held, so that no other Python thread runs."""
     _deadlock()
 
 
 def _deadlock() -> None:
-    """Lock a mutex twice; unlike a sleep, this goes on after a signal."""
+    """Lock a mutex twice, which a signal does not interrupt, unlike a sleep."""
     mutex = ctypes.create_string_buffer(64)  # zeros are PTHREAD_MUTEX_INITIALIZER on Linux
-    with_the_lock_held = ctypes.PyDLL(None)
+    libc_with_gil = ctypes.PyDLL(None)
     for _ in range(2):
-        with_the_lock_held.pthread_mutex_lock(mutex)
+        libc_with_gil.pthread_mutex_lock(mutex)
 
 
 def spin(_pipe: Connection, _task: Task) -> None:
-    """Use one processor for nothing."""
+    """Loop without progress."""
     while True:
         pass
 
 
-def ignore_terminate(_pipe: Connection, _task: Task) -> None:
-    """Hang, and not end when told."""
+def ignore_sigterm(_pipe: Connection, _task: Task) -> None:
+    """Hang, and ignore SIGTERM."""
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
-    time.sleep(FOR_EVER)
+    time.sleep(FOREVER_SECONDS)
 
 
-def stop_when_asked(pipe: Connection, _task: Task) -> None:
-    """Separate for ever, in steps, as the real child does."""
-    watch = WATCHES[-1]
-    for tick in range(10 * FOR_EVER):
+def exit_on_request(pipe: Connection, _task: Task) -> None:
+    """Run forever in short steps, and exit on request as the real child does."""
+    listener = LISTENERS[-1]
+    for tick in range(10 * FOREVER_SECONDS):
         send(pipe, Progress(audio_seconds=float(tick)))
-        watch.check()
+        listener.check()
         time.sleep(0.05)
 
 
 def exit_without_a_result(_pipe: Connection, _task: Task) -> None:
-    """Return as if all were well."""
+    """Return normally."""
 
 
 def exit_with_a_code(_pipe: Connection, _task: Task) -> None:
@@ -159,58 +159,58 @@ def segfault(_pipe: Connection, _task: Task) -> None:
 
 
 def kill_itself(_pipe: Connection, _task: Task) -> None:
-    """End by SIGKILL, without the kernel's having run out of memory."""
+    """Exit by SIGKILL, although the kernel is not out of memory."""
     os.kill(os.getpid(), signal.SIGKILL)
 
 
 class UnpicklableError(Exception):
-    """Holds what cannot be pickled."""
+    """An error that cannot be pickled."""
 
     def __init__(self) -> None:
-        """Hold a lock and a lambda."""
+        """Store a lock and a lambda."""
         super().__init__("this cannot be pickled")
         self.lock = threading.Lock()
         self.function = lambda: None
 
 
 def raise_unpicklable(_pipe: Connection, _task: Task) -> None:
-    """Raise outside of anything that catches."""
+    """Raise an error that nothing catches."""
     raise UnpicklableError
 
 
 def print_garbage(pipe: Connection, task: Task) -> None:
-    """Write what is no text to standard output and error, and finish."""
+    """Write binary data to standard output and standard error, and finish."""
     os.write(1, bytes(range(256)) * 64)
     os.write(2, b"\x1b[2J\xff\xfe garbage\n")
-    behave(pipe, task)
+    succeed(pipe, task)
 
 
 def leave_a_grandchild(pipe: Connection, task: Task) -> None:
-    """Start a process that goes on, and finish."""
-    subprocess.Popen(["sleep", str(FOR_EVER)])
-    behave(pipe, task)
+    """Start a process that keeps running, and finish."""
+    subprocess.Popen(["sleep", str(FOREVER_SECONDS)])
+    succeed(pipe, task)
 
 
 def leave_a_daemon(pipe: Connection, task: Task) -> None:
-    """Start a process in a session of its own, whose parent is gone at once, and finish."""
+    """Start a process in a new session, without a parent, and finish."""
     if os.fork() == 0:
         os.setsid()
         if os.fork() == 0:
-            time.sleep(FOR_EVER)
+            time.sleep(FOREVER_SECONDS)
         os._exit(0)
     os.wait()
-    behave(pipe, task)
+    succeed(pipe, task)
 
 
 def hang_with_a_grandchild(_pipe: Connection, task: Task) -> None:
-    """Start a process in a session of its own, tell its number, and hang with the lock held."""
-    grandchild = subprocess.Popen(["sleep", str(FOR_EVER)], start_new_session=True)
+    """Start a process in a new session, write both PIDs, and hang with the interpreter lock."""
+    grandchild = subprocess.Popen(["sleep", str(FOREVER_SECONDS)], start_new_session=True)
     task.log_path.with_suffix(".pid").write_text(f"{os.getpid()} {grandchild.pid}")
     _deadlock()
 
 
 def die_while_logging(_pipe: Connection, _task: Task) -> None:
-    """Log without an end, and be killed in the midst of it."""
+    """Log forever, and be killed meanwhile."""
     killer = threading.Timer(0.3, os.kill, (os.getpid(), signal.SIGKILL))
     killer.start()
     logger = logging.getLogger("chatter")
@@ -219,7 +219,7 @@ def die_while_logging(_pipe: Connection, _task: Task) -> None:
 
 
 def log_and_print(pipe: Connection, task: Task) -> None:
-    """Log, print, write as a C library does, warn, and end without a result."""
+    """Log, print, write as a C library does, and exit without a result."""
     logging.getLogger("some.library").info("logged at level info")
     try:
         int("for the log")
@@ -232,37 +232,37 @@ def log_and_print(pipe: Connection, task: Task) -> None:
     del task
 
 
-def die_in_a_message(pipe: Connection, _task: Task) -> None:
-    """Announce 100 bytes, send 10 and end."""
+def die_during_a_message(pipe: Connection, _task: Task) -> None:
+    """Announce 100 bytes, send 10, and be killed."""
     os.write(pipe.fileno(), (100).to_bytes(4, "big") + b"0123456789")
     os.kill(os.getpid(), signal.SIGKILL)
 
 
-def stop_in_a_message(pipe: Connection, _task: Task) -> None:
-    """Send half of a message's length, and stay."""
+def hang_during_a_message(pipe: Connection, _task: Task) -> None:
+    """Send half of a message's length, and hang."""
     os.write(pipe.fileno(), b"\0\0")
-    time.sleep(FOR_EVER)
+    time.sleep(FOREVER_SECONDS)
 
 
-def be_stopped(_pipe: Connection, _task: Task) -> None:
-    """Stop, as Ctrl-Z stops a process."""
+def stop_itself(_pipe: Connection, _task: Task) -> None:
+    """Stop as a process does at Ctrl-Z."""
     os.kill(os.getpid(), signal.SIGSTOP)
 
 
 def send_garbage(pipe: Connection, _task: Task) -> None:
-    """Send something that is no message, and stay."""
-    pipe.send_bytes(b"\xc1 this is no message")
-    time.sleep(FOR_EVER)
+    """Send invalid data, and hang."""
+    pipe.send_bytes(b"\xc1 this is not a message")
+    time.sleep(FOREVER_SECONDS)
 
 
-def announce_too_much(pipe: Connection, _task: Task) -> None:
-    """Begin a message of two gigabytes, and stay."""
+def announce_huge_message(pipe: Connection, _task: Task) -> None:
+    """Begin a message of two gigabytes, and hang."""
     os.write(pipe.fileno(), (2**31 - 1).to_bytes(4, "big") + b"little")
-    time.sleep(FOR_EVER)
+    time.sleep(FOREVER_SECONDS)
 
 
-def talk_without_an_end(pipe: Connection, _task: Task) -> None:
-    """Report progress as quickly as the pipe takes it, for a second, and finish."""
+def flood_pipe(pipe: Connection, _task: Task) -> None:
+    """Report progress as fast as the pipe accepts it for a second, and finish."""
     until = time.monotonic() + 1
     while time.monotonic() < until:
         send(pipe, Progress(audio_seconds=0.5))
@@ -270,17 +270,17 @@ def talk_without_an_end(pipe: Connection, _task: Task) -> None:
 
 
 def crash_after_the_result(pipe: Connection, _task: Task) -> None:
-    """Report a result, then crash."""
+    """Report a result, and crash."""
     _finish(pipe)
     os.kill(os.getpid(), signal.SIGSEGV)
 
 
-def stay_after_the_result(pipe: Connection, _task: Task) -> None:
-    """Report a result and never exit."""
+def hang_after_the_result(pipe: Connection, _task: Task) -> None:
+    """Report a result, and hang."""
     _finish(pipe)
-    time.sleep(FOR_EVER)
+    time.sleep(FOREVER_SECONDS)
 
 
 def early_segfault(_pipe: Connection, _task: Task) -> None:
-    """Crash before the child's program has said a word, as a broken installation does."""
+    """Crash before the first message, as in a broken installation."""
     ctypes.string_at(0)

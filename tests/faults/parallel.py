@@ -1,4 +1,4 @@
-"""Where tests run in several processes of pytest-xdist: which of them this is."""
+"""The worker of pytest-xdist that this process is, if tests run in several processes."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-_NAMES = ("PYTEST_XDIST_TESTRUNUID", "PYTEST_XDIST_WORKER")
-"""All that one of them starts inherits these."""
+_VARIABLES = ("PYTEST_XDIST_TESTRUNUID", "PYTEST_XDIST_WORKER")
+"""Environment variables that all processes started by a worker inherit."""
 
-XDIST_WORKER = os.environ.get(_NAMES[1])
-"""Its name; None where tests run in one process alone."""
+XDIST_WORKER = os.environ.get(_VARIABLES[1])
+"""Name of the worker; None without pytest-xdist."""
 
 
-def is_of_these_tests(environment: Mapping[str, str]) -> bool:
-    """Whether a process with such an environment may have been started by this one's tests."""
-    return all(environment.get(name) == os.environ.get(name) for name in _NAMES)
+def is_of_this_worker(environment: Mapping[str, str]) -> bool:
+    """Return whether a process with this environment may have been started by this worker."""
+    return all(environment.get(name) == os.environ.get(name) for name in _VARIABLES)

@@ -1,4 +1,4 @@
-"""Formats in times rates in, and broken files of each; the engine is fast, all else is real."""
+"""All input formats at all sample rates, and damaged files of each, with a fast engine."""
 
 from __future__ import annotations
 
@@ -27,8 +27,8 @@ RATES = (8_000, 11_025, 16_000, 22_050, 32_000, 44_100, 48_000, 88_200, 96_000, 
 MUTATIONS = 10
 
 
-def _can(ext: str, rate: int) -> bool:
-    """Tell whether a format has a rate."""
+def _supports(ext: str, rate: int) -> bool:
+    """Return whether a format supports a sample rate."""
     if ext in {"mp3", "wma"}:
         return rate <= 48_000 and (ext == "mp3" or rate >= 22_050)
     if ext in {"m4a", "aac"}:
@@ -37,14 +37,14 @@ def _can(ext: str, rate: int) -> bool:
 
 
 @pytest.mark.parametrize("wanted", ["source", 44_100])
-def test_stems_have_the_frames_of_their_source(tmp_path: Path, wanted: str | int) -> None:
-    """Exactly as many as decoding gives, which is what was encoded wherever the format tells."""
+def test_stems_have_as_many_frames_as_their_source(tmp_path: Path, wanted: str | int) -> None:
+    """The decoder returns every encoded frame, if the format stores their number."""
     songs = tmp_path / "songs"
     songs.mkdir()
     noise = np.random.default_rng(0).normal(0, 0.05, (FRAMES, 2)).astype(np.float32)
     for rate in RATES:
         for ext in FORMATS:
-            if _can(ext, rate):
+            if _supports(ext, rate):
                 write_whole(songs / f"{rate}.{ext}", noise, rate)
     settings = Settings(engine=ENGINE, sample_rate=wanted, stems=("vocals",))  # type: ignore[arg-type]
     name = "{track} {source_ext}/{stem}.{ext}"
@@ -56,7 +56,7 @@ def test_stems_have_the_frames_of_their_source(tmp_path: Path, wanted: str | int
         assert outcome.warnings == (), path.name
         with Decoder(path) as source:
             frames, rate = sum(map(len, source.blocks())), source.info.sample_rate
-        if path.suffix not in {".aac", ".wma"}:  # neither tells how much its encoder has added
+        if path.suffix not in {".aac", ".wma"}:  # neither stores how much its encoder has added
             assert frames == FRAMES, path.name
         (stem,) = outcome.stems
         expected = frames if wanted == "source" else round(frames * 44_100 / rate)
@@ -66,12 +66,12 @@ def test_stems_have_the_frames_of_their_source(tmp_path: Path, wanted: str | int
 
 
 @pytest.mark.parametrize("ext", [*SNDFILE, *LIBAV])
-def test_broken_files_come_to_an_end_each(tmp_path: Path, ext: str) -> None:
-    """A few of each format, other ones each time; `broken_files` does hundreds."""
+def test_every_damaged_file_has_an_outcome(tmp_path: Path, ext: str) -> None:
+    """A few random files of each format; `broken_files` separates hundreds."""
     seed = int(time.time())
-    tracker = run(tmp_path, ext, MUTATIONS, seed, ENGINE)
-    assert tracker.unacceptable == [], f"seed {seed}"
-    if tracker.lost:  # of random damage FFmpeg may make more than there is
-        warnings.warn(f"seed {seed}: {tracker.lost}", stacklevel=1)
-    assert tracker.of_decoder == [], f"seed {seed}: a decoder crashed, or wanted too much"
-    assert tracker.reasons.total() == MUTATIONS
+    results = run(tmp_path, ext, MUTATIONS, seed, ENGINE)
+    assert results.unacceptable == [], f"seed {seed}"
+    if results.lost:  # FFmpeg may decode more than was encoded after random damage
+        warnings.warn(f"seed {seed}: {results.lost}", stacklevel=1)
+    assert results.decoder_faults == [], f"seed {seed}: a decoder crashed or exceeded the cap"
+    assert results.reasons.total() == MUTATIONS

@@ -1,4 +1,4 @@
-"""Runs that are killed or troubled at random moments, and resumed; see also `campaign`."""
+"""Batches that are killed or disturbed at random moments and resumed, with `campaign`."""
 
 from __future__ import annotations
 
@@ -21,21 +21,23 @@ KILLS = 15
 TROUBLES = 4
 
 
-def test_a_batch_that_is_killed_goes_on(tmp_path: Path) -> None:
-    """Every track in the end whole and right, finished once, and never to be seen half."""
-    tracker = campaign(tmp_path, KILLS, seed=int(time.time()), engine=ENGINE)
-    assert sum(tracker.kills.values()) >= KILLS
-    assert tracker.looks > 100 * tracker.libraries
+def test_a_killed_batch_can_be_resumed(tmp_path: Path) -> None:
+    """Each track is finished exactly once, and never visible while incomplete."""
+    result = campaign(tmp_path, KILLS, seed=int(time.time()), engine=ENGINE)
+    assert sum(result.kills.values()) >= KILLS
+    assert result.checks > 100 * result.libraries
 
 
-def test_a_batch_whose_disk_is_filled_goes_on(tmp_path: Path, mount: Callable[[str], Path]) -> None:
-    """At whatever moment that happens: a sentence, nothing half, and the rest later."""
+def test_a_batch_can_be_resumed_after_a_full_disk(
+    tmp_path: Path, mount: Callable[[str], Path]
+) -> None:
+    """The disk is filled at random moments; no track is left incomplete."""
     seed = int(time.time())
     campaign(tmp_path, TROUBLES, seed=seed, engine=ENGINE, trouble="full", disk=mount("160m"))
 
 
-def test_a_batch_whose_folder_turns_read_only_goes_on(tmp_path: Path) -> None:
-    """The same for permissions."""
+def test_a_batch_can_be_resumed_after_its_folder_was_read_only(tmp_path: Path) -> None:
+    """The folder becomes read-only at random moments."""
     if os.geteuid() == 0 and shutil.which("setpriv") is None:
-        pytest.skip("root needs setpriv to be refused anything")
+        pytest.skip("root ignores permissions without setpriv")
     campaign(tmp_path, TROUBLES, seed=int(time.time()), engine=ENGINE, trouble="read-only")

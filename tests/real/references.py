@@ -1,4 +1,4 @@
-"""What stemsplit's stems are held against: Spleeter itself, and exact arithmetic."""
+"""References for the stems: Spleeter itself, and exact arithmetic."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from spleeter.separator import Separator
 from spleeter.utils.configuration import load_configuration
 
 from stemsplit.audio import stft
-from stemsplit.audio.transforms import best_transform
+from stemsplit.audio.fft import fastest_transform
 from stemsplit.child.engines.ratio_mask import ratio_masks
-from stemsplit.child.engines.spleeter_models import CHECKPOINT
+from stemsplit.child.engines.spleeter_models import CHECKPOINT_PREFIX
 from stemsplit.child.separation import separate
 
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from stemsplit.child.engines import Engine
+    from stemsplit.child.engines.protocols import Engine
 
     Stems = dict[str, NDArray[np.float32]]
 
@@ -38,11 +38,11 @@ def spleeter_stems(
     """Separate a whole file with Spleeter's own `Separator`.
 
     Args:
-        model: the name of a configuration.
-        models: the folder of models.
+        model: name of a configuration.
+        models: folder of models.
         mix: `(frames, 2)`.
-        mwf: whether its Wiener filter works.
-        mask_extension: takes the place of the one that is configured.
+        mwf: whether to apply its Wiener filter.
+        mask_extension: replaces the one in the configuration.
     """
     ModelProvider.DEFAULT_MODEL_PATH = str(models)
     separator = Separator(f"spleeter:{model}", MWF=mwf, multiprocess=False)
@@ -53,23 +53,23 @@ def spleeter_stems(
 
 
 def spleeter_masks(model: str, folder: Path, magnitudes: NDArray[np.float32]) -> Stems:
-    """Give each stem's mask by the network that Spleeter's own functions build.
+    """Return each stem's mask from the network that Spleeter's own functions build.
 
     Args:
-        model: the name of a configuration.
-        folder: holds the weights.
-        magnitudes: of one segment, `(512, bins, 2)`.
+        model: name of a configuration.
+        folder: folder of the weights.
+        magnitudes: magnitudes of one segment, `(512, bins, 2)`.
     """
     configuration = load_configuration(f"spleeter:{model}")
     network = configuration["model"]
     stems = configuration["instrument_list"]
     with tf.Graph().as_default(), tf.compat.v1.Session() as session:
-        place = tf.compat.v1.placeholder(tf.float32, (1, *magnitudes.shape))
-        estimates = get_model_function(network["type"])(place, stems, network["params"])
-        wanted = [estimates[f"{stem}_spectrogram"] for stem in stems]
-        tf.compat.v1.train.Saver().restore(session, str(folder / CHECKPOINT))
-        found = session.run(wanted, {place: magnitudes[None]})
-    return dict(zip(stems, ratio_masks([estimate[0] for estimate in found]), strict=True))
+        source = tf.compat.v1.placeholder(tf.float32, (1, *magnitudes.shape))
+        estimates = get_model_function(network["type"])(source, stems, network["params"])
+        outputs = [estimates[f"{stem}_spectrogram"] for stem in stems]
+        tf.compat.v1.train.Saver().restore(session, str(folder / CHECKPOINT_PREFIX))
+        values = session.run(outputs, {source: magnitudes[None]})
+    return dict(zip(stems, ratio_masks([estimate[0] for estimate in values]), strict=True))
 
 
 def streamed_stems(
@@ -79,9 +79,9 @@ def streamed_stems(
     *,
     overlapped: bool = False,
 ) -> Stems:
-    """Separate the same file as stemsplit does, from blocks of an awkward length."""
+    """Separate a whole file as stemsplit does, in blocks of an odd length."""
     blocks = (mix[start : start + 65_537] for start in range(0, len(mix), 65_537))
-    steps = separate(blocks, engine, transform or best_transform(), overlapped=overlapped)
+    steps = separate(blocks, engine, transform or fastest_transform(), overlapped=overlapped)
     parts = [part for step in steps for part in step]
     return {
         stem: np.concatenate([part[index] for part in parts])
@@ -90,34 +90,34 @@ def streamed_stems(
 
 
 def exact_stems(engine: Engine, mix: NDArray[np.float32]) -> dict[str, NDArray[np.float64]]:
-    """Separate with the same network and transforms of the whole file in float64."""
+    """Separate with the same network, but with transforms of the whole file in float64."""
     frames = stft.frame_count(len(mix))
     padded_frames = stft.segment_count(len(mix)) * stft.SEGMENT_FRAMES
     padded = np.zeros((padded_frames * stft.HOP_LENGTH + stft.FRAME_LENGTH, 2))
     padded[stft.FRAME_LENGTH : stft.FRAME_LENGTH + len(mix)] = mix
     window = 0.5 - 0.5 * np.cos(2 * np.pi * np.arange(stft.FRAME_LENGTH) / stft.FRAME_LENGTH)
     starts = np.arange(padded_frames) * stft.HOP_LENGTH
-    out = {stem: np.zeros_like(padded) for stem in engine.stems}
+    summed = {stem: np.zeros_like(padded) for stem in engine.stems}
     for first in range(0, frames, stft.SEGMENT_FRAMES):
-        at = starts[first : first + stft.SEGMENT_FRAMES]
-        cut = np.stack([padded[start : start + stft.FRAME_LENGTH] for start in at])
-        spectra = np.fft.rfft(cut * window[:, None], axis=1)
+        segment_starts = starts[first : first + stft.SEGMENT_FRAMES]
+        sliced = np.stack([padded[start : start + stft.FRAME_LENGTH] for start in segment_starts])
+        spectra = np.fft.rfft(sliced * window[:, None], axis=1)
         masks = engine.masks(np.abs(spectra[:, : engine.bins]).astype(np.float32))
         for stem, mask in zip(engine.stems, masks, strict=True):
             masked = np.zeros_like(spectra)
             masked[:, : engine.bins] = mask * spectra[:, : engine.bins]
-            frames_back = np.fft.irfft(masked, axis=1) * window[:, None] * (2 / 3)
-            for start, frame in zip(at, frames_back, strict=True):
-                out[stem][start : start + stft.FRAME_LENGTH] += frame
+            inverse = np.fft.irfft(masked, axis=1) * window[:, None] * (2 / 3)
+            for start, frame in zip(segment_starts, inverse, strict=True):
+                summed[stem][start : start + stft.FRAME_LENGTH] += frame
     inside = slice(stft.FRAME_LENGTH, stft.FRAME_LENGTH + len(mix))
-    return {stem: samples[inside] for stem, samples in out.items()}
+    return {stem: samples[inside] for stem, samples in summed.items()}
 
 
 class TensorFlowTransform:
-    """Spleeter's own transform, to show that the frame arithmetic is exact."""
+    """Spleeter's own transform, which shows that the rest of the arithmetic is exact."""
 
     def __init__(self) -> None:
-        """Make TensorFlow's own window."""
+        """Create TensorFlow's window."""
         self._window = tf.signal.hann_window(stft.FRAME_LENGTH, periodic=True)
 
     def forward(self, frames: NDArray[np.float32]) -> NDArray[np.complex64]:

@@ -1,4 +1,4 @@
-"""Every format in and out, through the installed command, with the real model."""
+"""Every input and output format, with the installed command and the real model."""
 
 from __future__ import annotations
 
@@ -27,14 +27,14 @@ pytestmark = [pytest.mark.real, pytest.mark.usefixtures("real_models")]
 RATE = 44_100
 WIENER = 1e-6
 FROM_SPLEETER = 3e-5
-"""As in `test_equality`: TensorFlow's transform is up to half of that from exact."""
+"""As in `test_equality`; up to half of it is the error of TensorFlow's transform."""
 
 STEMS = ("vocals", "accompaniment")
 
 
 @pytest.fixture(scope="module")
 def music() -> NDArray[np.float32]:
-    """Three seconds in steps of 16 bits, which every lossless format holds."""
+    """Three seconds, quantised to 16 bits, which every lossless format can store."""
     song = make_song(3.0).mix[: 3 * RATE - 7]
     steps: NDArray[np.float32] = np.rint(song * np.float32(2.0**15))
     return steps / np.float32(2.0**15)
@@ -78,29 +78,29 @@ def _write_lossless(folder: Path, music: NDArray[np.float32]) -> None:
         write_libav(folder / f"song.{ext}", music, codec, sample_format=sample_format)
 
 
-def test_every_lossless_container_gives_the_same_stems_and_spleeter_s(
+def test_every_lossless_container_has_the_stems_of_spleeter(
     stemsplit: Callable[..., Any],
     tmp_path: Path,
     music: NDArray[np.float32],
     real_models: Path,
     spleeter_stems: SpleeterStems,
 ) -> None:
-    """Nineteen files of one song: their 32-bit stems are equal to the last bit."""
+    """The 32-bit stems of 19 files of the same song are identical."""
     songs = tmp_path / "songs"
     songs.mkdir()
     _write_lossless(songs, music)
     names = sorted(path.name for path in songs.iterdir())
     assert len(names) == 19
     name = "{track}.{source_ext}/{stem}.{ext}"
-    ran = stemsplit(
-        "separate", *(songs / one for one in names), "-o", "out", "--bit-depth", "32f",
+    result = stemsplit(
+        "separate", *(songs / file for file in names), "-o", "out", "--bit-depth", "32f",
         "--name", name,
     )  # fmt: skip
-    assert ran.code == 0, ran.err
+    assert result.code == 0, result.err
     expected = _stems(tmp_path / "out" / "song.wav")
-    for one in names:
-        for stem, samples in _stems(tmp_path / "out" / one).items():
-            np.testing.assert_array_equal(samples, expected[stem], err_msg=one)
+    for file in names:
+        for stem, samples in _stems(tmp_path / "out" / file).items():
+            np.testing.assert_array_equal(samples, expected[stem], err_msg=file)
     theirs = spleeter_stems("2stems", real_models, music)
     for stem, samples in expected.items():
         assert samples.shape == theirs[stem].shape
@@ -108,13 +108,13 @@ def test_every_lossless_container_gives_the_same_stems_and_spleeter_s(
 
 
 @pytest.mark.parametrize("ext", ["wav", "flac", "mp3", "ogg", "opus", "m4a"])
-def test_every_format_out(
+def test_every_output_format(
     stemsplit: Callable[..., Any], tmp_path: Path, music: NDArray[np.float32], ext: str
 ) -> None:
-    """The stems' frames, the source's tags, and the sound of the 32-bit stems, about."""
+    """The length is exact, and the audio is close to that of 32-bit stems."""
     soundfile.write(tmp_path / "song.flac", music, RATE)
-    ran = stemsplit("separate", "song.flac", "-o", "out", "--format", ext)
-    assert ran.code == 0, ran.err
+    result = stemsplit("separate", "song.flac", "-o", "out", "--format", ext)
+    assert result.code == 0, result.err
     exact = stemsplit("separate", "song.flac", "-o", "exact", "--bit-depth", "32f")
     assert exact.code == 0, exact.err
     rate = 48_000 if ext == "opus" else RATE
@@ -128,83 +128,85 @@ def test_every_format_out(
             assert error < (1e-6 if ext in {"wav", "flac"} else 0.05)
 
 
-def test_the_high_band_by_the_average_is_spleeter_s(
+def test_the_average_high_band_equals_that_of_spleeter(
     stemsplit: Callable[..., Any],
     tmp_path: Path,
     music: NDArray[np.float32],
     real_models: Path,
     spleeter_stems: SpleeterStems,
 ) -> None:
-    """Its own other way to extend masks, `mask_extension: average`, within the same bounds."""
+    """It is Spleeter's `mask_extension: average`, within the same bounds."""
     soundfile.write(tmp_path / "song.wav", music, RATE, subtype="PCM_16")
-    ran = stemsplit(
+    result = stemsplit(
         "separate", "song.wav", "-o", "out", "--high-band", "average", "--bit-depth", "32f"
     )
-    assert ran.code == 0, ran.err
+    assert result.code == 0, result.err
     theirs = spleeter_stems("2stems", real_models, music, mask_extension="average")
     plain = spleeter_stems("2stems", real_models, music)
     for stem, samples in _stems(tmp_path / "out/song").items():
         assert np.max(np.abs(samples - theirs[stem])) < FROM_SPLEETER
-        assert np.max(np.abs(samples - plain[stem])) > 1e-3, "there is something above 11 kHz"
+        assert np.max(np.abs(samples - plain[stem])) > 1e-3, "the song has audio above 11 kHz"
 
 
-def test_the_wiener_filter_is_spleeter_s(
+def test_the_wiener_filter_equals_that_of_spleeter(
     stemsplit: Callable[..., Any],
     tmp_path: Path,
     music: NDArray[np.float32],
     real_models: Path,
     spleeter_stems: SpleeterStems,
 ) -> None:
-    """As a whole file, in a child; a budget that it does not fit into refuses it at once."""
+    """The child filters the whole file; a file that does not fit into the budget is refused."""
     soundfile.write(tmp_path / "song.wav", music, RATE, subtype="PCM_16")
-    ran = stemsplit("separate", "song.wav", "-o", "out", "--mwf", "--bit-depth", "32f")
-    assert ran.code == 0, ran.err
+    result = stemsplit("separate", "song.wav", "-o", "out", "--mwf", "--bit-depth", "32f")
+    assert result.code == 0, result.err
     theirs = spleeter_stems("2stems", real_models, music, mwf=True)
     for stem, samples in _stems(tmp_path / "out/song").items():
         assert np.max(np.abs(samples - theirs[stem])) < WIENER
     soundfile.write(tmp_path / "hour.flac", np.zeros((3600 * 8_000, 1), np.int16), 8_000)
-    long = stemsplit("separate", "hour.flac", "-o", "out", "--mwf", "--max-ram", "4GiB", "--json")
-    told = [json.loads(line) for line in long.out.splitlines()]
-    (failed,) = (event for event in told if event["type"] == "track_failed")
-    assert long.code == 3
+    refused = stemsplit(
+        "separate", "hour.flac", "-o", "out", "--mwf", "--max-ram", "4GiB", "--json"
+    )
+    events = [json.loads(line) for line in refused.out.splitlines()]
+    (failed,) = (event for event in events if event["type"] == "track_failed")
+    assert refused.code == 3
     assert failed["reason"] == "too_large"
     assert failed["attempts"] == 0
     assert "the budget allows 4,096 MiB" in failed["message"]
 
 
 @pytest.mark.parametrize("options", [(), ("--stems", "vocals"), ("--sample-rate", "source")])
-def test_stems_and_residual_make_the_mix_to_the_last_bit(
+def test_stems_and_residual_sum_to_the_mix(
     stemsplit: Callable[..., Any],
     tmp_path: Path,
     music: NDArray[np.float32],
     options: tuple[str, ...],
 ) -> None:
-    """In 32 and in 24 bits; with one stem alone the residual is all the rest."""
+    """The sum is exact in 32 and 24 bits; with one selected stem, the residual is the rest."""
     rate = 48_000 if options[:1] == ("--sample-rate",) else RATE
     soundfile.write(tmp_path / "song.wav", music, rate, subtype="PCM_16")
     for depth in ("32f", "24"):
-        ran = stemsplit(
+        result = stemsplit(
             "separate", "song.wav", "-o", depth, "--residual", "--bit-depth", depth, *options
         )
-        assert ran.code == 0, ran.err
+        assert result.code == 0, result.err
         files = sorted((tmp_path / depth / "song").iterdir())
         assert len(files) == (2 if "--stems" in options else 3)
         parts = [soundfile.read(file, dtype="float32")[0] for file in files]
         np.testing.assert_array_equal(np.add.reduce(parts), music)
 
 
-def test_the_middle_of_a_surround_mix_is_not_lost(
+def test_the_centre_of_a_surround_mix_is_kept(
     stemsplit: Callable[..., Any], tmp_path: Path, music: NDArray[np.float32]
 ) -> None:
-    """A voice in the centre of 5.1 comes out as it does of stereo, at -3 dB; Spleeter drops it."""
+    """A voice in the centre of 5.1 is separated like stereo at -3 dB; Spleeter drops it."""
     voice = make_song(3.0).vocals[: len(music)]
     surround = np.zeros((len(voice), 6), np.float32)
     surround[:, 2] = voice[:, 0]
     soundfile.write(tmp_path / "surround.wav", surround, RATE, subtype="PCM_24")
     stereo = (voice[:, :1] * np.float32(np.sqrt(0.5))).repeat(2, axis=1)
     soundfile.write(tmp_path / "stereo.wav", stereo, RATE, subtype="FLOAT")
-    ran = stemsplit("separate", "surround.wav", "stereo.wav", "-o", "out", "--bit-depth", "32f")
-    assert ran.code == 0, ran.err
+    result = stemsplit("separate", "surround.wav", "stereo.wav", "-o", "out", "--bit-depth", "32f")
+    assert result.code == 0, result.err
     two = _stems(tmp_path / "out/stereo")
     for stem, samples in _stems(tmp_path / "out/surround").items():
         assert np.max(np.abs(samples - two[stem])) < 1e-5
@@ -212,10 +214,10 @@ def test_the_middle_of_a_surround_mix_is_not_lost(
 
 
 @pytest.mark.parametrize("container", ["RF64", "W64"])
-def test_a_stretch_beyond_4_gib_is_found(
+def test_a_part_beyond_4_gib_is_read(
     stemsplit: Callable[..., Any], tmp_path: Path, music: NDArray[np.float32], container: str
 ) -> None:
-    """Eight channels at 192 kHz, most of it a hole in the file; the music stands at its end."""
+    """The file has eight channels at 192 kHz and is sparse; the music is at its end."""
     rate, channels = 192_000, 8
     path = tmp_path / f"large.{container.lower()}"
     with soundfile.SoundFile(path, "w", rate, channels, subtype="PCM_24", format=container) as file:
@@ -223,7 +225,7 @@ def test_a_stretch_beyond_4_gib_is_found(
         start = file.tell() / rate
         file.write(np.tile(np.repeat(music[:RATE, :1], 4, axis=0), (1, channels)))
     assert path.stat().st_size > 2**32
-    ran = stemsplit(
+    result = stemsplit(
         "separate",
         path,
         "-o",
@@ -234,45 +236,45 @@ def test_a_stretch_beyond_4_gib_is_found(
         "10.5",
         "--json",
     )
-    assert ran.code == 0, ran.err
-    told = [json.loads(line) for line in ran.out.splitlines()]
-    (done,) = (event for event in told if event["type"] == "track_done")
+    assert result.code == 0, result.err
+    events = [json.loads(line) for line in result.out.splitlines()]
+    (done,) = (event for event in events if event["type"] == "track_done")
     assert done["stems"][0]["frames"] == 21 * RATE // 2
     assert max(stem["peak"] for stem in done["stems"]) > 0.01
     assert done["peak_memory_bytes"] < 900 * 2**20
 
 
-def test_a_start_and_a_duration_give_spleeter_s_stems_of_that_stretch(
+def test_start_and_duration_equal_those_of_spleeter(
     stemsplit: Callable[..., Any],
     tmp_path: Path,
     music: NDArray[np.float32],
     real_models: Path,
     spleeter_stems: SpleeterStems,
 ) -> None:
-    """Spleeter's own -s and -d, to the sample."""
+    """They are Spleeter's `-s` and `-d`, exact to the sample."""
     soundfile.write(tmp_path / "song.wav", music, RATE, subtype="PCM_16")
-    ran = stemsplit(
+    result = stemsplit(
         "separate", "song.wav", "-o", "out", "--start", "1.1", "--duration", "1.5",
         "--bit-depth", "32f",
     )  # fmt: skip
-    assert ran.code == 0, ran.err
+    assert result.code == 0, result.err
     first = round(1.1 * RATE)
-    stretch = music[first : first + round(1.5 * RATE)]
-    theirs = spleeter_stems("2stems", real_models, stretch)
+    part = music[first : first + round(1.5 * RATE)]
+    theirs = spleeter_stems("2stems", real_models, part)
     for stem, samples in _stems(tmp_path / "out/song").items():
-        assert samples.shape == stretch.shape
+        assert samples.shape == part.shape
         assert np.max(np.abs(samples - theirs[stem])) < FROM_SPLEETER
 
 
-def test_another_choice_of_stems_works_in_the_same_folder(
+def test_the_selected_stems_may_change_between_runs(
     stemsplit: Callable[..., Any], tmp_path: Path, music: NDArray[np.float32]
 ) -> None:
-    """All, then one, then all again, then one more: each does what it says and refuses nothing."""
+    """All stems, one, all, all with the residual, all: every run separates and refuses nothing."""
     soundfile.write(tmp_path / "song.wav", music, RATE, subtype="PCM_16")
     for options in ((), ("--stems", "vocals"), (), ("--residual",), ()):
-        ran = stemsplit("separate", "song.wav", "-o", "out", *options)
-        assert ran.code == 0, (options, ran.err)
-        assert "1 separated" in ran.out, (options, ran.out)
+        result = stemsplit("separate", "song.wav", "-o", "out", *options)
+        assert result.code == 0, (options, result.err)
+        assert "1 separated" in result.out, (options, result.out)
         assert (tmp_path / "out/song/vocals.wav").exists()
     assert not [
         process

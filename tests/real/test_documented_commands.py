@@ -1,7 +1,7 @@
-"""Every command in the README, the quickstart, the how-to pages and the recipes is run.
+"""Runs every command in the README, the quickstart, the how-to pages and the recipes.
 
-Each page has a home of its own with the files that it speaks of; what a page makes, its later
-commands find.
+Each page has its own home folder with the files that it mentions. Its commands run in order, so
+later commands can use the files of earlier ones.
 """
 
 from __future__ import annotations
@@ -33,11 +33,14 @@ PAGES = [
     "docs/events.md",
     *sorted(str(page.relative_to(ROOT)) for page in (ROOT / "docs/how-to").glob("*.md")),
 ]
-BEFORE = {"docs/report.md": ["stemsplit separate ~/Music -o stems"]}
-"""What a page takes for done."""
+PREREQUISITES = {"docs/report.md": ["stemsplit separate ~/Music -o stems"]}
+"""Commands that a page assumes were run before."""
 
-INSTALLS = ("python3.11 -m venv ", "python3 -m venv ")
-"""Such lines make an environment; `.ci/run` runs those of the README in earnest."""
+INSTALL_COMMANDS = ("python3.11 -m venv ", "python3 -m venv ")
+"""Such lines create an environment; `.ci/run` runs those of the README."""
+
+ACTIVATE = "source "
+"""Such lines activate it; the tests run in an active one."""
 
 
 def _blocks(page: str, language: str) -> list[str]:
@@ -48,7 +51,7 @@ def _blocks(page: str, language: str) -> list[str]:
 
 @pytest.fixture(scope="module")
 def music(song: NDArray[np.float32], tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A home with everything that the pages speak of."""
+    """A home folder with every file that the pages mention."""
     home = tmp_path_factory.mktemp("home")
     (home / "Music" / "album").mkdir(parents=True)
     soundfile.write(home / "Music" / "album" / "one.flac", song, 44_100)
@@ -63,7 +66,7 @@ def music(song: NDArray[np.float32], tmp_path_factory: pytest.TempPathFactory) -
 
 
 def _run(command: list[str], home: Path, models: Path) -> subprocess.CompletedProcess[str]:
-    """Run a command as somebody who lives there."""
+    """Run a command in a home folder."""
     program = Path(sys.executable).parent
     return subprocess.run(
         command,
@@ -81,54 +84,55 @@ def _run(command: list[str], home: Path, models: Path) -> subprocess.CompletedPr
     )
 
 
-def _as_it_can_be_run(command: str) -> str:
-    """The tests' environment is not below the page's folder, and has one model's weights."""
+def _adapted(command: str) -> str:
+    """Return a command for the environment of the tests, which has only one model's weights."""
     return command.replace(".venv/bin/", "").replace("-m 4stems", "-m 2stems-16kHz")
 
 
 @pytest.mark.parametrize("page", PAGES)
-def test_the_commands_of_a_page(page: str, music: Path, real_models: Path, tmp_path: Path) -> None:
-    """One after the other, each ends well."""
+def test_the_commands_of_a_page_succeed(
+    page: str, music: Path, real_models: Path, tmp_path: Path
+) -> None:
+    """They run one after the other."""
     home = tmp_path / "home"
     shutil.copytree(music, home)
     commands = [
         line
         for block in _blocks(page, "sh")
         for line in block.splitlines()
-        if line.strip() and not line.startswith((*INSTALLS, "#"))
+        if line.strip() and not line.startswith((*INSTALL_COMMANDS, ACTIVATE, "#"))
     ]
     assert commands
-    commands[:0] = BEFORE.get(page, [])
+    commands[:0] = PREREQUISITES.get(page, [])
     if any(" jq " in f" {line}" for line in commands) and shutil.which("jq") is None:
         pytest.skip("jq is not installed")
     for command in commands:
-        ran = _run(
-            ["bash", "-c", f"set -o pipefail; {_as_it_can_be_run(command)}"], home, real_models
-        )
-        assert ran.returncode == 0, f"{command}\n{ran.stdout}\n{ran.stderr}"
+        result = _run(["bash", "-c", f"set -o pipefail; {_adapted(command)}"], home, real_models)
+        assert result.returncode == 0, f"{command}\n{result.stdout}\n{result.stderr}"
 
 
-def test_the_programs_of_the_readme(music: Path, real_models: Path, tmp_path: Path) -> None:
-    """They run as they stand."""
+def test_the_program_in_the_readme_runs(music: Path, real_models: Path, tmp_path: Path) -> None:
+    """It runs unchanged."""
     home = tmp_path / "home"
     shutil.copytree(music, home)
     (program,) = _blocks("README.md", "python")
     (home / "program.py").write_text(program)
-    ran = _run([sys.executable, "program.py"], home, real_models)
-    assert ran.returncode == 0, ran.stderr
-    assert ran.stdout.count("frames=") >= 4
+    result = _run([sys.executable, "program.py"], home, real_models)
+    assert result.returncode == 0, result.stderr
+    assert result.stdout.count("frames=") >= 4
 
 
-def test_the_readme_and_the_quickstart_install_alike() -> None:
-    """By the one command that `.ci/run` takes out of the README and runs."""
+def test_all_pages_install_as_the_readme_does() -> None:
+    """The README has the commands that `.ci/run` extracts and runs."""
     lines = {
         line
         for page in PAGES
         for block in _blocks(page, "sh")
         for line in block.splitlines()
-        if line.startswith(INSTALLS)
+        if line.startswith(INSTALL_COMMANDS)
     }
     readme = (ROOT / "README.md").read_text().splitlines()
     assert lines <= set(readme)
-    assert sum(line.endswith("stemsplit demo") for line in lines) == 2  # with TensorFlow, without
+    # One demo with TensorFlow and one without.
+    assert sum(line.endswith("stemsplit demo") for line in lines) == 2
     assert sum(line.endswith("pytest") for line in lines) == 1

@@ -1,4 +1,4 @@
-"""The ONNX engine: its weights, its graphs, and its masks against the network's definition."""
+"""The ONNX engine: its weights, its graphs, and its masks against the definition."""
 
 from __future__ import annotations
 
@@ -12,9 +12,14 @@ from checkpoints import write_random_weights
 from numpy_unet import numpy_masks
 
 from stemsplit.audio import stft
-from stemsplit.audio.transforms import best_transform
+from stemsplit.audio.fft import fastest_transform
 from stemsplit.child.engines.onnx.engine import graph_path, load
-from stemsplit.child.engines.spleeter_models import CHECKPOINT, NETWORKS, layer_name
+from stemsplit.child.engines.spleeter_models import (
+    CHECKPOINT_PREFIX,
+    NETWORKS,
+    NORMALISATION_VARIABLES,
+    variable_name,
+)
 from stemsplit.child.engines.weights import converted_file
 from stemsplit.child.engines.weights.checkpoint import Checkpoint
 from stemsplit.core.errors import EngineError, ModelError
@@ -29,22 +34,22 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.real
 
-MASKS_APART = 1e-4
+MAX_MASK_DIFFERENCE = 1e-4
 
 
 def _magnitudes(song: NDArray[np.float32], bins: int) -> NDArray[np.float32]:
-    """Take the song's second segment, which is short, so that silence is seen as well."""
+    """Return the magnitudes of the song's second segment, which is short and has silence."""
     *_, segment = stft.segments([np.tile(song, (4, 1))], 2)
-    transform = best_transform()
+    transform = fastest_transform()
     spectra = [transform.forward(stft.frames_of(channel)) for channel in segment.samples]
     return np.abs(np.stack(spectra, axis=-1))[:, :bins].astype(np.float32)
 
 
 @pytest.mark.parametrize("model", ["2stems", "2stems-16kHz", "4stems", "5stems-16kHz"])
-def test_the_masks_are_those_of_the_definition(
+def test_masks_match_the_definition(
     weights: Callable[[str], tuple[Path, Path]], song: NDArray[np.float32], model: str
 ) -> None:
-    """For every model, against NumPy in float64 with the same weights; kept in memory or not."""
+    """NumPy computes the expected masks in float64; sessions are kept in memory, or lean."""
     published, folder = weights(model)
     whole, lean = load(model, folder, threads=2), load(model, folder, threads=1, lean=True)
     assert (whole.model, whole.stems) == (model, MODELS[model].stems)
@@ -54,13 +59,13 @@ def test_the_masks_are_those_of_the_definition(
         assert len(masks) == len(expected)
         for mask, exact in zip(masks, expected, strict=True):
             assert mask.dtype == np.float32
-            np.testing.assert_allclose(mask, exact, atol=MASKS_APART)
+            np.testing.assert_allclose(mask, exact, atol=MAX_MASK_DIFFERENCE)
 
 
 def test_masks_are_new_arrays(
     weights: Callable[[str], tuple[Path, Path]], song: NDArray[np.float32]
 ) -> None:
-    """Those of one segment are used while the next ones are made."""
+    """The masks of one segment are used while the next ones are computed."""
     engine = load("2stems", weights("2stems")[1], threads=1)
     magnitudes = _magnitudes(song, engine.bins)
     first = engine.masks(magnitudes)
@@ -70,19 +75,19 @@ def test_masks_are_new_arrays(
         np.testing.assert_array_equal(mask, before)
 
 
-def test_the_weights_in_the_file_are_those_of_the_checkpoint(
+def test_converted_weights_equal_those_of_the_checkpoint(
     weights: Callable[[str], tuple[Path, Path]],
 ) -> None:
-    """Each array at its place, with ONNX's axes."""
+    """Each array is at its offset, with the axes of ONNX."""
     published, folder = weights("2stems")
-    checkpoint = Checkpoint(published / CHECKPOINT)
+    checkpoint = Checkpoint(published / CHECKPOINT_PREFIX)
     for stem in range(2):
         path = folder / str(stem) / converted_file.FILE_NAME
         stored = np.memmap(path, np.uint8, "r")
         for array in converted_file.arrays():
-            there = stored[array.offset : array.offset + array.size_bytes].view("<f4")
-            expected = array.of(checkpoint.tensor(array.variable_of(stem)))
-            np.testing.assert_array_equal(there.reshape(array.shape), expected)
+            actual = stored[array.offset : array.offset + array.size_bytes].view("<f4")
+            expected = array.converted(checkpoint.tensor(array.checkpoint_name(stem)))
+            np.testing.assert_array_equal(actual.reshape(array.shape), expected)
         last = converted_file.arrays()[-1]
         assert len(stored) == last.offset + last.size_bytes
 
@@ -90,20 +95,20 @@ def test_the_weights_in_the_file_are_those_of_the_checkpoint(
 def test_every_weight_of_the_checkpoint_is_used(
     weights: Callable[[str], tuple[Path, Path]],
 ) -> None:
-    """But the normalisation of the coarsest layer, whose result Spleeter's network drops."""
-    entries = Checkpoint(weights("2stems")[0] / CHECKPOINT).entries
-    used = {array.variable_of(stem) for array in converted_file.arrays() for stem in range(2)}
+    """The only exception is the normalisation whose result Spleeter's network drops."""
+    entries = Checkpoint(weights("2stems")[0] / CHECKPOINT_PREFIX).entries
+    used = {array.checkpoint_name(stem) for array in converted_file.arrays() for stem in range(2)}
     dropped = {
-        f"{layer_name('batch_normalization', 5 + 12 * stem)}/{name}"
-        for name in converted_file.NORMALISATION
+        variable_name("batch_normalization", 5, name, stem)
+        for name in NORMALISATION_VARIABLES
         for stem in range(2)
     }
     assert {*entries} - used == {"global_step"} | dropped
 
 
 @pytest.mark.parametrize("network", NETWORKS.values(), ids=str)
-def test_the_graphs_are_as_they_are_written(network: object) -> None:
-    """Those in the package, field by field; protobuf may change the order of their bytes."""
+def test_the_graphs_in_the_package_are_current(network: object) -> None:
+    """They are compared field by field, because protobuf may reorder their bytes."""
     graph = pytest.importorskip(
         "stemsplit.child.engines.onnx.write_graphs", reason="onnx is not installed"
     )
@@ -112,23 +117,23 @@ def test_the_graphs_are_as_they_are_written(network: object) -> None:
     assert type(expected).FromString(written) == expected
 
 
-def test_weights_that_were_not_converted_are_an_error(tmp_path: Path) -> None:
-    """One sentence with the model and the remedy."""
+def test_unconverted_weights_are_an_error(tmp_path: Path) -> None:
+    """The message names the model and the remedy."""
     with pytest.raises(EngineError, match="cannot load the weights of 2stems") as caught:
         load("2stems", tmp_path, threads=1)
     assert "Run the same command again" in caught.value.remedy
 
 
-def test_too_little_memory_is_no_fault_of_the_weights(
+def test_too_little_memory_raises_memory_error(
     weights: Callable[[str], tuple[Path, Path]],
 ) -> None:
-    """A child that cannot get memory is tried again in another way; the batch goes on."""
+    """Such a child is retried with other resources, and the batch continues."""
     program = (
         "import resource, sys\n"
         "from pathlib import Path\n"
         "from stemsplit.child.engines.onnx.engine import load\n"
-        "held = int(open('/proc/self/statm').read().split()[0]) * resource.getpagesize()\n"
-        "resource.setrlimit(resource.RLIMIT_AS, (held + 60 * 2**20,) * 2)\n"
+        "used = int(open('/proc/self/statm').read().split()[0]) * resource.getpagesize()\n"
+        "resource.setrlimit(resource.RLIMIT_AS, (used + 60 * 2**20,) * 2)\n"
         "try:\n"
         "    load('2stems', Path(sys.argv[1]), threads=1)\n"
         "except MemoryError:\n"
@@ -141,32 +146,32 @@ def test_too_little_memory_is_no_fault_of_the_weights(
 def test_weights_of_another_model_are_an_error(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Two stems' weights do not make four, nor four two."""
+    """Weights for two stems do not fit a model with four, nor the other way round."""
     monkeypatch.setenv("STEMSPLIT_MODELS", str(tmp_path / "models"))
     two = write_random_weights("2stems", tmp_path, seed=1)
-    with pytest.raises(ModelError, match="it has no tensor named"):
+    with pytest.raises(ModelError, match="is missing"):
         ensure_converted(find("4stems"), two)
     four = write_random_weights("4stems", tmp_path, seed=1)
     with pytest.raises(ModelError, match="more than 2 stems"):
         ensure_converted(find("2stems"), four)
 
 
-def test_the_weights_are_mapped_and_not_copied(weights: Callable[[str], tuple[Path, Path]]) -> None:
-    """What transposed convolutions take as it is, a third of all, is the file's own memory."""
+def test_weights_are_mapped_and_not_copied(weights: Callable[[str], tuple[Path, Path]]) -> None:
+    """Kernels of transposed convolutions, a third of all weights, stay in the mapped file."""
     engine = load("2stems", weights("2stems")[1], threads=1)
     engine.masks(np.ones((512, engine.bins, 2), np.float32))
     mapped = 0
-    with open("/proc/self/smaps") as maps:  # noqa: PTH123 - no file on a disk
-        of_ours = False
+    with open("/proc/self/smaps") as maps:  # noqa: PTH123 - not a file on disk
+        is_weights_file = False
         for line in maps:
             if "-" in line.split(" ", 1)[0]:
-                of_ours = converted_file.FILE_NAME in line and "2stems" in line
-            elif of_ours and line.startswith("Rss:"):
+                is_weights_file = converted_file.FILE_NAME in line and "2stems" in line
+            elif is_weights_file and line.startswith("Rss:"):
                 mapped += int(line.split()[1]) * 1024
     kernels = sum(
         array.size_bytes
         for array in converted_file.arrays()
-        if (array.kind, array.variable) == ("conv2d_transpose", "kernel")
+        if (array.layer_type, array.variable) == ("conv2d_transpose", "kernel")
         and not converted_file.is_by_phases(array.layer)
     )
     assert mapped >= 2 * kernels

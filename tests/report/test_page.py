@@ -1,4 +1,4 @@
-"""The page of `stemsplit report` in a real browser, made of real batches."""
+"""The page of `stemsplit report` for real batches, in a real browser."""
 
 from __future__ import annotations
 
@@ -31,18 +31,18 @@ COMMAND = Path(sys.executable).with_name("stemsplit")
 HOSTILE = "<img src=x onerror=alert(1)> </script><script>alert(2)<!-- {{data}} \u2028 '\"&amp;"
 SECONDS = 40
 
-DIFFERENCE = """async (milliseconds) => {
+MEASURE_OFFSET = """async (milliseconds) => {
   const player = window.stemsplit.player;
   const audios = player.stems.map((stem) => stem.audio);
   while (player.settling) await new Promise((done) => setTimeout(done, 5));
-  let most = 0;
+  let largest = 0;
   const end = performance.now() + milliseconds;
   while (performance.now() < end) {
     await new Promise((done) => setTimeout(done, 20));
     const times = audios.map((audio) => audio.currentTime);
-    most = Math.max(most, Math.max(...times) - Math.min(...times));
+    largest = Math.max(largest, Math.max(...times) - Math.min(...times));
   }
-  return { most, time: audios[0].currentTime, paused: audios.map((audio) => audio.paused) };
+  return { largest, time: audios[0].currentTime, paused: audios.map((audio) => audio.paused) };
 }"""
 
 
@@ -74,7 +74,7 @@ def batch(song: NDArray[np.float32], tmp_path_factory: pytest.TempPathFactory) -
     return folder
 
 
-def _report(folder: Path, page: str = "stems/report.html") -> Path:
+def _write_page(folder: Path, page: str = "stems/report.html") -> Path:
     subprocess.run(
         [COMMAND, "report", "stems", "--html", page], cwd=folder, capture_output=True, check=True
     )
@@ -82,56 +82,58 @@ def _report(folder: Path, page: str = "stems/report.html") -> Path:
 
 
 @dataclass
-class Visit:
-    """A page that is open, and what went wrong on it."""
+class PageView:
+    """An open page, with its errors and requests."""
 
     page: Page
-    complaints: list[str] = field(default_factory=list)
+    errors: list[str] = field(default_factory=list)
     requests: list[str] = field(default_factory=list)
 
     def listen(self, name: str) -> None:
         """Open the player of a track."""
         self.page.get_by_role("button", name=f"Listen to {name}", exact=True).click()
 
-    def until(self, condition: str, seconds: float = 20) -> None:
-        """Wait for an expression to be true; the page's policy forbids Playwright's own way."""
+    def wait_until(self, condition: str, seconds: float = 20) -> None:
+        """Wait for an expression to be true; the page's policy forbids Playwright's own method."""
         deadline = time.monotonic() + seconds
         while not self.page.evaluate(condition):
             assert time.monotonic() < deadline, condition
             self.page.wait_for_timeout(20)
 
-    def difference(self, milliseconds: int) -> dict[str, Any]:
-        """Give how far apart the stems were at most for so long."""
-        found: dict[str, Any] = self.page.evaluate(DIFFERENCE, milliseconds)
-        return found
+    def measure_offset(self, milliseconds: int) -> dict[str, Any]:
+        """Return the largest offset between stems in a period, and the state at its end."""
+        measured: dict[str, Any] = self.page.evaluate(MEASURE_OFFSET, milliseconds)
+        return measured
 
 
 @pytest.fixture
-def visit(browser: Browser) -> Iterator[Callable[..., Visit]]:
-    """Open a page from the disk, with no network there; nothing may go wrong on it."""
-    visits: list[Visit] = []
+def open_page(browser: Browser) -> Iterator[Callable[..., PageView]]:
+    """Return a function that opens a page offline; errors on the page fail the test."""
+    views: list[PageView] = []
 
-    def open_(path: Path, **options: Any) -> Visit:  # noqa: ANN401 - Playwright's own
+    def open_path(path: Path, **options: Any) -> PageView:  # noqa: ANN401 - of Playwright
         context = browser.new_context(offline=True, **options)
-        visit = Visit(context.new_page())
-        visits.append(visit)
-        visit.page.on("console", lambda message: visit.complaints.append(message.text))
-        visit.page.on("pageerror", lambda error: visit.complaints.append(str(error)))
-        visit.page.on("dialog", lambda dialog: visit.complaints.append(dialog.message))
-        visit.page.on("request", lambda request: visit.requests.append(request.url))
-        visit.page.goto(path.as_uri())
-        return visit
+        view = PageView(context.new_page())
+        views.append(view)
+        view.page.on("console", lambda message: view.errors.append(message.text))
+        view.page.on("pageerror", lambda error: view.errors.append(str(error)))
+        view.page.on("dialog", lambda dialog: view.errors.append(dialog.message))
+        view.page.on("request", lambda request: view.requests.append(request.url))
+        view.page.goto(path.as_uri())
+        return view
 
-    yield open_
-    for one in visits:
-        assert one.complaints == []
-        assert all(url.startswith(("file:", "data:")) for url in one.requests), one.requests
-        one.page.context.close()
+    yield open_path
+    for view in views:
+        assert view.errors == []
+        assert all(url.startswith(("file:", "data:")) for url in view.requests), view.requests
+        view.page.context.close()
 
 
-def test_a_page_of_a_batch_says_what_was_done(batch: Path, visit: Callable[..., Visit]) -> None:
-    """Counts, failures with reason and log, warnings, one request and no more."""
-    page = visit(_report(batch)).page
+def test_the_page_shows_the_result_of_a_batch(
+    batch: Path, open_page: Callable[..., PageView]
+) -> None:
+    """It shows counts, and failures with their reasons and logs."""
+    page = open_page(_write_page(batch)).page
     assert page.title() == "Stems in stems"
     summary = page.locator("#summary").inner_text().split("\n")
     assert summary[summary.index("done") + 1] == "3"
@@ -141,77 +143,75 @@ def test_a_page_of_a_batch_says_what_was_done(batch: Path, visit: Callable[..., 
     for text in ("<b>broken.wav", "bad_input", "missing<i>.wav", "does not exist", "timed_out"):
         assert text in failures
     page.locator("#failure-list summary").click()
-    assert "The supervisor's account:" in page.locator("#failure-list pre").inner_text()
-    log = page.get_by_role("link", name="the whole log").get_attribute("href")
+    assert "Supervisor log:" in page.locator("#failure-list pre").inner_text()
+    log = page.get_by_role("link", name="Full log").get_attribute("href")
     assert log is not None
     assert (batch / "stems" / unquote(log)).read_text()
     assert "tagged.flac" in page.locator("#track-list").inner_text()
 
 
-def test_hostile_names_and_tags_are_text(batch: Path, visit: Callable[..., Visit]) -> None:
-    """They are seen as they are, become no element, and run nothing."""
-    shown = visit(_report(batch))
-    page = shown.page
+def test_hostile_names_and_tags_are_text(batch: Path, open_page: Callable[..., PageView]) -> None:
+    """They are shown literally, create no elements, and run nothing."""
+    view = open_page(_write_page(batch))
+    page = view.page
     page.get_by_role("button", name="Listen to <img").click()
-    shown.until("window.stemsplit.player.duration > 0")
+    view.wait_until("window.stemsplit.player.duration > 0")
     assert page.evaluate("document.querySelectorAll('img, b, i, iframe').length") == 0
     assert page.evaluate("document.scripts.length") == 2
     name = page.locator("#track-list h3", has_text="onerror").inner_text()
     assert name.startswith("<img src=x onerror=alert(1)> <script><script>alert(2)<!-- {{data}}")
-    assert all(url.endswith(".wav") for url in shown.requests[1:])
+    assert all(url.endswith(".wav") for url in view.requests[1:])
     page.fill("#search", "<img src=x")
-    shown.until("document.querySelectorAll('#track-list > li').length === 1")
+    view.wait_until("document.querySelectorAll('#track-list > li').length === 1")
 
 
 @pytest.mark.parametrize("stem_format", get_args(StemFormat))
-def test_stems_stay_in_step(
-    stem_format: str, song: NDArray[np.float32], tmp_path: Path, visit: Callable[..., Visit]
+def test_stems_stay_synchronised(
+    stem_format: str, song: NDArray[np.float32], tmp_path: Path, open_page: Callable[..., PageView]
 ) -> None:
-    """From the start, after a seek, and after a pause: within 30 ms, in every format."""
+    """The offset is below 30 ms from the start, after a seek and after a pause, in every format."""
     soundfile.write(tmp_path / "song.wav", np.tile(song, (3, 1)), 44_100)
     assert _separate(tmp_path, "song.wav", "-o", "stems", "--format", stem_format) == 0
-    shown = visit(_report(tmp_path))
-    page = shown.page
-    shown.listen("song.wav")
+    view = open_page(_write_page(tmp_path))
+    page = view.page
+    view.listen("song.wav")
     play = page.get_by_role("button", name="Play", exact=True)
     play.click()
-    shown.until("window.stemsplit.player.time > 0.2")
-    started = shown.difference(800)
-    assert started["most"] < 0.030
+    view.wait_until("window.stemsplit.player.time > 0.2")
+    started = view.measure_offset(800)
+    assert started["largest"] < 0.030
     assert started["paused"] == [False, False]
     page.get_by_label("Position in song.wav").fill("500")
-    shown.until("window.stemsplit.player.time > 6.2")
-    sought = shown.difference(800)
-    assert sought["most"] < 0.030
+    view.wait_until("window.stemsplit.player.time > 6.2")
+    sought = view.measure_offset(800)
+    assert sought["largest"] < 0.030
     assert 6.5 < sought["time"] < 10
     page.get_by_role("button", name="Pause").click()
-    paused = shown.difference(200)
+    paused = view.measure_offset(200)
     assert paused["paused"] == [True, True]
     play.click()
-    shown.until(f"window.stemsplit.player.time > {paused['time'] + 0.1}")
-    assert shown.difference(1000)["most"] < 0.030
+    view.wait_until(f"window.stemsplit.player.time > {paused['time'] + 0.1}")
+    assert view.measure_offset(1000)["largest"] < 0.030
 
 
-def test_stems_that_were_brought_out_of_step_come_back(
-    batch: Path, visit: Callable[..., Visit]
-) -> None:
-    """A disk that was busy, a computer that was: whatever it was."""
-    shown = visit(_report(batch))
-    shown.listen("first song.wav")
-    shown.page.get_by_role("button", name="Play").click()
-    shown.until("window.stemsplit.player.time > 0.2")
-    for late in (0.08, 1.0):
-        shown.page.evaluate(f"window.stemsplit.player.stems[1].audio.currentTime -= {late}")
-        assert shown.difference(100)["most"] > 0.030
-        shown.page.wait_for_timeout(3000)
-        assert shown.difference(1000)["most"] < 0.030
+def test_stems_are_resynchronised(batch: Path, open_page: Callable[..., PageView]) -> None:
+    """A stem is delayed, as by a busy disk or processor."""
+    view = open_page(_write_page(batch))
+    view.listen("first song.wav")
+    view.page.get_by_role("button", name="Play").click()
+    view.wait_until("window.stemsplit.player.time > 0.2")
+    for delay in (0.08, 1.0):
+        view.page.evaluate(f"window.stemsplit.player.stems[1].audio.currentTime -= {delay}")
+        assert view.measure_offset(100)["largest"] > 0.030
+        view.page.wait_for_timeout(3000)
+        assert view.measure_offset(1000)["largest"] < 0.030
 
 
-def test_solo_mute_and_volume(batch: Path, visit: Callable[..., Visit]) -> None:
-    """With the mouse and with the keyboard alone."""
-    shown = visit(_report(batch))
-    page = shown.page
-    shown.listen("first song.wav")
+def test_solo_mute_and_volume(batch: Path, open_page: Callable[..., PageView]) -> None:
+    """The mouse and the keyboard control them."""
+    view = open_page(_write_page(batch))
+    page = view.page
+    view.listen("first song.wav")
     muted = "window.stemsplit.player.stems.map((stem) => stem.audio.muted)"
     solo = page.get_by_role("button", name="Solo vocals")
     solo.click()
@@ -226,51 +226,51 @@ def test_solo_mute_and_volume(batch: Path, visit: Callable[..., Visit]) -> None:
     box = page.locator(".stem canvas").first.bounding_box()
     assert box is not None
     page.mouse.click(box["x"] + box["width"] / 2, box["y"] + 5)
-    shown.until("Math.abs(window.stemsplit.player.time - 20) < 0.5")
+    view.wait_until("Math.abs(window.stemsplit.player.time - 20) < 0.5")
 
 
-def test_waveforms_and_timeline_are_drawn(batch: Path, visit: Callable[..., Visit]) -> None:
-    """Levels of the stems, memory of the children, and a table that says the same."""
-    page = visit(_report(batch)).page
+def test_waveforms_and_timeline_are_drawn(batch: Path, open_page: Callable[..., PageView]) -> None:
+    """They show levels and memory, and a table has the same data."""
+    page = open_page(_write_page(batch)).page
     page.get_by_role("button", name="Listen to first song.wav").click()
     assert page.evaluate("window.stemsplit.player.stems.map((stem) => stem.levels.length > 200)")
-    inked = """(canvas) => {
+    drawn_share = """(canvas) => {
       const data = canvas.getContext("2d").getImageData(0, 0, canvas.width, canvas.height).data;
       return data.filter((value, i) => i % 4 === 3 && value > 0).length / (data.length / 4);
     }"""
     for name in (".stem canvas", "#memory canvas", "#lanes canvas"):
-        assert page.locator(name).first.evaluate(inked) > 0.01, name
+        assert page.locator(name).first.evaluate(drawn_share) > 0.01, name
     page.locator("#attempts summary").click()
     rows = page.locator("#attempt-rows tr").all_inner_texts()
     assert len(rows) >= 4
     assert any("first song.wav" in row and "done" in row and "MiB" in row for row in rows)
     page.get_by_role("button", name="Zoom in").click()
-    page.get_by_role("button", name="All of it").click()
+    page.get_by_role("button", name="Whole run").click()
     page.select_option("#run", "0")
     assert "1 child" in page.locator("#run-text").inner_text()
 
 
-def test_search_filter_and_sort(batch: Path, visit: Callable[..., Visit]) -> None:
-    """What is looked for is found, and the count is told to a screen reader too."""
-    shown = visit(_report(batch))
-    page = shown.page
+def test_search_filter_and_sort(batch: Path, open_page: Callable[..., PageView]) -> None:
+    """Each of them changes the list, and the count in the status line."""
+    view = open_page(_write_page(batch))
+    page = view.page
     names = page.locator("#track-list h3")
     page.fill("#search", "SONG first")
-    shown.until("document.getElementById('count').textContent.startsWith('1 of ')")
+    view.wait_until("document.getElementById('count').textContent.startsWith('1 of ')")
     assert names.all_inner_texts() == ["first song.wav"]
     page.fill("#search", "")
     page.select_option("#state", "failed")
-    shown.until("document.getElementById('count').textContent.startsWith('2 of ')")
+    view.wait_until("document.getElementById('count').textContent.startsWith('2 of ')")
     page.select_option("#state", "done")
     page.select_option("#order", "longest")
-    shown.until("document.getElementById('count').textContent.startsWith('3 of ')")
+    view.wait_until("document.getElementById('count').textContent.startsWith('3 of ')")
     assert names.all_inner_texts()[-1] == "tagged.flac"
 
 
-def test_each_kind_of_warning_is_counted_and_found(
-    song: NDArray[np.float32], tmp_path: Path, visit: Callable[..., Visit]
+def test_each_kind_of_warning_is_counted_and_filtered(
+    song: NDArray[np.float32], tmp_path: Path, open_page: Callable[..., PageView]
 ) -> None:
-    """Damaged, clipped and with notes; failures by their reason."""
+    """The kinds are damaged, clipped and note; failures are counted by reason."""
     soundfile.write(tmp_path / "whole.flac", np.tile(song, (5, 1)), 44_100)
     data = (tmp_path / "whole.flac").read_bytes()
     for name, percent in (("little", 98), ("much", 60), ("most", 10)):
@@ -283,8 +283,8 @@ def test_each_kind_of_warning_is_counted_and_found(
     subprocess.run(first, cwd=tmp_path, capture_output=True, check=True)
     sources = ["whole.flac", "little.flac", "much.flac", "most.flac", "loud 0.wav", "text.wav"]
     subprocess.run([*convert, *sources], cwd=tmp_path, capture_output=True, check=False)
-    shown = visit(_report(tmp_path))
-    page = shown.page
+    view = open_page(_write_page(tmp_path))
+    page = view.page
     summary = page.locator("#summary").inner_text().split("\n")
     for card, count in (("done", 4), ("damaged", 1), ("clipped", 1), ("with notes", 1)):
         assert summary[summary.index(card) + 1] == str(count)
@@ -302,127 +302,127 @@ def test_each_kind_of_warning_is_counted_and_found(
     assert page.locator(".warning.damaged").inner_text().startswith("damaged: “little.flac”")
     assert page.locator(".warning.clipped").inner_text().startswith("clipped: “loud 0.wav”")
     page.fill("#search", "full scale")
-    shown.until("document.getElementById('count').textContent.startsWith('1 of ')")
+    view.wait_until("document.getElementById('count').textContent.startsWith('1 of ')")
 
 
-def test_the_folder_can_be_moved(batch: Path, tmp_path: Path, visit: Callable[..., Visit]) -> None:
-    """Stems and page together, to anywhere; also a page beside the folder."""
-    _report(batch)
-    _report(batch, "beside.html")
+def test_the_folder_can_be_moved(
+    batch: Path, tmp_path: Path, open_page: Callable[..., PageView]
+) -> None:
+    """The page moves with its stems; it may also be next to the output folder."""
+    _write_page(batch)
+    _write_page(batch, "outside.html")
     moved = tmp_path / "elsewhere, with ünusual #name%20"
     shutil.copytree(batch, moved)
-    for page in ("stems/report.html", "beside.html"):
-        shown = visit(moved / page)
-        shown.listen("first song.wav")
-        shown.until("window.stemsplit.player.duration > 39")
-        assert all("elsewhere" in url for url in shown.requests)
+    for page in ("stems/report.html", "outside.html"):
+        view = open_page(moved / page)
+        view.listen("first song.wav")
+        view.wait_until("window.stemsplit.player.duration > 39")
+        assert all("elsewhere" in url for url in view.requests)
 
 
-def test_a_stem_that_is_gone_is_told_and_the_others_play(
+def test_a_missing_stem_is_reported_and_the_others_play(
     batch: Path, tmp_path: Path, browser: Browser
 ) -> None:
-    """In a sentence, at the player; if all are gone, there is nothing to press."""
-    _report(batch)
+    """The player shows a sentence; if all stems are missing, it is disabled."""
+    _write_page(batch)
     moved = tmp_path / "moved"
     shutil.copytree(batch / "stems", moved)
     folder = moved / "Unknown artist" / "first song"
     (folder / "first song vocals.wav").unlink()
-    shown = Visit(browser.new_page())
-    page = shown.page
+    view = PageView(browser.new_page())
+    page = view.page
     page.goto((moved / "report.html").as_uri())
-    shown.listen("first song.wav")
+    view.listen("first song.wav")
     play = page.get_by_role("button", name="Play", exact=True)
     play.click()
     page.get_by_role("alert").wait_for()
     assert page.get_by_role("alert").inner_text().startswith("vocals cannot be played")
-    shown.until("window.stemsplit.player.time > 0.3")
+    view.wait_until("window.stemsplit.player.time > 0.3")
     assert page.get_by_role("button", name="Pause", exact=True).is_visible()
     assert page.get_by_role("button", name="Solo vocals").is_disabled()
     page.get_by_role("button", name="Listen to first song.wav").click()
     (folder / "first song accompaniment.wav").unlink()
     page.reload()
-    shown.listen("first song.wav")
-    shown.until("document.querySelector('[role=alert]').textContent.startsWith('vocals, acc')")
+    view.listen("first song.wav")
+    view.wait_until("document.querySelector('[role=alert]').textContent.startsWith('vocals, acc')")
     assert play.is_disabled()
     page.close()
 
 
-def test_to_the_very_end_and_from_the_beginning_again(
-    batch: Path, visit: Callable[..., Visit]
+def test_a_finished_track_plays_again_from_its_start(
+    batch: Path, open_page: Callable[..., PageView]
 ) -> None:
-    """The slider's end is not past the music; what has ended begins anew."""
-    shown = visit(_report(batch))
-    page = shown.page
-    shown.listen("first song.wav")
+    """The end of the slider is within the audio."""
+    view = open_page(_write_page(batch))
+    page = view.page
+    view.listen("first song.wav")
     page.get_by_role("button", name="Play", exact=True).click()
     page.get_by_label("Position in first song.wav").press("End")
-    shown.until("!window.stemsplit.player.playing")
+    view.wait_until("!window.stemsplit.player.playing")
     assert page.get_by_role("button", name="Play", exact=True).is_visible()
     page.get_by_role("button", name="Play", exact=True).click()
-    shown.until("window.stemsplit.player.time > 0.1 && window.stemsplit.player.time < 5")
+    view.wait_until("window.stemsplit.player.time > 0.1 && window.stemsplit.player.time < 5")
     page.get_by_label("Position in first song.wav").press("ArrowRight")
-    shown.until("window.stemsplit.player.time > 5 && window.stemsplit.player.time < 10")
+    view.wait_until("window.stemsplit.player.time > 5 && window.stemsplit.player.time < 10")
 
 
-def test_stems_of_an_earlier_model_are_not_played_with_the_last(
-    song: NDArray[np.float32], tmp_path: Path, visit: Callable[..., Visit]
+def test_stems_of_an_earlier_run_are_not_played(
+    song: NDArray[np.float32], tmp_path: Path, open_page: Callable[..., PageView]
 ) -> None:
-    """They stay on the disk, and would be heard twice."""
+    """They stay on the disk, but their audio is also in the stems of the last run."""
     soundfile.write(tmp_path / "song.wav", song, 44_100)
     assert _separate(tmp_path, "song.wav", "-o", "stems") == 0
     assert _separate(tmp_path, "song.wav", "-o", "stems", "--stems", "vocals", "--residual") == 0
     assert (tmp_path / "stems/song/accompaniment.wav").exists()
-    shown = visit(_report(tmp_path))
-    shown.listen("song.wav")
+    view = open_page(_write_page(tmp_path))
+    view.listen("song.wav")
     names = "window.stemsplit.player.stems.map((stem) => stem.name)"
-    assert shown.page.evaluate(names) == ["vocals", "residual"]
+    assert view.page.evaluate(names) == ["vocals", "residual"]
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("width", [1200, 360])
-def test_no_serious_fault_of_accessibility(
-    scheme: str, width: int, batch: Path, visit: Callable[..., Visit]
+def test_the_page_has_no_serious_accessibility_problem(
+    scheme: str, width: int, batch: Path, open_page: Callable[..., PageView]
 ) -> None:
-    """By axe-core, with everything opened; and nothing is wider than the window."""
+    """axe-core finds none with everything open, and nothing is wider than the window."""
     axe = pytest.importorskip("axe_playwright_python.sync_playwright").Axe()
     options = {"color_scheme": scheme, "viewport": {"width": width, "height": 800}}
-    shown = visit(_report(batch), bypass_csp=True, **options)
-    page = shown.page
-    shown.listen("first song.wav")
+    view = open_page(_write_page(batch), bypass_csp=True, **options)
+    page = view.page
+    view.listen("first song.wav")
     page.get_by_role("button", name="Solo vocals").click()
     page.locator("#attempts summary").click()
     page.locator("#failure-list summary").click()
     found = axe.run(page).response["violations"]
     assert [
-        (one["id"], one["impact"], [node["html"] for node in one["nodes"]])
-        for one in found
-        if one["impact"] in {"serious", "critical"}
+        (violation["id"], violation["impact"], [node["html"] for node in violation["nodes"]])
+        for violation in found
+        if violation["impact"] in {"serious", "critical"}
     ] == []
-    wide = "document.documentElement.scrollWidth - document.documentElement.clientWidth"
-    assert page.evaluate(wide) <= 0
+    overflow = "document.documentElement.scrollWidth - document.documentElement.clientWidth"
+    assert page.evaluate(overflow) <= 0
 
 
-def test_light_and_dark_can_be_chosen_and_are_kept(
-    batch: Path, visit: Callable[..., Visit]
-) -> None:
-    """Against the system's choice, and after the page is opened again."""
-    page = visit(_report(batch), color_scheme="light").page
-    back = "getComputedStyle(document.body).backgroundColor"
-    light = page.evaluate(back)
+def test_the_selected_theme_is_kept(batch: Path, open_page: Callable[..., PageView]) -> None:
+    """It overrides the theme of the system, also after a reload."""
+    page = open_page(_write_page(batch), color_scheme="light").page
+    background = "getComputedStyle(document.body).backgroundColor"
+    light_background = page.evaluate(background)
     button = page.locator("#theme")
     button.click()
     button.click()
     assert button.inner_text() == "Theme: dark"
-    assert page.evaluate(back) != light
+    assert page.evaluate(background) != light_background
     page.reload()
     assert button.inner_text() == "Theme: dark"
-    assert page.evaluate(back) != light
+    assert page.evaluate(background) != light_background
 
 
-def test_everything_can_be_reached_by_keyboard(batch: Path, visit: Callable[..., Visit]) -> None:
-    """From the skip link on, to the player of the first track."""
-    shown = visit(_report(batch))
-    page = shown.page
+def test_the_keyboard_reaches_the_player(batch: Path, open_page: Callable[..., PageView]) -> None:
+    """The first element is the skip link, which leads to the tracks."""
+    view = open_page(_write_page(batch))
+    page = view.page
     page.keyboard.press("Tab")
     assert page.evaluate("document.activeElement.textContent") == "Skip to the tracks"
     page.keyboard.press("Enter")
@@ -434,16 +434,16 @@ def test_everything_can_be_reached_by_keyboard(batch: Path, visit: Callable[...,
     page.keyboard.press("Tab")
     assert page.evaluate("document.activeElement.textContent") == "Play"
     page.keyboard.press("Space")
-    shown.until("window.stemsplit.player.time > 0.1")
+    view.wait_until("window.stemsplit.player.time > 0.1")
 
 
-def test_five_thousand_tracks(tmp_path: Path, visit: Callable[..., Visit]) -> None:
-    """A page of a size to be sent, of which no more is drawn than can be seen, and all is found."""
+def test_five_thousand_tracks(tmp_path: Path, open_page: Callable[..., PageView]) -> None:
+    """The page is small enough to send, draws only what is visible, and finds every track."""
     make_journal(tmp_path / "stems", 5000)
-    path = _report(tmp_path)
+    path = _write_page(tmp_path)
     assert path.stat().st_size < 25e6
-    shown = visit(path)
-    page = shown.page
+    view = open_page(path)
+    page = view.page
     assert page.locator("#track-list > li").count() == 50
     assert page.locator("#failure-list > li").count() == 20
     assert "1 to 50 of 5,000" in page.locator("#track-pages").inner_text()
@@ -453,5 +453,5 @@ def test_five_thousand_tracks(tmp_path: Path, visit: Callable[..., Visit]) -> No
     page.locator("#track-pages").get_by_role("button", name="Last").click()
     assert "4,951 to 5,000" in page.locator("#track-pages").inner_text()
     page.fill("#search", "SONG 04999")
-    shown.until("document.getElementById('count').textContent === '1 of 5,000 tracks'")
+    view.wait_until("document.getElementById('count').textContent === '1 of 5,000 tracks'")
     assert page.locator("#track-pages").is_hidden()

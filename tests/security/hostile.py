@@ -1,4 +1,4 @@
-"""Output folders as a stranger could make them: a good one, with one thing changed."""
+"""Manipulated output folders: valid ones with one change."""
 
 from __future__ import annotations
 
@@ -19,8 +19,9 @@ import pytest
 from stemsplit.core.job import Job
 from stemsplit.core.limits import Resources
 from stemsplit.core.settings import Settings
+from stemsplit.journal.job_records import JobEntry, JobState, Provenance
 from stemsplit.journal.layout import OutputLayout
-from stemsplit.journal.records import Entry, JobState, Wanted, coming_stems
+from stemsplit.journal.stem_records import pending_stems
 from stemsplit.journal.writer import Journal
 from stemsplit.storage.publish import STAGING_PREFIX
 
@@ -28,19 +29,21 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-every_way = pytest.mark.parametrize(
+every_configuration = pytest.mark.parametrize(
     "options",
     [
         ("--engine", "onnx"),
         pytest.param(
             ("--engine", "tensorflow"),
-            marks=pytest.mark.skipif(sys.version_info >= (3, 12), reason="TensorFlow has no 3.12"),
+            marks=pytest.mark.skipif(
+                sys.version_info >= (3, 12), reason="TensorFlow needs Python 3.11 or older"
+            ),
         ),
         ("--cluster", "local"),
     ],
     ids=lambda options: options[1],
 )
-"""A batch with each engine, and so with each way to start children, and on a local cluster."""
+"""Runs a test with each engine, which covers each start method, and with a local cluster."""
 
 _ENDLESS_VIEW = """
     ALTER TABLE jobs RENAME TO hidden;
@@ -49,18 +52,18 @@ _ENDLESS_VIEW = """
 """
 
 VICTIM_FOLDER = f"{STAGING_PREFIX}victim"
-"""Named like a folder that recovery may remove."""
+"""Has the name of a folder that recovery may remove."""
 
 
 def make_victim(folder: Path) -> None:
-    """Make what nothing that is done to an output folder may change."""
+    """Create files that no manipulation of an output folder may change."""
     (folder / VICTIM_FOLDER).mkdir(parents=True)
     (folder / VICTIM_FOLDER / "vocals.wav").write_bytes(b"precious")
     (folder / "precious.wav").write_bytes(b"precious")
 
 
 def snapshot(folder: Path) -> dict[str, tuple[int, int, bytes]]:
-    """Describe every file and link below a folder."""
+    """Return the mode, size and content of every file and link below a folder."""
     return {
         str(path): (
             path.lstat().st_mode,
@@ -71,52 +74,52 @@ def snapshot(folder: Path) -> dict[str, tuple[int, int, bytes]]:
     }
 
 
-def leave_unfinished(output: Path, source: Path, *, publishing: bool) -> None:
-    """Leave what a run leaves that is killed while it separates or publishes a track."""
+def write_unfinished_run(output: Path, source: Path, *, publishing: bool) -> None:
+    """Write what a run leaves if it is killed while it separates or publishes a track."""
     name = source.stem
     job = Job.of(source, {stem: output / name / f"{stem}.wav" for stem in ("vocals", "drums")})
-    work = output / f"{STAGING_PREFIX}{name}"
-    work.mkdir(parents=True)
+    staging = output / f"{STAGING_PREFIX}{name}"
+    staging.mkdir(parents=True)
     for stem in job.stems:
-        (work / f"{stem}.wav").write_bytes(b"stem")
+        (staging / f"{stem}.wav").write_bytes(b"stem")
     status = source.stat()
-    wanted = Wanted(
+    provenance = Provenance(
         source_bytes=status.st_size, source_modified_ns=status.st_mtime_ns, settings="{}"
     )
-    entry = Entry(job=job, wanted=wanted, predicted_seconds=4.0, state=JobState.WAITING)
+    entry = JobEntry(job=job, wanted=provenance, predicted_seconds=4.0, state=JobState.WAITING)
     with Journal(OutputLayout(output).journal, output) as journal:
         journal.begin_run(Settings(), [entry], version="1", refused=[("a", "b", "c")])
-        journal.attempt_begins(
-            job, Settings(), Resources(), number=1, staging_folder=work, preloaded=True
+        journal.begin_attempt(
+            job, Settings(), Resources(), number=1, staging_folder=staging, preloaded=True
         )
         if publishing:
             moves = {f"{stem}.wav": path for stem, path in job.paths.items()}
-            journal.publishing(job, coming_stems(work, moves, output), overwrite=False)
+            journal.begin_publishing(job, pending_stems(staging, moves, output), overwrite=False)
 
 
 class Attacker:
-    """Changes one thing of an output folder; all that it chooses follows from a seed.
+    """Makes one change in an output folder; a seed determines all choices.
 
     Args:
-        seed: of the choices.
-        victim: a folder outside (`make_victim`).
+        seed: seed of the choices.
+        victim: folder outside the output folder (`make_victim`).
     """
 
     def __init__(self, seed: int, victim: Path) -> None:
-        """Choose nothing yet."""
-        self.random = random.Random(seed)  # noqa: S311 - to be repeated, not to be secret
+        """Seed the generator; choose nothing yet."""
+        self.random = random.Random(seed)  # noqa: S311 - reproducible, not secret
         self._victim = victim
 
     def attack(self, output: Path) -> str:
-        """Change one thing; return what was done."""
-        ways: list[Callable[[Path], str]] = [
-            *[self._change_a_value] * 6,
-            self._damage_the_journal,
-            self._change_a_text_file,
-            self._put_something_else,
-            self._change_the_schema,
+        """Make one change and return its description."""
+        attacks: list[Callable[[Path], str]] = [
+            *[self._change_value] * 6,
+            self._damage_journal,
+            self._change_text_file,
+            self._replace_entry,
+            self._change_schema,
         ]
-        return self.random.choice(ways)(output)
+        return self.random.choice(attacks)(output)
 
     def _paths(self) -> list[bytes]:
         victim = os.fsencode(self._victim)
@@ -137,7 +140,7 @@ class Attacker:
         ]
 
     def value(self) -> object:
-        """Choose a value of any type that SQLite holds."""
+        """Choose a value of any type that SQLite supports."""
         choose = self.random.choice
         path = choose(self._paths())
         stem = [choose(self._paths()).decode("latin-1"), choose(self._paths()), 4, 0]
@@ -158,7 +161,7 @@ class Attacker:
             ]
         )
 
-    def _change_a_value(self, output: Path) -> str:
+    def _change_value(self, output: Path) -> str:
         with closing(sqlite3.connect(OutputLayout(output).journal, isolation_level=None)) as db:
             tables = [
                 name
@@ -171,7 +174,7 @@ class Attacker:
             where = "" if self.random.random() < 0.5 else f"WHERE {column} IS NOT NULL LIMIT 1"
             cast = "CAST(? AS TEXT)" if self.random.random() < 0.2 else "?"
             keys = f"SELECT {columns[0]} FROM {table} {where}"  # noqa: S608
-            with suppress(sqlite3.IntegrityError):  # such a column holds no such value
+            with suppress(sqlite3.IntegrityError):  # the column does not accept the value
                 db.execute(
                     f"UPDATE OR IGNORE {table} SET {column} = {cast} "  # noqa: S608
                     f"WHERE {columns[0]} IN ({keys})",
@@ -179,7 +182,7 @@ class Attacker:
                 )
         return f"{table}.{column} = {value!r:.200}"
 
-    def _change_the_schema(self, output: Path) -> str:
+    def _change_schema(self, output: Path) -> str:
         script = self.random.choice(
             [
                 "CREATE TRIGGER t AFTER UPDATE ON jobs BEGIN DELETE FROM stems; END",
@@ -198,7 +201,7 @@ class Attacker:
                 db.executescript(script)
         return script
 
-    def _damage_the_journal(self, output: Path) -> str:
+    def _damage_journal(self, output: Path) -> str:
         path = OutputLayout(output).journal
         data = bytearray(path.read_bytes())
         for _ in range(self.random.randint(1, 40)):
@@ -208,21 +211,21 @@ class Attacker:
         path.write_bytes(data)
         return "bytes of the journal"
 
-    def _change_a_text_file(self, output: Path) -> str:
+    def _change_text_file(self, output: Path) -> str:
         state = OutputLayout(output)
         path = self.random.choice(
             [state.status, state.summary, state.folder / "holder.json", state.lock]
         )
-        good = json.dumps(
+        valid = json.dumps(
             {"pid": os.getpid(), "host": "\x1b[31m", "since": self.random.choice([0, -1, 1e300])}
         )
         content = self.random.choice(
-            [b"", b"null", b"[" * 100_000, b"{}", self.random.randbytes(50), good.encode()]
+            [b"", b"null", b"[" * 100_000, b"{}", self.random.randbytes(50), valid.encode()]
         )
         path.write_bytes(content)
         return f"{path.name} = {content!r:.100}"
 
-    def _put_something_else(self, output: Path) -> str:
+    def _replace_entry(self, output: Path) -> str:
         state = OutputLayout(output)
         path = self.random.choice(
             [state.folder, state.journal, state.lock, state.status, state.summary, state.logs]
@@ -232,16 +235,18 @@ class Attacker:
             shutil.rmtree(path)
         else:
             path.unlink(missing_ok=True)
-        kind = self.random.choice(["link to a file", "link to a folder", "pipe", "nowhere"])
-        if kind == "pipe":
+        replacement = self.random.choice(
+            ["link to a file", "link to a folder", "pipe", "dangling link"]
+        )
+        if replacement == "pipe":
             os.mkfifo(path)
         else:
             target = {"link to a file": "precious.wav", "link to a folder": VICTIM_FOLDER}
-            path.symlink_to(self._victim / target.get(kind, "new"))
-        return f"{path.name} is a {kind}"
+            path.symlink_to(self._victim / target.get(replacement, "new"))
+        return f"{path.name} is a {replacement}"
 
     def archive(self, folder: Path) -> Path:
-        """Make an archive that is no model's."""
+        """Write an archive that is not a model."""
         path = folder / "archive"
         buffer = io.BytesIO()
         mode = self.random.choice(["w", "w:gz", "w:bz2", "w:xz"])
@@ -249,8 +254,8 @@ class Attacker:
             for _ in range(self.random.randint(0, 6)):
                 name = self.random.choice(["model.index", "checkpoint", "../victim/precious.wav"])
                 member = tarfile.TarInfo(name)
-                kinds = [tarfile.REGTYPE, tarfile.SYMTYPE, tarfile.LNKTYPE, tarfile.FIFOTYPE]
-                member.type = self.random.choice([*kinds, tarfile.CHRTYPE])
+                types = [tarfile.REGTYPE, tarfile.SYMTYPE, tarfile.LNKTYPE, tarfile.FIFOTYPE]
+                member.type = self.random.choice([*types, tarfile.CHRTYPE])
                 member.linkname = str(self._victim / "precious.wav")
                 data = self.random.randbytes(self.random.randint(0, 2_000))
                 member.size = len(data) if member.isreg() else 0

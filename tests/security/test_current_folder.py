@@ -1,4 +1,4 @@
-"""A folder of music that holds modules runs none of them, whichever process is started in it."""
+"""Modules in the current folder are not imported, whichever process is started in it."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from common import COMMAND
-from hostile import every_way
+from hostile import every_configuration
 
 import stemsplit.core.compat
 
@@ -41,8 +41,8 @@ PYTHONS = sorted(
 )
 
 
-def poison(folder: Path, log: Path) -> None:
-    """Write a module for each name that is in the standard library or installed."""
+def write_recording_modules(folder: Path, log: Path) -> None:
+    """Write a module with the name of each standard and installed module."""
     names = {*sys.stdlib_module_names, *packages_distributions(), "stemsplit", "sitecustomize"}
     for name in names:
         if name.isidentifier():
@@ -50,19 +50,19 @@ def poison(folder: Path, log: Path) -> None:
 
 
 @pytest.fixture
-def poisoned(tmp_path: Path, song_file: Path) -> Iterator[Path]:
-    """A folder with a song, in which every module that is imported leaves its name."""
+def music_folder(tmp_path: Path, song_file: Path) -> Iterator[Path]:
+    """A folder with a song and modules that record that they were imported."""
     log = tmp_path / "executed"
     folder = tmp_path / "music"
     folder.mkdir()
     shutil.copy(song_file, folder / "song.wav")
-    poison(folder, log)
+    write_recording_modules(folder, log)
     yield folder
     assert not log.exists(), f"executed: {log.read_text().split()}"
 
 
 def _run(folder: Path, *command: str | Path, **environment: str) -> str:
-    done = subprocess.run(
+    completed = subprocess.run(
         command,
         cwd=folder,
         env=os.environ | environment,
@@ -72,41 +72,41 @@ def _run(folder: Path, *command: str | Path, **environment: str) -> str:
         timeout=300,
         check=False,
     )
-    assert done.returncode == 0, done.stdout + done.stderr
-    return done.stdout
+    assert completed.returncode == 0, completed.stdout + completed.stderr
+    return completed.stdout
 
 
-@every_way
+@every_configuration
 def test_a_batch_imports_nothing_from_the_current_folder(
-    poisoned: Path, options: tuple[str, ...]
+    music_folder: Path, options: tuple[str, ...]
 ) -> None:
-    """By fork server, by spawn, and in all that Ray starts."""
-    _run(poisoned, COMMAND, "separate", "song.wav", "-o", "out", *options)
-    assert {path.name for path in (poisoned / "out" / "song").iterdir()} == {
+    """The processes are started by a fork server, by spawn, and by Ray."""
+    _run(music_folder, COMMAND, "separate", "song.wav", "-o", "out", *options)
+    assert {path.name for path in (music_folder / "out" / "song").iterdir()} == {
         "vocals.wav",
         "accompaniment.wav",
     }
 
 
 def test_other_commands_import_nothing_from_the_current_folder(
-    poisoned: Path, tmp_path: Path
+    music_folder: Path, tmp_path: Path
 ) -> None:
-    """The process of `inspect`, children of `convert` and `doctor`, pip, the weights' converter."""
-    anew = {"STEMSPLIT_MODELS": str(tmp_path / "models")}
-    _run(poisoned, COMMAND, "models", "fetch", "2stems", **anew)
-    _run(poisoned, COMMAND, "separate", "song.wav", "-o", "stems", "--engine", "onnx", **anew)
-    _run(poisoned, COMMAND, "doctor")
-    _run(poisoned, COMMAND, "convert", "song.wav", "-o", "out", "--format", "flac")
-    _run(poisoned, COMMAND, "inspect", "song.wav")
-    _run(poisoned, COMMAND, "status", "out")
-    _run(poisoned, COMMAND, "report", "out", "--html", "page.html")
-    _run(poisoned, COMMAND, "config", "separate")
+    """The processes include those of `inspect`, pip, and the conversion of weights."""
+    models = {"STEMSPLIT_MODELS": str(tmp_path / "models")}
+    _run(music_folder, COMMAND, "models", "fetch", "2stems", **models)
+    _run(music_folder, COMMAND, "separate", "song.wav", "-o", "stems", "--engine", "onnx", **models)
+    _run(music_folder, COMMAND, "doctor")
+    _run(music_folder, COMMAND, "convert", "song.wav", "-o", "out", "--format", "flac")
+    _run(music_folder, COMMAND, "inspect", "song.wav")
+    _run(music_folder, COMMAND, "status", "out")
+    _run(music_folder, COMMAND, "report", "out", "--html", "page.html")
+    _run(music_folder, COMMAND, "config", "separate")
 
 
-def test_python_m_leaves_the_current_folder_to_the_program_that_it_runs(
+def test_children_of_python_m_do_not_search_the_current_folder(
     tmp_path: Path, song_file: Path
 ) -> None:
-    """It has imported `stemsplit` with that folder in front; the children import without it."""
+    """`python -m` itself searches it first to import `stemsplit`."""
     log = tmp_path / "executed"
     (tmp_path / "crc32c.py").write_text(_MODULE.format(log=str(log)))
     (tmp_path / "onnxruntime.py").write_text(_MODULE.format(log=str(log)))
@@ -123,7 +123,7 @@ import sys
 import stemsplit
 
 if __name__ == "__main__":
-    settings = stemsplit.Settings(engine="engine_of_its_own:load")
+    settings = stemsplit.Settings(engine="custom_engine:load")
     with stemsplit.StemPool(settings, start_method=sys.argv[2]) as pool:
         print(pool.submit(sys.argv[1], "out").result().reason)
 """
@@ -131,18 +131,18 @@ if __name__ == "__main__":
 
 @pytest.mark.parametrize("method", ["forkserver", "spawn"])
 @pytest.mark.parametrize("is_current", [True, False])
-def test_a_program_finds_what_lies_beside_it(
+def test_a_program_can_import_from_its_own_folder(
     tmp_path: Path, song_file: Path, method: str, *, is_current: bool
 ) -> None:
-    """An engine of its own, and a stemsplit of its own, in its folder, wherever it is run."""
+    """An engine and a copy of stemsplit are imported from it, wherever the program is run."""
     program = tmp_path / "program"
     program.mkdir()
     (program / "main.py").write_text(_PROGRAM)
     shutil.copy(
         Path(__file__).parents[1] / "faults" / "fake_engines.py",
-        program / "engine_of_its_own.py",
+        program / "custom_engine.py",
     )
-    with (program / "engine_of_its_own.py").open("a") as engine:
+    with (program / "custom_engine.py").open("a") as engine:
         engine.write("\nload = half\n")
     shutil.copytree(
         Path(stemsplit.core.compat.__file__).parent,
@@ -151,18 +151,18 @@ def test_a_program_finds_what_lies_beside_it(
     )
     elsewhere = tmp_path / "elsewhere"
     elsewhere.mkdir()
-    told = _run(
+    printed = _run(
         program if is_current else elsewhere,
         *(sys.executable, program / "main.py", song_file, method),
     )
-    assert told.split() == ["done"]
+    assert printed.split() == ["done"]
 
 
 _CHILDREN = """\
 import importlib.util, multiprocessing, sys, types
 from multiprocessing import resource_tracker
 
-sys.modules["tomli"] = types.ModuleType("tomli")  # what 3.10 needs for something else
+sys.modules["tomli"] = types.ModuleType("tomli")  # compat imports it in Python 3.10
 spec = importlib.util.spec_from_file_location("compat", {compat!r})
 compat = importlib.util.module_from_spec(spec)
 sys.modules["compat"] = compat
@@ -180,13 +180,13 @@ if __name__ == "__main__":
 """
 
 
-@pytest.mark.skipif(sys.platform == "win32", reason="there is no fork server")
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no fork server")
 @pytest.mark.parametrize("python", PYTHONS)
-def test_multiprocessing_s_processes_import_nothing_on_any_python(
-    poisoned: Path, tmp_path: Path, python: str
+def test_multiprocessing_imports_nothing_from_the_current_folder(
+    music_folder: Path, tmp_path: Path, python: str
 ) -> None:
-    """With the options of each version for it; 3.10 has none."""
+    """Each Python version has its own options for that; 3.10 has none."""
     program = tmp_path / "children.py"
     program.write_text(_CHILDREN.format(compat=stemsplit.core.compat.__file__))
-    told = _run(poisoned, python, program)
-    assert told.split() == ["spawn", "child", "forkserver", "child"]
+    printed = _run(music_folder, python, program)
+    assert printed.split() == ["spawn", "child", "forkserver", "child"]

@@ -1,4 +1,4 @@
-"""Audio files of the kinds that libsndfile does not write, by FFmpeg's encoders."""
+"""Writes audio files in formats that libsndfile does not support, with FFmpeg's encoders."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 RATE = 44_100
 _PCM_FRAMES = 4_096
-"""Of each packet of PCM; encoders of other codecs cut what they get themselves."""
+"""Frames in each packet of PCM; other encoders split their input themselves."""
 
 
 def write_libav(
@@ -30,39 +30,39 @@ def write_libav(
     pictures: int = 0,
     **options: str,
 ) -> None:
-    """Write a file in the container that its name ends with.
+    """Write a file in the container of its extension.
 
     Args:
-        path: of the file.
+        path: path of the file.
         samples: `(frames, channels)`.
         codec: FFmpeg's name of the encoder.
-        rate: in Hz.
-        layout: FFmpeg's name of the channels' arrangement.
-        sample_format: that the encoder is to have, if not its usual one.
-        bit_rate: likewise.
-        pictures: so many frames of a film, at 25 a second, go with the sound.
-        options: of the container.
+        rate: sample rate in Hz.
+        layout: FFmpeg's name of the channel layout.
+        sample_format: sample format of the encoder; empty for its default.
+        bit_rate: bit rate in bit/s; 0 for the encoder's default.
+        pictures: number of video frames, at 25 per second.
+        options: options of the container.
     """
     output: Any = av.open(str(path), "w", options=options)
-    film = output.add_stream("mpeg4", rate=25) if pictures else None
-    sound = output.add_stream(codec, rate=rate, layout=layout)
+    video = output.add_stream("mpeg4", rate=25) if pictures else None
+    audio = output.add_stream(codec, rate=rate, layout=layout)
     if sample_format:
-        sound.format = sample_format
+        audio.format = sample_format
     if bit_rate:
-        sound.bit_rate = bit_rate
-    if film is not None:
-        film.width, film.height, film.pix_fmt = 64, 64, "yuv420p"
+        audio.bit_rate = bit_rate
+    if video is not None:
+        video.width, video.height, video.pix_fmt = 64, 64, "yuv420p"
     for number in range(pictures):
         picture = av.VideoFrame(64, 64, "yuv420p")
         picture.pts = number
-        output.mux(film.encode(picture))
+        output.mux(video.encode(picture))
     step = _PCM_FRAMES if codec.startswith("pcm") else max(len(samples), 1)
     for first in range(0, len(samples), step):
         piece = samples[first : first + step].reshape(1, -1)
         frame = av.AudioFrame.from_ndarray(piece, format="flt", layout=layout)
         frame.sample_rate, frame.pts, frame.time_base = rate, first, Fraction(1, rate)
-        output.mux(sound.encode(frame))
-    for stream in (film, sound):
+        output.mux(audio.encode(frame))
+    for stream in (video, audio):
         if stream is not None:
             output.mux(stream.encode(None))
     output.close()

@@ -1,4 +1,4 @@
-"""A real browser, and real batches to make a page of."""
+"""A real browser for the tests of the report's page."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ if TYPE_CHECKING:
 
 @pytest.fixture(scope="session")
 def browser() -> Iterator[Browser]:
-    """Chromium without a window; skips where there is none."""
+    """Headless Chromium; skips the test if it is not installed."""
     program = chromium()
     if program is None:
-        pytest.skip("there is no Chromium; `apt-get install chromium` brings one")
+        pytest.skip("Chromium is not installed; run `apt-get install chromium`")
     playwright = pytest.importorskip("playwright.sync_api")
     with playwright.sync_playwright() as driver:
         browser = driver.chromium.launch(executable_path=program)

@@ -1,6 +1,6 @@
-"""Checkpoints in TensorFlow's format, written without TensorFlow; and what to fill them with.
+"""Writes checkpoints in TensorFlow's format without TensorFlow, for example with random weights.
 
-Whether TensorFlow itself reads them is a test of its own.
+A separate test checks that TensorFlow reads them.
 """
 
 from __future__ import annotations
@@ -11,7 +11,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 from crc32c import crc32c
 
-from stemsplit.child.engines.spleeter_models import CHECKPOINT, FILTERS, layer_name, network_of
+from stemsplit.child.engines.spleeter_models import (
+    CHECKPOINT_PREFIX,
+    FILTERS,
+    NORMALISATION_VARIABLES,
+    network_of,
+    variable_name,
+)
 from stemsplit.child.engines.weights import converted_file
 
 if TYPE_CHECKING:
@@ -24,57 +30,57 @@ FLOAT32, INT64 = 1, 9
 
 
 def masked(stored: bytes) -> int:
-    """Give the checksum as it is written."""
+    """Return the masked checksum, as checkpoints store it."""
     checksum = crc32c(stored)
     return ((checksum >> 15 | checksum << 17) + 0xA282EAD8) & 0xFFFFFFFF
 
 
 def varint(value: int) -> bytes:
-    """Write an unsigned integer, 7 bits a byte."""
-    written = bytearray()
+    """Encode an unsigned integer with 7 bits per byte."""
+    encoded = bytearray()
     while value >= 0x80:
-        written.append(value & 0x7F | 0x80)
+        encoded.append(value & 0x7F | 0x80)
         value >>= 7
-    return bytes([*written, value])
+    return bytes([*encoded, value])
 
 
 def field(number: int, value: int | bytes) -> bytes:
-    """Write a field of a protocol buffer message."""
+    """Encode a field of a protocol buffer message."""
     if isinstance(value, int):
         return varint(number << 3) + varint(value)
     return varint(number << 3 | 2) + varint(len(value)) + value
 
 
 def fixed32(number: int, value: int) -> bytes:
-    """Write a field that always has four bytes."""
+    """Encode a field of four bytes."""
     return varint(number << 3 | 5) + struct.pack("<I", value)
 
 
 def header(shards: int = 1, *, big_endian: bool = False) -> bytes:
-    """Write a `BundleHeaderProto`."""
+    """Encode a `BundleHeaderProto`."""
     return field(1, shards) + (field(2, 1) if big_endian else b"") + field(3, field(1, 1))
 
 
 def entry(
     shape: Sequence[int], offset: int, stored: bytes, *, dtype: int = FLOAT32, extra: bytes = b""
 ) -> bytes:
-    """Write a `BundleEntryProto`."""
+    """Encode a `BundleEntryProto`."""
     axes = b"".join(field(2, field(1, axis)) for axis in shape)
-    place = (field(4, offset) if offset else b"") + field(5, len(stored))
-    return field(1, dtype) + field(2, axes) + place + fixed32(6, masked(stored)) + extra
+    location = (field(4, offset) if offset else b"") + field(5, len(stored))
+    return field(1, dtype) + field(2, axes) + location + fixed32(6, masked(stored)) + extra
 
 
 def block(entries: Iterable[tuple[bytes, bytes]], *, compression: int = 0) -> bytes:
-    """Write a block whose keys share what they can, with its trailer."""
-    body, before = bytearray(), b""
+    """Encode a block with its trailer; keys share their common prefixes."""
+    body, previous = bytearray(), b""
     for key, value in entries:
         shared = 0
-        while shared < min(len(key), len(before)) and key[shared] == before[shared]:
+        while shared < min(len(key), len(previous)) and key[shared] == previous[shared]:
             shared += 1
         body += varint(shared) + varint(len(key) - shared) + varint(len(value))
         body += key[shared:] + value
-        before = key
-    body += struct.pack("<II", 0, 1)  # one entry shares nothing, the first
+        previous = key
+    body += struct.pack("<II", 0, 1)  # one restart point, the first entry
     body.append(compression)
     return bytes(body) + struct.pack("<I", masked(bytes(body)))
 
@@ -82,18 +88,18 @@ def block(entries: Iterable[tuple[bytes, bytes]], *, compression: int = 0) -> by
 def table(
     entries: Sequence[tuple[bytes, bytes]], *, compression: int = 0, blocks: int = 2
 ) -> bytes:
-    """Write an index file in several blocks."""
+    """Encode an index file with several blocks."""
     step = -(-len(entries) // blocks) or 1
-    body, places = b"", []
+    body, index_entries = b"", []
     for first in range(0, len(entries), step):
-        written = block(entries[first : first + step], compression=compression)
-        last = entries[first : first + step][-1][0]
-        places.append((last, varint(len(body)) + varint(len(written) - 5)))
-        body += written
-    filters = varint(len(body)) + varint(len(empty := block([])) - 5)
+        encoded = block(entries[first : first + step], compression=compression)
+        last_key = entries[first : first + step][-1][0]
+        index_entries.append((last_key, varint(len(body)) + varint(len(encoded) - 5)))
+        body += encoded
+    filter_handle = varint(len(body)) + varint(len(empty := block([])) - 5)
     body += empty
-    index = block(places)
-    footer = filters + varint(len(body)) + varint(len(index) - 5)
+    index = block(index_entries)
+    footer = filter_handle + varint(len(body)) + varint(len(index) - 5)
     return body + index + footer.ljust(40, b"\0") + struct.pack("<Q", 0xDB4775248B80FB57)
 
 
@@ -114,7 +120,7 @@ def write_checkpoint(prefix: Path, tensors: Mapping[str, NDArray[np.float32]]) -
 def write_random_weights(model: str, models: Path, seed: int) -> Path:
     """Write a checkpoint of random values in the layout of Spleeter's releases.
 
-    Each stem gets values of its own, so that mixing two of them up would show.
+    Each stem has its own values, so that swapped stems are detected.
 
     Returns:
         the folder of the weights.
@@ -124,15 +130,17 @@ def write_random_weights(model: str, models: Path, seed: int) -> Path:
     random = np.random.default_rng(seed)
     shapes: dict[str, tuple[int, ...]] = {}
     for stem in range(len(network_of(model).stems)):
-        shapes |= {array.variable_of(stem): array.stored_shape for array in converted_file.arrays()}
-        # Of the coarsest layer, which no engine needs, and TensorFlow's graph has.
-        layer = layer_name(
-            "batch_normalization", 5 + stem * converted_file.LAYERS["batch_normalization"]
-        )
-        shapes |= {f"{layer}/{name}": (FILTERS[-1],) for name in converted_file.NORMALISATION}
+        shapes |= {
+            array.checkpoint_name(stem): array.stored_shape for array in converted_file.arrays()
+        }
+        # Of the coarsest layer: no engine needs them, but TensorFlow's graph contains them.
+        shapes |= {
+            variable_name("batch_normalization", len(FILTERS) - 1, name, stem): (FILTERS[-1],)
+            for name in NORMALISATION_VARIABLES
+        }
     tensors = {name: _random_value(name, shape, random) for name, shape in shapes.items()}
-    write_checkpoint(folder / CHECKPOINT, tensors)
-    (folder / "checkpoint").write_text(f'model_checkpoint_path: "{CHECKPOINT}"\n')
+    write_checkpoint(folder / CHECKPOINT_PREFIX, tensors)
+    (folder / "checkpoint").write_text(f'model_checkpoint_path: "{CHECKPOINT_PREFIX}"\n')
     (folder / ".probe").write_text("OK")
     return folder
 
@@ -140,12 +148,12 @@ def write_random_weights(model: str, models: Path, seed: int) -> Path:
 def _random_value(
     name: str, shape: Sequence[int], random: np.random.Generator
 ) -> NDArray[np.float32]:
-    layer, _, kind = name.rpartition("/")
-    if kind == "kernel":
-        # He's limits, so that the random network passes signals on as loud as they come. With a
-        # stride of two, a transposed convolution adds up a quarter of its kernel a sample.
+    layer, _, variable = name.rpartition("/")
+    if variable == "kernel":
+        # He initialisation, so that the random network preserves the level of its input. With a
+        # stride of two, a transposed convolution adds a quarter of its kernel to each sample.
         inputs = shape[0] * shape[1] * (shape[3] / 4 if "transpose" in layer else shape[2])
         limit = float(np.sqrt(6 / inputs))
         return random.uniform(-limit, limit, shape).astype(np.float32)
-    centre = 1.0 if kind in {"gamma", "moving_variance"} else 0.0
+    centre = 1.0 if variable in {"gamma", "moving_variance"} else 0.0
     return random.uniform(centre - 0.1, centre + 0.1, shape).astype(np.float32)

@@ -1,6 +1,6 @@
-"""Spleeter's network in NumPy alone, from its definition: what every engine can be held against.
+"""Spleeter's network in NumPy, from its definition, as a reference for every engine.
 
-In float64, after `apply_unet` of `spleeter.model.functions.unet` (spleeter 2.4.2).
+It uses float64, and follows `apply_unet` of `spleeter.model.functions.unet` (spleeter 2.4.2).
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 
-from stemsplit.child.engines.spleeter_models import CHECKPOINT, layer_name, network_of
+from stemsplit.child.engines.spleeter_models import CHECKPOINT_PREFIX, layer_name, network_of
 from stemsplit.child.engines.weights.checkpoint import Checkpoint
 
 if TYPE_CHECKING:
@@ -23,12 +23,12 @@ if TYPE_CHECKING:
 
 
 def numpy_masks(model: str, folder: Path, magnitudes: NDArray[np.float32]) -> list[Array]:
-    """Give the masks of a segment; see `stemsplit.child.engines.Engine.masks`."""
+    """Return the masks of a segment; see `stemsplit.child.engines.protocols.Engine.masks`."""
     network = network_of(model)
-    checkpoint = Checkpoint(folder / CHECKPOINT)
+    checkpoint = Checkpoint(folder / CHECKPOINT_PREFIX)
     mix = magnitudes.astype(np.float64)
     outputs = [
-        _unet(checkpoint, stem, mix, (network.down, network.up))
+        _unet(checkpoint, stem, mix, (network.encoder_activation, network.decoder_activation))
         for stem in range(len(network.stems))
     ]
     if network.softmax:
@@ -40,35 +40,35 @@ def numpy_masks(model: str, folder: Path, magnitudes: NDArray[np.float32]) -> li
     return list((squares + 1e-10 / len(squares)) / (squares.sum(axis=0) + 1e-10))
 
 
-def _unet(checkpoint: Checkpoint, stem: int, mix: Array, kinds: tuple[str, str]) -> Array:
-    def weights(kind: str, layers: int, layer: int, name: str) -> Array:
-        stored = checkpoint.tensor(f"{layer_name(kind, layer + stem * layers)}/{name}")
+def _unet(checkpoint: Checkpoint, stem: int, mix: Array, activations: tuple[str, str]) -> Array:
+    def weights(layer_type: str, layers: int, layer: int, name: str) -> Array:
+        stored = checkpoint.tensor(f"{layer_name(layer_type, layer + stem * layers)}/{name}")
         return stored.astype(np.float64)
 
-    def normalised(found: Array, layer: int) -> Array:
+    def normalised(values: Array, layer: int) -> Array:
         gamma, beta, mean, variance = (
             weights("batch_normalization", 12, layer, name)
             for name in ("gamma", "beta", "moving_mean", "moving_variance")
         )
-        result: Array = (found - mean) / np.sqrt(variance + 1e-3) * gamma + beta
+        result: Array = (values - mean) / np.sqrt(variance + 1e-3) * gamma + beta
         return result
 
-    down, up = (_ACTIVATIONS[kind] for kind in kinds)
-    found, skipped = mix, []
+    down, up = (_ACTIVATIONS[name] for name in activations)
+    values, skip_connections = mix, []
     for layer in range(6):
         if layer:
-            found = down(normalised(found, layer - 1))
-        found = convolved(found, weights("conv2d", 7, layer, "kernel"), stride=2)
-        found = found + weights("conv2d", 7, layer, "bias")
-        skipped.append(found)
+            values = down(normalised(values, layer - 1))
+        values = convolved(values, weights("conv2d", 7, layer, "kernel"), stride=2)
+        values = values + weights("conv2d", 7, layer, "bias")
+        skip_connections.append(values)
     for layer in range(6):
         if layer:
-            found = np.concatenate([skipped[5 - layer], found], axis=2)
-        found = transposed(found, weights("conv2d_transpose", 6, layer, "kernel"))
-        found = up(found + weights("conv2d_transpose", 6, layer, "bias"))
-        found = normalised(found, 6 + layer)
-    found = convolved(found, weights("conv2d", 7, 6, "kernel"), dilation=2)
-    return found + weights("conv2d", 7, 6, "bias")
+            values = np.concatenate([skip_connections[5 - layer], values], axis=2)
+        values = transposed(values, weights("conv2d_transpose", 6, layer, "kernel"))
+        values = up(values + weights("conv2d_transpose", 6, layer, "bias"))
+        values = normalised(values, 6 + layer)
+    values = convolved(values, weights("conv2d", 7, 6, "kernel"), dilation=2)
+    return values + weights("conv2d", 7, 6, "bias")
 
 
 _ACTIVATIONS: dict[str, Callable[[Array], Array]] = {
@@ -78,24 +78,24 @@ _ACTIVATIONS: dict[str, Callable[[Array], Array]] = {
 }
 
 
-def convolved(found: Array, kernel: Array, *, stride: int = 1, dilation: int = 1) -> Array:
-    """Convolve with "same" padding: what an odd one is, is put at the end."""
+def convolved(values: Array, kernel: Array, *, stride: int = 1, dilation: int = 1) -> Array:
+    """Convolve with "same" padding; an odd element is added at the end."""
     size = dilation * (kernel.shape[0] - 1) + 1
     padding = size - stride
     edges = (padding // 2, padding - padding // 2)
-    padded = np.pad(found, [edges, edges, (0, 0)])
-    seen: Array = sliding_window_view(padded, (size, size), axis=(0, 1))  # type: ignore[call-overload]
-    seen = seen[::stride, ::stride, :, ::dilation, ::dilation]
-    result: Array = np.tensordot(seen, kernel, axes=([2, 3, 4], [2, 0, 1]))
+    padded = np.pad(values, [edges, edges, (0, 0)])
+    windows: Array = sliding_window_view(padded, (size, size), axis=(0, 1))  # type: ignore[call-overload]
+    windows = windows[::stride, ::stride, :, ::dilation, ::dilation]
+    result: Array = np.tensordot(windows, kernel, axes=([2, 3, 4], [2, 0, 1]))
     return result
 
 
-def transposed(found: Array, kernel: Array) -> Array:
-    """Transpose a convolution of stride 2: tap k of sample i adds to sample 2 i + k - 1."""
-    rows, columns, _ = found.shape
+def transposed(values: Array, kernel: Array) -> Array:
+    """Apply a transposed convolution of stride 2: tap k of sample i adds to sample 2 i + k - 1."""
+    rows, columns, _ = values.shape
     size = kernel.shape[0]
-    added = np.zeros((2 * rows + size, 2 * columns + size, kernel.shape[2]))
+    summed = np.zeros((2 * rows + size, 2 * columns + size, kernel.shape[2]))
     for down, right in np.ndindex(size, size):
-        part = found @ kernel[down, right].T
-        added[down : down + 2 * rows : 2, right : right + 2 * columns : 2] += part
-    return added[1 : 1 + 2 * rows, 1 : 1 + 2 * columns]
+        part = values @ kernel[down, right].T
+        summed[down : down + 2 * rows : 2, right : right + 2 * columns : 2] += part
+    return summed[1 : 1 + 2 * rows, 1 : 1 + 2 * columns]

@@ -1,4 +1,4 @@
-"""Servers of remote storage on this machine: one that speaks S3, with faults, and one for SFTP."""
+"""Storage servers on this machine: S3 with injected faults, and SFTP."""
 
 from __future__ import annotations
 
@@ -27,10 +27,10 @@ _MOTO_LOCK = Path(__file__).parents[1] / "requirements" / "moto.txt"
 
 
 def moto_server() -> Path:
-    """Return the command of moto's server, installed in an environment of its own.
+    """Return the command of moto's server, installed in its own environment.
 
     Its web framework and Spleeter's command line need different versions of click. The environment
-    is made again when its lock file has changed.
+    is recreated if its lock file has changed.
     """
     folder = platformdirs.user_cache_path("stemsplit-tests") / "moto"
     installed = folder / _MOTO_LOCK.name
@@ -43,9 +43,9 @@ def moto_server() -> Path:
 
 
 def _free_port() -> int:
-    with socket.socket() as one:
-        one.bind(("127.0.0.1", 0))
-        return int(one.getsockname()[1])
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        return int(listener.getsockname()[1])
 
 
 def _wait_for(port: int) -> None:
@@ -62,24 +62,24 @@ def _wait_for(port: int) -> None:
 
 
 @dataclass
-class Storage:
-    """moto's server, and before it a proxy that makes faults; a context manager.
+class S3Server:
+    """moto's server behind a proxy that injects faults; a context manager.
 
     Attributes:
-        faults: how many of a hundred requests go wrong; three kinds of faults in turn.
-        made: how many did.
+        fault_percent: percentage of requests that fail, in three ways in turn.
+        fault_count: number of faults so far.
     """
 
-    faults: float = 0.0
-    made: int = 0
+    fault_percent: float = 0.0
+    fault_count: int = 0
     port: int = 0
     _server: subprocess.Popen[bytes] | None = None
     _proxy: ThreadingHTTPServer | None = None
-    _dice: random.Random = field(default_factory=lambda: random.Random(1))  # noqa: S311
+    _random: random.Random = field(default_factory=lambda: random.Random(1))  # noqa: S311
 
     @property
     def environment(self) -> Mapping[str, str]:
-        """What botocore finds the server and its keys by."""
+        """Variables with the address and the keys, for botocore."""
         assert self._proxy is not None
         return {
             "AWS_ENDPOINT_URL": f"http://127.0.0.1:{self._proxy.server_address[1]}",
@@ -90,7 +90,7 @@ class Storage:
         }
 
     def __enter__(self) -> Self:
-        """Start both."""
+        """Start the server and the proxy."""
         self.port = _free_port()
         self._server = subprocess.Popen(
             [moto_server(), "--host", "127.0.0.1", "--port", str(self.port)],
@@ -98,10 +98,10 @@ class Storage:
             stderr=subprocess.DEVNULL,
         )
         _wait_for(self.port)
-        storage = self
+        server = self
 
         class Handler(_Handler):
-            owner = storage
+            owner = server
 
         self._proxy = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
         self._proxy.daemon_threads = True
@@ -109,7 +109,7 @@ class Storage:
         return self
 
     def __exit__(self, *exception: object) -> None:
-        """Stop both."""
+        """Stop the proxy and the server."""
         assert self._proxy is not None
         assert self._server is not None
         self._proxy.shutdown()
@@ -118,17 +118,17 @@ class Storage:
         self._server.wait()
 
     def fault(self) -> int:
-        """Draw a fault: 0 is none."""
-        if self._dice.uniform(0, 100) >= self.faults:
+        """Return the number of a request's fault, 0 for none."""
+        if self._random.uniform(0, 100) >= self.fault_percent:
             return 0
-        self.made += 1
-        return self.made % 3 + 1
+        self.fault_count += 1
+        return self.fault_count % 3 + 1
 
 
 class _Handler(BaseHTTPRequestHandler):
-    """Passes requests on, or not."""
+    """Forwards requests, or injects a fault."""
 
-    owner: Storage
+    owner: S3Server
     protocol_version = "HTTP/1.1"
 
     def log_message(self, *_arguments: object) -> None:
@@ -145,7 +145,7 @@ class _Handler(BaseHTTPRequestHandler):
             pass
         return b"".join(parts)
 
-    def _pass_on(self) -> None:
+    def _forward(self) -> None:
         if self.headers.get("Expect", "").lower() == "100-continue":
             self.send_response_only(100)
             self.end_headers()
@@ -160,26 +160,26 @@ class _Handler(BaseHTTPRequestHandler):
         upstream.request(
             self.command, self.path, body, headers | {"Content-Length": str(len(body))}
         )
-        answer = upstream.getresponse()
-        data = answer.read()
+        response = upstream.getresponse()
+        data = response.read()
         upstream.close()
-        if fault == 2:  # it was done, and nobody hears of it
+        if fault == 2:  # executed, without a response
             self.close_connection = True
             return
-        self.send_response(answer.status)
-        for name, value in answer.getheaders():
+        self.send_response(response.status)
+        for name, value in response.getheaders():
             if name.lower() not in {"transfer-encoding", "connection", "date", "server"}:
                 self.send_header(name, value)
-        if answer.getheader("Content-Length") is None:
+        if response.getheader("Content-Length") is None:
             self.send_header("Content-Length", str(len(data)))
         self.end_headers()
-        if fault == 3:  # cut off in the midst
+        if fault == 3:  # cut off halfway
             data = data[: len(data) // 2]
             self.close_connection = True
         if self.command != "HEAD":
             self.wfile.write(data)
 
-    do_GET = do_PUT = do_POST = do_DELETE = do_HEAD = _pass_on  # noqa: N815
+    do_GET = do_PUT = do_POST = do_DELETE = do_HEAD = _forward  # noqa: N815
 
 
 _SFTP_SERVER = """
@@ -200,12 +200,12 @@ asyncio.run(main(*sys.argv[1:]))
 
 
 @dataclass
-class SftpStorage:
-    """A server of SFTP for one folder; a context manager.
+class SftpServer:
+    """An SFTP server for one folder; a context manager.
 
     Attributes:
-        folder: takes its keys, and the home folder of whoever may come in.
-        root: what it serves.
+        folder: folder for its keys and for the home folder of the client.
+        root: folder that it serves.
     """
 
     folder: Path
@@ -215,11 +215,11 @@ class SftpStorage:
 
     @property
     def home(self) -> Path:
-        """The home folder of whoever may come in."""
+        """The home folder of the client, which has a valid key."""
         return self.folder / "home"
 
     def __enter__(self) -> Self:
-        """Start it."""
+        """Start the server."""
         import asyncssh
 
         self.port = _free_port()
@@ -237,7 +237,7 @@ class SftpStorage:
         return self
 
     def __exit__(self, *exception: object) -> None:
-        """Stop it."""
+        """Stop the server."""
         assert self._server is not None
         self._server.kill()
         self._server.wait()

@@ -1,4 +1,4 @@
-"""Tables that tests fill while they run, and that are printed when all are done."""
+"""Tables whose rows tests add, and that are printed after all tests."""
 
 from __future__ import annotations
 
@@ -12,26 +12,26 @@ if TYPE_CHECKING:
 
 
 class Table:
-    """One of them; its rows are kept with the tests that add them, in whatever process these run.
+    """A table; its rows are stored in the reports of the tests, which may run in several processes.
 
     Args:
-        title: stands above it.
-        head: its first line, in Markdown.
+        title: title above the table.
+        head: header line in Markdown.
     """
 
     def __init__(self, title: str, head: str) -> None:
-        """Keep what stands above the rows."""
+        """Store the title and the header."""
         self._title = title
         self._head = head
 
     def adder(self, test: pytest.FixtureRequest) -> Callable[[str], None]:
-        """Give what takes one row of a test."""
+        """Return a function that adds a row for a test."""
         number = test.session.items.index(test.node)
         properties = test.node.user_properties
         return lambda row: properties.append((self._title, (number, row)))
 
     def show(self, reporter: pytest.TerminalReporter) -> None:
-        """Print it, if it has rows, in the order of the tests."""
+        """Print the table in the order of the tests, unless it is empty."""
         rows = [
             numbered
             for reports in reporter.stats.values()

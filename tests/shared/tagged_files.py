@@ -1,4 +1,4 @@
-"""Files with the tags, and the faults in them, that people's libraries have."""
+"""Writes files with tags, and with the faults that tags in real libraries have."""
 
 from __future__ import annotations
 
@@ -29,22 +29,24 @@ SONG = np.random.default_rng(0).uniform(-0.2, 0.2, (RATE, 2)).astype(np.float32)
 """One second of noise, `(frames, 2)`."""
 
 
-def picture(kind: str, size: tuple[int, int] = (64, 64), *, transparent: bool = False) -> bytes:
+def picture(
+    image_format: str, size: tuple[int, int] = (64, 64), *, transparent: bool = False
+) -> bytes:
     """Return an image of noise, encoded by Pillow: `PNG`, `JPEG`, `WEBP`, `BMP`, `TIFF`, ..."""
     mode, planes = ("RGBA", 4) if transparent else ("RGB", 3)
     random = np.random.default_rng(size[0])
     pixels = random.integers(0, 256, (size[1], size[0], planes), dtype=np.uint8)
     target = io.BytesIO()
-    PIL.Image.frombytes(mode, size, pixels.tobytes()).save(target, kind)
+    PIL.Image.frombytes(mode, size, pixels.tobytes()).save(target, image_format)
     return target.getvalue()
 
 
-def png_that_claims(width: int, height: int) -> bytes:
-    """Return a PNG of a few bytes that says it has so many pixels."""
+def png_with_declared_size(width: int, height: int) -> bytes:
+    """Return a PNG of a few bytes that declares these dimensions."""
 
-    def chunk(kind: bytes, data: bytes) -> bytes:
-        crc = zlib.crc32(kind + data)
-        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", crc)
+    def chunk(chunk_type: bytes, data: bytes) -> bytes:
+        crc = zlib.crc32(chunk_type + data)
+        return struct.pack(">I", len(data)) + chunk_type + data + struct.pack(">I", crc)
 
     header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
     pixels = zlib.compress(bytes(99))
@@ -52,11 +54,13 @@ def png_that_claims(width: int, height: int) -> bytes:
     return b"\x89PNG\r\n\x1a\n" + b"".join(parts)
 
 
-def flac_picture(data: bytes, *, kind: int = 3, mime: str = "image/png") -> mutagen.flac.Picture:
-    """Return a picture as FLAC and Vorbis comments hold it."""
-    found = mutagen.flac.Picture()
-    found.data, found.type, found.mime, found.desc = data, kind, mime, ""
-    return found
+def flac_picture(
+    data: bytes, *, picture_type: int = 3, mime: str = "image/png"
+) -> mutagen.flac.Picture:
+    """Return a picture block of FLAC and Vorbis comments."""
+    block = mutagen.flac.Picture()
+    block.data, block.type, block.mime, block.desc = data, picture_type, mime, ""
+    return block
 
 
 def tagged_flac(
@@ -67,8 +71,8 @@ def tagged_flac(
     file = mutagen.flac.FLAC(path)
     for key, value in tags.items():
         file[key] = value
-    for one in pictures:
-        file.add_picture(one)
+    for picture_block in pictures:
+        file.add_picture(picture_block)
     file.save()
     return path
 
@@ -95,13 +99,13 @@ def tagged_m4a(path: Path, **tags: object) -> Path:
 
 
 def m4a_with_a_bad_freeform_atom(path: Path) -> Path:
-    """Write an M4A file with tags, one of which mutagen cannot read, which is why it reads none."""
+    """Write an M4A file with an invalid tag, which makes mutagen read none of its tags."""
     tagged_m4a(path, nam="Title", ART=["One", "Two"], trkn=[(3, 12)])
     file = mutagen.mp4.MP4(path)
     file["----:com.apple.iTunes:NOTE"] = b"something"
     file.save()
     data = path.read_bytes()
-    # The first part of the freeform atom takes all of it, so that the others are missing.
+    # The first part of the freeform atom declares the size of the atom, so no others follow.
     at = data.index(b"----") + 4
     (size,) = struct.unpack(">I", data[at - 8 : at - 4])
     path.write_bytes(data[:at] + struct.pack(">I", size - 8) + data[at + 4 :])
@@ -109,20 +113,20 @@ def m4a_with_a_bad_freeform_atom(path: Path) -> Path:
 
 
 def info_list(*entries: tuple[bytes, bytes], size: int | None = None) -> bytes:
-    """Return a `LIST INFO` chunk; its size is the true one if none is given."""
+    """Return a `LIST INFO` chunk; `size` replaces its size in the header."""
     body = b"INFO"
-    for kind, text in entries:
-        body += kind + struct.pack("<I", len(text)) + text + bytes(len(text) % 2)
+    for key, text in entries:
+        body += key + struct.pack("<I", len(text)) + text + bytes(len(text) % 2)
     return b"LIST" + struct.pack("<I", len(body) if size is None else size) + body
 
 
 def wav_with(path: Path, chunk: bytes, *, data_size: int | None = None) -> Path:
-    """Write a WAV file with a chunk behind its samples, and with a size of these that may be wrong.
+    """Write a WAV file with a chunk after its samples, whose declared size may be wrong.
 
     Args:
-        path: of the file.
-        chunk: whole, with its header.
-        data_size: what the header of the samples says, if not the truth.
+        path: path of the file.
+        chunk: the chunk with its header.
+        data_size: declared size of the samples; None for the correct one.
     """
     soundfile.write(path, SONG, RATE)
     data = bytearray(path.read_bytes()) + chunk
@@ -135,7 +139,7 @@ def wav_with(path: Path, chunk: bytes, *, data_size: int | None = None) -> Path:
 
 
 def tags_of(path: Path) -> dict[str, object]:
-    """Return what mutagen itself reads of a file that was written: texts, and pictures' types."""
+    """Return the tags that mutagen itself reads: texts, and pictures with their types."""
     file: Any = mutagen.File(path)
     assert file is not None
     if isinstance(file, mutagen.mp4.MP4):
@@ -145,8 +149,8 @@ def tags_of(path: Path) -> dict[str, object]:
             "albumartist": file.get("aART"),
             "composer": file.get("\xa9wrt"),
             "genre": file.get("\xa9gen"),
-            "track": "/".join(str(one) for one in file.get("trkn", [()])[0]),
-            "pictures": [(0, bytes(one)) for one in file.get("covr", [])],
+            "track": "/".join(str(number) for number in file.get("trkn", [()])[0]),
+            "pictures": [(0, bytes(cover)) for cover in file.get("covr", [])],
         }
     if isinstance(file, mutagen.mp3.MP3 | mutagen.wave.WAVE):
         keys = {"title": "TIT2", "artist": "TPE1", "albumartist": "TPE2"}
@@ -155,19 +159,19 @@ def tags_of(path: Path) -> dict[str, object]:
             **{name: file[key].text if key in file else None for name, key in keys.items()},
             "track": str(file.get("TRCK", "")),
             "pictures": [
-                (int(one.type), one.data) for one in file.values() if one.FrameID == "APIC"
+                (int(frame.type), frame.data) for frame in file.values() if frame.FrameID == "APIC"
             ],
         }
     if isinstance(file, mutagen.flac.FLAC):
         pictures = file.pictures
     else:
         found = file.get("metadata_block_picture", [])
-        pictures = [mutagen.flac.Picture(base64.b64decode(one)) for one in found]
+        pictures = [mutagen.flac.Picture(base64.b64decode(encoded)) for encoded in found]
     track = [*file.get("tracknumber", [""]), *file.get("tracktotal", [])]
     return {
         **{
             name: file.get(name) for name in ("title", "artist", "albumartist", "composer", "genre")
         },
         "track": "/".join(track),
-        "pictures": [(int(one.type), one.data) for one in pictures],
+        "pictures": [(int(block.type), block.data) for block in pictures],
     }

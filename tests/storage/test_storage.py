@@ -1,4 +1,4 @@
-"""Files that lie elsewhere: the installed command on real servers, whole and under faults."""
+"""Remote files on real servers, with and without faults of the network."""
 
 from __future__ import annotations
 
@@ -11,18 +11,18 @@ from typing import TYPE_CHECKING
 
 import pytest
 from cluster_nodes import Nodes
-from common import COMMAND, content
-from storage_servers import SftpStorage, Storage, moto_server
+from common import COMMAND, stem_hashes
+from storage_servers import S3Server, SftpServer, moto_server
 
 from stemsplit.core.errors import UsageError
 from stemsplit.models.store import models_folder
-from stemsplit.storage import remote
+from stemsplit.storage.addresses import path_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
-    from conftest import Ran
+    from installed_command import CommandResult
 
 REQUIRE_REAL = bool(os.environ.get("STEMSPLIT_REQUIRE_REAL"))
 
@@ -30,15 +30,15 @@ pytestmark = [pytest.mark.real, pytest.mark.usefixtures("real_models")]
 
 
 class Bucket:
-    """A bucket, seen past the faults."""
+    """A bucket, accessed without faults."""
 
-    def __init__(self, storage: Storage, name: str) -> None:
-        """Make it."""
+    def __init__(self, storage: S3Server, name: str) -> None:
+        """Create the bucket."""
         import s3fs
 
         self._system = s3fs.S3FileSystem(
             key="key",
-            secret="secret",  # noqa: S106 - moto takes any
+            secret="secret",  # noqa: S106 - moto accepts any
             client_kwargs={"endpoint_url": f"http://127.0.0.1:{storage.port}"},
             use_listings_cache=False,
         )
@@ -50,8 +50,8 @@ class Bucket:
         for file in folder.iterdir():
             self._system.put_file(str(file), f"{self.name}/{prefix}/{file.name}")
 
-    def content(self, prefix: str) -> dict[str, str]:
-        """Give the SHA-256 of each object below a prefix."""
+    def stem_hashes(self, prefix: str) -> dict[str, str]:
+        """Return the SHA-256 of each object below a prefix."""
         top = f"{self.name}/{prefix}/"
         return {
             name.removeprefix(top): hashlib.sha256(self._system.cat_file(name)).hexdigest()
@@ -64,79 +64,79 @@ class Bucket:
 
 
 @pytest.fixture(scope="module")
-def storage() -> Iterator[Storage]:
-    """A server that speaks S3."""
+def storage() -> Iterator[S3Server]:
+    """An S3 server."""
     try:
         moto_server()
     except subprocess.CalledProcessError as error:
         if REQUIRE_REAL:
             raise
-        pytest.skip(f"no server of S3: {error}")
-    with Storage() as started:
+        pytest.skip(f"no S3 server: {error}")
+    with S3Server() as started:
         yield started
 
 
 @pytest.fixture(scope="module")
-def bucket(storage: Storage, library: Path) -> Bucket:
-    """A bucket with the library in it."""
-    made = Bucket(storage, "songs")
-    made.put(library, "in")
-    return made
+def bucket(storage: S3Server, library: Path) -> Bucket:
+    """A bucket that contains the library."""
+    created = Bucket(storage, "songs")
+    created.put(library, "in")
+    return created
 
 
 def test_from_a_bucket_to_a_bucket(
-    storage: Storage,
+    storage: S3Server,
     bucket: Bucket,
     reference: dict[str, str],
     tmp_path: Path,
-    stemsplit: Callable[..., Ran],
+    stemsplit: Callable[..., CommandResult],
 ) -> None:
-    """The same to the last bit as on a disk, resumed in the same way, and nothing else is left."""
+    """The stems are those of a local batch, a rerun resumes it, and no other objects are left."""
     environment = {**storage.environment, "XDG_STATE_HOME": str(tmp_path / "state")}
     command = ("separate", "s3://songs/in", "-o", "s3://songs/out", "--json")
-    ran = stemsplit(*command, **environment)
-    assert ran.code == 0, ran.err
-    assert bucket.content("out") == reference
-    events = [json.loads(line) for line in ran.out.splitlines()]
+    result = stemsplit(*command, **environment)
+    assert result.code == 0, result.err
+    assert bucket.stem_hashes("out") == reference
+    events = [json.loads(line) for line in result.out.splitlines()]
     done = next(event for event in events if event["type"] == "track_done")
     assert done["source"].startswith("s3://songs/in/song ")
     assert done["stems"][0]["path"].startswith("s3://songs/out/song ")
     bucket.remove("out/song 1/vocals.wav")
     last = json.loads(stemsplit(*command, **environment).out.splitlines()[-1])
     assert (last["done"], last["skipped"]) == (1, 7)
-    assert bucket.content("out") == reference
-    shown = stemsplit("status", "s3://songs/out", **environment)
-    assert shown.code == 0, shown.err
-    assert "8" in shown.out
+    assert bucket.stem_hashes("out") == reference
+    status = stemsplit("status", "s3://songs/out", **environment)
+    assert status.code == 0, status.err
+    assert "8" in status.out
     assert not list(tmp_path.glob("s3:*"))
 
 
-def test_faults_of_the_network_lose_nothing(
-    storage: Storage,
+def test_network_faults_lose_nothing(
+    storage: S3Server,
     bucket: Bucket,
     reference: dict[str, str],
     tmp_path: Path,
-    stemsplit: Callable[..., Ran],
+    stemsplit: Callable[..., CommandResult],
 ) -> None:
-    """One request in ten fails, is cut off, or is done without an answer."""
-    storage.faults, storage.made = 10.0, 0
+    """One request in ten fails, is cut off, or is executed without a response."""
+    storage.fault_percent, storage.fault_count = 10.0, 0
     try:
-        ran = stemsplit(
+        result = stemsplit(
             *("separate", "s3://songs/in", "-o", "s3://songs/faulty"),
             **storage.environment,
             XDG_STATE_HOME=str(tmp_path / "state"),
         )
     finally:
-        storage.faults = 0.0
-    assert ran.code == 0, ran.out + ran.err
-    assert storage.made > 10
-    assert bucket.content("faulty") == reference
+        storage.fault_percent = 0.0
+    assert result.code == 0, result.out + result.err
+    assert storage.fault_count > 10
+    assert bucket.stem_hashes("faulty") == reference
 
 
-def test_a_killed_batch_leaves_whole_tracks_and_goes_on(
-    storage: Storage, bucket: Bucket, reference: dict[str, str], tmp_path: Path
+def test_a_killed_batch_leaves_only_complete_tracks(
+    storage: S3Server, bucket: Bucket, reference: dict[str, str], tmp_path: Path
 ) -> None:
-    """What it had begun to send is removed by the next run."""
+    """The next run removes partial uploads and finishes the batch."""
     environment = {**os.environ, **storage.environment, "XDG_STATE_HOME": str(tmp_path / "state")}
     command: list[str | Path] = [COMMAND, "separate", "s3://songs/in", "-o", "s3://songs/killed"]
     command += ["--json"]
@@ -146,75 +146,78 @@ def test_a_killed_batch_leaves_whole_tracks_and_goes_on(
             if '"track_done"' in line:
                 break
         batch.send_signal(signal.SIGKILL)
-    shown = {name for name in bucket.content("killed") if not name.startswith(".")}
-    assert shown <= set(reference)
+    visible = {name for name in bucket.stem_hashes("killed") if not name.startswith(".")}
+    assert visible <= set(reference)
     subprocess.run(command, check=True, env=environment, stdout=subprocess.DEVNULL)
-    assert bucket.content("killed") == reference
+    assert bucket.stem_hashes("killed") == reference
 
 
-def test_what_cannot_be_had_is_said_and_the_others_go_on(
-    storage: Storage, bucket: Bucket, tmp_path: Path, stemsplit: Callable[..., Ran]
+def test_an_unreachable_address_is_reported(
+    storage: S3Server, bucket: Bucket, tmp_path: Path, stemsplit: Callable[..., CommandResult]
 ) -> None:
-    """A bucket that is not there, an output that cannot be written, a password in an address."""
+    """A missing bucket does not stop other tracks; a missing output or a password is an error."""
     del bucket
     environment = {**storage.environment, "XDG_STATE_HOME": str(tmp_path / "state")}
-    ran = stemsplit(
+    result = stemsplit(
         "separate", "s3://nowhere/in", "s3://songs/in/song 0.wav", "-o", "o", **environment
     )
-    assert ran.code == 3
-    assert "s3://nowhere/in" in ran.out + ran.err
-    assert set(content(tmp_path / "o")) == {"song 0/vocals.wav", "song 0/accompaniment.wav"}
-    ran = stemsplit("separate", "s3://songs/in", "-o", "s3://nowhere/out", **environment)
-    assert ran.code == 1
-    assert "s3://nowhere/out" in ran.err
-    with pytest.raises(UsageError, match="has a password in it"):
-        remote.path_of("sftp://me:secret@host/music")
+    assert result.code == 3
+    assert "s3://nowhere/in" in result.out + result.err
+    assert set(stem_hashes(tmp_path / "o")) == {"song 0/vocals.wav", "song 0/accompaniment.wav"}
+    result = stemsplit("separate", "s3://songs/in", "-o", "s3://nowhere/out", **environment)
+    assert result.code == 1
+    assert "s3://nowhere/out" in result.err
+    with pytest.raises(UsageError, match="contains a password"):
+        path_of("sftp://me:secret@host/music")
 
 
-def test_over_ssh(
-    library: Path, reference: dict[str, str], tmp_path: Path, stemsplit: Callable[..., Ran]
+def test_from_sftp_to_sftp(
+    library: Path,
+    reference: dict[str, str],
+    tmp_path: Path,
+    stemsplit: Callable[..., CommandResult],
 ) -> None:
-    """From a server of SFTP and to it; one that nobody knows is not trusted."""
+    """A server whose host key is unknown is not trusted."""
     root = tmp_path / "served"
     root.mkdir()
     (root / "in").symlink_to(library)
     (tmp_path / "keys").mkdir()
-    with SftpStorage(tmp_path / "keys", root) as server:
-        at = f"sftp://127.0.0.1:{server.port}"
-        ran = stemsplit(
-            *("separate", f"{at}/in", "-o", f"{at}/out"),
+    with SftpServer(tmp_path / "keys", root) as server:
+        address = f"sftp://127.0.0.1:{server.port}"
+        result = stemsplit(
+            *("separate", f"{address}/in", "-o", f"{address}/out"),
             HOME=str(server.home),
             STEMSPLIT_MODELS=str(models_folder()),
             XDG_STATE_HOME=str(tmp_path / "state"),
         )
         (server.home / ".ssh" / "known_hosts").unlink()
-        strange = stemsplit("separate", f"{at}/in", "-o", "elsewhere", HOME=str(server.home))
-    assert ran.code == 0, ran.out + ran.err
-    assert content(root / "out") == reference
-    assert strange.code == 3
-    assert "HostKeyNotVerifiable" in strange.out + strange.err
+        untrusted = stemsplit("separate", f"{address}/in", "-o", "elsewhere", HOME=str(server.home))
+    assert result.code == 0, result.out + result.err
+    assert stem_hashes(root / "out") == reference
+    assert untrusted.code == 3
+    assert "HostKeyNotVerifiable" in untrusted.out + untrusted.err
 
 
-def test_nodes_take_from_a_bucket_and_bring_to_it(
-    storage: Storage,
+def test_cluster_nodes_access_the_bucket_directly(
+    storage: S3Server,
     bucket: Bucket,
     reference: dict[str, str],
     tmp_path: Path,
-    stemsplit: Callable[..., Ran],
+    stemsplit: Callable[..., CommandResult],
 ) -> None:
-    """On a cluster without any shared folder, with faults; no audio goes by way of Ray."""
-    storage.faults = 5.0
+    """The cluster has no shared folder, and requests fail; no audio passes through Ray."""
+    storage.fault_percent = 5.0
     try:
         with Nodes(environment=storage.environment) as cluster:
             cluster.add()
             cluster.add()
-            ran = stemsplit(
+            result = stemsplit(
                 *("separate", "s3://songs/in", "-o", "s3://songs/cluster"),
                 *("--cluster", cluster.address),
                 **storage.environment,
                 XDG_STATE_HOME=str(tmp_path / "state"),
             )
     finally:
-        storage.faults = 0.0
-    assert ran.code == 0, ran.out + ran.err
-    assert bucket.content("cluster") == reference
+        storage.fault_percent = 0.0
+    assert result.code == 0, result.out + result.err
+    assert bucket.stem_hashes("cluster") == reference

@@ -1,4 +1,4 @@
-"""Any number of channels down to two."""
+"""Mixing any channel layout down to stereo."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from stemsplit.audio.channels import USUAL, mix_down
+from stemsplit.audio.channels import DEFAULT_LAYOUTS, mix_down
 from stemsplit.core.errors import BadInputError
 
 SONG = Path("song.wav")
@@ -20,7 +20,7 @@ def _mixed(samples: object, channels: tuple[str, ...]) -> np.ndarray:  # type: i
 
 
 def test_mono_plays_on_both_channels_and_stereo_stays() -> None:
-    """A mono stream becomes a stereo stream with equal channels; stereo is not touched."""
+    """Mono becomes stereo with equal channels; stereo is unchanged."""
     mono = np.arange(3, dtype=np.float32)[:, None]
     stereo = _mixed(mono, ("FC",))
     np.testing.assert_array_equal(stereo, np.repeat(mono, 2, axis=1))
@@ -40,27 +40,25 @@ def test_mono_plays_on_both_channels_and_stereo_stays() -> None:
         ("SR", 0, HALF_POWER),
     ],
 )
-def test_each_channel_of_7_1_goes_where_the_standard_says(
-    channel: str, left: float, right: float
-) -> None:
-    """One channel at a time: the coefficients of ITU-R BS.775."""
-    layout = USUAL[8]
+def test_gains_of_7_1_are_those_of_the_standard(channel: str, left: float, right: float) -> None:
+    """Each channel separately; the coefficients of ITU-R BS.775."""
+    layout = DEFAULT_LAYOUTS[8]
     samples = np.zeros((1, 8))
     samples[0, layout.index(channel)] = 1
     np.testing.assert_allclose(_mixed(samples, layout), [[left, right]], atol=1e-5)
 
 
-@pytest.mark.parametrize("count", sorted(USUAL))
-def test_no_usual_channel_is_lost(count: int) -> None:
-    """Whichever channel has a signal, the mix has one."""
+@pytest.mark.parametrize("count", sorted(DEFAULT_LAYOUTS))
+def test_no_channel_of_a_default_layout_is_lost(count: int) -> None:
+    """A signal in any one channel is in the mix."""
     for index in range(count):
         samples = np.zeros((1, count))
         samples[0, index] = 0.5
-        assert np.any(_mixed(samples, USUAL[count]))
+        assert np.any(_mixed(samples, DEFAULT_LAYOUTS[count]))
 
 
-def test_channels_that_nobody_has_arranged_are_refused() -> None:
-    """Sixteen nameless channels, or one in a place without a rule: a sentence, never a guess."""
+def test_unknown_channels_are_refused() -> None:
+    """Sixteen unnamed channels, or one position without a rule, are an error."""
     with pytest.raises(BadInputError, match="16 channels"):
         _mixed(np.zeros((1, 16)), ("?",) * 16)
     with pytest.raises(BadInputError, match="mixing TFC down"):

@@ -1,4 +1,4 @@
-"""The pool of a cluster against a fleet that is made up: what real nodes reach only with luck."""
+"""The pool of a cluster with simulated nodes, for situations that are rare on real nodes."""
 
 from __future__ import annotations
 
@@ -16,10 +16,11 @@ from stemsplit.core.limits import Limits, Resources
 from stemsplit.core.outcome import Attempt, Outcome, Reason, TrackWarning, WarningKind
 from stemsplit.core.settings import Settings
 from stemsplit.executors.ray_cluster import messages
-from stemsplit.executors.ray_cluster.client_messages import Ended, Submission
-from stemsplit.executors.ray_cluster.pool import ClusterPool, RemoteTrackTask
-from stemsplit.executors.ray_cluster.sharding import Machine, ShardSize
-from stemsplit.journal.records import Stem
+from stemsplit.executors.ray_cluster.client_interface import ShardEnded, Submission
+from stemsplit.executors.ray_cluster.pool import ClusterPool
+from stemsplit.executors.ray_cluster.remote_track_task import RemoteTrackTask
+from stemsplit.executors.ray_cluster.sharding import Node, ShardSize
+from stemsplit.journal.stem_records import Stem
 from stemsplit.supervisor.pool_interface import GateDecision, Noted, TrackEnded, Withdrawn
 
 if TYPE_CHECKING:
@@ -29,64 +30,69 @@ if TYPE_CHECKING:
     from stemsplit.supervisor.pool_interface import PoolEvent, TrackTask
 
 OUT = Path("/out")
-_order: msgspec.msgpack.Decoder[messages.Order] = msgspec.msgpack.Decoder(messages.Order)
+_decoder: msgspec.msgpack.Decoder[messages.SupervisorMessage] = msgspec.msgpack.Decoder(
+    messages.SupervisorMessage
+)
 
 
-class AttemptRecorder:
-    """Writes down what it is told; forbids what it is told to."""
+class Recorder:
+    """A recorder that lists the steps of tracks, and forbids publishing on request."""
 
     def __init__(self) -> None:
-        """Know nothing."""
-        self.told: list[tuple[str, bytes]] = []
+        """Start empty."""
+        self.steps: list[tuple[str, bytes]] = []
         self.forbidden = False
 
-    def attempt_begins(
-        self, job: Job, settings: Settings, resources: Resources, number: int, track_task: Path
+    def begin_attempt(
+        self, job: Job, settings: Settings, resources: Resources, number: int, staging_folder: Path
     ) -> None:
         """See `stemsplit.executors.track_task.AttemptRecorder`."""
         del settings, resources, number
-        assert track_task.parent == OUT
-        self.told.append(("begins", job.source))
+        assert staging_folder.parent == OUT
+        self.steps.append(("begin attempt", job.source))
 
-    def publishing(self, job: Job, coming: Sequence[Stem], result: Finished) -> bool:
-        """Likewise."""
-        del coming, result
+    def begin_publishing(self, job: Job, pending: Sequence[Stem], result: Finished) -> bool:
+        """See above."""
+        del pending, result
         if self.forbidden:
-            raise OutputExistsError("Somebody was quicker.", "Look.")
-        self.told.append(("publishing", job.source))
+            raise OutputExistsError("The file exists.", "Move it away.")
+        self.steps.append(("begin publishing", job.source))
         return True
 
-    def taken_back(self, job: Job) -> None:
-        """Likewise."""
-        self.told.append(("taken back", job.source))
+    def cancel_publishing(self, job: Job) -> None:
+        """See above."""
+        self.steps.append(("cancel publishing", job.source))
 
 
-WARNINGS = (TrackWarning(kind=WarningKind.DAMAGED, text="It is cut."),)
+WARNINGS = (TrackWarning(kind=WarningKind.DAMAGED, text="It is truncated."),)
 
 
 @dataclass
-class World:
-    """A fleet whose shards do what a test says, and the pool."""
+class SimulatedCluster:
+    """A pool and simulated shards, controlled by a test.
+
+    Implements `ClusterClient` and `TaskBuilder`.
+    """
 
     songs: int = 4
     slots: int = 1
     submitted: list[Submission] = field(default_factory=list)
-    ended: list[int] = field(default_factory=list)
-    orders: list[tuple[int, messages.Order]] = field(default_factory=list)
-    unusable: dict[str, str] = field(default_factory=dict)
-    nodes: list[Machine] = field(default_factory=list)
-    shown: set[bytes] = field(default_factory=set)
-    lost: list[bytes] = field(default_factory=list)
+    cancelled: list[int] = field(default_factory=list)
+    sent: list[tuple[int, messages.SupervisorMessage]] = field(default_factory=list)
+    excluded: dict[str, str] = field(default_factory=dict)
+    alive: list[Node] = field(default_factory=list)
+    published: set[bytes] = field(default_factory=set)
+    recovered: list[bytes] = field(default_factory=list)
     now: float = 0.0
-    closed: set[bytes] = field(default_factory=set)
+    held_back: set[bytes] = field(default_factory=set)
 
     def __post_init__(self) -> None:
-        """Put the tracks in line."""
-        self.recorder = AttemptRecorder()
-        self.coming: deque[tuple[int, bytes | Ended]] = deque()
-        if not self.nodes:
-            self.nodes = [
-                Machine(node=f"n{i}", name=f"node {i}", cpus=1, memory_bytes=2**30)
+        """Add the tracks to the pool."""
+        self.recorder = Recorder()
+        self.incoming: deque[tuple[int, bytes | ShardEnded]] = deque()
+        if not self.alive:
+            self.alive = [
+                Node(node_id=f"n{i}", name=f"node {i}", cpus=1, memory_bytes=2**30)
                 for i in range(self.slots)
             ]
         self.pool = ClusterPool(
@@ -94,8 +100,8 @@ class World:
             ShardSize(jobs=1, resources=Resources(), memory_bytes=2**29),
             model_name="2stems",
             output=OUT,
-            packer=self,
-            lost=self._lost,
+            builder=self,
+            recover_track=self._recover,
             gate=self._gate,
             clock=lambda: self.now,
         )
@@ -112,105 +118,109 @@ class World:
     def _gate(
         self, track_task: TrackTask, _resources: Resources, _running: Collection[TrackTask]
     ) -> GateDecision:
-        return GateDecision.WAIT if track_task.job.source in self.closed else GateDecision.GO
+        return GateDecision.WAIT if track_task.job.source in self.held_back else GateDecision.GO
 
-    def _lost(self, job: Job) -> bool:
-        self.lost.append(job.source)
-        return job.source in self.shown
+    def _recover(self, job: Job) -> bool:
+        self.recovered.append(job.source)
+        return job.source in self.published
 
-    # The fleet.
-    def machines(self) -> list[Machine]:
-        """See `stemsplit.executors.ray_cluster.pool.ClusterClient`."""
-        return [one for one in self.nodes if one.node not in self.unusable]
+    # The client.
+    def nodes(self) -> list[Node]:
+        """See `stemsplit.executors.ray_cluster.client_interface.ClusterClient`."""
+        return [node for node in self.alive if node.node_id not in self.excluded]
 
-    def are_coming(self) -> bool:
-        """Likewise."""
+    def has_pending_nodes(self) -> bool:
+        """See above."""
         return False
 
-    def rule_out(self, node: str, why: str, name: str) -> None:
-        """Likewise."""
+    def exclude(self, node_id: str, why: str, name: str) -> None:
+        """See above."""
         del name
-        self.unusable[node] = why
+        self.excluded[node_id] = why
 
     def submit(self, submission: Submission) -> None:
-        """Likewise."""
+        """See above."""
         self.submitted.append(submission)
 
-    def wait(self, seconds: float) -> Iterable[tuple[int, bytes | Ended]]:
-        """Likewise."""
+    def wait(self, seconds: float) -> Iterable[tuple[int, bytes | ShardEnded]]:
+        """See above."""
         self.now += seconds
-        while self.coming:
-            yield self.coming.popleft()
+        while self.incoming:
+            yield self.incoming.popleft()
 
-    def order(self, orders: list[tuple[int, bytes]]) -> None:
-        """Likewise."""
-        self.orders += [(number, _order.decode(data)) for number, data in orders]
+    def send(self, frames: list[tuple[int, bytes]]) -> None:
+        """See above."""
+        self.sent += [(number, _decoder.decode(data)) for number, data in frames]
 
-    def end(self, number: int) -> None:
-        """Likewise."""
-        self.ended.append(number)
+    def cancel(self, number: int) -> None:
+        """See above."""
+        self.cancelled.append(number)
 
-    # The packer.
-    def shard(self, track_tasks: list[RemoteTrackTask]) -> messages.Shard:
-        """See `stemsplit.executors.ray_cluster.pool.Packer`."""
-        return messages.Shard(
+    # The task builder.
+    def shard_task(self, track_tasks: list[RemoteTrackTask]) -> messages.ShardTask:
+        """See `stemsplit.executors.ray_cluster.shard_scheduler.TaskBuilder`."""
+        return messages.ShardTask(
             version="1",
             settings=Settings(),
             limits=Limits(),
             jobs=1,
             output=b"/out",
             deadline=None,
-            pause=1,
-            tracks=self.tracks(track_tasks),
+            progress_interval=1,
+            tracks=self.assigned_tracks(track_tasks),
         )
 
-    def tracks(self, track_tasks: list[RemoteTrackTask]) -> tuple[messages.Assigned, ...]:
-        """Likewise."""
+    def assigned_tracks(
+        self, track_tasks: list[RemoteTrackTask]
+    ) -> tuple[messages.AssignedTrack, ...]:
+        """See above."""
         return tuple(
-            messages.Assigned(track=one.track, job=one.job, audio_seconds=1, likely_seconds=1)
-            for one in track_tasks
+            messages.AssignedTrack(
+                track=task.number, job=task.job, audio_seconds=1, likely_seconds=1
+            )
+            for task in track_tasks
         )
 
-    # What a test says.
-    def say(self, shard: int, *said: messages.Said) -> None:
-        """Let a shard say something."""
-        self.coming += [(shard, messages.encode(one)) for one in said]
+    # The shards.
+    def report(self, shard: int, *reported: messages.ShardMessage) -> None:
+        """Send messages from a shard."""
+        self.incoming += [(shard, messages.encode(message)) for message in reported]
 
-    def turn(self, count: int = 1) -> list[PoolEvent]:
-        """Let the loop go round; give what it told."""
-        told: list[PoolEvent] = []
+    def iterate(self, count: int = 1) -> list[PoolEvent]:
+        """Run iterations of the loop and return their events."""
+        events: list[PoolEvent] = []
         for _ in range(count):
             for event in self.loop:
-                told.append(event)
-                if type(event).__name__ == "Turned":
+                events.append(event)
+                if type(event).__name__ == "LoopIterated":
                     break
-        self.events += told
-        return told
+        self.events += events
+        return events
 
-    def given(self, shard: int) -> list[int]:
-        """Give the tracks that a shard was given."""
+    def assigned(self, shard: int) -> list[int]:
+        """Return the tracks that were assigned to a shard."""
         return [
-            one.track
-            for number, order in self.orders
-            if number == shard and isinstance(order, messages.Shard | messages.More)
-            for one in order.tracks
+            track.track
+            for number, message in self.sent
+            if number == shard and isinstance(message, messages.ShardTask | messages.MoreTracks)
+            for track in message.tracks
         ]
 
-    def settle(self, shard: int, track: int, reason: Reason = Reason.DONE) -> None:
-        """Let a shard bring a track to its end."""
-        job = Job.of(Path("/there"), {"vocals": Path("/there/vocals.wav")})
+    def end_track(self, shard: int, track: int, reason: Reason = Reason.DONE) -> None:
+        """Send the end of a track from a shard."""
+        job = Job.of(Path("/node"), {"vocals": Path("/node/vocals.wav")})
         attempt = Attempt(number=1, resources=Resources(), reason=reason)
         outcome = Outcome(
-            job=job, reason=reason, message="So it was.", warnings=WARNINGS, attempts=(attempt,)
+            job=job, reason=reason, message="A message.", warnings=WARNINGS, attempts=(attempt,)
         )
-        self.say(shard, messages.TrackEnded(track=track, outcome=outcome))
+        self.report(shard, messages.TrackEnded(track=track, outcome=outcome))
 
-    def begin(self, shard: int, track: int) -> None:
-        """Let a shard ask whether it may begin."""
-        self.say(
+    def request_attempt(self, shard: int, track: int) -> None:
+        """Send the request for an attempt from a shard."""
+        self.report(
             shard,
-            messages.Begins(
-                question=track,
+            messages.AttemptBegins(
+                request_id=track,
                 track=track,
                 settings=Settings(),
                 resources=Resources(),
@@ -219,40 +229,42 @@ class World:
             ),
         )
 
-    def publish(self, shard: int, track: int) -> None:
-        """Let a shard ask whether it may show stems."""
-        self.say(
+    def request_publication(self, shard: int, track: int) -> None:
+        """Send the request for a publication from a shard."""
+        self.report(
             shard,
-            messages.Publishing(
-                question=100 + track,
+            messages.PublishBegins(
+                request_id=100 + track,
                 track=track,
-                coming=(),
+                pending=(),
                 stems=(),
                 audio_seconds=100.0,
                 warnings=WARNINGS,
             ),
         )
 
-    def answers(self, shard: int) -> list[messages.Answer]:
-        """Give what a shard was answered."""
+    def replies(self, shard: int) -> list[messages.Reply]:
+        """Return the replies to a shard."""
         return [
-            order
-            for number, order in self.orders
-            if number == shard and isinstance(order, messages.Answer)
+            message
+            for number, message in self.sent
+            if number == shard and isinstance(message, messages.Reply)
         ]
 
 
 @pytest.fixture
-def world() -> Iterator[World]:
+def cluster() -> Iterator[SimulatedCluster]:
     """One node and four tracks."""
-    made = World()
-    yield made
-    made.loop.close()
+    cluster = SimulatedCluster()
+    yield cluster
+    cluster.loop.close()
 
 
 def _outcomes(events: Iterable[PoolEvent]) -> dict[bytes, Reason]:
     return {
-        one.outcome.job.source: one.outcome.reason for one in events if isinstance(one, TrackEnded)
+        event.outcome.job.source: event.outcome.reason
+        for event in events
+        if isinstance(event, TrackEnded)
     }
 
 
@@ -260,287 +272,302 @@ def _source(track: int) -> bytes:
     return b"/in/%d" % (track - 1)
 
 
-def test_a_batch_from_its_first_track_to_its_last(world: World) -> None:
-    """Tracks are given to shards that have arrived, before each step it asks, then it is closed."""
-    world.turn()
-    assert [one.number for one in world.submitted] == [1, 2], "one more than there is room for"
-    assert not world.orders, "nothing is given to a shard that no node has taken"
-    world.say(1, messages.Arrived(node="n0"))
-    world.turn(2)
-    assert world.given(1) == [1, 2, 3, 4]
+def test_a_batch_from_its_first_to_its_last_track(cluster: SimulatedCluster) -> None:
+    """A started shard gets tracks, asks permission for each step, and is closed at the end."""
+    cluster.iterate()
+    assert [submission.number for submission in cluster.submitted] == [1, 2], "one more than fits"
+    assert not cluster.sent, "a shard without a node gets no tracks"
+    cluster.report(1, messages.ShardStarted(node_id="n0"))
+    cluster.iterate(2)
+    assert cluster.assigned(1) == [1, 2, 3, 4]
     for track in range(1, 5):
-        world.begin(1, track)
-        world.publish(1, track)
-        world.settle(1, track)
-    world.say(1, messages.Hungry(tracks=1))
-    world.turn(2)
-    assert [one.completed for one in world.answers(1)] == [False, True] * 4
-    assert world.recorder.told[:2] == [("begins", b"/in/0"), ("publishing", b"/in/0")]
-    assert world.orders[-1] == (1, messages.Close())
-    assert 2 in world.ended, "the shard that waits is not needed any more"
-    assert _outcomes(world.events) == {_source(track): Reason.DONE for track in range(1, 5)}
-    done = [one.outcome for one in world.events if isinstance(one, TrackEnded)]
-    assert done[0].job.paths["vocals"] == OUT / "0" / "vocals.wav", "with this machine's paths"
+        cluster.request_attempt(1, track)
+        cluster.request_publication(1, track)
+        cluster.end_track(1, track)
+    cluster.report(1, messages.WantsWork(tracks=1))
+    cluster.iterate(2)
+    assert [reply.will_be_completed for reply in cluster.replies(1)] == [False, True] * 4
+    assert cluster.recorder.steps[:2] == [
+        ("begin attempt", b"/in/0"),
+        ("begin publishing", b"/in/0"),
+    ]
+    assert cluster.sent[-1] == (1, messages.Close())
+    assert 2 in cluster.cancelled, "the waiting shard is not needed any more"
+    assert _outcomes(cluster.events) == {_source(track): Reason.DONE for track in range(1, 5)}
+    done = [event.outcome for event in cluster.events if isinstance(event, TrackEnded)]
+    assert done[0].job.paths["vocals"] == OUT / "0" / "vocals.wav", (
+        "the paths are those of this machine"
+    )
     assert done[0].attempts[0].node == "node 0"
     assert done[0].warnings == WARNINGS
-    world.say(1, messages.Closed(unstarted=(), late=()))
-    world.coming.append((1, Ended()))
-    assert not [one for one in world.turn(2) if isinstance(one, TrackEnded)]
-    assert next(world.loop, None) is None
-    assert not world.pool.unstarted()
+    cluster.report(1, messages.ShardClosed(unstarted=(), rejected=()))
+    cluster.incoming.append((1, ShardEnded()))
+    assert not [event for event in cluster.iterate(2) if isinstance(event, TrackEnded)]
+    assert next(cluster.loop, None) is None
+    assert not cluster.pool.unstarted()
 
 
-def test_a_lost_node_costs_what_was_in_flight() -> None:
-    """What it had begun is brought in order and done again, before all others."""
-    world = World(slots=2)
-    world.turn()
-    world.say(1, messages.Arrived(node="n0"))
-    world.say(2, messages.Arrived(node="n1"))
-    world.turn(2)
-    first, second = world.given(1), world.given(2)
+def test_a_lost_node_loses_only_started_tracks() -> None:
+    """A started track is recovered and then retried before all others."""
+    cluster = SimulatedCluster(slots=2)
+    cluster.iterate()
+    cluster.report(1, messages.ShardStarted(node_id="n0"))
+    cluster.report(2, messages.ShardStarted(node_id="n1"))
+    cluster.iterate(2)
+    first, second = cluster.assigned(1), cluster.assigned(2)
     assert sorted(first + second) == [1, 2, 3, 4][: len(first + second)]
-    world.begin(1, first[0])
-    world.turn()
-    world.coming.append((1, Ended(fault="the node died")))
-    told = world.turn(1)
-    assert [one.track_task.job.source for one in told if isinstance(one, Withdrawn)] == [
+    cluster.request_attempt(1, first[0])
+    cluster.iterate()
+    cluster.incoming.append((1, ShardEnded(fault="the node died")))
+    events = cluster.iterate(1)
+    assert [event.track_task.job.source for event in events if isinstance(event, Withdrawn)] == [
         _source(first[0])
     ]
-    assert world.lost == [_source(first[0])], "and not what it had not begun"
-    assert "broke off (the node died)" in next(one.text for one in told if isinstance(one, Noted))
-    # What the dead node says now is not heard, and has no answer.
-    before = len(world.recorder.told)
-    world.publish(1, first[0])
-    world.settle(1, first[0])
-    told = world.turn(2)
-    assert not _outcomes(told)
-    assert len(world.recorder.told) == before
-    third = world.submitted[-1].number
-    world.say(third, messages.Arrived(node="n0"))
-    world.turn(2)
-    assert world.given(third)[0] == first[0]
-    world.loop.close()
+    assert cluster.recovered == [_source(first[0])], "but no track that was not started"
+    assert "failed (the node died)" in next(
+        event.text for event in events if isinstance(event, Noted)
+    )
+    # Later messages of the lost shard are ignored.
+    before = len(cluster.recorder.steps)
+    cluster.request_publication(1, first[0])
+    cluster.end_track(1, first[0])
+    events = cluster.iterate(2)
+    assert not _outcomes(events)
+    assert len(cluster.recorder.steps) == before
+    third = cluster.submitted[-1].number
+    cluster.report(third, messages.ShardStarted(node_id="n0"))
+    cluster.iterate(2)
+    assert cluster.assigned(third)[0] == first[0]
+    cluster.loop.close()
 
 
-def test_what_a_lost_node_had_shown_is_done(world: World) -> None:
-    """Its last word was lost with it; the stems are there."""
-    world.shown.add(_source(1))
-    world.turn()
-    world.say(1, messages.Arrived(node="n0"))
-    world.turn(2)
-    world.begin(1, 1)
-    world.publish(1, 1)
-    world.turn()
-    world.coming.append((1, Ended(fault="gone")))
-    told = world.turn()
-    assert _outcomes(told) == {_source(1): Reason.DONE}
-    outcome = next(one.outcome for one in told if isinstance(one, TrackEnded))
+def test_a_track_that_a_lost_node_has_published_is_done(cluster: SimulatedCluster) -> None:
+    """Only its last message was lost."""
+    cluster.published.add(_source(1))
+    cluster.iterate()
+    cluster.report(1, messages.ShardStarted(node_id="n0"))
+    cluster.iterate(2)
+    cluster.request_attempt(1, 1)
+    cluster.request_publication(1, 1)
+    cluster.iterate()
+    cluster.incoming.append((1, ShardEnded(fault="lost")))
+    events = cluster.iterate()
+    assert _outcomes(events) == {_source(1): Reason.DONE}
+    outcome = next(event.outcome for event in events if isinstance(event, TrackEnded))
     assert outcome.audio_seconds == 100.0
     assert outcome.warnings == WARNINGS
 
 
-def test_a_track_that_takes_node_after_node_with_it_is_given_up() -> None:
-    """After five of them; the others go on."""
-    world = World(songs=1, slots=5)
+def test_a_track_that_is_lost_with_five_nodes_has_failed() -> None:
+    """It may be the cause."""
+    cluster = SimulatedCluster(songs=1, slots=5)
     for number in range(1, 6):
-        world.turn()
-        shard = world.submitted[-1].number
-        world.say(shard, messages.Arrived(node=f"n{number - 1}"))
-        world.turn(2)
-        world.begin(shard, 1)
-        world.coming.append((shard, Ended(fault="gone")))
-        world.turn()
-    assert _outcomes(world.events) == {_source(1): Reason.NODE_LOST}
-    world.loop.close()
+        cluster.iterate()
+        shard = cluster.submitted[-1].number
+        cluster.report(shard, messages.ShardStarted(node_id=f"n{number - 1}"))
+        cluster.iterate(2)
+        cluster.request_attempt(shard, 1)
+        cluster.incoming.append((shard, ShardEnded(fault="lost")))
+        cluster.iterate()
+    assert _outcomes(cluster.events) == {_source(1): Reason.NODE_LOST}
+    cluster.loop.close()
 
 
-def test_a_node_that_refuses_is_not_used_any_more() -> None:
-    """Its tracks go elsewhere; where there is no other, the batch ends with a sentence."""
-    world = World(slots=2)
-    world.turn()
-    world.say(
-        1, messages.Arrived(node="n0"), messages.Refused(message="No engine.", remedy="Get one.")
+def test_a_node_that_refuses_a_shard_is_excluded() -> None:
+    """Its tracks move to other nodes; without another node, the batch ends with an error."""
+    cluster = SimulatedCluster(slots=2)
+    cluster.iterate()
+    cluster.report(
+        1,
+        messages.ShardStarted(node_id="n0"),
+        messages.ShardRefused(message="No engine.", remedy="Get one."),
     )
-    world.coming.append((1, Ended()))
-    world.turn(2)
-    assert world.unusable == {"n0": "No engine. Get one."}
-    assert world.submitted[-1].not_on == ("n0",)
-    assert {2, 3} <= set(world.ended), "those that might still have come to it"
-    last = world.submitted[-1].number
-    refused = messages.Refused(message="No engine.", remedy="Get one.")
-    world.say(last, messages.Arrived(node="n1"), refused)
-    world.coming.append((last, Ended()))
-    with pytest.raises(ClusterError, match="No node of the cluster can be used: No engine"):
-        world.turn(3)
+    cluster.incoming.append((1, ShardEnded()))
+    cluster.iterate(2)
+    assert cluster.excluded == {"n0": "No engine. Get one."}
+    assert cluster.submitted[-1].not_on == ("n0",)
+    assert {2, 3} <= set(cluster.cancelled), "waiting shards that might have started there"
+    last = cluster.submitted[-1].number
+    refused = messages.ShardRefused(message="No engine.", remedy="Get one.")
+    cluster.report(last, messages.ShardStarted(node_id="n1"), refused)
+    cluster.incoming.append((last, ShardEnded()))
+    with pytest.raises(ClusterError, match="No node of the cluster is usable: No engine"):
+        cluster.iterate(3)
 
 
-def test_a_broken_engine_is_a_matter_of_its_node() -> None:
-    """Where there is another node; of the only one it is a matter of the batch."""
-    world = World(slots=2)
-    world.turn()
-    world.say(1, messages.Arrived(node="n0"))
-    world.turn(2)
-    world.begin(1, 1)
-    world.settle(1, 1, Reason.ENGINE_UNAVAILABLE)
-    assert not _outcomes(world.turn(2))
-    assert "n0" in world.unusable
-    assert _source(1) in {track_task.job.source for track_task in world.pool.unstarted()}
-    other = world.submitted[-1].number
-    world.say(other, messages.Arrived(node="n1"))
-    world.turn(2)
-    world.settle(other, 1, Reason.ENGINE_UNAVAILABLE)
-    assert _outcomes(world.turn(2)) == {_source(1): Reason.ENGINE_UNAVAILABLE}
-    world.loop.close()
+def test_a_broken_engine_excludes_its_node() -> None:
+    """On the only node, the track fails instead."""
+    cluster = SimulatedCluster(slots=2)
+    cluster.iterate()
+    cluster.report(1, messages.ShardStarted(node_id="n0"))
+    cluster.iterate(2)
+    cluster.request_attempt(1, 1)
+    cluster.end_track(1, 1, Reason.ENGINE_UNAVAILABLE)
+    assert not _outcomes(cluster.iterate(2))
+    assert "n0" in cluster.excluded
+    assert _source(1) in {task.job.source for task in cluster.pool.unstarted()}
+    other = cluster.submitted[-1].number
+    cluster.report(other, messages.ShardStarted(node_id="n1"))
+    cluster.iterate(2)
+    cluster.end_track(other, 1, Reason.ENGINE_UNAVAILABLE)
+    assert _outcomes(cluster.iterate(2)) == {_source(1): Reason.ENGINE_UNAVAILABLE}
+    cluster.loop.close()
 
 
-def test_the_gate_holds_back_what_is_handed_out(world: World) -> None:
-    """And lets it through later."""
-    world.closed.add(_source(3))
-    world.turn()
-    world.say(1, messages.Arrived(node="n0"))
-    world.turn(2)
-    assert world.given(1) == [1, 2]
-    world.settle(1, 1)
-    world.say(1, messages.Hungry(tracks=1))
-    world.turn(3)
-    assert world.given(1) == [1, 2]
-    assert not any(isinstance(order, messages.Close) for _, order in world.orders)
-    world.closed.clear()
-    world.turn()
-    assert world.given(1) == [1, 2, 3]
+def test_the_gate_holds_tracks_back(cluster: SimulatedCluster) -> None:
+    """They are assigned when it opens."""
+    cluster.held_back.add(_source(3))
+    cluster.iterate()
+    cluster.report(1, messages.ShardStarted(node_id="n0"))
+    cluster.iterate(2)
+    assert cluster.assigned(1) == [1, 2]
+    cluster.end_track(1, 1)
+    cluster.report(1, messages.WantsWork(tracks=1))
+    cluster.iterate(3)
+    assert cluster.assigned(1) == [1, 2]
+    assert not any(isinstance(message, messages.Close) for _, message in cluster.sent)
+    cluster.held_back.clear()
+    cluster.iterate()
+    assert cluster.assigned(1) == [1, 2, 3]
 
 
-def test_a_shard_that_says_nothing_any_more_is_given_up(world: World) -> None:
-    """As one whose machine hangs; Ray may not notice."""
-    world.turn()
-    world.say(1, messages.Arrived(node="n0"))
-    world.turn(2)
-    world.begin(1, 1)
-    world.turn()
-    world.turn(500)
-    world.say(1, messages.Alive())
-    world.turn(2)
-    assert 1 not in world.ended
-    world.now += 400  # as by a laptop that slept: no silence of the shard's
-    world.turn(2)
-    assert 1 not in world.ended
-    world.turn(700)
-    assert 1 in world.ended
-    assert world.lost == [_source(1)]
+def test_a_silent_shard_is_lost(cluster: SimulatedCluster) -> None:
+    """Its machine may hang, which Ray may not notice."""
+    cluster.iterate()
+    cluster.report(1, messages.ShardStarted(node_id="n0"))
+    cluster.iterate(2)
+    cluster.request_attempt(1, 1)
+    cluster.iterate()
+    cluster.iterate(500)
+    cluster.report(1, messages.Heartbeat())
+    cluster.iterate(2)
+    assert 1 not in cluster.cancelled
+    cluster.now += 400  # this machine was suspended, so the shard was not silent
+    cluster.iterate(2)
+    assert 1 not in cluster.cancelled
+    cluster.iterate(700)
+    assert 1 in cluster.cancelled
+    assert cluster.recovered == [_source(1)]
 
 
-def test_ctrl_c_lets_what_works_finish(world: World) -> None:
-    """Shards are told; what they have not begun is not started."""
-    world.turn()
-    world.say(1, messages.Arrived(node="n0"))
-    world.turn(2)
-    world.begin(1, 1)
-    world.turn()
-    world.pool.drain()
-    world.turn()
-    assert (1, messages.Drain()) in world.orders
-    world.settle(1, 1)
-    world.say(1, messages.Closed(unstarted=(2, 3), late=(4,)))
-    world.coming.append((1, Ended()))
-    world.turn(2)
-    assert next(world.loop, None) is None
-    assert _outcomes(world.events) == {_source(1): Reason.DONE}
-    assert [one.job.source for one in world.pool.turned_away()] == [_source(4)]
-    assert {one.job.source for one in world.pool.unstarted()} == {_source(n) for n in (2, 3, 4)}
+def test_a_drain_lets_running_tracks_finish(cluster: SimulatedCluster) -> None:
+    """Shards start no more tracks."""
+    cluster.iterate()
+    cluster.report(1, messages.ShardStarted(node_id="n0"))
+    cluster.iterate(2)
+    cluster.request_attempt(1, 1)
+    cluster.iterate()
+    cluster.pool.drain()
+    cluster.iterate()
+    assert (1, messages.Drain()) in cluster.sent
+    cluster.end_track(1, 1)
+    cluster.report(1, messages.ShardClosed(unstarted=(2, 3), rejected=(4,)))
+    cluster.incoming.append((1, ShardEnded()))
+    cluster.iterate(2)
+    assert next(cluster.loop, None) is None
+    assert _outcomes(cluster.events) == {_source(1): Reason.DONE}
+    assert [task.job.source for task in cluster.pool.rejected()] == [_source(4)]
+    assert {task.job.source for task in cluster.pool.unstarted()} == {
+        _source(track) for track in (2, 3, 4)
+    }
 
 
-def test_what_may_not_be_shown_is_not(world: World) -> None:
-    """The error of the journal reaches the node in its own words."""
-    world.recorder.forbidden = True
-    world.turn()
-    world.say(1, messages.Arrived(node="n0"))
-    world.turn(2)
-    world.publish(1, 1)
-    world.turn()
-    answer = world.answers(1)[-1]
-    assert (answer.error, answer.message) == ("OutputExistsError", "Somebody was quicker.")
+def test_a_refused_publication_is_reported_to_the_shard(cluster: SimulatedCluster) -> None:
+    """The reply contains the class and the message of the recorder's error."""
+    cluster.recorder.forbidden = True
+    cluster.iterate()
+    cluster.report(1, messages.ShardStarted(node_id="n0"))
+    cluster.iterate(2)
+    cluster.request_publication(1, 1)
+    cluster.iterate()
+    reply = cluster.replies(1)[-1]
+    assert (reply.error, reply.message) == ("OutputExistsError", "The file exists.")
 
 
-def test_a_cluster_without_nodes_is_waited_for_but_not_for_ever() -> None:
-    """It may be growing."""
-    world = World(nodes=[Machine(node="n0", name="node 0", cpus=1, memory_bytes=2**30)])
-    world.nodes.clear()
-    told = world.turn(70)
-    assert any("waiting for a node" in one.text for one in told if isinstance(one, Noted))
-    world.now += 2000
-    with pytest.raises(ClusterError, match="No node of the cluster is left"):
-        world.turn(3)
+def test_a_batch_does_not_wait_forever_for_nodes() -> None:
+    """A cluster without nodes may be growing, so the batch waits for half an hour."""
+    cluster = SimulatedCluster(
+        alive=[Node(node_id="n0", name="node 0", cpus=1, memory_bytes=2**30)]
+    )
+    cluster.alive.clear()
+    events = cluster.iterate(70)
+    assert any("waiting for a node" in event.text for event in events if isinstance(event, Noted))
+    cluster.now += 2000
+    with pytest.raises(ClusterError, match="The cluster has no nodes left"):
+        cluster.iterate(3)
 
 
-def test_a_node_whose_shards_break_off_is_not_asked_for_ever() -> None:
-    """One that dies before it can say what is wrong; after three it is ruled out."""
-    world = World(slots=2)
+def test_a_node_whose_shards_keep_failing_is_excluded() -> None:
+    """The limit is three shards that failed before they could report a reason."""
+    cluster = SimulatedCluster(slots=2)
     for _ in range(3):
-        world.turn()
-        shard = world.submitted[-1].number
-        world.say(shard, messages.Arrived(node="n0"))
-        world.turn(2)
-        assert "n0" not in world.unusable
-        world.coming.append((shard, Ended(fault="exit code 1")))
-        world.turn()
-    assert "break off (exit code 1)" in world.unusable["n0"]
-    world.loop.close()
+        cluster.iterate()
+        shard = cluster.submitted[-1].number
+        cluster.report(shard, messages.ShardStarted(node_id="n0"))
+        cluster.iterate(2)
+        assert "n0" not in cluster.excluded
+        cluster.incoming.append((shard, ShardEnded(fault="exit code 1")))
+        cluster.iterate()
+    assert "keep failing (exit code 1)" in cluster.excluded["n0"]
+    cluster.loop.close()
 
 
-def test_shards_that_no_node_can_begin_end_the_batch(world: World) -> None:
-    """As where stemsplit cannot be imported there."""
+def test_shards_that_no_node_can_start_end_the_batch(cluster: SimulatedCluster) -> None:
+    """An example is a node without stemsplit."""
     for number in (1, 2, 3):
-        world.turn(2)
-        world.coming.append((number, Ended(fault="no module")))
-    with pytest.raises(ClusterError, match="No node could begin a shard"):
-        world.turn()
+        cluster.iterate(2)
+        cluster.incoming.append((number, ShardEnded(fault="no module")))
+    with pytest.raises(ClusterError, match="No node could start a shard"):
+        cluster.iterate()
 
 
-def test_a_node_that_has_not_answered_is_given_nothing(world: World) -> None:
-    """It may not see the output folder; a shard may come to it all the same."""
-    world.turn()
-    world.say(1, messages.Arrived(node="new"))
-    world.turn(2)
-    assert not world.given(1)
-    world.nodes.append(Machine(node="new", name="new", cpus=1, memory_bytes=2**30))
-    world.turn()
-    assert world.given(1)
+def test_a_node_gets_no_tracks_before_its_handshake(cluster: SimulatedCluster) -> None:
+    """It may not see the output folder, but Ray may start a shard there."""
+    cluster.iterate()
+    cluster.report(1, messages.ShardStarted(node_id="new"))
+    cluster.iterate(2)
+    assert not cluster.assigned(1)
+    cluster.alive.append(Node(node_id="new", name="new", cpus=1, memory_bytes=2**30))
+    cluster.iterate()
+    assert cluster.assigned(1)
 
 
-def test_what_nobody_understands_ends_a_shard(world: World) -> None:
-    """And not the batch."""
-    world.turn()
-    world.say(1, messages.Arrived(node="n0"))
-    world.turn(2)
-    world.begin(1, 1)
-    world.coming.append((1, b"\xc1"))
-    told = world.turn(2)
-    assert 1 in world.ended
-    assert any("nobody understands" in one.text for one in told if isinstance(one, Noted))
+def test_an_invalid_message_ends_its_shard(cluster: SimulatedCluster) -> None:
+    """The batch continues."""
+    cluster.iterate()
+    cluster.report(1, messages.ShardStarted(node_id="n0"))
+    cluster.iterate(2)
+    cluster.request_attempt(1, 1)
+    cluster.incoming.append((1, b"\xc1"))
+    events = cluster.iterate(2)
+    assert 1 in cluster.cancelled
+    assert any("invalid message" in event.text for event in events if isinstance(event, Noted))
 
 
 @pytest.mark.parametrize(
     "staging_folder", [b"../.stemsplit-x", b"/tmp/.stemsplit-x", b"music", b"a/.stemsplit-x/.."]
 )
-def test_a_node_cannot_name_other_folders(world: World, staging_folder: bytes) -> None:
-    """What it says becomes paths of this machine."""
-    world.turn()
-    world.say(1, messages.Arrived(node="n0"))
-    world.turn(2)
-    begins = messages.Begins(
-        question=1,
+def test_a_node_cannot_choose_other_folders(
+    cluster: SimulatedCluster, staging_folder: bytes
+) -> None:
+    """Its paths become paths of this machine."""
+    cluster.iterate()
+    cluster.report(1, messages.ShardStarted(node_id="n0"))
+    cluster.iterate(2)
+    begins = messages.AttemptBegins(
+        request_id=1,
         track=1,
         settings=Settings(),
         resources=Resources(),
         number=1,
         staging_folder=staging_folder,
     )
-    world.say(1, begins)
+    cluster.report(1, begins)
     stem = Stem("vocals.wav", b"../../home/me/.ssh/authorized_keys", 1, 1)
-    world.say(
+    cluster.report(
         1,
-        messages.Publishing(question=2, track=1, coming=(stem,), stems=(), audio_seconds=1.0),
+        messages.PublishBegins(request_id=2, track=1, pending=(stem,), stems=(), audio_seconds=1.0),
     )
-    world.turn()
-    assert [one.error for one in world.answers(1)] == ["StoppedError", "StoppedError"]
-    assert not world.recorder.told
+    cluster.iterate()
+    assert [reply.error for reply in cluster.replies(1)] == ["StoppedError", "StoppedError"]
+    assert not cluster.recorder.steps

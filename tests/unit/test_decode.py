@@ -1,4 +1,4 @@
-"""Reading audio files, whole and broken."""
+"""Decoding audio files, intact and damaged."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import soundfile
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from stemsplit.audio.containers.find_parts import survey
+from stemsplit.audio.containers.find_parts import find_parts
 from stemsplit.audio.decode import Decoder
 from stemsplit.audio.sample_blocks import BLOCK_FRAMES
 from stemsplit.core.errors import BadInputError
@@ -26,7 +26,7 @@ FRAMES = 5 * 44_100
 
 @pytest.fixture
 def noise() -> NDArray[np.float32]:
-    """Five seconds that no codec can guess."""
+    """Five seconds of noise, which no codec can predict."""
     return np.random.default_rng(0).uniform(-0.5, 0.5, (FRAMES, 2)).astype(np.float32)
 
 
@@ -46,10 +46,10 @@ def _cut(path: Path, share: float) -> Path:
 
 
 @pytest.mark.parametrize("suffix", ["wav", "flac", "aiff", "w64", "au", "caf"])
-def test_reads_lossless_files_to_the_bit(
+def test_lossless_files_are_decoded_exactly(
     tmp_path: Path, noise: NDArray[np.float32], suffix: str
 ) -> None:
-    """Block by block gives what libsndfile gives for the whole, and nothing is missing."""
+    """The blocks equal libsndfile's result for the whole file, and nothing is missing."""
     path = tmp_path / f"noise.{suffix}"
     soundfile.write(path, noise, 44_100)
     whole, _ = soundfile.read(path, dtype="float32")
@@ -59,10 +59,10 @@ def test_reads_lossless_files_to_the_bit(
 
 
 @pytest.mark.parametrize("suffix", ["ogg", "mp3"])
-def test_whole_lossy_files_are_not_called_cut_off(
+def test_intact_lossy_files_have_no_warning(
     tmp_path: Path, noise: NDArray[np.float32], suffix: str
 ) -> None:
-    """An intact Ogg or MP3 has all of its frames and no warning."""
+    """An intact Ogg or MP3 file has all of its frames."""
     path = tmp_path / f"noise.{suffix}"
     soundfile.write(path, noise, 44_100)
     read, missing = _read(path)
@@ -71,23 +71,25 @@ def test_whole_lossy_files_are_not_called_cut_off(
 
 
 @pytest.mark.parametrize("suffix", ["wav", "aiff", "w64", "au", "flac", "mp3"])
-def test_says_how_much_of_a_cut_file_is_missing(
+def test_the_warning_contains_the_missing_duration(
     tmp_path: Path, noise: NDArray[np.float32], suffix: str
 ) -> None:
-    """Cut at 60 %: about 3 of 5 seconds come out, unharmed, and the warning gives the rest."""
+    """Of a file cut at 60 %, about 3 of 5 seconds are decoded exactly."""
     path = tmp_path / f"noise.{suffix}"
     soundfile.write(path, noise, 44_100)
     whole, _ = soundfile.read(path, dtype="float32")
     read, warning = _read(_cut(path, 0.6))
     assert 0.55 * FRAMES < len(read) < 0.61 * FRAMES
-    if suffix != "mp3":  # its decoder conceals the torn frame
+    if suffix != "mp3":  # its decoder conceals the incomplete frame
         np.testing.assert_array_equal(read, whole[: len(read)])
     missing_seconds = 5 - len(read) / 44_100
     assert f"{missing_seconds:.2f} s of 5.00 s" in warning
 
 
-def test_says_that_a_cut_ogg_has_no_end(tmp_path: Path, noise: NDArray[np.float32]) -> None:
-    """Ogg does not declare its length: the warning says so instead of a number."""
+def test_the_missing_duration_of_a_cut_ogg_is_unknown(
+    tmp_path: Path, noise: NDArray[np.float32]
+) -> None:
+    """Ogg does not declare its length, so the warning contains no figure."""
     path = tmp_path / "noise.ogg"
     soundfile.write(path, noise, 44_100)
     read, warning = _read(_cut(path, 0.6))
@@ -96,21 +98,19 @@ def test_says_that_a_cut_ogg_has_no_end(tmp_path: Path, noise: NDArray[np.float3
 
 
 @pytest.mark.parametrize("lost", [1, 20, 5_000])
-def test_an_ogg_page_must_be_whole_to_count_as_the_last(
+def test_an_incomplete_last_ogg_page_means_that_the_file_is_cut_off(
     tmp_path: Path, noise: NDArray[np.float32], lost: int
 ) -> None:
-    """Even one byte less at the end is noticed."""
+    """One missing byte at the end suffices."""
     path = tmp_path / "noise.ogg"
     soundfile.write(path, noise, 44_100)
-    assert not survey(path)[-1].is_cut_off
+    assert not find_parts(path)[-1].is_cut_off
     path.write_bytes(path.read_bytes()[:-lost])
-    assert survey(path)[-1].is_cut_off
+    assert find_parts(path)[-1].is_cut_off
 
 
-def test_a_wav_written_to_a_pipe_is_not_called_cut_off(
-    tmp_path: Path, noise: NDArray[np.float32]
-) -> None:
-    """Programs that cannot go back to the header leave 0xFFFFFFFF there; that is no damage."""
+def test_a_wav_written_to_a_pipe_has_no_warning(tmp_path: Path, noise: NDArray[np.float32]) -> None:
+    """Programs that cannot seek back to the header leave a size of 0xFFFFFFFF."""
     path = tmp_path / "piped.wav"
     soundfile.write(path, noise, 44_100)
     data = bytearray(path.read_bytes())
@@ -122,10 +122,10 @@ def test_a_wav_written_to_a_pipe_is_not_called_cut_off(
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
-def test_a_sample_that_is_no_number_is_named_with_its_place(
+def test_a_sample_that_is_not_finite_is_refused_with_its_time(
     tmp_path: Path, noise: NDArray[np.float32], value: float
 ) -> None:
-    """NaN and infinity are refused, with the time at which they stand."""
+    """NaN and infinity are errors, and the message contains their time."""
     noise[100_000, 1] = value
     path = tmp_path / "nan.wav"
     soundfile.write(path, noise, 44_100, subtype="FLOAT")
@@ -133,8 +133,8 @@ def test_a_sample_that_is_no_number_is_named_with_its_place(
         _read(path)
 
 
-def test_what_is_no_audio_gets_a_sentence_each(tmp_path: Path) -> None:
-    """Missing, empty, text, a folder, a header alone: each says which."""
+def test_paths_that_are_not_audio_have_specific_errors(tmp_path: Path) -> None:
+    """Missing, empty, text, only a header, a folder."""
     (tmp_path / "empty.wav").touch()
     (tmp_path / "text.wav").write_text("dear diary\n" * 100)
     soundfile.write(tmp_path / "header.wav", np.zeros((0, 2)), 44_100)
@@ -145,16 +145,16 @@ def test_what_is_no_audio_gets_a_sentence_each(tmp_path: Path) -> None:
         "header.wav": "no samples",
         ".": "not a file",
     }
-    for name, words in expected.items():
-        with pytest.raises(BadInputError, match=words) as caught:
+    for name, message in expected.items():
+        with pytest.raises(BadInputError, match=message) as caught:
             _read(tmp_path / name)
         assert caught.value.remedy
 
 
-def test_a_header_whose_samples_are_gone_is_damaged(
+def test_a_header_without_decodable_samples_is_damaged(
     tmp_path: Path, noise: NDArray[np.float32]
 ) -> None:
-    """A FLAC cut off inside its first frame is an error, not an empty or invented stem."""
+    """A FLAC file that is cut off inside its first frame is an error, not an empty stem."""
     path = tmp_path / "noise.flac"
     soundfile.write(path, noise, 44_100)
     data = path.read_bytes()
@@ -163,8 +163,8 @@ def test_a_header_whose_samples_are_gone_is_damaged(
         _read(path)
 
 
-def _decoded(path: Path) -> int | None:
-    """Count the frames that can be had; None where the file is refused in a sentence."""
+def _decoded_frames(path: Path) -> int | None:
+    """Return the number of decoded frames; None if the file is refused."""
     try:
         with Decoder(path) as source:
             frames = sum(map(len, source.blocks()))
@@ -184,42 +184,47 @@ def _decoded(path: Path) -> int | None:
     body=st.binary(max_size=4_000),
 )
 @settings(max_examples=200, suppress_health_check=[HealthCheck.function_scoped_fixture])
-def test_no_wav_header_is_too_wild(
+def test_any_wav_header_is_decoded_or_refused(
     tmp_path: Path, *, riff: int, kind: int, channels: int, rate: int, bits: int, size: int,
     body: bytes,
 ) -> None:  # fmt: skip
-    """Whatever its numbers are: some frames, or a sentence; never more than the bytes hold."""
+    """Arbitrary numbers never produce more frames than the bytes contain."""
     block = channels * bits // 8 % 2**16
     head = struct.pack("<4sI4s4sIHHIIHH", b"RIFF", riff, b"WAVE", b"fmt ", 16, kind, channels,
                        rate, rate * block % 2**32, block, bits)  # fmt: skip
-    path = tmp_path / "wild.wav"
+    path = tmp_path / "damaged.wav"
     path.write_bytes(head + struct.pack("<4sI", b"data", size) + body)
-    frames = _decoded(path)
+    frames = _decoded_frames(path)
     assert frames is None or frames <= 8 * len(body) + 64
 
 
 @pytest.mark.parametrize("ext", ["flac", "ogg", "mp3", "aiff", "w64", "caf"])
 @given(
-    at=st.integers(0, 400),
-    wild=st.binary(min_size=1, max_size=8),
+    position=st.integers(0, 400),
+    replacement=st.binary(min_size=1, max_size=8),
     length=st.integers(1, 2**20),
 )
 @settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
-def test_no_header_and_no_length_is_too_wild(
-    whole_files: dict[str, bytes], tmp_path: Path, ext: str, at: int, wild: bytes, length: int
+def test_any_damaged_header_is_decoded_or_refused(
+    intact_files: dict[str, bytes],
+    tmp_path: Path,
+    ext: str,
+    position: int,
+    replacement: bytes,
+    length: int,
 ) -> None:
-    """A few bytes of a good header replaced, and the file ended wherever: frames or a sentence."""
-    data = bytearray(whole_files[ext])
-    data[at : at + len(wild)] = wild
-    path = tmp_path / f"wild.{ext}"
+    """A few bytes of a valid header are replaced, and the file is cut anywhere."""
+    data = bytearray(intact_files[ext])
+    data[position : position + len(replacement)] = replacement
+    path = tmp_path / f"damaged.{ext}"
     path.write_bytes(data[:length])
-    _decoded(path)
+    _decoded_frames(path)
 
 
 @pytest.fixture(scope="module")
-def whole_files(tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
+def intact_files(tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
     """Half a second of noise in each format."""
-    folder = tmp_path_factory.mktemp("whole")
+    folder = tmp_path_factory.mktemp("intact")
     noise = np.random.default_rng(0).uniform(-0.5, 0.5, (22_050, 2))
     for ext in ("flac", "ogg", "mp3", "aiff", "w64", "caf"):
         soundfile.write(folder / f"noise.{ext}", noise, 44_100)

@@ -1,4 +1,4 @@
-"""Which engine is used, where which libraries are installed."""
+"""The choice of the engine, depending on the installed libraries."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ import pytest
 
 from stemsplit.core.errors import EngineError, UsageError
 from stemsplit.core.settings import LOADERS, Settings
-from stemsplit.executors.pool_planning import workload_of
-from stemsplit.journal.records import settings_key
+from stemsplit.executors.plan_local_pool import workload_of
+from stemsplit.journal.job_records import settings_key
 from stemsplit.models.engines import ENGINES, engine_of, installed, missing_of, name_of, resolved
 from stemsplit.supervisor.prediction import Workload
 
@@ -16,7 +16,7 @@ ONNX = {"onnxruntime", "crc32c"}
 
 
 @pytest.mark.parametrize(
-    ("there", "engines"),
+    ("libraries", "engines"),
     [
         (TENSORFLOW | ONNX, ("tensorflow", "onnx")),
         (TENSORFLOW, ("tensorflow",)),
@@ -26,55 +26,55 @@ ONNX = {"onnxruntime", "crc32c"}
     ],
 )
 def test_the_first_engine_that_is_installed_is_used(
-    there: set[str], engines: tuple[str, ...]
+    libraries: set[str], engines: tuple[str, ...]
 ) -> None:
-    """TensorFlow with Spleeter, or else the other; an engine lacks nothing or is not there."""
-    assert installed(has=there.__contains__) == engines
+    """An engine counts as installed only if it has all of its libraries."""
+    assert installed(has=libraries.__contains__) == engines
     if engines:
-        assert resolved(Settings(), has=there.__contains__).engine == engines[0]
+        assert resolved(Settings(), has=libraries.__contains__).engine == engines[0]
     else:
         with pytest.raises(EngineError, match="No engine is installed") as caught:
-            resolved(Settings(), has=there.__contains__)
+            resolved(Settings(), has=libraries.__contains__)
         assert "light" in caught.value.remedy
 
 
 @pytest.mark.parametrize("engine", LOADERS)
-def test_an_engine_that_is_named_is_used_or_missed(engine: str) -> None:
-    """The other one does not take its place."""
-    every, other = TENSORFLOW | ONNX, {"tensorflow": ONNX, "onnx": TENSORFLOW}[engine]
-    found = resolved(Settings(engine=engine), has=every.__contains__)
-    assert found.engine == engine
-    assert name_of(found.loader) == engine
-    with pytest.raises(EngineError, match=f"The engine {engine} needs"):
+def test_a_named_engine_is_used_or_is_an_error(engine: str) -> None:
+    """The other engine does not replace it."""
+    other = {"tensorflow": ONNX, "onnx": TENSORFLOW}[engine]
+    settings = resolved(Settings(engine=engine), has=(TENSORFLOW | ONNX).__contains__)
+    assert settings.engine == engine
+    assert name_of(settings.loader) == engine
+    with pytest.raises(EngineError, match=f"The {engine} engine needs"):
         resolved(Settings(engine=engine), has=other.__contains__)
     assert missing_of(engine, has=other.__contains__)
 
 
-def test_the_filter_is_spleeter_s() -> None:
-    """Where Spleeter is not, the sentence says where it could be."""
+def test_the_wiener_filter_needs_spleeter() -> None:
+    """Without Spleeter, the remedy does not suggest the other engine."""
     assert resolved(Settings(mwf=True), has=TENSORFLOW.__contains__).engine == "tensorflow"
     assert name_of(resolved(Settings(mwf=True), has=TENSORFLOW.__contains__).loader) == "tensorflow"
     with pytest.raises(EngineError, match="not installed") as caught:
         resolved(Settings(mwf=True), has=ONNX.__contains__)
     assert "--engine onnx" not in caught.value.remedy
-    with pytest.raises(UsageError, match="--mwf is Spleeter's own filter"):
+    with pytest.raises(UsageError, match="--mwf uses Spleeter's own filter"):
         resolved(Settings(mwf=True, engine="onnx"), has=(TENSORFLOW | ONNX).__contains__)
 
 
-def test_names_that_are_none() -> None:
-    """Refused with those that there are; somebody's own engine stays, and conversions need none."""
-    with pytest.raises(UsageError, match="no engine “jax”") as caught:
+def test_unknown_engines_are_refused() -> None:
+    """The error lists the known engines; third-party loaders stay, and conversions need none."""
+    with pytest.raises(UsageError, match="Unknown engine “jax”") as caught:
         resolved(Settings(engine="jax"))
     assert "auto, tensorflow, onnx" in caught.value.remedy
-    own = Settings(engine="my.module:load")
-    assert resolved(own, has=set[str]().__contains__) is own
-    assert name_of(own.loader) == "my.module:load"
+    third_party = Settings(engine="my.module:load")
+    assert resolved(third_party, has=set[str]().__contains__) is third_party
+    assert name_of(third_party.loader) == "my.module:load"
     conversion = Settings(what="conversion")
     assert resolved(conversion, has=set[str]().__contains__) is conversion
 
 
-def test_what_is_known_of_an_engine() -> None:
-    """Each has its row; what is loaded by other means is taken to be as TensorFlow is."""
+def test_facts_of_an_engine() -> None:
+    """Each engine has its row; other loaders count as TensorFlow."""
     assert tuple(ENGINES) == tuple(LOADERS)
     for engine in ENGINES:
         assert engine_of(Settings(engine=engine)).name == engine
@@ -82,21 +82,21 @@ def test_what_is_known_of_an_engine() -> None:
         assert engine_of(settings).name == "tensorflow"
 
 
-def test_an_engine_does_not_serve_everywhere(monkeypatch: pytest.MonkeyPatch) -> None:
-    """TensorFlow for Windows lacks what the engine calls, whoever has installed it."""
+def test_an_engine_may_not_support_the_platform(monkeypatch: pytest.MonkeyPatch) -> None:
+    """TensorFlow for Windows lacks the C functions that the engine calls."""
     monkeypatch.setattr("sys.platform", "win32")
     assert installed(has=(TENSORFLOW | ONNX).__contains__) == ("onnx",)
 
 
-def test_a_library_that_one_engine_began_another_one_finishes() -> None:
-    """What was done by one is not done again because the other is used now."""
+def test_both_engines_share_a_settings_key() -> None:
+    """A track is not separated again only because the engine has changed."""
     keys = {settings_key(Settings(engine=engine)) for engine in ("auto", *LOADERS)}
     assert len(keys) == 1
     assert settings_key(Settings(engine="my.module:load")) not in keys
 
 
 @pytest.mark.parametrize(
-    ("settings", "way"),
+    ("settings", "workload"),
     [
         (Settings(engine="tensorflow", model="5stems"), Workload(kind="tensorflow", stems=5)),
         (Settings(engine="onnx"), Workload(kind="onnx", stems=2)),
@@ -105,6 +105,6 @@ def test_a_library_that_one_engine_began_another_one_finishes() -> None:
         (Settings(what="conversion"), Workload(kind="conversion", stems=0)),
     ],
 )
-def test_what_is_predicted_for(settings: Settings, way: Workload) -> None:
-    """Each has its row of the table; of somebody else's engine nothing better is known."""
-    assert workload_of(settings) == way
+def test_the_workload_of_settings(settings: Settings, workload: Workload) -> None:
+    """Each engine has its row of predictions; third-party engines count as TensorFlow."""
+    assert workload_of(settings) == workload

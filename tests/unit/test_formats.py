@@ -1,4 +1,4 @@
-"""What each format can hold."""
+"""Sample rates, bit rates and bit depths of each format."""
 
 from __future__ import annotations
 
@@ -25,34 +25,34 @@ from stemsplit.core.settings import BitDepth, SampleRate, StemFormat
         ("flac", "source", 768_000, 655_350),
     ],
 )
-def test_the_nearest_rate_that_a_format_has(
+def test_the_nearest_supported_sample_rate_is_chosen(
     stem_format: StemFormat, wanted: SampleRate, source: int, expected: int
 ) -> None:
-    """Upwards, so that nothing is lost, or the highest there is."""
+    """The next higher rate loses nothing; above all of them, the highest is chosen."""
     assert stem_rate(stem_format, wanted, source) == expected
 
 
 @pytest.mark.parametrize(
-    ("stem_format", "rate", "bit_rate", "words"),
+    ("stem_format", "rate", "bit_rate", "message"),
     [
-        ("wav", 1, None, "cannot be 1 Hz"),
-        ("flac", 44_100, 128_000, "no bit rate"),
-        ("mp3", 96_000, None, "cannot have 96000 Hz"),
-        ("mp3", 44_100, 500_000, "cannot have 500 kbit/s"),
-        ("opus", 44_100, 8_000, "cannot have 8 kbit/s"),
+        ("wav", 1, None, "Unsupported sample rate: 1 Hz"),
+        ("flac", 44_100, 128_000, "bit rate of flac"),
+        ("mp3", 96_000, None, "does not support 96000 Hz"),
+        ("mp3", 44_100, 500_000, "does not support 500 kbit/s"),
+        ("opus", 44_100, 8_000, "does not support 8 kbit/s"),
     ],
 )
-def test_what_cannot_be_is_refused_with_what_can(
-    stem_format: StemFormat, rate: int, bit_rate: int | None, words: str
+def test_unsupported_rates_are_refused(
+    stem_format: StemFormat, rate: int, bit_rate: int | None, message: str
 ) -> None:
-    """A sentence with the value, and a remedy."""
-    with pytest.raises(UsageError, match=words) as caught:
+    """The error gives the value and a remedy."""
+    with pytest.raises(UsageError, match=message) as caught:
         require_possible(stem_format, rate, bit_rate)
     assert caught.value.remedy
 
 
 def test_opus_needs_no_other_option() -> None:
-    """The usual sample rate is not refused, although Opus does not have it."""
+    """The default sample rate is accepted, although Opus does not support it."""
     require_possible("opus", 44_100, 96_000)
 
 
@@ -69,10 +69,10 @@ def test_opus_needs_no_other_option() -> None:
         (16, False, "24", "wav", "24"),
     ],
 )
-def test_the_source_s_bit_depth(
+def test_the_bit_depth_follows_the_source(
     *, bits: int | None, floating: bool, wanted: BitDepth, stem_format: StemFormat, expected: str
 ) -> None:
-    """As many bits as hold what the source has, where the format allows it."""
+    """The depth stores all bits of the source, as far as the format allows."""
     info = AudioInfo(
         format="X",
         subtype="Y",
@@ -85,8 +85,8 @@ def test_the_source_s_bit_depth(
     assert stem_depth(stem_format, wanted, info) == expected
 
 
-def test_frames_are_rounded_to_the_nearest() -> None:
-    """Exactly, however long the file is."""
+def test_frame_counts_are_rounded_to_the_nearest_integer() -> None:
+    """The result is exact for any length."""
     assert frames_at(44_100, 44_100, 48_000) == 48_000
     assert frames_at(10**12, 44_100, 44_100) == 10**12
     assert frames_at(1, 192_000, 44_100) == 0

@@ -1,4 +1,4 @@
-"""What a process may have of the machine, from made-up /proc and /sys."""
+"""The memory and processors of this process, read from simulated /proc and /sys."""
 
 from __future__ import annotations
 
@@ -30,8 +30,8 @@ def _memory(root: Path) -> HostMemory:
     return host.host_memory(host.limiting_groups(root))
 
 
-def test_a_group_of_version_2_bounds_memory(tmp_path: Path) -> None:
-    """Its limit less what it uses, cached files that the kernel would drop not counted."""
+def test_a_version_2_group_limits_memory(tmp_path: Path) -> None:
+    """Its limit minus its usage is available; cached files do not count as usage."""
     root = _write(
         tmp_path,
         {
@@ -45,8 +45,8 @@ def test_a_group_of_version_2_bounds_memory(tmp_path: Path) -> None:
     assert (memory.total_bytes, memory.available_bytes) == (800 * MIB, 400 * MIB)
 
 
-def test_the_tightest_group_above_counts(tmp_path: Path) -> None:
-    """A limit further up holds as well; `max` is none."""
+def test_the_lowest_limit_of_all_parents_counts(tmp_path: Path) -> None:
+    """`max` is not a limit."""
     root = _write(
         tmp_path,
         {
@@ -60,8 +60,8 @@ def test_the_tightest_group_above_counts(tmp_path: Path) -> None:
     assert (memory.total_bytes, memory.available_bytes) == (300 * MIB, 200 * MIB)
 
 
-def test_a_group_of_version_1_bounds_memory(tmp_path: Path) -> None:
-    """Inside a container, where the path is the host's, the hierarchy's top is ours."""
+def test_a_version_1_group_limits_memory(tmp_path: Path) -> None:
+    """In a container the path is that of the host, so the top of the hierarchy counts."""
     root = _write(
         tmp_path,
         {
@@ -76,7 +76,7 @@ def test_a_group_of_version_1_bounds_memory(tmp_path: Path) -> None:
 
 
 def test_without_limits_the_machine_counts(tmp_path: Path) -> None:
-    """No groups at all, or one without a limit: version 1 writes an enormous number."""
+    """Version 1 represents the absence of a limit by a huge number."""
     total = psutil.virtual_memory().total
     assert _memory(tmp_path).total_bytes == total
     root = _write(
@@ -90,7 +90,7 @@ def test_without_limits_the_machine_counts(tmp_path: Path) -> None:
 
 
 def test_a_resource_limit_counts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """`ulimit -v` bounds what a process may have."""
+    """`ulimit -v` sets one."""
     monkeypatch.setattr(
         resource,
         "getrlimit",
@@ -113,20 +113,18 @@ def test_a_resource_limit_counts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
         ),
     ],
 )
-def test_a_group_s_share_of_the_processors(
-    tmp_path: Path, files: dict[str, object], expected: int
-) -> None:
-    """Rounded up, and at least one."""
+def test_a_group_limits_processors(tmp_path: Path, files: dict[str, object], expected: int) -> None:
+    """The quota is rounded up to at least one processor."""
     assert host.processors(_write(tmp_path, files)) == expected
 
 
-def test_unlimited_processors(tmp_path: Path) -> None:
-    """Those that the scheduler lets this process use."""
+def test_without_a_quota_the_affinity_mask_counts(tmp_path: Path) -> None:
+    """`max` is not a quota."""
     root = _write(tmp_path, {"proc/self/cgroup": "0::/a", "sys/fs/cgroup/a/cpu.max": "max 100000"})
-    assert host.processors(root) == host.processors(tmp_path / "nothing") >= 1
+    assert host.processors(root) == host.processors(tmp_path / "absent") >= 1
 
 
-def test_the_kernel_s_kills_are_counted(tmp_path: Path) -> None:
-    """From the virtual memory's statistics; None where they do not say."""
+def test_out_of_memory_kills_are_counted(tmp_path: Path) -> None:
+    """The count comes from /proc/vmstat, and is None if it is missing there."""
     assert host.oom_kills(_write(tmp_path, {"proc/vmstat": "nr_free_pages 1\noom_kill 7"})) == 7
-    assert host.oom_kills(tmp_path / "nothing") is None
+    assert host.oom_kills(tmp_path / "absent") is None

@@ -1,4 +1,4 @@
-"""Messages are taken whole, whatever way their bytes come."""
+"""Receiving messages from a pipe."""
 
 from __future__ import annotations
 
@@ -27,30 +27,30 @@ def pipe() -> Iterator[tuple[Connection, Connection]]:
     theirs.close()
 
 
-def test_messages_come_in_order(pipe: tuple[Connection, Connection]) -> None:
-    """Several at once, large ones too, and nothing more than there is."""
+def test_messages_arrive_in_order(pipe: tuple[Connection, Connection]) -> None:
+    """Several may arrive at once, and they may be large."""
     inbox = Inbox(pipe[0])
-    assert inbox.take() == []
+    assert inbox.receive() == []
     sent = [Progress(audio_seconds=float(number)) for number in range(5)]
     large = Warned(kind=WarningKind.NOTE, text="la" * 50_000)
     for message in sent:
         send(pipe[1], message)
-    assert inbox.take() == sent
+    assert inbox.receive() == sent
     send(pipe[1], large)
-    assert inbox.take() == [large]
-    assert inbox.open
+    assert inbox.receive() == [large]
+    assert inbox.is_open
 
 
-def test_a_message_may_come_byte_by_byte(pipe: tuple[Connection, Connection]) -> None:
-    """Half a header, half a message: nothing waits, and nothing is lost."""
+def test_a_message_may_arrive_byte_by_byte(pipe: tuple[Connection, Connection]) -> None:
+    """Half a header or half a message neither blocks nor gets lost."""
     inbox = Inbox(pipe[0])
     body = msgspec.msgpack.encode(Progress(audio_seconds=1.5))
     data = len(body).to_bytes(4, "big") + body
     for byte in data[:-1]:
         os.write(pipe[1].fileno(), bytes([byte]))
-        assert inbox.take() == []
+        assert inbox.receive() == []
     os.write(pipe[1].fileno(), data[-1:])
-    assert inbox.take() == [Progress(audio_seconds=1.5)]
+    assert inbox.receive() == [Progress(audio_seconds=1.5)]
 
 
 @pytest.mark.parametrize(
@@ -61,23 +61,23 @@ def test_a_message_may_come_byte_by_byte(pipe: tuple[Connection, Connection]) ->
         b"\xff\xff\xff\xff\x00\x00\x00\x01\x00\x00\x00\x00",
         b"\x00\x00\x00\x00",
     ],
-    ids=["no MessagePack", "two gigabytes", "eight bytes of length", "empty"],
+    ids=["not MessagePack", "two gigabytes", "eight bytes of length", "empty"],
 )
-def test_garbage_closes_it(pipe: tuple[Connection, Connection], data: bytes) -> None:
-    """What came before counts; what comes after does not."""
+def test_invalid_data_closes_the_inbox(pipe: tuple[Connection, Connection], data: bytes) -> None:
+    """Earlier messages are returned; later ones are ignored."""
     inbox = Inbox(pipe[0])
     send(pipe[1], Progress(audio_seconds=1.0))
     os.write(pipe[1].fileno(), data)
     send(pipe[1], Progress(audio_seconds=2.0))
-    assert inbox.take() == [Progress(audio_seconds=1.0)]
-    assert not inbox.open
-    assert inbox.take() == []
+    assert inbox.receive() == [Progress(audio_seconds=1.0)]
+    assert not inbox.is_open
+    assert inbox.receive() == []
 
 
-def test_the_end_of_the_pipe_closes_it(pipe: tuple[Connection, Connection]) -> None:
-    """The last messages are taken first."""
+def test_the_end_of_the_pipe_closes_the_inbox(pipe: tuple[Connection, Connection]) -> None:
+    """The last messages are still returned."""
     inbox = Inbox(pipe[0])
     send(pipe[1], Progress(audio_seconds=1.0))
     pipe[1].close()
-    assert inbox.take() == [Progress(audio_seconds=1.0)]
-    assert not inbox.open
+    assert inbox.receive() == [Progress(audio_seconds=1.0)]
+    assert not inbox.is_open

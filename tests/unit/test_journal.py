@@ -1,4 +1,4 @@
-"""The journal: its schema, what a crash leaves, who may read, what is wrong told in a sentence."""
+"""The journal: its schema, recovery after a crash, concurrent readers, and errors."""
 
 from __future__ import annotations
 
@@ -19,10 +19,11 @@ from stemsplit.core.outcome import Attempt, Outcome, Reason, TrackWarning, Warni
 from stemsplit.core.probe import Probe, Tags
 from stemsplit.core.settings import Settings
 from stemsplit.journal.database import _uri
+from stemsplit.journal.job_records import JobEntry, JobState, Provenance
 from stemsplit.journal.reader import JournalReader
-from stemsplit.journal.records import Entry, JobState, Wanted, coming_stems
-from stemsplit.journal.recovery import Recovery, recover, sweep
+from stemsplit.journal.recovery import Recovery, recover, remove_staging_folders
 from stemsplit.journal.schema import APPLICATION_ID, MIGRATIONS, SCHEMA_VERSION
+from stemsplit.journal.stem_records import pending_stems
 from stemsplit.journal.writer import Journal
 from stemsplit.storage.publish import STAGING_PREFIX, publish
 
@@ -32,33 +33,33 @@ if TYPE_CHECKING:
 SETTINGS = Settings()
 STEMS = ("vocals", "accompaniment")
 WARNINGS = (
-    TrackWarning(kind=WarningKind.DAMAGED, text="It is cut."),
+    TrackWarning(kind=WarningKind.DAMAGED, text="It is truncated."),
     TrackWarning(kind=WarningKind.NOTE, text="It is old."),
     TrackWarning(kind=WarningKind.NOTE, text="It is dusty."),
 )
 
 
 @dataclass
-class World:
-    """An output folder with its journal."""
+class Scenario:
+    """An output folder with its journal, and steps of a run."""
 
     output: Path
     path: Path
     journal: Journal
 
     def job(self, name: str = "song") -> Job:
-        """Give a track."""
+        """Return the job of a track."""
         paths = {stem: self.output / name / f"{stem}.wav" for stem in STEMS}
         return Job.of(Path("/music", f"{name}.wav"), paths)
 
-    def begin(self, *names: str) -> None:
-        """Begin a run over tracks."""
+    def begin_run(self, *names: str) -> None:
+        """Begin a run with these tracks."""
         self.journal.begin_run(
             SETTINGS,
             [
-                Entry(
+                JobEntry(
                     job=self.job(name),
-                    wanted=Wanted(source_bytes=1, source_modified_ns=2, settings="{}"),
+                    wanted=Provenance(source_bytes=1, source_modified_ns=2, settings="{}"),
                     predicted_seconds=60.0,
                     state=JobState.WAITING,
                 )
@@ -67,309 +68,321 @@ class World:
             version="1",
         )
 
-    def start(self, name: str = "song", number: int = 1) -> Path:
-        """Begin an attempt, and give its work folder with finished stems in it."""
-        work = self.output / f"{STAGING_PREFIX}{name}{number}"
-        self.journal.attempt_begins(
+    def start_attempt(self, name: str = "song", number: int = 1) -> Path:
+        """Begin an attempt, and return its staging folder with finished stems."""
+        staging = self.output / f"{STAGING_PREFIX}{name}{number}"
+        self.journal.begin_attempt(
             self.job(name),
             SETTINGS,
             Resources(),
             number=number,
-            staging_folder=work,
+            staging_folder=staging,
             preloaded=True,
         )
-        work.mkdir()
+        staging.mkdir()
         for stem in STEMS:
-            (work / f"{stem}.wav").write_bytes(os.fsencode(f"{name} {stem}"))
-        return work
+            (staging / f"{stem}.wav").write_bytes(os.fsencode(f"{name} {stem}"))
+        return staging
 
-    def show(self, work: Path, name: str = "song") -> dict[str, Path]:
-        """Note that the stems will be shown, and where."""
+    def begin_publishing(self, staging: Path, name: str = "song") -> dict[str, Path]:
+        """Begin to publish the stems of a track, and return their destinations."""
         paths = self.job(name).paths
-        moves = {f"{stem}.wav": paths[stem] for stem in STEMS}
-        coming = coming_stems(work, moves, self.output)
-        self.journal.publishing(self.job(name), coming, overwrite=False, warnings=WARNINGS)
-        return moves
+        destinations = {f"{stem}.wav": paths[stem] for stem in STEMS}
+        pending = pending_stems(staging, destinations, self.output)
+        self.journal.begin_publishing(self.job(name), pending, overwrite=False, warnings=WARNINGS)
+        return destinations
 
-    def state(self, name: str = "song") -> JobState:
-        """Give the state of a track."""
-        return self.journal.records()[self.journal.place_of(self.job(name))].state
+    def state_of(self, name: str = "song") -> JobState:
+        """Return the state of a track."""
+        return self.journal.job_records()[self.journal.job_key(self.job(name))].state
 
 
 @pytest.fixture
-def world(tmp_path: Path) -> Iterator[World]:
-    """An empty one."""
+def scenario(tmp_path: Path) -> Iterator[Scenario]:
+    """An empty output folder."""
     output = tmp_path / "out"
     output.mkdir()
     with Journal(tmp_path / "journal", output) as journal:
-        yield World(output, tmp_path / "journal", journal)
+        yield Scenario(output, tmp_path / "journal", journal)
 
 
 def _attempt(reason: Reason = Reason.DONE, **more: object) -> Attempt:
     return Attempt(number=1, resources=Resources(), reason=reason, seconds=30.0, **more)  # type: ignore[arg-type]
 
 
-def test_survives_a_power_cut_and_a_network_folder(world: World) -> None:
-    """Committed is on disk, and there is no write-ahead log, which network folders cannot hold."""
-    database = world.journal._db
+def test_the_database_survives_power_cuts_and_network_folders(scenario: Scenario) -> None:
+    """Commits are synchronous; network folders do not support a write-ahead log."""
+    database = scenario.journal._db
     assert database.execute("PRAGMA synchronous").fetchone() == (3,)
     assert database.execute("PRAGMA journal_mode").fetchone() == ("delete",)
     assert database.execute("PRAGMA user_version").fetchone() == (SCHEMA_VERSION,)
 
 
-def test_a_track_from_beginning_to_end(world: World) -> None:
-    """Waiting, running, publishing, done; with its attempts, peaks and timings."""
-    world.begin("song", "other")
-    assert world.state() is JobState.WAITING
-    world.start()
-    assert world.state() is JobState.RUNNING
-    world.journal.attempt_ended(world.job(), _attempt(Reason.CRASHED, exit_code=-11))
-    assert world.state() is JobState.WAITING
-    work = world.start(number=2)
-    moves = world.show(work)
-    assert world.state() is JobState.PUBLISHING
-    publish(work, moves)
+def test_the_states_of_a_track(scenario: Scenario) -> None:
+    """They are waiting, running, publishing and done; each attempt is recorded."""
+    scenario.begin_run("song", "other")
+    assert scenario.state_of() is JobState.WAITING
+    scenario.start_attempt()
+    assert scenario.state_of() is JobState.RUNNING
+    scenario.journal.end_attempt(scenario.job(), _attempt(Reason.CRASHED, exit_code=-11))
+    assert scenario.state_of() is JobState.WAITING
+    staging = scenario.start_attempt(number=2)
+    destinations = scenario.begin_publishing(staging)
+    assert scenario.state_of() is JobState.PUBLISHING
+    publish(staging, destinations)
     attempt = _attempt(peak_pss_bytes=7, private_bytes=5)
-    outcome = Outcome(job=world.job(), reason=Reason.DONE, audio_seconds=60.0, attempts=(attempt,))
-    world.journal.settled(outcome)
-    assert world.state() is JobState.DONE
-    rows = world.journal._db.execute(
+    outcome = Outcome(
+        job=scenario.job(), reason=Reason.DONE, audio_seconds=60.0, attempts=(attempt,)
+    )
+    scenario.journal.record_outcome(outcome)
+    assert scenario.state_of() is JobState.DONE
+    rows = scenario.journal._db.execute(
         "SELECT number, reason, exit_code, peak_pss_bytes FROM attempts"
     ).fetchall()
     assert rows == [(1, "crashed", -11, None), (2, "done", None, 7)]
-    assert world.journal.counts() == {JobState.DONE: (1, 60.0), JobState.WAITING: (1, 60.0)}
+    assert scenario.journal.state_counts() == {
+        JobState.DONE: (1, 60.0),
+        JobState.WAITING: (1, 60.0),
+    }
 
 
 def test_predictions_learn_from_the_same_model_on_this_machine(
-    world: World, monkeypatch: pytest.MonkeyPatch
+    scenario: Scenario, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Finished attempts only, and none of another machine that had the folder before."""
-    world.begin("a", "b", "c")
+    """Failed attempts do not count, nor do those of another machine with the same folder."""
+    scenario.begin_run("a", "b", "c")
     for name, reason in (("a", Reason.DONE), ("b", Reason.STALLED)):
-        world.show(world.start(name), name)
+        scenario.begin_publishing(scenario.start_attempt(name), name)
         outcome = Outcome(
-            job=world.job(name),
+            job=scenario.job(name),
             reason=reason,
             audio_seconds=60.0,
             attempts=(_attempt(reason, private_bytes=5),),
         )
-        world.journal.settled(outcome)
-    (past,) = world.journal.past(SETTINGS, preloaded=True)
+        scenario.journal.record_outcome(outcome)
+    (past,) = scenario.journal.past_attempts(SETTINGS, preloaded=True)
     assert (past.private_bytes, past.audio_seconds, past.seconds) == (5, 60.0, 30.0)
     assert (past.lean, past.threads) == (False, 1)
-    assert world.journal.past(SETTINGS, preloaded=False) == []
-    assert world.journal.past(Settings(model="4stems"), preloaded=True) == []
+    assert scenario.journal.past_attempts(SETTINGS, preloaded=False) == []
+    assert scenario.journal.past_attempts(Settings(model="4stems"), preloaded=True) == []
     monkeypatch.setattr(socket, "gethostname", lambda: "elsewhere")
-    assert world.journal.past(SETTINGS, preloaded=True) == []
+    assert scenario.journal.past_attempts(SETTINGS, preloaded=True) == []
 
 
-def test_first_looks_are_kept(world: World) -> None:
-    """With all that was found."""
-    look = Probe(size_bytes=1, modified_ns=2, seconds=3.5, tags=Tags(title="Café", year=1959))
-    world.journal.remember({b"/music/caf\xe9.wav": look})
-    assert world.journal.probes() == {b"/music/caf\xe9.wav": look}
+def test_probes_are_stored(scenario: Scenario) -> None:
+    """All of their fields are stored."""
+    probe = Probe(size_bytes=1, modified_ns=2, seconds=3.5, tags=Tags(title="Café", year=1959))
+    scenario.journal.record_probes({b"/music/caf\xe9.wav": probe})
+    assert scenario.journal.probes() == {b"/music/caf\xe9.wav": probe}
 
 
-def test_after_a_death_while_separating(world: World) -> None:
-    """The work folder goes, the track is to be done again; what is not ours stays."""
-    world.begin("song")
-    work = world.start()
-    assert recover(world.journal, world.output) == Recovery(shown=0, dropped=1)
-    assert not work.exists()
-    assert world.state() is JobState.WAITING
-    assert recover(world.journal, world.output) == Recovery(shown=0, dropped=0)
+def test_recovery_after_a_crash_during_the_separation(scenario: Scenario) -> None:
+    """The staging folder is deleted, and the track is waiting again."""
+    scenario.begin_run("song")
+    staging = scenario.start_attempt()
+    assert recover(scenario.journal, scenario.output) == Recovery(published=0, dropped=1)
+    assert not staging.exists()
+    assert scenario.state_of() is JobState.WAITING
+    assert recover(scenario.journal, scenario.output) == Recovery(published=0, dropped=0)
 
 
-def test_a_journal_cannot_make_other_folders_go(world: World, tmp_path: Path) -> None:
-    """Whatever stands in it: no path that leads out of the output folder is believed."""
-    world.begin("song")
+def test_recovery_deletes_no_folder_outside_the_output(scenario: Scenario, tmp_path: Path) -> None:
+    """A staging folder outside of it means that the journal is damaged."""
+    scenario.begin_run("song")
     precious = tmp_path / "precious"
     precious.mkdir()
-    world.journal.attempt_begins(
-        world.job(), SETTINGS, Resources(), number=1, staging_folder=precious, preloaded=True
+    scenario.journal.begin_attempt(
+        scenario.job(), SETTINGS, Resources(), number=1, staging_folder=precious, preloaded=True
     )
     with pytest.raises(StemsplitError, match="is damaged"):
-        recover(world.journal, world.output)
+        recover(scenario.journal, scenario.output)
     assert precious.exists()
 
 
-def test_a_link_cannot_make_other_folders_go(world: World, tmp_path: Path) -> None:
-    """A work folder behind a link that leads out of the output folder is left alone."""
-    world.begin("song")
+def test_recovery_follows_no_links_out_of_the_output(scenario: Scenario, tmp_path: Path) -> None:
+    """A staging folder behind such a link is not deleted."""
+    scenario.begin_run("song")
     (tmp_path / "elsewhere" / ".stemsplit-1").mkdir(parents=True)
-    (world.output / "link").symlink_to(tmp_path / "elsewhere")
-    world.journal.attempt_begins(
-        world.job(),
+    (scenario.output / "link").symlink_to(tmp_path / "elsewhere")
+    scenario.journal.begin_attempt(
+        scenario.job(),
         SETTINGS,
         Resources(),
         number=1,
-        staging_folder=world.output / "link" / ".stemsplit-1",
+        staging_folder=scenario.output / "link" / ".stemsplit-1",
         preloaded=True,
     )
-    assert recover(world.journal, world.output) == Recovery(shown=0, dropped=1)
+    assert recover(scenario.journal, scenario.output) == Recovery(published=0, dropped=1)
     assert (tmp_path / "elsewhere" / ".stemsplit-1").exists()
 
 
-@pytest.mark.parametrize("shown", [0, 1, 2])
-def test_after_a_death_while_publishing(world: World, shown: int) -> None:
-    """However many stems are in place: the rest follows, and the track is done."""
-    world.begin("song")
-    work = world.start()
-    moves = world.show(work)
-    world.job().destination_path.mkdir()
-    for name, path in list(moves.items())[:shown]:
-        (work / name).rename(path)
-    assert recover(world.journal, world.output) == Recovery(shown=1, dropped=0)
-    assert {path.read_text() for path in moves.values()} == {"song vocals", "song accompaniment"}
-    assert world.state() is JobState.DONE
-    assert not work.exists()
+@pytest.mark.parametrize("published", [0, 1, 2])
+def test_recovery_after_a_crash_during_publication(scenario: Scenario, published: int) -> None:
+    """The remaining stems are published, and the track is done."""
+    scenario.begin_run("song")
+    staging = scenario.start_attempt()
+    destinations = scenario.begin_publishing(staging)
+    scenario.job().destination_path.mkdir()
+    for name, path in list(destinations.items())[:published]:
+        (staging / name).rename(path)
+    assert recover(scenario.journal, scenario.output) == Recovery(published=1, dropped=0)
+    assert {path.read_text() for path in destinations.values()} == {
+        "song vocals",
+        "song accompaniment",
+    }
+    assert scenario.state_of() is JobState.DONE
+    assert not staging.exists()
 
 
-def test_a_death_while_publishing_loses_no_warning(world: World) -> None:
-    """A track that the next run shows is known to be damaged; counted once, whatever it has."""
-    world.begin("song", "other")
-    world.show(world.start())
-    assert not world.journal.warned(), "it is not done yet"
-    recover(world.journal, world.output)
-    assert world.journal.warned() == {WarningKind.DAMAGED: 1, WarningKind.NOTE: 1}
+def test_recovery_keeps_the_warnings_of_a_track(scenario: Scenario) -> None:
+    """Each kind is counted once per track, as soon as the track is done."""
+    scenario.begin_run("song", "other")
+    scenario.begin_publishing(scenario.start_attempt())
+    assert not scenario.journal.warning_counts(), "it is not done yet"
+    recover(scenario.journal, scenario.output)
+    assert scenario.journal.warning_counts() == {WarningKind.DAMAGED: 1, WarningKind.NOTE: 1}
 
 
-def test_only_done_tracks_are_counted(world: World) -> None:
-    """One that failed is among the failures."""
-    world.begin("song")
-    world.start()
-    world.journal.settled(Outcome(job=world.job(), reason=Reason.DAMAGED, warnings=WARNINGS))
-    assert not world.journal.warned()
+def test_warnings_of_failed_tracks_do_not_count(scenario: Scenario) -> None:
+    """A failed track counts as a failure."""
+    scenario.begin_run("song")
+    scenario.start_attempt()
+    scenario.journal.record_outcome(
+        Outcome(job=scenario.job(), reason=Reason.DAMAGED, warnings=WARNINGS)
+    )
+    assert not scenario.journal.warning_counts()
 
 
-def test_old_stems_are_not_taken_for_new_ones(world: World) -> None:
-    """The work folder is lost, older stems are there: the track is to be done again."""
-    world.begin("song")
-    work = world.start()
-    moves = world.show(work)
-    world.job().destination_path.mkdir()
-    for path in moves.values():
-        path.write_text("an older one")
-    for file in work.iterdir():
+def test_recovery_does_not_accept_older_stems_as_new_ones(scenario: Scenario) -> None:
+    """If the staging folder is empty, the track is waiting again."""
+    scenario.begin_run("song")
+    staging = scenario.start_attempt()
+    destinations = scenario.begin_publishing(staging)
+    scenario.job().destination_path.mkdir()
+    for path in destinations.values():
+        path.write_text("an older stem")
+    for file in staging.iterdir():
         file.unlink()
-    assert recover(world.journal, world.output) == Recovery(shown=0, dropped=1)
-    assert world.state() is JobState.WAITING
+    assert recover(scenario.journal, scenario.output) == Recovery(published=0, dropped=1)
+    assert scenario.state_of() is JobState.WAITING
 
 
-def test_what_somebody_made_meanwhile_is_not_replaced(world: World) -> None:
-    """Between a crash and the next run: the track is to be done again, and will be refused."""
-    world.begin("song")
-    moves = world.show(world.start())
-    world.job().destination_path.mkdir()
-    moves["vocals.wav"].write_text("mine")
-    assert recover(world.journal, world.output) == Recovery(shown=0, dropped=1)
-    assert moves["vocals.wav"].read_text() == "mine"
+def test_recovery_does_not_replace_untracked_files(scenario: Scenario) -> None:
+    """The next run will refuse the track."""
+    scenario.begin_run("song")
+    destinations = scenario.begin_publishing(scenario.start_attempt())
+    scenario.job().destination_path.mkdir()
+    destinations["vocals.wav"].write_text("mine")
+    assert recover(scenario.journal, scenario.output) == Recovery(published=0, dropped=1)
+    assert destinations["vocals.wav"].read_text() == "mine"
 
 
-def test_a_stem_that_cannot_be_shown_does_not_block_all_further_runs(world: World) -> None:
-    """Something lies in the way by now: the track is tried again, and tells why it fails."""
-    world.begin("song")
-    moves = world.show(world.start())
-    moves["vocals.wav"].mkdir(parents=True)
-    assert recover(world.journal, world.output) == Recovery(shown=0, dropped=1)
+def test_a_stem_that_cannot_be_published_does_not_block_further_runs(scenario: Scenario) -> None:
+    """The track is tried again and reports why it fails."""
+    scenario.begin_run("song")
+    destinations = scenario.begin_publishing(scenario.start_attempt())
+    destinations["vocals.wav"].mkdir(parents=True)
+    assert recover(scenario.journal, scenario.output) == Recovery(published=0, dropped=1)
 
 
-def test_half_of_a_track_is_never_thrown_away(world: World) -> None:
-    """One stem is shown, the other cannot be: it is kept until it can."""
-    world.begin("song")
-    work = world.start()
-    moves = world.show(work)
-    world.job().destination_path.mkdir()
-    (work / "vocals.wav").rename(moves["vocals.wav"])
-    obstacle = moves["accompaniment.wav"]
+def test_a_partly_published_track_is_never_discarded(scenario: Scenario) -> None:
+    """The other stem stays staged until it can be published."""
+    scenario.begin_run("song")
+    staging = scenario.start_attempt()
+    destinations = scenario.begin_publishing(staging)
+    scenario.job().destination_path.mkdir()
+    (staging / "vocals.wav").rename(destinations["vocals.wav"])
+    obstacle = destinations["accompaniment.wav"]
     obstacle.mkdir()
     for _ in range(2):
-        assert recover(world.journal, world.output) == Recovery(shown=0, dropped=0, stuck=1)
-        assert world.state() is JobState.PUBLISHING
-        assert (work / "accompaniment.wav").read_text() == "song accompaniment"
+        assert recover(scenario.journal, scenario.output) == Recovery(
+            published=0, dropped=0, stuck=1
+        )
+        assert scenario.state_of() is JobState.PUBLISHING
+        assert (staging / "accompaniment.wav").read_text() == "song accompaniment"
     obstacle.rmdir()
-    assert recover(world.journal, world.output) == Recovery(shown=1, dropped=0)
+    assert recover(scenario.journal, scenario.output) == Recovery(published=1, dropped=0)
     assert obstacle.read_text() == "song accompaniment"
 
 
-def test_half_of_a_track_is_given_up_where_all_is_done_again(world: World) -> None:
-    """With `--overwrite` nothing of it is of use any more."""
-    world.begin("song")
-    work = world.start()
-    moves = world.show(work)
-    world.job().destination_path.mkdir()
-    (work / "vocals.wav").rename(moves["vocals.wav"])
-    moves["accompaniment.wav"].mkdir()
-    recovery = recover(world.journal, world.output, overwrite=True)
-    assert recovery == Recovery(shown=0, dropped=1)
-    assert not work.exists()
+def test_overwriting_discards_a_partly_published_track(scenario: Scenario) -> None:
+    """With `--overwrite`, all of its stems are made again."""
+    scenario.begin_run("song")
+    staging = scenario.start_attempt()
+    destinations = scenario.begin_publishing(staging)
+    scenario.job().destination_path.mkdir()
+    (staging / "vocals.wav").rename(destinations["vocals.wav"])
+    destinations["accompaniment.wav"].mkdir()
+    recovery = recover(scenario.journal, scenario.output, overwrite=True)
+    assert recovery == Recovery(published=0, dropped=1)
+    assert not staging.exists()
 
 
-def test_what_was_shown_alone_can_be_replaced(world: World) -> None:
-    """One stem is shown and the other lost: the one is ours, and no obstacle."""
-    world.begin("song")
-    work = world.start()
-    moves = world.show(work)
-    world.job().destination_path.mkdir()
-    (work / "vocals.wav").rename(moves["vocals.wav"])
-    (work / "accompaniment.wav").unlink()
-    work.rmdir()
-    assert recover(world.journal, world.output) == Recovery(shown=0, dropped=1)
-    assert list(world.journal.owned()) == [b"song/vocals.wav"]
+def test_a_single_published_stem_can_be_replaced(scenario: Scenario) -> None:
+    """The journal owns it, even though the other stem is lost."""
+    scenario.begin_run("song")
+    staging = scenario.start_attempt()
+    destinations = scenario.begin_publishing(staging)
+    scenario.job().destination_path.mkdir()
+    (staging / "vocals.wav").rename(destinations["vocals.wav"])
+    (staging / "accompaniment.wav").unlink()
+    staging.rmdir()
+    assert recover(scenario.journal, scenario.output) == Recovery(published=0, dropped=1)
+    assert list(scenario.journal.owned_files()) == [b"song/vocals.wav"]
 
 
-def test_a_batch_that_ends_in_trouble_is_brought_in_order(world: World) -> None:
-    """What was shown and could not be noted is done; what was running is waiting."""
-    world.begin("song", "other")
-    work = world.start()
-    publish(work, world.show(work))
-    world.start("other")
-    assert recover(world.journal, world.output) == Recovery(shown=1, dropped=1)
-    assert (world.state(), world.state("other")) == (JobState.DONE, JobState.WAITING)
-    assert world.journal.unfinished() == []
+def test_recovery_after_a_failed_batch(scenario: Scenario) -> None:
+    """A published but unrecorded track is done; a running one is waiting again."""
+    scenario.begin_run("song", "other")
+    staging = scenario.start_attempt()
+    publish(staging, scenario.begin_publishing(staging))
+    scenario.start_attempt("other")
+    assert recover(scenario.journal, scenario.output) == Recovery(published=1, dropped=1)
+    assert (scenario.state_of(), scenario.state_of("other")) == (JobState.DONE, JobState.WAITING)
+    assert scenario.journal.unfinished_jobs() == []
 
 
-def test_a_failure_while_half_is_shown_keeps_the_attempt_open(world: World) -> None:
-    """So that what is on disk can still be put in place."""
-    world.begin("song")
-    world.show(world.start())
+def test_a_failure_during_publication_keeps_the_attempt_open(scenario: Scenario) -> None:
+    """The stems on disk can still be published."""
+    scenario.begin_run("song")
+    scenario.begin_publishing(scenario.start_attempt())
     outcome = Outcome(
-        job=world.job(), reason=Reason.UNWRITABLE, message="No.", attempts=(_attempt(),)
+        job=scenario.job(), reason=Reason.UNWRITABLE, message="No.", attempts=(_attempt(),)
     )
-    world.journal.settled(outcome)
-    assert world.state() is JobState.PUBLISHING
-    assert len(world.journal.unfinished()) == 1
-    world.journal.taken_back(world.job())
-    world.journal.settled(outcome)
-    assert world.state() is JobState.FAILED
+    scenario.journal.record_outcome(outcome)
+    assert scenario.state_of() is JobState.PUBLISHING
+    assert len(scenario.journal.unfinished_jobs()) == 1
+    scenario.journal.cancel_publishing(scenario.job())
+    scenario.journal.record_outcome(outcome)
+    assert scenario.state_of() is JobState.FAILED
 
 
-def test_others_may_read_while_it_is_written(world: World) -> None:
-    """`status` and `--dry-run` look into a journal in use."""
-    world.begin("song")
+def test_the_journal_can_be_read_during_a_transaction(scenario: Scenario) -> None:
+    """`status` and `--dry-run` read a journal that is in use."""
+    scenario.begin_run("song")
     with (
-        JournalReader(world.path, world.output) as reader,
-        world.journal._transaction() as db,
+        JournalReader(scenario.path, scenario.output) as reader,
+        scenario.journal._transaction() as db,
     ):
         db.execute("UPDATE jobs SET message = 'half'")
-        assert reader.counts() == {JobState.WAITING: (1, 60.0)}
+        assert reader.state_counts() == {JobState.WAITING: (1, 60.0)}
 
 
-def test_a_journal_of_the_future_is_refused(world: World) -> None:
-    """Rather than misread."""
-    world.journal._db.execute("PRAGMA user_version = 99")
-    with pytest.raises(StemsplitError, match="newer stemsplit"):
-        Journal(world.path, world.output)
+def test_a_journal_of_a_newer_version_is_refused(scenario: Scenario) -> None:
+    """This version might misread it."""
+    scenario.journal._db.execute("PRAGMA user_version = 99")
+    with pytest.raises(StemsplitError, match="newer version of stemsplit"):
+        Journal(scenario.path, scenario.output)
 
 
-def test_a_journal_without_a_schema_is_none_yet(tmp_path: Path) -> None:
-    """A reader that comes a moment too early, or after a kill at the very beginning."""
-    assert JournalReader.read(tmp_path / "journal", tmp_path) is None
+def test_a_journal_without_a_schema_counts_as_missing(tmp_path: Path) -> None:
+    """Its run has just begun, or was killed at the very beginning."""
+    assert JournalReader.open_existing(tmp_path / "journal", tmp_path) is None
     sqlite3.connect(tmp_path / "journal").close()
     (tmp_path / "journal").touch()
-    assert JournalReader.read(tmp_path / "journal", tmp_path) is None
+    assert JournalReader.open_existing(tmp_path / "journal", tmp_path) is None
     Journal(tmp_path / "journal", tmp_path).__exit__()
-    journal = JournalReader.read(tmp_path / "journal", tmp_path)
+    journal = JournalReader.open_existing(tmp_path / "journal", tmp_path)
     assert journal is not None
     journal.__exit__()
 
@@ -378,76 +391,82 @@ def test_a_journal_without_a_schema_is_none_yet(tmp_path: Path) -> None:
     ("path", "uri"),
     [("/music/a b/?#", "file:///music/a%20b/%3F%23"), ("//nas/music", "file:////nas/music")],
 )
-def test_paths_as_sqlite_takes_them(monkeypatch: pytest.MonkeyPatch, path: str, uri: str) -> None:
-    """Among them a network share of Windows, which `pathlib` gives as a host."""
+def test_uris_of_databases(monkeypatch: pytest.MonkeyPatch, path: str, uri: str) -> None:
+    """`pathlib` makes the server of a Windows network share the host of the URI."""
     if path.startswith("//"):
         monkeypatch.setattr(Path, "as_uri", lambda _self: "file://nas/music")
     assert _uri(Path(path)) == uri
 
 
-def test_an_interrupted_migration_is_done_again(tmp_path: Path) -> None:
-    """Schema and version change together or not at all."""
+def test_an_interrupted_migration_is_repeated(tmp_path: Path) -> None:
+    """Schema and version change in one transaction."""
     path = tmp_path / "journal"
     with contextlib.closing(sqlite3.connect(path)) as database:
         database.executescript("BEGIN; CREATE TABLE runs (id INTEGER); ROLLBACK;")
     with Journal(path, tmp_path) as journal:
-        assert journal.records() == {}
+        assert journal.job_records() == {}
 
 
-def test_a_damaged_journal_gets_a_sentence(tmp_path: Path) -> None:
-    """And what to do."""
+def test_a_damaged_journal_is_reported(tmp_path: Path) -> None:
+    """The error has a remedy."""
     (tmp_path / "journal").write_text("no database" * 1000)
     with pytest.raises(StemsplitError, match=r"is damaged.*Move it away"):
         Journal(tmp_path / "journal", tmp_path)
 
 
-def test_a_full_disk_and_a_forbidden_one_are_told_apart(world: World) -> None:
-    """A database that may not grow, and one that may not be written."""
-    world.begin("song")
-    pages = world.journal._db.execute("PRAGMA page_count").fetchone()[0]
-    world.journal._db.execute(f"PRAGMA max_page_count = {pages}")
-    look = Probe(size_bytes=1, modified_ns=2, tags=Tags(title="x" * 10**5))
+def test_a_full_disk_and_a_read_only_one_are_different_errors(scenario: Scenario) -> None:
+    """A failed transaction writes nothing."""
+    scenario.begin_run("song")
+    pages = scenario.journal._db.execute("PRAGMA page_count").fetchone()[0]
+    scenario.journal._db.execute(f"PRAGMA max_page_count = {pages}")
+    probe = Probe(size_bytes=1, modified_ns=2, tags=Tags(title="x" * 10**5))
     with pytest.raises(DiskFullError):
-        world.journal.remember({b"/x": look})
-    assert world.journal.probes() == {}, "nothing half-written"
-    world.journal._db.execute("PRAGMA query_only = ON")
+        scenario.journal.record_probes({b"/x": probe})
+    assert scenario.journal.probes() == {}, "the transaction was rolled back"
+    scenario.journal._db.execute("PRAGMA query_only = ON")
     with pytest.raises(UnwritableError):
-        world.journal.remember({b"/x": look})
+        scenario.journal.record_probes({b"/x": probe})
 
 
-def test_names_that_are_not_utf_8(world: World) -> None:
-    """Paths are bytes from end to end."""
+def test_names_need_not_be_utf_8(scenario: Scenario) -> None:
+    """Paths are stored as bytes."""
     name = os.fsdecode(b"caf\xe9 \xff")
-    world.begin(name)
-    moves = world.show(world.start(name), name)
-    recover(world.journal, world.output)
-    assert all(path.exists() for path in moves.values())
-    assert world.state(name) is JobState.DONE
+    scenario.begin_run(name)
+    destinations = scenario.begin_publishing(scenario.start_attempt(name), name)
+    recover(scenario.journal, scenario.output)
+    assert all(path.exists() for path in destinations.values())
+    assert scenario.state_of(name) is JobState.DONE
 
 
-def test_samples_of_files_that_an_older_stemsplit_has_done(world: World) -> None:
-    """Are noted by the next run that finds the file as it was, and by no other."""
+def test_missing_hashes_of_sources_are_added(scenario: Scenario) -> None:
+    """The next run that finds the file unchanged adds the hash; later runs keep it."""
 
-    def left(modified_ns: int, sample: bytes) -> tuple[bytes, bytes]:
-        wanted = Wanted(
+    def recorded_hashes(modified_ns: int, sample: bytes) -> tuple[bytes, bytes]:
+        wanted = Provenance(
             source_bytes=1, source_modified_ns=modified_ns, settings="{}", sample=sample
         )
-        entry = Entry(job=world.job(), wanted=wanted, predicted_seconds=1, state=JobState.DONE)
-        world.journal.begin_run(SETTINGS, [entry], version="1")
-        record = world.journal.records()[world.journal.place_of(world.job())]
+        entry = JobEntry(
+            job=scenario.job(), wanted=wanted, predicted_seconds=1, state=JobState.DONE
+        )
+        scenario.journal.begin_run(SETTINGS, [entry], version="1")
+        record = scenario.journal.job_records()[scenario.journal.job_key(scenario.job())]
         assert record.published is not None
         return record.wanted.sample, record.published.sample
 
-    world.begin("song")
-    publish(world.output / ".stemsplit-song1", world.show(world.start()))
-    world.journal.settled(Outcome(job=world.job(), reason=Reason.DONE, attempts=(_attempt(),)))
-    assert left(3, b"another time") == (b"", b"")
-    assert left(2, b"first") == (b"first", b"first")
-    assert left(2, b"second") == (b"first", b"first")
+    scenario.begin_run("song")
+    publish(
+        scenario.output / ".stemsplit-song1", scenario.begin_publishing(scenario.start_attempt())
+    )
+    scenario.journal.record_outcome(
+        Outcome(job=scenario.job(), reason=Reason.DONE, attempts=(_attempt(),))
+    )
+    assert recorded_hashes(3, b"another time") == (b"", b"")
+    assert recorded_hashes(2, b"first") == (b"first", b"first")
+    assert recorded_hashes(2, b"second") == (b"first", b"first")
 
 
-def test_a_journal_of_an_older_stemsplit_is_brought_up_to_date(tmp_path: Path) -> None:
-    """What was done by it is still done, and what came later is empty."""
+def test_a_journal_of_an_older_version_is_migrated(tmp_path: Path) -> None:
+    """Done tracks stay done, and new columns are empty."""
     with contextlib.closing(sqlite3.connect(tmp_path / "journal")) as database, database:
         database.executescript(MIGRATIONS[0])
         database.execute(f"PRAGMA application_id = {APPLICATION_ID}")
@@ -462,46 +481,53 @@ def test_a_journal_of_an_older_stemsplit_is_brought_up_to_date(tmp_path: Path) -
             INSERT INTO stems VALUES (x'61', 1, 3, 4);
             """
         )
-    with JournalReader(tmp_path / "journal", tmp_path) as reader:  # as a plan does, first of all
-        assert reader.past(Settings(), preloaded=True) == []
-        assert reader.records()[b"a"].wanted.sample == b""
+    # A dry run reads the journal without migrating it.
+    with JournalReader(tmp_path / "journal", tmp_path) as reader:
+        assert reader.past_attempts(Settings(), preloaded=True) == []
+        assert reader.job_records()[b"a"].wanted.sample == b""
     with Journal(tmp_path / "journal", tmp_path) as journal:
         assert journal.version == SCHEMA_VERSION
-        assert journal.records()[b"a"].state is JobState.DONE
+        assert journal.job_records()[b"a"].state is JobState.DONE
         assert journal._db.execute("SELECT stem, number FROM stems").fetchall() == [(None, None)]
         assert journal._db.execute("SELECT warnings FROM jobs").fetchall() == [("[]",)]
 
 
-def test_a_probe_that_cannot_be_read_is_made_again(world: World) -> None:
-    """A file whose header lies must not make a healthy journal a damaged one."""
+def test_an_unreadable_probe_is_ignored(scenario: Scenario) -> None:
+    """A wrong sample rate in the header of a file must not make the journal unusable."""
     rate = Probe(size_bytes=1, modified_ns=2, sample_rate=2**63)
-    world.journal.remember({b"/liar.aiff": rate, b"/b.wav": Probe(size_bytes=3, modified_ns=4)})
-    assert [*world.journal.probes()] == [b"/b.wav"]
+    scenario.journal.record_probes(
+        {b"/liar.aiff": rate, b"/b.wav": Probe(size_bytes=3, modified_ns=4)}
+    )
+    assert [*scenario.journal.probes()] == [b"/b.wav"]
 
 
-def test_work_folders_of_ended_attempts_go_and_others_stay(world: World, tmp_path: Path) -> None:
-    """Those of a pool without a journal, and what is behind a link that leads out."""
-    world.begin("song")
-    ended = world.start()
-    world.journal.attempt_ended(world.job(), _attempt(Reason.CRASHED))
-    running = world.start(number=2)
-    other = world.output / f"{STAGING_PREFIX}{'0' * 32}"
+def test_only_staging_folders_of_ended_attempts_are_deleted(
+    scenario: Scenario, tmp_path: Path
+) -> None:
+    """Those of a pool without a journal stay, and so do folders behind a link out of the output."""
+    scenario.begin_run("song")
+    ended = scenario.start_attempt()
+    scenario.journal.end_attempt(scenario.job(), _attempt(Reason.CRASHED))
+    running = scenario.start_attempt(number=2)
+    other = scenario.output / f"{STAGING_PREFIX}{'0' * 32}"
     other.mkdir()
-    behind = tmp_path / "elsewhere" / ended.name
-    behind.mkdir(parents=True)
-    (world.output / "link").symlink_to(behind.parent)
-    sweep(world.journal, world.output, [world.output / "link", world.output / "absent"])
+    linked = tmp_path / "elsewhere" / ended.name
+    linked.mkdir(parents=True)
+    (scenario.output / "link").symlink_to(linked.parent)
+    remove_staging_folders(
+        scenario.journal, scenario.output, [scenario.output / "link", scenario.output / "absent"]
+    )
     assert not ended.exists()
     assert running.exists()
     assert other.exists()
-    assert behind.exists()
+    assert linked.exists()
 
 
-def test_a_work_folder_that_no_system_holds_is_no_error(world: World) -> None:
-    """A stranger's journal may name anything."""
-    world.begin("song")
-    moves = world.show(world.start())
+def test_an_overlong_name_of_a_staging_folder_is_ignored(scenario: Scenario) -> None:
+    """A journal of unknown origin may contain any name."""
+    scenario.begin_run("song")
+    destinations = scenario.begin_publishing(scenario.start_attempt())
     long = STAGING_PREFIX + "x" * 300
-    world.journal._db.execute("UPDATE attempts SET work_folder = ?", (long.encode(),))
-    assert recover(world.journal, world.output) == Recovery(shown=0, dropped=1)
-    assert not any(path.exists() for path in moves.values())
+    scenario.journal._db.execute("UPDATE attempts SET work_folder = ?", (long.encode(),))
+    assert recover(scenario.journal, scenario.output) == Recovery(published=0, dropped=1)
+    assert not any(path.exists() for path in destinations.values())

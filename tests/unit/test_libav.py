@@ -1,4 +1,4 @@
-"""Files that libsndfile does not read: lengths, channels, damage."""
+"""Files that libsndfile cannot read: samples, lengths, channels and damage."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import soundfile
 from audio_files import write_libav
 
 from stemsplit.audio.av_frames import samples_of
-from stemsplit.audio.channels import USUAL
+from stemsplit.audio.channels import DEFAULT_LAYOUTS
 from stemsplit.audio.decode import Decoder
 from stemsplit.core.errors import BadInputError
 
@@ -25,13 +25,13 @@ FRAMES, RATE = 100_003, 44_100
 
 @pytest.fixture(scope="module")
 def noise() -> NDArray[np.float32]:
-    """Steps of 16 bits that no codec can guess."""
+    """Noise in steps of 16 bits, which no codec can predict."""
     steps = np.random.default_rng(0).integers(-8_000, 8_000, (FRAMES, 2))
     return (steps / 2**15).astype(np.float32)
 
 
-def write(path: Path, samples: NDArray[np.float32], codec: str, **options: Any) -> None:  # noqa: ANN401 - those of either writer
-    """Write a file with libsndfile, or with an encoder of FFmpeg's if one is named."""
+def write(path: Path, samples: NDArray[np.float32], codec: str, **options: Any) -> None:  # noqa: ANN401 - the options of either writer
+    """Write a file with libsndfile, or with an encoder of FFmpeg if `codec` is not empty."""
     if codec:
         write_libav(path, samples, codec, **options)
     else:
@@ -55,10 +55,10 @@ def _read(path: Path) -> tuple[NDArray[np.float32], str]:
         ("a.mkv", "pcm_s24le", ""),
     ],
 )
-def test_lossless_codecs_give_the_samples_to_the_bit(
+def test_lossless_codecs_are_decoded_exactly(
     tmp_path: Path, noise: NDArray[np.float32], name: str, codec: str, sample_format: str
 ) -> None:
-    """Whatever the container, the same samples come out, and no more or fewer of them."""
+    """The samples are the same in every container."""
     path = tmp_path / name
     write(path, noise, codec, sample_format=sample_format)
     read, warning = _read(path)
@@ -80,25 +80,25 @@ def test_lossless_codecs_give_the_samples_to_the_bit(
         ("a.mp3", "libmp3lame", 44_100),
     ],
 )
-def test_gapless_files_have_the_frames_that_were_encoded(
+def test_gapless_files_have_the_encoded_length(
     tmp_path: Path, noise: NDArray[np.float32], name: str, codec: str, rate: int
 ) -> None:
-    """What an encoder puts before and behind the music is left out, to the sample."""
+    """The padding of the encoder is removed exactly."""
     path = tmp_path / name
     options = {"movie_timescale": str(rate)} if name.startswith("exact") else {}
     write(path, noise, codec, rate=rate, **options)
     read, warning = _read(path)
     assert len(read) == FRAMES
     assert warning == ""
-    # Not shifted either: the start of the noise is where it was.
+    # The noise is not shifted either.
     lags = [
         float(np.sum(read[1000 + lag : 9000 + lag] * noise[1000:9000])) for lag in range(-9, 10)
     ]
     assert int(np.argmax(lags)) == 9
 
 
-def test_apple_s_own_word_on_the_length_counts(tmp_path: Path, noise: NDArray[np.float32]) -> None:
-    """`iTunSMPB` says how many samples are music, also where the edit list does not."""
+def test_the_length_in_itunsmpb_counts(tmp_path: Path, noise: NDArray[np.float32]) -> None:
+    """Apple's tag `iTunSMPB` declares the number of samples, even without an edit list."""
     path = tmp_path / "a.m4a"
     output: Any = av.open(str(path), "w")
     output.metadata["iTunSMPB"] = f" 00000000 00000400 00000100 {FRAMES - 500:016X} 00000000"
@@ -121,7 +121,7 @@ def test_apple_s_own_word_on_the_length_counts(tmp_path: Path, noise: NDArray[np
 
 @pytest.mark.parametrize(("layout", "count"), [("5.1", 6), ("7.1", 8)])
 def test_surround_channels_keep_their_names(tmp_path: Path, layout: str, count: int) -> None:
-    """WAV and FLAC say which channel is which, and the order is kept."""
+    """The layout is read from the file, and the order is kept."""
     levels = np.linspace(0.1, 0.8, count, dtype=np.float32)
     for name, codec in (
         ("a.wav", "pcm_s24le"),
@@ -139,10 +139,10 @@ def test_surround_channels_keep_their_names(tmp_path: Path, layout: str, count: 
 
 
 def test_64_bit_samples_are_read(tmp_path: Path, noise: NDArray[np.float32]) -> None:
-    """Floating point by libsndfile, integers by FFmpeg."""
+    """The WAV file is read by libsndfile, and the MOV file by FFmpeg."""
     soundfile.write(tmp_path / "double.wav", noise, RATE, subtype="DOUBLE")
-    write(tmp_path / "long.mov", noise, "pcm_f64le")
-    for name in ("double.wav", "long.mov"):
+    write(tmp_path / "double.mov", noise, "pcm_f64le")
+    for name in ("double.wav", "double.mov"):
         read, _ = _read(tmp_path / name)
         np.testing.assert_array_equal(read, noise)
         with Decoder(tmp_path / name) as source:
@@ -156,7 +156,7 @@ def test_64_bit_samples_are_read(tmp_path: Path, noise: NDArray[np.float32]) -> 
 def test_integers_become_fractions_of_full_scale(
     sample_format: str, dtype: type, full: int
 ) -> None:
-    """The lowest step is -1, zero is 0, packed or planar."""
+    """The lowest step becomes -1 and zero becomes 0, in packed and planar formats."""
     zero = 128 if dtype is np.uint8 else 0
     values = np.array([[zero - full, zero - full], [zero, zero], [zero + full // 2, zero]])
     shaped = values.T if sample_format.endswith("p") else values.reshape(1, -1)
@@ -166,8 +166,8 @@ def test_integers_become_fractions_of_full_scale(
     np.testing.assert_array_equal(samples_of(frame), np.array([[-1, -1], [0, 0], [0.5, 0]]))
 
 
-def test_says_how_much_of_a_cut_film_is_missing(tmp_path: Path, noise: NDArray[np.float32]) -> None:
-    """An MP4 whose header stands in front, cut at 60 %."""
+def test_a_truncated_mp4_has_a_warning(tmp_path: Path, noise: NDArray[np.float32]) -> None:
+    """Its index is at the start, so 60 % of the file can be decoded."""
     path = tmp_path / "a.m4a"
     write(path, noise, "aac", movflags="faststart")
     path.write_bytes(path.read_bytes()[: int(path.stat().st_size * 0.6)])
@@ -176,19 +176,19 @@ def test_says_how_much_of_a_cut_film_is_missing(tmp_path: Path, noise: NDArray[n
     assert "missing at the end" in warning
 
 
-def test_an_mp4_that_lost_its_header_is_refused(tmp_path: Path, noise: NDArray[np.float32]) -> None:
-    """It stands at the end by default: without it nothing can be decoded."""
+def test_an_mp4_without_its_index_is_refused(tmp_path: Path, noise: NDArray[np.float32]) -> None:
+    """By default the index is at the end; without it nothing can be decoded."""
     path = tmp_path / "a.m4a"
     write(path, noise, "aac")
     path.write_bytes(path.read_bytes()[:-5_000])
-    with pytest.raises(BadInputError, match="is cut off: the index at its end"):
+    with pytest.raises(BadInputError, match="is truncated: the index at its end"):
         _read(path)
 
 
 def test_a_damaged_packet_becomes_silence_of_its_length(
     tmp_path: Path, noise: NDArray[np.float32]
 ) -> None:
-    """What follows stays in its place, and the warning says so."""
+    """The samples after it are not shifted, and the warning gives its position."""
     path = tmp_path / "a.m4a"
     write(path, noise, "alac", sample_format="s16p")
     whole, _ = _read(path)
@@ -203,22 +203,22 @@ def test_a_damaged_packet_becomes_silence_of_its_length(
     assert f"missing at 0:0{np.flatnonzero(~read.any(axis=1))[0] / RATE:.2f}" in warning
 
 
-def test_a_film_without_sound_and_a_playlist_are_refused(tmp_path: Path) -> None:
-    """The one has nothing to give; the other would lead to other files."""
+def test_a_video_without_audio_and_a_playlist_are_refused(tmp_path: Path) -> None:
+    """A playlist would lead to other files."""
     soundfile.write(tmp_path / "other.wav", np.zeros((1000, 2)), RATE)
     playlist = tmp_path / "list.m3u8"
     playlist.write_text(
         f"#EXTM3U\n#EXT-X-TARGETDURATION:1\n#EXTINF:1,\n{tmp_path / 'other.wav'}\n#EXT-X-ENDLIST\n"
     )
-    film = tmp_path / "silent.mkv"
-    output: Any = av.open(str(film), "w")
+    video = tmp_path / "silent.mkv"
+    output: Any = av.open(str(video), "w")
     stream = output.add_stream("mpeg4", rate=25)
     stream.width, stream.height, stream.pix_fmt = 64, 64, "yuv420p"
     output.mux(stream.encode(av.VideoFrame(64, 64, "yuv420p")))
     output.mux(stream.encode(None))
     output.close()
     with pytest.raises(BadInputError, match="has no audio track"):
-        _read(film)
+        _read(video)
     with pytest.raises(BadInputError, match="is a playlist, not audio"):
         _read(playlist)
 
@@ -237,7 +237,7 @@ def test_a_film_without_sound_and_a_playlist_are_refused(tmp_path: Path) -> None
 @pytest.mark.parametrize(
     ("start", "duration"), [(0.0, 0.5), (1.0, 0.5), (0.123456, None), (2.2, 9.0)]
 )
-def test_a_stretch_is_the_same_samples_as_in_the_whole(
+def test_an_excerpt_has_the_samples_of_the_whole_file(
     tmp_path: Path,
     noise: NDArray[np.float32],
     name: str,
@@ -245,7 +245,7 @@ def test_a_stretch_is_the_same_samples_as_in_the_whole(
     start: float,
     duration: float | None,
 ) -> None:
-    """Start and end lie at the nearest sample, in every format; nothing is called missing."""
+    """Start and end are rounded to the nearest sample in every format; there is no warning."""
     path = tmp_path / name
     write(path, noise, codec)
     whole, _ = _read(path)
@@ -260,10 +260,10 @@ def test_a_stretch_is_the_same_samples_as_in_the_whole(
 
 
 @pytest.mark.parametrize(("name", "codec"), [("a.wav", ""), ("a.m4a", "aac"), ("a.aac", "aac")])
-def test_a_start_behind_the_end_is_told(
+def test_a_start_after_the_end_is_an_error(
     tmp_path: Path, noise: NDArray[np.float32], name: str, codec: str
 ) -> None:
-    """Also where only decoding tells how long a file is."""
+    """The length may be known only after decoding."""
     path = tmp_path / name
     write(path, noise, codec)
     with (
@@ -274,26 +274,26 @@ def test_a_start_behind_the_end_is_told(
 
 
 @pytest.mark.parametrize("ext", ["ogg", "opus", "mp3"])
-def test_files_put_behind_one_another_are_read_to_the_end(
+def test_concatenated_files_are_read_to_the_end(
     tmp_path: Path, noise: NDArray[np.float32], ext: str
 ) -> None:
-    """Libsndfile stops after the first; `cat` and radio recorders make such files."""
-    one = tmp_path / f"one.{ext}"
+    """`cat` and radio recorders produce such files; libsndfile stops after the first part."""
+    single = tmp_path / f"single.{ext}"
     if ext == "opus":
-        write(one, noise, "libopus", rate=48_000)
+        write(single, noise, "libopus", rate=48_000)
     else:
-        soundfile.write(one, noise, RATE)
-    two = tmp_path / f"two.{ext}"
-    two.write_bytes(one.read_bytes() * 4)
-    read, _ = _read(two)
+        soundfile.write(single, noise, RATE)
+    concatenated = tmp_path / f"concatenated.{ext}"
+    concatenated.write_bytes(single.read_bytes() * 4)
+    read, _ = _read(concatenated)
     assert 3.9 * FRAMES < len(read) < 4.1 * FRAMES
 
 
-def test_a_film_whose_sound_ends_before_it_is_not_cut_off(
+def test_a_video_that_is_longer_than_its_audio_is_not_cut_off(
     tmp_path: Path, noise: NDArray[np.float32]
 ) -> None:
-    """The container's duration is that of the picture."""
-    path = tmp_path / "film.mkv"
+    """The container declares the duration of the video."""
+    path = tmp_path / "video.mkv"
     write(path, noise, "flac", pictures=200)
     read, warning = _read(path)
     assert len(read) == FRAMES
@@ -302,8 +302,8 @@ def test_a_film_whose_sound_ends_before_it_is_not_cut_off(
         assert source.info.frames is None or abs(source.info.frames - FRAMES) < RATE / 100
 
 
-def test_damage_within_a_stretch_is_told(tmp_path: Path, noise: NDArray[np.float32]) -> None:
-    """Also where the end of the file is not looked at; and a first packet keeps its place."""
+def test_damage_within_an_excerpt_is_reported(tmp_path: Path, noise: NDArray[np.float32]) -> None:
+    """The end of the file is not read; a damaged first packet becomes silence."""
     path = tmp_path / "a.m4a"
     write(path, noise, "alac", sample_format="s16p")
     whole, _ = _read(path)
@@ -321,8 +321,8 @@ def test_damage_within_a_stretch_is_told(tmp_path: Path, noise: NDArray[np.float
 
 
 @pytest.mark.parametrize("container", ["WAV", "W64", "AIFF"])
-def test_a_cut_surround_file_is_told(tmp_path: Path, container: str) -> None:
-    """As with two channels: by libsndfile, which knows what its header says."""
+def test_a_truncated_surround_file_has_a_warning(tmp_path: Path, container: str) -> None:
+    """The header declares its length."""
     path = tmp_path / "six"
     noise = np.random.default_rng(0).uniform(-0.5, 0.5, (RATE, 6))
     soundfile.write(path, noise, RATE, format=container, subtype="PCM_24")
@@ -331,11 +331,11 @@ def test_a_cut_surround_file_is_told(tmp_path: Path, container: str) -> None:
     assert 0.45 * RATE < len(read) < 0.55 * RATE
     assert "missing at the end" in warning
     with Decoder(path) as source:
-        assert source.channels == USUAL[6]
+        assert source.channels == DEFAULT_LAYOUTS[6]
 
 
-def test_a_start_at_the_very_end_is_no_damage(tmp_path: Path, noise: NDArray[np.float32]) -> None:
-    """The sentence names the end."""
+def test_a_start_at_the_end_is_an_error(tmp_path: Path, noise: NDArray[np.float32]) -> None:
+    """The error gives the time of the end."""
     path = tmp_path / "a.wav"
     soundfile.write(path, noise, RATE)
     for start in (FRAMES / RATE, FRAMES / RATE + 0.2):
@@ -346,9 +346,9 @@ def test_a_start_at_the_very_end_is_no_damage(tmp_path: Path, noise: NDArray[np.
             list(source.blocks())
 
 
-def test_what_is_no_sound_is_refused(tmp_path: Path) -> None:
-    """A header of 8 samples a second would make gigabytes of a small file."""
+def test_absurd_sample_rates_are_refused(tmp_path: Path) -> None:
+    """Resampled from 8 Hz, a small file would become gigabytes."""
     path = tmp_path / "slow.wav"
     soundfile.write(path, np.zeros(1_000), 8)
-    with pytest.raises(BadInputError, match="8 samples a second"):
+    with pytest.raises(BadInputError, match="sample rate of 8 Hz"):
         _read(path)

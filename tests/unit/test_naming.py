@@ -1,4 +1,4 @@
-"""Templates to names: safe on every system, and never outside of the output folder."""
+"""Names of stems from templates: valid on every system and inside the output folder."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from stemsplit.core.errors import UsageError
 from stemsplit.core.probe import Tags
 from stemsplit.library import naming
-from stemsplit.library.naming import DEFAULT_NAME, Template, safe_name, same_place
-from stemsplit.library.scan import Track
+from stemsplit.library.naming import DEFAULT_NAME, Template, path_key, safe_name
+from stemsplit.library.tracks import Track
 
 TAGS = Tags(
     title="So What", artist="AC/DC", album="Kind of: Blue", genre="Jazz", track=3, year=1959
@@ -41,7 +41,7 @@ def _name(template: str, path: str = "/m/a/song.flac", folder: str = "a", tags: 
     ],
 )  # fmt: skip
 def test_placeholders(template: str, expected: str) -> None:
-    """Ours, those of tags, and Spleeter's."""
+    """They stand for parts of paths, tags and settings; Spleeter's names are accepted too."""
     assert _name(template) == expected
 
 
@@ -49,48 +49,48 @@ def test_placeholders(template: str, expected: str) -> None:
     ("path", "track"),
     [("/m/Symphony No. 5", "Symphony No. 5"), ("/m/a.b.MP3", "a.b"), ("/m/x.dat", "x.dat")],
 )
-def test_only_endings_of_music_are_cut(path: str, track: str) -> None:
-    """A dot in a name is not the beginning of an ending."""
+def test_only_extensions_of_audio_are_removed(path: str, track: str) -> None:
+    """A dot in a name need not begin an extension."""
     assert _name("{track} {stem}.{ext}", path=path) == f"{track} vocals.wav"
 
 
-def test_missing_tags_have_stand_ins() -> None:
-    """A file without tags still gets a name, the same one every time."""
+def test_missing_tags_have_default_values() -> None:
+    """A file without tags always gets the same name."""
     name = _name("{artist}/{album}/{tracknumber} {title}/{stem}.{ext}", tags=Tags())
     assert name == "Unknown artist/Unknown album/00 song/vocals.wav"
 
 
-def test_an_id_tells_files_apart_that_have_one_name() -> None:
-    """It depends on the path alone."""
-    one, other = (_name("{id}/{stem}.{ext}", path=path) for path in ("/a/x.wav", "/b/x.wav"))
-    assert one != other
-    assert one == _name("{id}/{stem}.{ext}", path="/a/x.wav")
+def test_an_id_distinguishes_files_with_the_same_name() -> None:
+    """It depends only on the path."""
+    first, second = (_name("{id}/{stem}.{ext}", path=path) for path in ("/a/x.wav", "/b/x.wav"))
+    assert first != second
+    assert first == _name("{id}/{stem}.{ext}", path="/a/x.wav")
 
 
 @pytest.mark.parametrize(
-    ("template", "complaint"),
+    ("template", "message"),
     [
         ("{track}.{ext}", "same for every stem"),
-        ("{stem}/{track}", "no ending"),
-        ("../{stem}.{ext}", "upwards"),
-        ("/music/{stem}.{ext}", "root"),
-        ("C:/{stem}.{ext}", "root"),
+        ("{stem}/{track}", "no extension"),
+        ("../{stem}.{ext}", "contains “..”"),
+        ("/music/{stem}.{ext}", "absolute"),
+        ("C:/{stem}.{ext}", "absolute"),
         ("{artits}/{stem}.{ext}", "Did you mean {artist}"),
         ("{track.__class__}/{stem}.{ext}", "unknown"),
-        ("{track!r}/{stem}.{ext}", "special form"),
-        ("{tracknumber:03}/{stem}.{ext}", "special form"),
+        ("{track!r}/{stem}.{ext}", "format or conversion"),
+        ("{tracknumber:03}/{stem}.{ext}", "format or conversion"),
         ("{date}/{stem}.{ext}", "Did you mean {year}"),
         ("{}/{stem}.{ext}", "unknown"),
-        ("{track/{stem}.{ext}", "cannot be read"),
-        ("x{relpath}/{stem}.{ext}", "joined"),
+        ("{track/{stem}.{ext}", "Invalid name template"),
+        ("x{relpath}/{stem}.{ext}", "only part of a name"),
         ("", "same for every stem"),
     ],
 )
-def test_templates_that_cannot_be(template: str, complaint: str) -> None:
-    """Each is refused before any work, with what to write instead."""
+def test_invalid_templates_are_refused(template: str, message: str) -> None:
+    """The error gives the reason or a suggestion."""
     with pytest.raises(UsageError) as caught:
         Template.parse(template)
-    assert complaint in str(caught.value)
+    assert message in str(caught.value)
 
 
 @pytest.mark.parametrize(
@@ -116,31 +116,31 @@ def test_templates_that_cannot_be(template: str, complaint: str) -> None:
     ],
 )
 def test_safe_names(name: str, safe: str) -> None:
-    """What some system cannot store becomes an underscore; all else stays."""
+    """Characters that some system cannot store become underscores."""
     assert safe_name(name) == safe
 
 
 @pytest.mark.parametrize("form", ["NFC", "NFD"])
-def test_names_keep_their_unicode_form(form: str) -> None:
-    """A name is found again as its owner typed it."""
+def test_names_keep_their_unicode_normalisation_form(form: str) -> None:
+    """The user finds a name exactly as typed."""
     name = unicodedata.normalize(form, "Café Ängström")  # type: ignore[arg-type]
     assert _name(DEFAULT_NAME, path=f"/m/{name}.wav", folder=".") == f"{name}/vocals.wav"
 
 
-def test_forms_and_cases_are_one_place() -> None:
-    """Some file systems take them for the same, so they are never used for two tracks."""
+def test_normalisation_form_and_case_do_not_distinguish_paths() -> None:
+    """Some file systems treat such names as equal, so two tracks must not use them."""
     forms = {unicodedata.normalize(form, "É") for form in ("NFC", "NFD")} | {"é"}  # type: ignore[arg-type]
-    assert len({same_place(Path(form)) for form in forms}) == 1
+    assert len({path_key(Path(form)) for form in forms}) == 1
 
 
-def test_long_names_are_cut_at_whole_characters() -> None:
-    """255 bytes are the most; the stem and the ending are never what is cut."""
+def test_long_names_are_shortened_to_whole_characters() -> None:
+    """A name has at most 255 bytes, and keeps its stem and extension."""
     long = "ä" * 125 + ".wav"
     (_, name) = Path(_name("{relpath}/{track} ({stem}).{ext}", path=f"/m/{long}")).parts
     assert len(os.fsencode(name)) <= 255
     assert name.endswith("ä (vocals).wav")
     assert len(name) > 120
-    folder = "音" * 100  # as Windows and macOS allow, and not the output's file system
+    folder = "音" * 100  # Windows and macOS allow this, but not every file system
     (name, _, _) = Path(_name(DEFAULT_NAME, folder=folder)).parts
     assert name == "音" * 85
     exact = "x" * 251
@@ -155,8 +155,8 @@ names = st.text(
 
 
 @given(name=names, value=st.text(max_size=300))
-def test_nothing_leads_out_of_the_output_folder(name: str, value: str) -> None:
-    """Whatever a file is called and whatever its tags say."""
+def test_every_path_is_inside_the_output_folder(name: str, value: str) -> None:
+    """The name of the file and its tags may be any text."""
     tags = Tags(artist=value, title=value, album=value, genre=value)
     template = "{relpath}/{artist}/{title}/{track} {genre} {album}/{stem}.{ext}"
     path = Path(_name(template, path=f"/m/{name}", folder=name, tags=tags))

@@ -1,4 +1,4 @@
-"""From work folders to published stems: all of a track, or nothing of it."""
+"""Publishing the stems of a staging folder: all of them or none."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from stemsplit.storage.publish import (
     STAGING_PREFIX,
     check_writable,
     discard,
-    left_behind,
+    has_unpublished,
     make_staging_folder,
     name_staging_folder,
     publish,
-    require_one_disk,
+    require_same_disk,
     take_back,
 )
 
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 STEMS = ("vocals.wav", "accompaniment.wav")
 
 
-def _finished(destination: Path, text: str = "new") -> Path:
+def _staged(destination: Path, text: str = "new") -> Path:
     staging = name_staging_folder(destination, destination.parent.parent)
     make_staging_folder(staging)
     for name in STEMS:
@@ -34,38 +34,38 @@ def _finished(destination: Path, text: str = "new") -> Path:
     return staging
 
 
-def _in(folder: Path) -> dict[str, Path]:
+def _in_a_folder(folder: Path) -> dict[str, Path]:
     return {name: folder / name for name in STEMS}
 
 
-def test_publishing_shows_all_files_at_once(tmp_path: Path) -> None:
-    """Before, there is a hidden folder and nothing else; after, the track and nothing else."""
+def test_all_files_are_published_at_once(tmp_path: Path) -> None:
+    """Until then only the hidden staging folder exists, and afterwards only the track."""
     destination = tmp_path / "deep" / "song"
-    staging = _finished(destination)
+    staging = _staged(destination)
     assert staging.name.startswith(STAGING_PREFIX)
     assert not destination.exists()
-    publish(staging, _in(destination))
+    publish(staging, _in_a_folder(destination))
     assert (destination / "vocals.wav").read_text() == "new vocals.wav"
     assert list((tmp_path / "deep").iterdir()) == [destination]
 
 
-def test_publishing_into_an_existing_folder_keeps_its_other_files(tmp_path: Path) -> None:
-    """A stem replaces the older one of its name; a person's own notes stay."""
+def test_other_files_in_the_destination_are_kept(tmp_path: Path) -> None:
+    """A stem replaces only the older file of the same name."""
     destination = tmp_path / "song"
     destination.mkdir()
     (destination / "vocals.wav").write_text("old")
     (destination / "notes.txt").write_text("mine")
-    publish(_finished(destination), _in(destination))
+    publish(_staged(destination), _in_a_folder(destination))
     assert (destination / "vocals.wav").read_text() == "new vocals.wav"
     assert (destination / "notes.txt").read_text() == "mine"
     assert list(tmp_path.iterdir()) == [destination]
 
 
 def test_published_folders_have_ordinary_permissions(tmp_path: Path) -> None:
-    """The track's folder is as readable as any that its owner makes."""
+    """They have those of any new folder of the user."""
     (tmp_path / "plain").mkdir()
     destination = tmp_path / "song"
-    publish(_finished(destination), _in(destination))
+    publish(_staged(destination), _in_a_folder(destination))
     assert destination.stat().st_mode == (tmp_path / "plain").stat().st_mode
 
 
@@ -78,7 +78,7 @@ def _by_stem(top: Path) -> dict[str, Path]:
 
 
 def _named_like_the_other(top: Path) -> dict[str, Path]:
-    """A track named `accompaniment`, so that its vocals bear the other stem's name."""
+    """Return the paths of a track named `accompaniment`: its vocals have the other stem's name."""
     return {name: top / Path(name).stem / "accompaniment.wav" for name in STEMS}
 
 
@@ -86,10 +86,10 @@ def _renamed(top: Path) -> dict[str, Path]:
     return {name: top / "song" / f"song ({name}).wav" for name in STEMS}
 
 
-@pytest.mark.parametrize("layout", [_in, _flat, _by_stem, _named_like_the_other, _renamed])
+@pytest.mark.parametrize("layout", [_in_a_folder, _flat, _by_stem, _named_like_the_other, _renamed])
 @pytest.mark.parametrize("existing", [False, True])
 @pytest.mark.parametrize("crash_after", range(8))
-def test_a_crash_at_any_step_is_completed_by_doing_it_again(
+def test_a_second_publication_completes_one_that_crashed(
     *,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
@@ -97,7 +97,7 @@ def test_a_crash_at_any_step_is_completed_by_doing_it_again(
     existing: bool,
     crash_after: int,
 ) -> None:
-    """Whichever rename was the last: doing it again puts all stems in place, none mixed up."""
+    """All stems are at their destinations, whichever rename was the last."""
 
     class Crash(BaseException):
         pass
@@ -106,7 +106,7 @@ def test_a_crash_at_any_step_is_completed_by_doing_it_again(
     if existing:
         (tmp_path / "out" / "song").mkdir(parents=True)
         (tmp_path / "out" / "song" / "notes.txt").write_text("mine")
-    staging = _finished(tmp_path / "out" / "song")
+    staging = _staged(tmp_path / "out" / "song")
     steps = 0
 
     def crashing(name: str) -> Callable[..., object]:
@@ -135,69 +135,69 @@ def test_a_crash_at_any_step_is_completed_by_doing_it_again(
     assert not staging.exists()
 
 
-def test_what_stops_one_rename_stops_all(tmp_path: Path) -> None:
-    """A folder where the second stem should go: the first is not shown either."""
+def test_an_obstacle_for_one_stem_prevents_all_renames(tmp_path: Path) -> None:
+    """If the second destination is a folder, the first stem is not published either."""
     moves = _by_stem(tmp_path)
     moves["accompaniment.wav"].mkdir(parents=True)
-    staging = _finished(tmp_path / "song")
+    staging = _staged(tmp_path / "song")
     with pytest.raises(UnwritableError, match="Is a directory"):
         publish(staging, moves)
     assert not moves["vocals.wav"].exists()
 
 
 @pytest.mark.parametrize("existing", [False, True])
-def test_what_was_shown_is_taken_back(
+def test_published_stems_are_taken_back_after_a_failure(
     *, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, existing: bool
 ) -> None:
-    """The second rename fails: the first one is undone, unless it has replaced something."""
+    """If the second rename fails, the first one is undone, unless it replaced a file."""
     moves = _by_stem(tmp_path / "out")
     if existing:
         moves["vocals.wav"].parent.mkdir(parents=True)
         moves["vocals.wav"].write_text("old")
     replaced = {name for name, path in moves.items() if path.exists()}
-    staging = _finished(tmp_path / "out" / "song")
+    staging = _staged(tmp_path / "out" / "song")
     real = Path.replace
 
-    def fail_at_the_second(self: Path, target: Path) -> Path:
+    def failing_replace(self: Path, target: Path) -> Path:
         if self.name == "accompaniment.wav":
             raise PermissionError(13, "Permission denied")
         return real(self, target)
 
-    monkeypatch.setattr(Path, "replace", fail_at_the_second)
+    monkeypatch.setattr(Path, "replace", failing_replace)
     with pytest.raises(UnwritableError, match="Permission denied"):
         publish(staging, moves)
-    assert left_behind(staging, moves)
+    assert has_unpublished(staging, moves)
     assert take_back(staging, moves, replaced) is not existing
     assert (staging / "accompaniment.wav").exists()
     assert moves["vocals.wav"].exists() is existing
     assert (staging / "vocals.wav").exists() is not existing
 
 
-def test_places_on_another_disk_are_refused(tmp_path: Path) -> None:
-    """A rename does not lead there, so that a track could be there by half."""
+def test_destinations_on_another_disk_are_refused(tmp_path: Path) -> None:
+    """Files cannot be renamed across disks, so a track might be published only in part."""
     shm = Path("/dev/shm")  # noqa: S108 - a file system that every Linux has
     if not shm.is_dir() or shm.stat().st_dev == tmp_path.stat().st_dev:
-        pytest.skip("there is one file system alone")
-    staging = tmp_path / "work"
+        pytest.skip("there is only one file system")
+    staging = tmp_path / "staging"
     staging.mkdir()
-    require_one_disk(staging, [tmp_path / "a" / "b.wav"])
+    require_same_disk(staging, [tmp_path / "a" / "b.wav"])
     with pytest.raises(UnwritableError, match="another disk"):
-        require_one_disk(staging, [tmp_path / "a" / "b.wav", shm / "absent" / "c.wav"])
+        require_same_disk(staging, [tmp_path / "a" / "b.wav", shm / "absent" / "c.wav"])
 
 
-def test_work_folders_never_leave_the_output(tmp_path: Path) -> None:
-    """Also where the stems lie in the output folder itself."""
+def test_staging_folders_are_inside_the_output(tmp_path: Path) -> None:
+    """Even if the stems are in the output folder itself."""
     assert name_staging_folder(tmp_path, tmp_path).parent == tmp_path
     assert name_staging_folder(tmp_path / "song", tmp_path).parent == tmp_path
 
 
 def test_discarding_never_raises(tmp_path: Path) -> None:
-    """A work folder that is gone already is no error."""
-    discard(tmp_path / "gone")
+    """The staging folder may be missing already."""
+    discard(tmp_path / "missing")
 
 
 def test_an_output_below_a_file_is_unwritable(tmp_path: Path) -> None:
-    """The sentence names the folder and the system's reason."""
+    """The error contains the reason."""
     (tmp_path / "file").touch()
     with pytest.raises(UnwritableError, match="cannot be written"):
         check_writable(tmp_path / "file" / "out")

@@ -1,4 +1,4 @@
-"""The masks, against the formula in float64."""
+"""Ratio masks, compared with their formula in float64."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from stemsplit.child.engines.ratio_mask import ratio_masks
 
 
 @pytest.mark.parametrize("stems", [2, 4, 5])
-def test_masks_are_the_formula_and_sum_to_one(stems: int) -> None:
-    """Shares of the squared estimates, to float32's precision."""
+def test_masks_match_the_formula_and_sum_to_one(stems: int) -> None:
+    """They are shares of the squared estimates, to the precision of float32."""
     random = np.random.default_rng(stems)
     estimates = [random.exponential(1, (4, 3, 2)).astype(np.float32) for _ in range(stems)]
     before = [estimate.copy() for estimate in estimates]
@@ -22,6 +22,6 @@ def test_masks_are_the_formula_and_sum_to_one(stems: int) -> None:
 
 
 def test_silence_is_shared_equally() -> None:
-    """Where the network estimates nothing, every stem gets the same share, never 0 / 0."""
+    """If all estimates are zero, every stem gets the same share, not 0 / 0."""
     masks = ratio_masks([np.zeros((2, 2, 2), np.float32)] * 4)
     np.testing.assert_allclose(masks, 0.25)

@@ -1,8 +1,7 @@
-"""From inputs to tracks: folders, patterns, lists, links, lies."""
+"""Finding tracks in inputs: folders, patterns, lists, links and exclusions."""
 
 from __future__ import annotations
 
-import io
 import os
 import shutil
 from pathlib import Path
@@ -11,23 +10,23 @@ import numpy as np
 import pytest
 import soundfile
 
-from stemsplit.batch.event_factory import left_out
+from stemsplit.batch.notes import scan_notes
 from stemsplit.core.errors import UsageError
 from stemsplit.core.job import Job
 from stemsplit.core.outcome import Outcome, Reason
 from stemsplit.core.settings import Settings
+from stemsplit.journal.job_records import JobEntry, JobState, Provenance
 from stemsplit.journal.layout import OutputLayout
-from stemsplit.journal.records import Entry, JobState, Wanted, coming_stems
+from stemsplit.journal.stem_records import pending_stems
 from stemsplit.journal.writer import Journal
-from stemsplit.library.exclusion import Exclusions
-from stemsplit.library.input_lists import read_list
-from stemsplit.library.scan import Found, scan
-from stemsplit.storage.remote import path_of
+from stemsplit.library.exclude_patterns import Exclusions
+from stemsplit.library.scan import ScanResult, scan
+from stemsplit.storage.addresses import path_of
 
 
 @pytest.fixture
 def music(tmp_path: Path) -> Path:
-    """A small library with things in it that are not music."""
+    """A small library that also contains other files."""
     for name in (
         "b/two.MP3",
         "a/one.wav",
@@ -42,42 +41,46 @@ def music(tmp_path: Path) -> Path:
     return tmp_path / "music"
 
 
-def _pairs(found: Found) -> list[tuple[str, str]]:
-    return [(str(one.folder), one.path.name) for one in found.tracks]
+def _pairs(found: ScanResult) -> list[tuple[str, str]]:
+    return [(str(track.folder), track.path.name) for track in found.tracks]
 
 
-def _messages(found: Found) -> list[str]:
-    return [one.message for one in found.problems]
+def _paths(found: ScanResult) -> list[Path]:
+    return [track.path for track in found.tracks]
 
 
-def test_a_folder_gives_its_audio_files_in_order(music: Path) -> None:
-    """Recursive, sorted, audio only, hidden ones left out; each keeps its folder."""
+def _messages(found: ScanResult) -> list[str]:
+    return [problem.message for problem in found.problems]
+
+
+def test_a_folder_leads_to_its_audio_files_in_order(music: Path) -> None:
+    """The search is recursive, and hidden files are ignored; each file keeps its folder."""
     assert _pairs(scan([music])) == [(".", "top.flac"), ("a", "one.wav"), ("b", "two.MP3")]
 
 
 def test_a_file_is_found_once(music: Path) -> None:
-    """Named itself, through its folder and through a link: one track, the others are counted."""
+    """It may be found directly, in its folder or by a link; duplicates are counted."""
     link = music / "link.flac"
     link.symlink_to(music / "top.flac")
     found = scan([music / "top.flac", music, link])
-    assert sum(one.path.name in {"top.flac", "link.flac"} for one in found.tracks) == 1
+    assert sum(track.path.name in {"top.flac", "link.flac"} for track in found.tracks) == 1
     assert found.duplicates == 1
 
 
-def test_a_link_does_not_take_a_file_s_place(music: Path) -> None:
-    """A list of favourites made of links, which comes first by name, changes nothing."""
+def test_a_file_precedes_links_to_it(music: Path) -> None:
+    """A folder of links may come first by name."""
     (music / "0 favourites").mkdir()
     (music / "0 favourites" / "best.flac").symlink_to(music / "top.flac")
     assert (".", "top.flac") in _pairs(scan([music]))
 
 
-def test_a_file_named_itself_may_have_any_ending(music: Path) -> None:
-    """Only folders are filtered by name; what a person names is tried."""
+def test_an_input_that_is_a_file_may_have_any_extension(music: Path) -> None:
+    """Only the contents of folders are filtered by extension."""
     assert _pairs(scan([music / "a/cover.jpg"])) == [(".", "cover.jpg")]
 
 
-def test_inputs_that_lead_nowhere_are_problems(tmp_path: Path) -> None:
-    """A missing path and a folder without audio each get a sentence and a remedy."""
+def test_inputs_without_tracks_are_problems(tmp_path: Path) -> None:
+    """A missing path and a folder without audio are reported."""
     (tmp_path / "empty").mkdir()
     found = scan([tmp_path / "missing.wav", tmp_path / "empty"])
     assert not found.tracks
@@ -85,35 +88,35 @@ def test_inputs_that_lead_nowhere_are_problems(tmp_path: Path) -> None:
     assert "no audio files" in _messages(found)[1]
 
 
-def test_an_output_folder_among_the_inputs_is_left_out(music: Path) -> None:
-    """Stems that lie below the folder of inputs are not found as tracks."""
+def test_the_output_folder_is_ignored(music: Path) -> None:
+    """Stems below an input folder are not tracks."""
     stem = music / "stems" / "top" / "vocals.wav"
     stem.parent.mkdir(parents=True)
     stem.touch()
-    assert stem in [one.path for one in scan([music]).tracks]
-    assert stem not in [one.path for one in scan([music], music / "stems").tracks]
+    assert stem in _paths(scan([music]))
+    assert stem not in _paths(scan([music], music / "stems"))
 
 
-def test_stems_of_another_batch_are_no_tracks(music: Path) -> None:
-    """What the journal of any output folder knows is left out, what else lies there is not."""
+def test_stems_of_other_batches_are_ignored(music: Path) -> None:
+    """Stems in the journal of any output folder are ignored; other files there are not."""
     output = music / "karaoke"
     stem, mix = output / "top" / "vocals.wav", output / "my mix.wav"
     stem.parent.mkdir(parents=True)
     for path in (stem, mix):
         path.touch()
-    state = OutputLayout(output)
-    state.folder.mkdir()
-    work = output / ".stemsplit-x"
-    work.mkdir()
-    (work / "vocals.wav").touch()
+    layout = OutputLayout(output)
+    layout.folder.mkdir()
+    staging = output / ".stemsplit-x"
+    staging.mkdir()
+    (staging / "vocals.wav").touch()
     job = Job.of(music / "top.flac", {"vocals": stem})
-    with Journal(state.journal, output) as journal:
-        wanted = Wanted(source_bytes=0, source_modified_ns=0, settings="{}")
-        entry = Entry(job=job, wanted=wanted, predicted_seconds=0, state=JobState.WAITING)
+    with Journal(layout.journal, output) as journal:
+        wanted = Provenance(source_bytes=0, source_modified_ns=0, settings="{}")
+        entry = JobEntry(job=job, wanted=wanted, predicted_seconds=0, state=JobState.WAITING)
         journal.begin_run(Settings(), [entry], version="1")
-        coming = coming_stems(work, {"vocals.wav": stem}, output)
-        journal.publishing(job, coming, overwrite=True)
-        journal.settled(Outcome(job=job, reason=Reason.DONE))
+        pending = pending_stems(staging, {"vocals.wav": stem}, output)
+        journal.begin_publishing(job, pending, overwrite=True)
+        journal.record_outcome(Outcome(job=job, reason=Reason.DONE))
     for found in (
         scan([music]),
         scan([music / "**" / "*.wav"]),
@@ -121,18 +124,18 @@ def test_stems_of_another_batch_are_no_tracks(music: Path) -> None:
         scan([], listed=[stem, mix]),
         scan([], listed=[music]),
     ):
-        assert stem not in [one.path for one in found.tracks]
-        assert mix in [one.path for one in found.tracks]
-    assert [one.path for one in scan([stem]).tracks] == [stem], "unless it is named itself"
+        assert stem not in _paths(found)
+        assert mix in _paths(found)
+    assert _paths(scan([stem])) == [stem], "unless it is an input itself"
 
 
-def test_a_name_that_no_system_takes_is_a_problem() -> None:
-    """A name of 300 characters: a sentence, no traceback."""
+def test_an_overlong_name_is_a_problem() -> None:
+    """No system stores a name of 300 characters."""
     assert "cannot be read" in _messages(scan([Path("x" * 300)]))[0]
 
 
-def test_links_to_folders_are_followed_once_and_never_in_circles(music: Path) -> None:
-    """A second disk behind a link is searched; a loop is not, and real folders come first."""
+def test_links_to_folders_are_followed_once(music: Path) -> None:
+    """A folder behind a link is searched after the others; a loop is not."""
     disk = music.parent / "disk"
     disk.mkdir()
     (disk / "far.ogg").touch()
@@ -150,31 +153,31 @@ def test_links_to_folders_are_followed_once_and_never_in_circles(music: Path) ->
     assert found.duplicates == 0
 
 
-def test_a_broken_link_is_told(music: Path) -> None:
-    """A song that is a link to a disk that is not there is not passed over in silence."""
+def test_a_broken_link_is_a_problem(music: Path) -> None:
+    """It may point to a missing disk, and is not ignored silently."""
     (music / "gone.mp3").symlink_to(music / "nowhere.mp3")
-    assert ["leads nowhere" in text for text in _messages(scan([music]))] == [True]
+    assert ["broken link" in text for text in _messages(scan([music]))] == [True]
 
 
 def test_a_pipe_is_refused(tmp_path: Path) -> None:
-    """It would be waited for for ever."""
+    """Reading it could block forever."""
     os.mkfifo(tmp_path / "song.wav")
     assert "pipe" in _messages(scan([tmp_path / "song.wav"]))[0]
 
 
-def test_content_decides_where_an_ending_says_nothing(music: Path) -> None:
-    """A FLAC called like nothing in particular is music; text called so is not."""
+def test_content_decides_if_the_extension_is_unknown(music: Path) -> None:
+    """FLAC is audio under any name; text is not."""
     soundfile.write(music / "song.flac", np.zeros((9, 2)), 44_100)
     (music / "song.flac").rename(music / "song.of.2019")
     (music / "song").write_bytes((music / "song.of.2019").read_bytes())
     (music / "notes.of.2019").write_text("la la la")
-    names = [one.path.name for one in scan([music]).tracks]
+    names = [path.name for path in _paths(scan([music]))]
     assert {"song", "song.of.2019"} < set(names)
     assert "notes.of.2019" not in names
 
 
 def test_patterns_that_the_shell_did_not_expand(music: Path) -> None:
-    """`**` keeps the tree below what comes before it; what matches nothing is told."""
+    """Tracks keep their folder below the fixed part; a pattern without matches is a problem."""
     assert _pairs(scan([music / "**" / "*.wav"])) == [("a", "one.wav")]
     assert _pairs(scan([music / "*" / "*.MP3"])) == [("b", "two.MP3")]
     assert _pairs(scan([music / "[ab]"])) == [("a", "one.wav"), ("b", "two.MP3")]
@@ -183,27 +186,27 @@ def test_patterns_that_the_shell_did_not_expand(music: Path) -> None:
     assert _pairs(scan([music / "**"])) == _pairs(scan([music]))
 
 
-def test_patterns_do_not_go_in_circles(music: Path) -> None:
-    """Two links upwards, and each folder is searched once."""
+def test_patterns_do_not_follow_loops(music: Path) -> None:
+    """Each folder is searched once, even with links to its parent."""
     (music / "a" / "up").symlink_to(music)
     (music / "b" / "up").symlink_to(music)
     assert _pairs(scan([music / "**" / "*.wav"])) == [("a", "one.wav")]
 
 
-def test_an_address_of_a_kind_that_nobody_knows() -> None:
-    """It is shown as it was written, and is no path of this machine."""
+def test_an_address_with_an_unknown_scheme_is_a_problem() -> None:
+    """The message shows the address, not its path."""
     message = _messages(scan([path_of("gopher://example.org/song.mp3")]))[0]
     assert message.startswith("Addresses that begin with gopher:// cannot be used")
 
 
-def test_a_name_that_looks_like_a_pattern_is_a_name_first(tmp_path: Path) -> None:
-    """`song [live].wav` exists, so it is meant."""
+def test_an_existing_name_is_not_a_pattern(tmp_path: Path) -> None:
+    """`song [live].wav` is a file if it exists."""
     (tmp_path / "song [live].wav").touch()
     assert _pairs(scan([tmp_path / "song [live].wav"])) == [(".", "song [live].wav")]
 
 
 def test_listed_files_keep_their_folders(music: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A relative path of a list has a place below the output; an absolute one has none to keep."""
+    """Relative paths keep their folder below the output; absolute paths have none."""
     monkeypatch.chdir(music)
     listed = [Path("./a/one.wav"), Path("b/../b/two.MP3"), music / "top.flac", Path("../music/a")]
     expected = [("a", "one.wav"), ("b", "two.MP3"), (".", "top.flac")]
@@ -216,74 +219,14 @@ def test_listed_files_keep_their_folders(music: Path, monkeypatch: pytest.Monkey
     ]
 
 
-@pytest.mark.parametrize(
-    ("text", "paths"),
-    [
-        (b"a b.wav\n\nc.wav", ["a b.wav", "c.wav"]),
-        (b"a.wav\r\n#b.wav\r\n", ["a.wav", "#b.wav"]),
-        (b"a\nb.wav\0-c.wav\0", ["a\nb.wav", "-c.wav"]),
-        (b"caf\xe9.wav\n", [os.fsdecode(b"caf\xe9.wav")]),
-        (b"\xef\xbb\xbfa.wav\r\n", ["a.wav"]),
-        ("é/a.wav\r\nb.wav".encode("utf-16"), ["é/a.wav", "b.wav"]),
-    ],
-)
-def test_lists_have_lines_or_nuls(text: bytes, paths: list[str]) -> None:
-    """With a NUL anywhere, newlines belong to names; Windows' line ends do not."""
-    assert [str(path) for path in read_list(io.BytesIO(text), "list").paths] == paths
-
-
-@pytest.mark.parametrize(
-    "text", ["/music/a.wav\n".encode("utf-16-le"), b"RIFF\x12\0\0\0WAVE", b"\xff\xfe\x00\xd8"]
-)
-def test_what_is_no_list_is_refused(text: bytes) -> None:
-    """Rather than taking each letter for a path, one of which is the root of all files."""
-    with pytest.raises(UsageError, match="no list of files"):
-        read_list(io.BytesIO(text), "list")
-
-
-@pytest.mark.parametrize(
-    ("name", "text", "paths", "base"),
-    [
-        ("list.txt", b"#EXTINF:9,Artist - Song\na.wav\n#b.wav\n", ["a.wav", "#b.wav"], None),
-        ("list.txt", b"#EXTRA.wav\n./#EXT.wav\n", ["#EXTRA.wav", "#EXT.wav"], None),
-        ("x/list.m3u", b"# by hand\r\n#EXTALB:x\r\na.wav\r\n", ["a.wav"], "x"),
-        ("x/list.M3U8", "\ufeff#EXTM3U\n#EXT-X-VERSION:3\né.wav".encode(), ["é.wav"], "x"),
-        ("x/list", b"#EXTM3U\n# by hand\na.wav\n", ["a.wav"], "x"),
-        (None, b"#EXTM3U\n# by hand\na.wav\n", ["a.wav"], None),
-        ("list.txt", b"#EXTINF\0#b.wav\0", ["#EXTINF", "#b.wav"], None),
-        ("list.txt", b"file:///m/a%20b%C3%A9.wav\n", ["/m/a bé.wav"], None),
-        (
-            "list.m3u",
-            b"file://localhost/m/100%25.wav\nFILE:/m/b.wav\n",
-            ["/m/100%.wav", "/m/b.wav"],
-            ".",
-        ),
-    ],
-)
-def test_playlists(
-    name: str | None,
-    text: bytes,
-    paths: list[str],
-    base: str | None,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    """Their directives and comments are no files, and their paths are relative to them."""
-    monkeypatch.chdir(tmp_path)
-    (tmp_path / "#EXTRA.wav").touch()
-    found = read_list(io.BytesIO(text), "list", None if name is None else Path(name))
-    assert [str(path) for path in found.paths] == paths
-    assert found.base == (None if base is None else Path(base))
-
-
-def test_what_a_playlist_names_keeps_its_folder(music: Path) -> None:
-    """Below the playlist's own, wherever the command is run; patterns leave out below it, too."""
+def test_files_of_a_playlist_keep_their_folders(music: Path) -> None:
+    """Folders and exclude patterns are relative to the folder of the playlist."""
     listed = [Path("a/one.wav"), Path("../music/top.flac"), Path("b")]
     found = scan([], listed=listed, listed_in=music)
     assert _pairs(found) == [("a", "one.wav"), (".", "top.flac"), ("b", "two.MP3")]
     found = scan([], listed=listed, listed_in=music, exclusions=Exclusions(["a", "b/"]))
     assert _pairs(found) == [(".", "top.flac")]
-    assert len(found.left_out.excluded_folders) == 2
+    assert len(found.ignored.excluded_folders) == 2
 
 
 SYSTEM = (
@@ -294,56 +237,54 @@ SYSTEM = (
 
 
 @pytest.mark.parametrize("name", [*SYSTEM, "#RECYCLE", "lost+FOUND"])
-def test_trash_and_system_folders_are_left_out(music: Path, name: str) -> None:
-    """At any depth, whatever the case; by patterns as well; unless such a folder is named."""
+def test_trash_and_system_folders_are_ignored(music: Path, name: str) -> None:
+    """Case and depth do not matter; an input or pattern may name such a folder."""
     shutil.rmtree(music / ".trash")
     for folder in (music, music / "a"):
         (folder / name / "deeper").mkdir(parents=True)
         (folder / name / "deeper" / "old.wav").touch()
-    usual = [(".", "top.flac"), ("a", "one.wav"), ("b", "two.MP3")]
+    expected = [(".", "top.flac"), ("a", "one.wav"), ("b", "two.MP3")]
     for found in (scan([music]), scan([music / "**"]), scan([], listed=[music])):
-        assert _pairs(found) == usual
-        assert len(found.left_out.system) == 2
-        (text,) = [one for one in left_out(found) if "system" in one]
-        assert text == f"2 system folders left out ({name})"
+        assert _pairs(found) == expected
+        assert len(found.ignored.system) == 2
+        (note,) = [note for note in scan_notes(found) if "system" in note]
+        assert note == f"2 system folders ignored ({name})"
     found = scan([music / "*" / "*" / "*"])
-    met = set() if name.startswith(".") else {music / name, music / "a" / name}
-    assert (_pairs(found), found.left_out.system) == ([], met)
+    matched = set() if name.startswith(".") else {music / name, music / "a" / name}
+    assert (_pairs(found), found.ignored.system) == ([], matched)
     for named in (music / name, music / name / "**" / "*.wav", music / "**" / name / "**" / "*"):
-        assert "old.wav" in [one.path.name for one in scan([named]).tracks]
+        assert "old.wav" in [path.name for path in _paths(scan([named]))]
 
 
-def test_hidden_music_is_counted(music: Path) -> None:
-    """A band's folder may begin with a dot; what a Mac keeps beside each file is no music."""
+def test_hidden_audio_is_counted(music: Path) -> None:
+    """The folder of a band may begin with a dot; files such as `.DS_Store` do not count."""
     for name in (".38 Special/one.wav", "a/._one.wav", "a/.DS_Store", ".stemsplit/x.wav"):
         (music / name).parent.mkdir(exist_ok=True)
         (music / name).touch()
     found = scan([music])
-    hidden = {path.relative_to(music).as_posix() for path in found.left_out.hidden}
+    hidden = {path.relative_to(music).as_posix() for path in found.ignored.hidden}
     assert hidden == {".38 Special", "a/.hidden.wav"}
-    assert "to take one, give it as an input" in " ".join(left_out(found))
+    assert "to include one, name it as an input" in " ".join(scan_notes(found))
     assert _pairs(scan([music / ".38 Special"])) == [(".", "one.wav")]
     assert _pairs(scan([music / ".*" / "one.wav"])) == [(".38 Special", "one.wav")]
 
 
-def test_what_is_no_audio_by_name_or_content_is_counted(music: Path) -> None:
-    """TypeScript gives no failures; a film of that ending is taken; downloads are left to end."""
-    for name in ("one.ts", "two.ts", "x.nobody-knows", "song.mp3.part"):
+def test_files_that_are_not_audio_are_counted(music: Path) -> None:
+    """The content of a `.ts` file decides; unfinished downloads are ignored."""
+    for name in ("one.ts", "two.ts", "x.unknown", "song.mp3.part"):
         (music / "a" / name).write_text("export const x = 1;\n")
     packet = b"\x47\x40\0\x10" + bytes(184)
     (music / "film.ts").write_bytes(packet * 50)
     found = scan([music])
     assert (".", "film.ts") in _pairs(found)
     assert len(found.tracks) == 4
-    texts = " ".join(left_out(found))
-    assert (
-        "3 files left out, audio neither by name nor by content (.ts 2, .nobody-knows 1)" in texts
-    )
-    assert "1 unfinished file left out (song.mp3.part)" in texts
+    texts = " ".join(scan_notes(found))
+    assert "3 files ignored, not audio by name or content (.ts 2, .unknown 1)" in texts
+    assert "1 unfinished file ignored (song.mp3.part)" in texts
 
 
 @pytest.mark.parametrize(
-    ("pattern", "left"),
+    ("pattern", "expected"),
     [
         ("two.MP3", "top a/one b/deep/three b/deep/live"),
         ("two.mp3", "top a/one b/two b/deep/three b/deep/live"),
@@ -365,8 +306,10 @@ def test_what_is_no_audio_by_name_or_content_is_counted(music: Path) -> None:
         ("[ab]", "top"),
     ],
 )
-def test_exclusions(music: Path, pattern: str, left: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Names at any depth, paths below the input or as typed, `**`, upper and lower case."""
+def test_exclusions(
+    music: Path, pattern: str, expected: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A pattern is a name, a path below the input or a path as typed, and is case-sensitive."""
     (music / "b" / "deep").mkdir()
     for name in ("three.wav", "live.wav"):
         (music / "b" / "deep" / name).touch()
@@ -374,18 +317,18 @@ def test_exclusions(music: Path, pattern: str, left: str, monkeypatch: pytest.Mo
         (music / "b" / "two.MP3").rename(music / "b" / "tiny.mp3")
     monkeypatch.chdir(music.parent)
     found = scan([Path("music")], exclusions=Exclusions([pattern]))
-    names = [(one.folder / one.path.stem).as_posix() for one in found.tracks]
-    assert sorted(names) == sorted(left.split())
-    out = found.left_out
-    assert bool(out.excluded_files or out.excluded_folders) is (len(names) < 5)
-    everywhere = scan([Path("music/**/*")], exclusions=Exclusions([pattern]))
-    assert sorted((one.folder / one.path.stem).as_posix() for one in everywhere.tracks) == sorted(
-        names
+    names = [(track.folder / track.path.stem).as_posix() for track in found.tracks]
+    assert sorted(names) == sorted(expected.split())
+    ignored = found.ignored
+    assert bool(ignored.excluded_files or ignored.excluded_folders) is (len(names) < 5)
+    found = scan([Path("music/**/*")], exclusions=Exclusions([pattern]))
+    assert sorted(names) == sorted(
+        (track.folder / track.path.stem).as_posix() for track in found.tracks
     )
 
 
-def test_exclusions_hold_for_inputs_too(music: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """As in restic: a shell's `*` names files one by one; that nothing is left is no failure."""
+def test_exclusions_apply_to_inputs(music: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The shell may have expanded `*` to many inputs; the result may be empty, as with restic."""
     monkeypatch.chdir(music)
     inputs = [Path("a"), Path("b/two.MP3"), Path("top.flac")]
     assert _pairs(scan(inputs, exclusions=Exclusions(["b"]))) == [
@@ -395,8 +338,8 @@ def test_exclusions_hold_for_inputs_too(music: Path, monkeypatch: pytest.MonkeyP
     for pattern in ("a", "*", str(music / "a"), f"{music}/a/", "**/one.wav"):
         found = scan([music / "a"], exclusions=Exclusions([pattern]))
         assert (found.tracks, found.problems) == ([], [])
-        assert "1 folder excluded" in "".join(left_out(found)) or "1 file" in "".join(
-            left_out(found)
+        assert "1 folder excluded" in "".join(scan_notes(found)) or "1 file" in "".join(
+            scan_notes(found)
         )
     for inputs in ([music / "*.flac"], [music / "*.flac"] * 2, [music / "**" / "t*.flac"] * 2):
         for pattern in ("top.*", "music"):
@@ -404,8 +347,8 @@ def test_exclusions_hold_for_inputs_too(music: Path, monkeypatch: pytest.MonkeyP
             assert (found.tracks, found.problems) == ([], [])
 
 
-def test_exclusions_of_names_that_look_like_patterns(music: Path) -> None:
-    """`song [live].wav` means that file; so does a name that a disk keeps in another form."""
+def test_an_exclusion_may_be_a_literal_name(music: Path) -> None:
+    """The name may look like a pattern, or have another Unicode normalisation form."""
     for name in ("song [live].wav", "So\u0301lo.wav"):
         (music / name).touch()
     found = scan([music], exclusions=Exclusions(["song [live].wav", "S\u00f3lo.wav"]))
@@ -413,34 +356,28 @@ def test_exclusions_of_names_that_look_like_patterns(music: Path) -> None:
 
 
 @pytest.mark.parametrize("pattern", ["", "/", "."])
-def test_a_pattern_that_names_nothing_is_an_error(pattern: str) -> None:
-    """As where a variable of the shell is empty."""
-    with pytest.raises(UsageError, match="names nothing"):
+def test_an_empty_exclusion_is_an_error(pattern: str) -> None:
+    """A variable of the shell may be empty."""
+    with pytest.raises(UsageError, match="does not name a file or folder"):
         Exclusions([pattern])
 
 
-def test_a_subfolder_that_cannot_be_read_is_told_once(
+def test_an_unreadable_subfolder_is_reported_once(
     music: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """And what is beside it is found; one that is an input itself is a problem."""
-    listed = os.scandir
+    """Other folders are searched; an unreadable input is a problem."""
+    scandir = os.scandir
 
     def refuse(path: str | Path) -> object:
         if Path(path).name == "a":
             raise PermissionError(13, "Permission denied")
-        return listed(path)
+        return scandir(path)
 
     monkeypatch.setattr(os, "scandir", refuse)
     for found in (scan([music]), scan([music, music]), scan([music / "**" / "*"])):
         assert _pairs(found) == [(".", "top.flac"), ("b", "two.MP3")]
         assert found.problems == []
-        assert [one.path for one in found.unreadable] == [music / "a"]
-    assert "cannot be read (Permission denied)" in " ".join(left_out(scan([music])))
+        assert [problem.path for problem in found.unreadable] == [music / "a"]
+    assert "cannot be read (Permission denied)" in " ".join(scan_notes(scan([music])))
     found = scan([music / "a"])
     assert (found.unreadable, len(found.problems)) == ([], 1)
-
-
-def test_an_empty_list_is_an_error() -> None:
-    """An upstream command that failed must not look like success."""
-    with pytest.raises(UsageError, match="names no files"):
-        read_list(io.BytesIO(b"\n"), "standard input")

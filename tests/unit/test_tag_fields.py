@@ -1,4 +1,4 @@
-"""Tags field by field: what is damaged or too large costs that field alone, and is reported."""
+"""Tag fields: a damaged or oversized field is reported, and all others are kept."""
 
 from __future__ import annotations
 
@@ -29,12 +29,13 @@ from tagged_files import (
     wav_with,
 )
 
-from stemsplit.audio.encode import StemWriter
+from stemsplit.audio.stem_writer import StemWriter
 from stemsplit.audio.tagging.copy_tags import SourceTags, libav_metadata, unread_sentence
-from stemsplit.audio.tagging.reader import cleaned, numbered, read_tags
+from stemsplit.audio.tagging.read_tags import read_tags
+from stemsplit.audio.tagging.tag_values import clean_text, parse_number
 from stemsplit.audio.write_format import WriteFormat
 from stemsplit.core.settings import CONVERTED
-from stemsplit.library.probe import probe
+from stemsplit.library.probe import probe_file
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -48,7 +49,7 @@ FORMATS: tuple[StemFormat, ...] = ("wav", "flac", "mp3", "ogg", "opus", "m4a")
 def _stem(
     folder: Path, stem_format: StemFormat, tags: SourceTags, name: str = "vocals"
 ) -> tuple[Path, str]:
-    """Write a stem as a child does, and return it with what is reported."""
+    """Write a stem like a child, and return its path and the reported problem."""
     (folder / stem_format).mkdir(exist_ok=True)
     rate = 48_000 if stem_format == "opus" else 44_100
     form = WriteFormat(format=stem_format, sample_rate=rate)
@@ -56,8 +57,8 @@ def _stem(
         folder / stem_format, name, form, expected_frames=len(SONG), channels=("FL", "FR")
     )
     writer.write(SONG)
-    stem, complaint = writer.finish(tags)
-    return folder / stem_format / stem.file_name, complaint
+    stem, problem = writer.finish(tags)
+    return folder / stem_format / stem.file_name, problem
 
 
 def _values(path: Path) -> tuple[dict[str, Any], str]:
@@ -66,12 +67,12 @@ def _values(path: Path) -> tuple[dict[str, Any], str]:
 
 
 @pytest.mark.parametrize("stem_format", FORMATS)
-def test_several_stay_several(tmp_path: Path, stem_format: StemFormat) -> None:
-    """Artists, album artists, composers and genres; two covers and what each shows."""
+def test_all_values_of_a_field_are_kept(tmp_path: Path, stem_format: StemFormat) -> None:
+    """Artists, album artists, composers and genres; two covers with their types."""
     front, back = picture("PNG"), picture("JPEG")
     source = tagged_flac(
         tmp_path / "a.flac",
-        [flac_picture(front), flac_picture(back, kind=4)],
+        [flac_picture(front), flac_picture(back, picture_type=4)],
         title="Song",
         artist=["A", "B"],
         albumartist=["C", "D"],
@@ -80,9 +81,9 @@ def test_several_stay_several(tmp_path: Path, stem_format: StemFormat) -> None:
         tracknumber="3",
         tracktotal="12",
     )
-    file, complaint = _stem(tmp_path, stem_format, SourceTags.of(source))
+    file, problem = _stem(tmp_path, stem_format, SourceTags.of(source))
     kinds = (0, 0) if stem_format == "m4a" else (3, 4)
-    assert complaint == ""
+    assert problem == ""
     assert tags_of(file) == {
         "title": ["Song (vocals)"],
         "artist": ["A", "B"],
@@ -92,15 +93,13 @@ def test_several_stay_several(tmp_path: Path, stem_format: StemFormat) -> None:
         "track": "3/12",
         "pictures": [(kinds[0], front), (kinds[1], back)],
     }
-    values, complaint = _values(file)
-    assert (values["artists"], values["genres"], complaint) == (["A", "B"], ["G", "H"], "")
+    values, problem = _values(file)
+    assert (values["artists"], values["genres"], problem) == (["A", "B"], ["G", "H"], "")
 
 
 @pytest.mark.parametrize("stem_format", FORMATS)
-def test_a_cover_that_cannot_be_kept_costs_the_cover(
-    tmp_path: Path, stem_format: StemFormat
-) -> None:
-    """One sentence for all stems, which names the source and the field."""
+def test_only_an_unusable_cover_is_dropped(tmp_path: Path, stem_format: StemFormat) -> None:
+    """One sentence for all stems names the source and the field."""
     source = tagged_mp3(
         tmp_path / "a.mp3",
         TIT2(encoding=3, text=["Song"]),
@@ -108,9 +107,9 @@ def test_a_cover_that_cannot_be_kept_costs_the_cover(
         APIC(encoding=3, mime="", type=3, desc="", data=b"no picture"),
     )
     tags = SourceTags.of(source)
-    file, complaint = _stem(tmp_path, stem_format, tags)
-    assert complaint == (
-        "“a.mp3”: its cover (it is no picture of a known type, and it cannot be decoded) could "
+    file, problem = _stem(tmp_path, stem_format, tags)
+    assert problem == (
+        "“a.mp3”: its cover (not a picture of a known type, and it cannot be decoded) could "
         "not be copied; other tags were kept."
     )
     found = tags_of(file)
@@ -119,47 +118,47 @@ def test_a_cover_that_cannot_be_kept_costs_the_cover(
     assert _stem(tmp_path, stem_format, tags, "drums")[1] == ""
 
 
-def test_a_track_that_has_no_number_is_kept_where_it_can_be(tmp_path: Path) -> None:
-    """Sides of records are called A1; M4A has numbers alone."""
+def test_a_track_number_that_is_not_numeric_is_kept_if_possible(tmp_path: Path) -> None:
+    """Sides of records have numbers such as A1; M4A stores only integers."""
     source = tagged_mp3(
         tmp_path / "a.mp3", TIT2(encoding=3, text=["Song"]), TRCK(encoding=3, text=["A1"])
     )
     tags = SourceTags.of(source)
     for stem_format in FORMATS:
-        file, complaint = _stem(tmp_path, stem_format, tags)
+        file, problem = _stem(tmp_path, stem_format, tags)
         assert tags_of(file)["track"] == ("" if stem_format == "m4a" else "A1")
-        assert ("its track number" in complaint) == (stem_format == "m4a")
-    assert probe(source, source.stat()).tags.track is None
+        assert ("its track number" in problem) == (stem_format == "m4a")
+    assert probe_file(source, source.stat()).tags.track is None
 
 
-def test_one_of_two_covers(tmp_path: Path) -> None:
-    """The other one stays."""
-    pictures = [flac_picture(b"no picture"), flac_picture(picture("PNG"), kind=4)]
+def test_one_unusable_cover_of_two_is_dropped(tmp_path: Path) -> None:
+    """The other one is copied."""
+    pictures = [flac_picture(b"no picture"), flac_picture(picture("PNG"), picture_type=4)]
     source = tagged_flac(tmp_path / "a.flac", pictures)
-    file, complaint = _stem(tmp_path, "mp3", SourceTags.of(source), CONVERTED)
+    file, problem = _stem(tmp_path, "mp3", SourceTags.of(source), CONVERTED)
     assert tags_of(file)["pictures"] == [(4, picture("PNG"))]
-    assert "its cover (it is no picture" in complaint
+    assert "its cover (not a picture" in problem
 
 
-def test_the_only_tag(tmp_path: Path) -> None:
-    """Nothing is said of others."""
+def test_a_dropped_field_may_be_the_only_one(tmp_path: Path) -> None:
+    """The sentence does not mention other tags."""
     source = tagged_flac(tmp_path / "a.flac", tracknumber="A1")
-    _, complaint = _stem(tmp_path, "m4a", SourceTags.of(source), CONVERTED)
-    assert complaint == "“a.flac”: its track number (M4A does not hold it) could not be copied."
+    _, problem = _stem(tmp_path, "m4a", SourceTags.of(source), CONVERTED)
+    assert problem == "“a.flac”: its track number (M4A cannot store it) could not be copied."
 
 
-def test_a_first_look_never_raises(tmp_path: Path) -> None:
-    """Not for absurd numbers, nor for a file that has gone."""
+def test_a_probe_never_raises(tmp_path: Path) -> None:
+    """Neither for absurd numbers nor for a deleted file."""
     path = tagged_flac(tmp_path / "a.flac", title="Title", tracknumber="9" * 5000)
     status = path.stat()
-    look = probe(path, status)
-    assert (look.tags.title, look.tags.track, look.seconds) == ("Title", None, 1.0)
+    probe = probe_file(path, status)
+    assert (probe.tags.title, probe.tags.track, probe.seconds) == ("Title", None, 1.0)
     path.unlink()
-    assert probe(path, status).tags.title == ""
+    assert probe_file(path, status).tags.title == ""
 
 
-def test_a_field_that_fails_only_when_it_is_saved_is_dropped(tmp_path: Path) -> None:
-    """A FLAC file's comments hold 16 MiB, which its writer notices last."""
+def test_a_field_that_is_refused_on_saving_is_dropped(tmp_path: Path) -> None:
+    """The comments of a FLAC file store at most 16 MiB, which is checked on saving."""
     source = tagged_mp3(
         tmp_path / "a.mp3",
         TIT2(encoding=3, text=["Song"]),
@@ -167,9 +166,9 @@ def test_a_field_that_fails_only_when_it_is_saved_is_dropped(tmp_path: Path) -> 
         TCON(encoding=3, text=["Jazz"]),
         APIC(encoding=3, mime="image/png", type=3, desc="", data=picture("PNG")),
     )
-    file, complaint = _stem(tmp_path, "flac", SourceTags.of(source))
-    assert complaint == (
-        "“a.mp3”: its artist (FLAC does not hold it) could not be copied; other tags were kept."
+    file, problem = _stem(tmp_path, "flac", SourceTags.of(source))
+    assert problem == (
+        "“a.mp3”: its artist (FLAC cannot store it) could not be copied; other tags were kept."
     )
     found = tags_of(file)
     assert (found["title"], found["genre"], found["artist"]) == (["Song (vocals)"], ["Jazz"], None)
@@ -177,30 +176,30 @@ def test_a_field_that_fails_only_when_it_is_saved_is_dropped(tmp_path: Path) -> 
 
 
 @pytest.mark.parametrize("stem_format", FORMATS)
-def test_a_title_of_a_megabyte(tmp_path: Path, stem_format: StemFormat) -> None:
-    """Goes into every format."""
+def test_a_title_of_a_mebibyte_is_copied(tmp_path: Path, stem_format: StemFormat) -> None:
+    """Every format can store it."""
     source = tagged_flac(tmp_path / "a.flac", title="T" * 2**20)
-    file, complaint = _stem(tmp_path, stem_format, SourceTags.of(source))
-    assert (tags_of(file)["title"], complaint) == (["T" * 2**20 + " (vocals)"], "")
+    file, problem = _stem(tmp_path, stem_format, SourceTags.of(source))
+    assert (tags_of(file)["title"], problem) == (["T" * 2**20 + " (vocals)"], "")
 
 
-def test_an_atom_that_mutagen_rejects_costs_itself_alone(tmp_path: Path) -> None:
-    """For the stems as for the names."""
+def test_only_an_invalid_mp4_atom_is_lost(tmp_path: Path) -> None:
+    """For copying as well as for probing."""
     path = m4a_with_a_bad_freeform_atom(tmp_path / "a.m4a")
     with pytest.raises(mutagen.MutagenError):
         mutagen.File(path)
-    values, complaint = _values(path)
+    values, problem = _values(path)
     assert values == {"title": "Title", "artists": ["One", "Two"], "track": ("3", 12)}
-    assert complaint == (
+    assert problem == (
         "“a.m4a”: some of its tags are damaged and could not be read; others were kept."
     )
-    look = probe(path, path.stat())
-    assert (look.tags.title, look.tags.artist, look.tags.track) == ("Title", "One", 3)
-    assert look.seconds == pytest.approx(1.0, abs=0.1)
+    probe = probe_file(path, path.stat())
+    assert (probe.tags.title, probe.tags.artist, probe.tags.track) == ("Title", "One", 3)
+    assert probe.seconds == pytest.approx(1.0, abs=0.1)
 
 
-def test_a_picture_that_mutagen_rejects_costs_itself_alone(tmp_path: Path) -> None:
-    """In FLAC, where it would cost the artists."""
+def test_only_an_invalid_flac_picture_is_lost(tmp_path: Path) -> None:
+    """With mutagen alone, the artists would be lost as well."""
     path = tagged_flac(
         tmp_path / "a.flac",
         [flac_picture(picture("PNG")), flac_picture(b"x" * 99, mime="image/odd")],
@@ -211,10 +210,10 @@ def test_a_picture_that_mutagen_rejects_costs_itself_alone(tmp_path: Path) -> No
     path.write_bytes(data[:at] + struct.pack(">I", 2**31) + data[at + 4 :])
     with pytest.raises(mutagen.MutagenError):
         mutagen.File(path)
-    values, complaint = _values(path)
+    values, problem = _values(path)
     assert values["artists"] == ["A", "B"]
     assert [image.data for image in values["images"]] == [picture("PNG")]
-    assert "some of its tags are damaged" in complaint
+    assert "some of its tags are damaged" in problem
 
 
 @pytest.mark.parametrize(
@@ -238,16 +237,18 @@ def test_a_picture_that_mutagen_rejects_costs_itself_alone(tmp_path: Path) -> No
         lambda path: path.with_suffix(".mp3").write_bytes(b""),
     ],
 )
-def test_a_file_without_tags_is_no_news(tmp_path: Path, make: Callable[[Path], object]) -> None:
-    """Neither values nor sentence."""
+def test_a_file_without_tags_is_not_reported(
+    tmp_path: Path, make: Callable[[Path], object]
+) -> None:
+    """There are neither values nor sentences."""
     make(tmp_path / "a")
     (path,) = tmp_path.iterdir()
     assert _values(path) == ({}, "")
 
 
 @pytest.mark.parametrize("ext", ["mka", "wma", "caf", "au", "tta", "wv", "mov", "avi"])
-def test_other_containers_have_tags_too(tmp_path: Path, ext: str) -> None:
-    """Read by FFmpeg where mutagen does not know them."""
+def test_ffmpeg_reads_tags_of_containers_unknown_to_mutagen(tmp_path: Path, ext: str) -> None:
+    """The values are the same as for other containers."""
     import av
 
     codecs = {"mka": "flac", "wma": "wmav2", "tta": "tta", "wv": "wavpack", "mov": "aac"}
@@ -262,12 +263,12 @@ def test_other_containers_have_tags_too(tmp_path: Path, ext: str) -> None:
             if packet.dts is not None:
                 packet.stream = copy
                 target.mux(packet)
-    values, complaint = _values(path)
-    assert (values["title"], values["artists"], complaint) == ("Title", ["Some"], "")
+    values, problem = _values(path)
+    assert (values["title"], values["artists"], problem) == ("Title", ["Some"], "")
 
 
-def test_id3_and_ape_where_mutagen_does_not_look(tmp_path: Path) -> None:
-    """APE tags behind an MP3, also beside ID3 tags that lack a field; ID3 before FLAC."""
+def test_id3_and_ape_tags_that_mutagen_ignores_are_read(tmp_path: Path) -> None:
+    """APE tags after an MP3, also if ID3 tags lack a field; ID3 tags before FLAC."""
     path = tagged_mp3(tmp_path / "a.mp3", TIT2(encoding=3, text=["Title"]))
     ape = mutagen.apev2.APEv2()
     ape["Title"], ape["Artist"], ape["REPLAYGAIN_TRACK_GAIN"] = "Another", ["A", "B"], "-7 dB"
@@ -275,7 +276,7 @@ def test_id3_and_ape_where_mutagen_does_not_look(tmp_path: Path) -> None:
     assert _values(path) == ({"title": "Title", "artists": ["A", "B"]}, "")
     mutagen.id3.delete(path)
     assert _values(path) == ({"title": "Another", "artists": ["A", "B"]}, "")
-    assert probe(path, path.stat()).tags.artist == "A"
+    assert probe_file(path, path.stat()).tags.artist == "A"
     flac = tagged_flac(tmp_path / "a.flac", artist="A")
     id3 = mutagen.id3.ID3()
     id3.add(TIT2(encoding=3, text=["Title"]))
@@ -284,8 +285,8 @@ def test_id3_and_ape_where_mutagen_does_not_look(tmp_path: Path) -> None:
     assert _values(flac) == ({"title": "Title", "artists": ["A"]}, "")
 
 
-def test_old_id3(tmp_path: Path) -> None:
-    """ID3v1 alone, and ID3v2.2 with its own kind of picture."""
+def test_old_id3_versions_are_read(tmp_path: Path) -> None:
+    """ID3v1 alone, and ID3v2.2 with its own picture format."""
     path = tmp_path / "a.mp3"
     soundfile.write(path, SONG, 44_100)
     plain = path.read_bytes()
@@ -309,13 +310,13 @@ def test_old_id3(tmp_path: Path) -> None:
     size = len(frames)
     sizes = bytes((size >> shift) & 127 for shift in (21, 14, 7, 0))
     path.write_bytes(b"ID3\2\0\0" + sizes + frames + plain)
-    values, complaint = _values(path)
-    assert (values["title"], complaint) == ("Title", "")
+    values, problem = _values(path)
+    assert (values["title"], problem) == ("Title", "")
     assert [(image.type.value, image.data) for image in values["images"]] == [(4, cover)]
 
 
 @pytest.mark.parametrize(
-    ("text", "date", "says"),
+    ("text", "date", "expected"),
     [
         ("0000", None, ""),
         ("", None, ""),
@@ -326,16 +327,16 @@ def test_old_id3(tmp_path: Path) -> None:
         ("9" * 5000, None, "“a.flac”: its date could not be read; other tags were kept."),
     ],
 )
-def test_odd_dates(
-    tmp_path: Path, text: str, date: tuple[int, int | None, int | None] | None, says: str
+def test_unusual_dates_are_copied_or_reported(
+    tmp_path: Path, text: str, date: tuple[int, int | None, int | None] | None, expected: str
 ) -> None:
-    """Copied as they are, or reported."""
+    """Incomplete dates are copied; unreadable ones are reported."""
     path = tagged_flac(tmp_path / "a.flac", title="Title", date=text)
-    values, complaint = _values(path)
-    assert (values.get("date"), complaint) == (date, says)
+    values, problem = _values(path)
+    assert (values.get("date"), problem) == (date, expected)
     for stem_format in FORMATS:
-        _, complaint = _stem(tmp_path, stem_format, SourceTags.of(path))
-        assert complaint == says
+        _, problem = _stem(tmp_path, stem_format, SourceTags.of(path))
+        assert problem == expected
 
 
 @pytest.mark.parametrize(
@@ -354,24 +355,26 @@ def test_odd_dates(
         ("9" * 5000, None, ("9" * 5000, None)),
     ],
 )
-def test_odd_numbers(
+def test_track_numbers_are_parsed(
     text: str | None, total: int | None, number: tuple[str | None, int | None] | None
 ) -> None:
-    """`3/12` holds two, also where a format has a field for each."""
-    assert numbered(text, total) == number
+    """`3/12` contains number and total, also in formats with separate fields."""
+    assert parse_number(text, total) == number
 
 
 @pytest.mark.parametrize("stem_format", FORMATS)
-def test_nul_bytes_and_lone_surrogates(tmp_path: Path, stem_format: StemFormat) -> None:
-    """Neither raise nor end a text."""
-    assert cleaned("a\0\ud800b\0") == "a \ufffdb"
-    tags = SourceTags({"title": cleaned("a\0\ud800b\0"), "artists": ["A", "B"]}, "song")
-    file, complaint = _stem(tmp_path, stem_format, tags)
-    assert (tags_of(file)["title"], complaint) == (["a \ufffdb (vocals)"], "")
+def test_nul_bytes_and_lone_surrogates_are_replaced(
+    tmp_path: Path, stem_format: StemFormat
+) -> None:
+    """They neither raise nor end a text."""
+    assert clean_text("a\0\ud800b\0") == "a \ufffdb"
+    tags = SourceTags({"title": clean_text("a\0\ud800b\0"), "artists": ["A", "B"]}, "song")
+    file, problem = _stem(tmp_path, stem_format, tags)
+    assert (tags_of(file)["title"], problem) == (["a \ufffdb (vocals)"], "")
 
 
 def test_nul_bytes_separate_artists(tmp_path: Path) -> None:
-    """As some programs write them outside ID3v2.4, too."""
+    """Some programs write them outside ID3v2.4 as well."""
     path = tagged_m4a(tmp_path / "a.m4a", ART=["A\0B"], nam=["Title\0"])
     assert _values(path) == ({"artists": ["A", "B"], "title": "Title"}, "")
 
@@ -407,10 +410,10 @@ SIZES: dict[str, tuple[tuple[bytes, int, int], ...]] = {
     ),
     "wav": ((b"LIST", 4, 8), (b"INAM", 4, 8), (b"IART", 4, 8), (b"ICRD", 4, 8)),
 }
-"""Where tags say how large and of what kind they are: from and to which byte behind each key."""
+"""Position of the sizes and flags of tags: first and last byte, relative to each key."""
 
 
-def _sizes(data: bytes, kind: str) -> list[int]:
+def _positions(data: bytes, kind: str) -> list[int]:
     found: list[int] = []
     for key, start, end in SIZES[kind]:
         at = data.find(key)
@@ -449,26 +452,26 @@ def _tagged(path: Path, kind: str) -> Path:
 
 
 @pytest.mark.parametrize("kind", list(SIZES))
-def test_damaged_tags_never_raise_and_are_never_silent(tmp_path: Path, kind: str) -> None:
-    """What is missing is reported, of 400 files of each kind whose sizes or flags are wrong."""
+def test_damaged_tags_never_raise_and_are_always_reported(tmp_path: Path, kind: str) -> None:
+    """400 files of each type with wrong sizes or flags report all missing fields."""
     path = _tagged(tmp_path, kind)
-    whole, complaint = _values(path)
-    assert (whole["title"], complaint) == ("Title", "")
+    intact, problem = _values(path)
+    assert (intact["title"], problem) == ("Title", "")
     data = path.read_bytes()
-    places = _sizes(data, kind)
+    positions = _positions(data, kind)
     draws = random.Random(kind)  # noqa: S311 - the same files each time
     silent = []
     reported = 0
     for _ in range(400):
         broken = bytearray(data)
-        at = draws.choice(places)
+        at = draws.choice(positions)
         broken[at] = draws.choice([0, 1, 127, 128, 255, broken[at] ^ 1, (broken[at] + 1) % 256])
         path.write_bytes(broken)
-        values, complaint = _values(path)
-        probe(path, path.stat())
-        reported += bool(complaint)
-        missing = whole.keys() - values.keys()
-        if missing and not complaint:
+        values, problem = _values(path)
+        probe_file(path, path.stat())
+        reported += bool(problem)
+        missing = intact.keys() - values.keys()
+        if missing and not problem:
             silent.append((data[at - 6 : at + 6], at, broken[at], sorted(missing)))
     assert silent == []
-    assert reported >= 20, "most of them do damage"
+    assert reported >= 20, "some of the files must be damaged"

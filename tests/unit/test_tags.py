@@ -1,9 +1,7 @@
-"""Tags: a first look for plans, and from the source to the stems."""
+"""Tags: probing files, and copying tags from a source to its stems."""
 
 from __future__ import annotations
 
-import struct
-import zlib
 from typing import TYPE_CHECKING
 
 import mediafile
@@ -12,37 +10,26 @@ import mutagen.id3
 import numpy as np
 import pytest
 import soundfile
+from tagged_files import SONG, picture
 
 from stemsplit.audio.tagging.copy_tags import SourceTags
 from stemsplit.core.probe import Probe, Tags
-from stemsplit.library.probe import probe, sample_of, sounds
+from stemsplit.library.probe import has_media_head, probe_file, sample_hash
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-SONG = np.random.default_rng(0).uniform(-0.5, 0.5, (44_100, 2)).astype(np.float32)
-
-
-def _png() -> bytes:
-    def chunk(kind: bytes, data: bytes) -> bytes:
-        crc = zlib.crc32(kind + data)
-        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", crc)
-
-    header = struct.pack(">IIBBBBB", 1, 1, 8, 2, 0, 0, 0)
-    pixel = zlib.compress(b"\0\xff\0\0")
-    return (
-        b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", pixel) + chunk(b"IEND", b"")
-    )
+COVER = picture("PNG")
 
 
 def _source(folder: Path, ext: str) -> Path:
-    """Make a file with all that we copy, and with what must stay behind."""
+    """Write a file with all fields that are copied and some that must not be."""
     path = folder / f"song.{ext}"
     soundfile.write(path, SONG, 44_100)
     media = mediafile.MediaFile(path)
     media.title, media.artist, media.album = "So What", "Miles Davis", "Kind of Blue"
     media.track, media.tracktotal, media.year, media.genre = 1, 5, 1959, "Jazz"
-    media.images = [mediafile.Image(data=_png(), type=mediafile.ImageType.front)]
+    media.images = [mediafile.Image(data=COVER, type=mediafile.ImageType.front)]
     media.rg_track_gain, media.rg_track_peak = -7.5, 0.9
     media.acoustid_fingerprint, media.mb_trackid = "AQAD", "0000"
     media.save()
@@ -51,8 +38,8 @@ def _source(folder: Path, ext: str) -> Path:
 
 @pytest.mark.parametrize("ext", ["flac", "ogg", "mp3", "wav", "aiff"])
 @pytest.mark.parametrize("stem_ext", ["wav", "flac"])
-def test_tags_go_to_the_stems(tmp_path: Path, ext: str, stem_ext: str) -> None:
-    """Title with the stem's name, cover and all; loudness and fingerprints stay behind."""
+def test_tags_are_copied_to_the_stems(tmp_path: Path, ext: str, stem_ext: str) -> None:
+    """The title gets the name of the stem; loudness and fingerprints are not copied."""
     source = _source(tmp_path, ext)
     stem = tmp_path / f"vocals.{stem_ext}"
     soundfile.write(stem, SONG, 44_100, subtype="PCM_24")
@@ -62,7 +49,7 @@ def test_tags_go_to_the_stems(tmp_path: Path, ext: str, stem_ext: str) -> None:
     assert media.title == "So What (vocals)"
     assert (media.artist, media.album, media.genre) == ("Miles Davis", "Kind of Blue", "Jazz")
     assert (media.track, media.tracktotal, media.year) == (1, 5, 1959)
-    assert [image.data for image in media.images] == [_png()]
+    assert [image.data for image in media.images] == [COVER]
     assert (media.acoustid_fingerprint, media.mb_trackid) == (None, None)
     names = " ".join(media.mgfile.tags.keys()).lower()
     assert "replaygain" not in names
@@ -73,7 +60,7 @@ def test_tags_go_to_the_stems(tmp_path: Path, ext: str, stem_ext: str) -> None:
 
 
 def test_a_float_wav_keeps_its_samples(tmp_path: Path) -> None:
-    """Tags lie behind the samples and change none."""
+    """Tags are written after the samples and change none of them."""
     stem = tmp_path / "vocals.wav"
     soundfile.write(stem, SONG, 44_100, subtype="FLOAT")
     assert SourceTags.of(_source(tmp_path, "flac")).write(stem, "vocals") == ""
@@ -81,8 +68,8 @@ def test_a_float_wav_keeps_its_samples(tmp_path: Path) -> None:
     np.testing.assert_array_equal(read, SONG)
 
 
-def test_a_file_without_tags_gives_none(tmp_path: Path) -> None:
-    """The stem is left byte for byte as it was."""
+def test_a_source_without_tags_leaves_the_stem_unchanged(tmp_path: Path) -> None:
+    """Not one byte of the file changes."""
     soundfile.write(tmp_path / "song.wav", SONG, 44_100)
     stem = tmp_path / "vocals.wav"
     soundfile.write(stem, SONG, 44_100)
@@ -91,8 +78,8 @@ def test_a_file_without_tags_gives_none(tmp_path: Path) -> None:
     assert stem.read_bytes() == before
 
 
-def test_a_missing_title_is_the_name_of_the_file(tmp_path: Path) -> None:
-    """So that players tell the stems apart."""
+def test_a_missing_title_is_replaced_by_the_file_name(tmp_path: Path) -> None:
+    """Players can then distinguish the stems."""
     source = _source(tmp_path, "flac")
     media = mediafile.MediaFile(source)
     media.title = None
@@ -103,24 +90,22 @@ def test_a_missing_title_is_the_name_of_the_file(tmp_path: Path) -> None:
     assert mediafile.MediaFile(stem).title == "song (drums)"
 
 
-def test_a_container_that_takes_no_tags_is_told(tmp_path: Path) -> None:
-    """RF64, what a WAV past 4 GiB is: whole all the same."""
+def test_a_container_without_tags_is_reported(tmp_path: Path) -> None:
+    """An RF64 file, used for a WAV above 4 GiB, stays intact."""
     stem = tmp_path / "vocals.wav"
     soundfile.write(stem, SONG, 44_100, format="RF64")
     before = stem.read_bytes()
     tags = SourceTags.of(_source(tmp_path, "mp3"))
     assert tags.write(stem, "vocals") == (
-        "“song.mp3”: what was made of it got no tags (a WAV file past 4 GiB holds none; --format "
-        "flac does)."
+        "“song.mp3”: its tags could not be copied (a WAV file above 4 GiB cannot store tags; "
+        "--format flac can)."
     )
-    assert tags.write(stem, "vocals") == "", "a track's stems have one sentence together"
+    assert tags.write(stem, "vocals") == "", "reported once for all stems of a track"
     assert stem.read_bytes() == before
 
 
-def test_a_stem_that_was_left_half_tagged_is_an_error(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """A disk that fills up meanwhile must not leave a damaged file."""
+def test_a_partly_tagged_stem_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A disk that fills up while tags are written must not leave a damaged file."""
     stem = tmp_path / "vocals.flac"
     soundfile.write(stem, SONG, 44_100)
 
@@ -136,12 +121,12 @@ def test_a_stem_that_was_left_half_tagged_is_an_error(
 
 
 @pytest.mark.parametrize("ext", ["flac", "ogg", "mp3", "wav", "aiff"])
-def test_a_first_look(tmp_path: Path, ext: str) -> None:
-    """Duration and names, without decoding."""
+def test_a_probe_reads_duration_and_tags(tmp_path: Path, ext: str) -> None:
+    """It does not decode audio."""
     path = _source(tmp_path, ext)
-    look = probe(path, path.stat())
-    assert look.seconds == pytest.approx(1.0, abs=0.1)
-    assert look.tags == Tags(
+    probe = probe_file(path, path.stat())
+    assert probe.seconds == pytest.approx(1.0, abs=0.1)
+    assert probe.tags == Tags(
         title="So What",
         artist="Miles Davis",
         album="Kind of Blue",
@@ -149,13 +134,13 @@ def test_a_first_look(tmp_path: Path, ext: str) -> None:
         track=1,
         year=1959,
     )
-    assert look.size_bytes == path.stat().st_size
+    assert probe.size_bytes == path.stat().st_size
 
 
 @pytest.mark.parametrize(
     ("content", "other"),
     [
-        (_png(), "image/png"),
+        (COVER, "image/png"),
         (b"PK\x03\x04" + b"\0" * 99, "application/zip"),
         (b"la la la", ""),
         (b"", ""),
@@ -165,45 +150,47 @@ def test_a_first_look(tmp_path: Path, ext: str) -> None:
         (b"OggS" + b"\xff" * 99, ""),
     ],
 )
-def test_files_that_lie_or_are_damaged(tmp_path: Path, content: bytes, other: str) -> None:
-    """Nothing is raised; what surely is no sound is named."""
+def test_a_probe_of_damaged_files_raises_nothing(
+    tmp_path: Path, content: bytes, other: str
+) -> None:
+    """Files that are certainly not audio get their type."""
     path = tmp_path / "song.mp3"
     path.write_bytes(content)
-    look = probe(path, path.stat())
-    assert (look.seconds, look.is_other) == (None, other)
-    assert look.likely_seconds == len(content) / 176_400
+    probe = probe_file(path, path.stat())
+    assert (probe.seconds, probe.is_other) == (None, other)
+    assert probe.likely_seconds == len(content) / 176_400
 
 
-def test_a_duration_that_is_not_known_is_guessed() -> None:
-    """From the size, as if it were uncompressed."""
+def test_an_unknown_duration_is_estimated() -> None:
+    """The estimate assumes uncompressed audio of that size."""
     assert Probe(size_bytes=176_400 * 60, modified_ns=0).likely_seconds == 60
 
 
-def test_a_sample_sees_head_middle_and_tail(tmp_path: Path) -> None:
-    """And the size; not every byte of a large file, since thousands of them are looked at."""
+def test_a_sample_hash_covers_head_middle_tail_and_size(tmp_path: Path) -> None:
+    """It does not read every byte, because thousands of files are probed."""
     path = tmp_path / "song.wav"
     content = bytearray(200_000)
     path.write_bytes(content)
-    whole = sample_of(path)
-    assert len(whole) == 16
+    expected = sample_hash(path)
+    assert len(expected) == 16
     for at in (0, 16_000, 100_000, 199_999):
         content[at] = 1
         path.write_bytes(content)
-        assert sample_of(path) != whole, at
+        assert sample_hash(path) != expected, at
         content[at] = 0
     path.write_bytes(content[:-1])
-    assert sample_of(path) != whole
+    assert sample_hash(path) != expected
     path.write_bytes(content)
-    assert sample_of(path) == whole == probe(path, path.stat()).sample
-    assert sample_of(tmp_path / "absent") == b""
+    assert sample_hash(path) == expected == probe_file(path, path.stat()).sample
+    assert sample_hash(tmp_path / "absent") == b""
 
 
-def test_sound_is_told_by_content(tmp_path: Path) -> None:
-    """Whatever its name."""
+def test_audio_is_detected_by_content(tmp_path: Path) -> None:
+    """The file name does not matter."""
     for ext in ("wav", "flac", "ogg", "mp3", "aiff"):
         soundfile.write(tmp_path / f"x.{ext}", SONG, 44_100)
         (tmp_path / f"x.{ext}").rename(tmp_path / "x")
-        assert sounds(tmp_path / "x"), ext
+        assert has_media_head(tmp_path / "x"), ext
     (tmp_path / "x").write_bytes(b"MThd\0\0\0\x06")
-    assert not sounds(tmp_path / "x"), "notes are no sound"
-    assert not sounds(tmp_path / "absent")
+    assert not has_media_head(tmp_path / "x"), "MIDI is not audio"
+    assert not has_media_head(tmp_path / "absent")

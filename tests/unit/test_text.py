@@ -1,4 +1,4 @@
-"""What a person reads."""
+"""Text for the terminal."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from stemsplit.core.text import clock_time, mebibytes, printable
 
 
 @pytest.mark.parametrize(
-    ("raw", "shown"),
+    ("raw", "escaped"),
     [
         ("plain.wav", "plain.wav"),
         ("naïve \N{MUSICAL SYMBOL G CLEF}.wav", "naïve \N{MUSICAL SYMBOL G CLEF}.wav"),
@@ -17,14 +17,14 @@ from stemsplit.core.text import clock_time, mebibytes, printable
         ("latin-1 \udce9.wav", "latin-1 \\xe9.wav"),
     ],
 )
-def test_names_cannot_steer_a_terminal_or_break_the_output(raw: str | bytes, shown: str) -> None:
-    """Control characters and bytes that are not UTF-8 are spelled out; the rest stays."""
-    assert printable(raw) == shown
-    shown.encode()
+def test_names_cannot_control_the_terminal(raw: str | bytes, escaped: str) -> None:
+    """Control characters and bytes that are not UTF-8 are escaped; other characters stay."""
+    assert printable(raw) == escaped
+    escaped.encode()
 
 
 def test_durations_and_sizes() -> None:
-    """Minutes and seconds, hours where there are any; MiB with thousands separated."""
+    """Hours are shown only if needed; thousands of MiB are separated."""
     assert [clock_time(seconds) for seconds in (0, 59.6, 219, 3725)] == [
         "0:00",
         "1:00",

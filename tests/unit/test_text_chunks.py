@@ -1,4 +1,4 @@
-"""Text chunks of WAV, AIFF and CAF files: RIFF INFO and the like, whatever their sizes say."""
+"""Text chunks of WAV, AIFF and CAF files, also with wrong sizes."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tagged_files import SONG, info_list, wav_with
 
 from stemsplit.audio.tagging.text_chunks import read_text_chunks
 from stemsplit.core.probe import Tags
-from stemsplit.library.probe import probe
+from stemsplit.library.probe import probe_file
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -47,20 +47,20 @@ def _read(data: bytes) -> tuple[dict[str, list[str]], bool]:
 
 @pytest.mark.parametrize("data_size", [None, 0, 2**32 - 1, 44_100, 2**31])
 def test_riff_info(tmp_path: Path, data_size: int | None) -> None:
-    """Also behind samples whose size is wrong, as in recordings that were not closed."""
+    """Also after a data chunk with a wrong size, as in recordings that were not finalised."""
     path = wav_with(tmp_path / "a.wav", info_list(*ENTRIES), data_size=data_size)
     assert _read(path.read_bytes()) == (TEXTS, False)
 
 
-def test_riff_info_in_front_of_the_samples(tmp_path: Path) -> None:
-    """Where most programs put it."""
+def test_riff_info_before_the_samples(tmp_path: Path) -> None:
+    """Most programs write it there."""
     soundfile.write(tmp_path / "a.wav", SONG, 44_100)
     data = (tmp_path / "a.wav").read_bytes()
     assert _read(data[:36] + info_list(*ENTRIES) + data[36:]) == (TEXTS, False)
 
 
 def test_odd_texts_without_padding() -> None:
-    """Which some programs forget."""
+    """Some programs omit the padding."""
     body = (
         b"INFO" + b"INAM" + struct.pack("<I", 3) + b"abc" + b"IART" + struct.pack("<I", 2) + b"de"
     )
@@ -70,8 +70,8 @@ def test_odd_texts_without_padding() -> None:
 
 @pytest.mark.parametrize("size", [0, 3, 5, 9, 200, 2**16, 2**31, 2**32 - 1])
 @pytest.mark.parametrize("at", [4, 16])
-def test_wrong_sizes_are_noticed(tmp_path: Path, size: int, at: int) -> None:
-    """Of the list, or of its first text: all is read, or it is known that some is not."""
+def test_wrong_sizes_are_detected(tmp_path: Path, size: int, at: int) -> None:
+    """With a wrong size of the list or of its first text, all texts are read or marked damaged."""
     chunk = bytearray(info_list(*ENTRIES))
     chunk[at : at + 4] = struct.pack("<I", size)
     path = wav_with(tmp_path / "a.wav", bytes(chunk))
@@ -80,7 +80,7 @@ def test_wrong_sizes_are_noticed(tmp_path: Path, size: int, at: int) -> None:
 
 
 def test_aiff(tmp_path: Path) -> None:
-    """NAME, AUTH and ANNO."""
+    """The chunks are NAME, AUTH and ANNO."""
     soundfile.write(tmp_path / "a.aiff", SONG, 44_100)
     data = (tmp_path / "a.aiff").read_bytes()
     for kind, text in (
@@ -97,17 +97,17 @@ def test_aiff(tmp_path: Path) -> None:
 
 
 def test_caf(tmp_path: Path) -> None:
-    """`info`, by names of its own, and names made of it."""
+    """`info` has its own keys; path templates use them."""
     path = tmp_path / "a.caf"
     soundfile.write(path, SONG, 44_100)
     texts = b"title\0T\xc3\xaate\0artist\0Some\0approximate duration in seconds\x001\0"
     info = struct.pack(">I", 3) + texts
     data = path.read_bytes()
-    first = 8 + 12 + 32  # the header, and the first chunk, which describes the samples
+    first = 8 + 12 + 32  # the header and the first chunk, `desc`
     chunk = b"info" + struct.pack(">Q", len(info)) + info
     path.write_bytes(data[:first] + chunk + data[first:])
     assert _read(path.read_bytes()) == ({"title": ["Tête"], "artist": ["Some"]}, False)
-    assert probe(path, path.stat()).tags == Tags(title="Tête", artist="Some")
+    assert probe_file(path, path.stat()).tags == Tags(title="Tête", artist="Some")
 
 
 @given(
@@ -125,18 +125,20 @@ def test_caf(tmp_path: Path) -> None:
         [b"RIFF\0\0\0\0WAVE", b"RF64\0\0\0\0WAVE", b"FORM\0\0\0\0AIFF", b"caff\0\1\0\0"]
     ),
 )
-def test_nothing_is_raised(chunks: list[tuple[bytes, int, bytes]], head: bytes) -> None:
-    """Whatever kinds, sizes and contents."""
+def test_arbitrary_chunks_raise_nothing(
+    chunks: list[tuple[bytes, int, bytes]], head: bytes
+) -> None:
+    """Identifiers, sizes and contents are arbitrary."""
     form = "<I" if head[:2] == b"RI" or head[:2] == b"RF" else ">I"
     data = head + b"".join(kind + struct.pack(form, size) + body for kind, size, body in chunks)
     for texts in read_text_chunks(io.BytesIO(data)).values.values():
         assert all(texts)
 
 
-def test_names_are_made_of_them(tmp_path: Path) -> None:
-    """As of ID3 tags."""
+def test_text_chunks_are_probed(tmp_path: Path) -> None:
+    """The probe returns them like ID3 tags."""
     path = wav_with(tmp_path / "a.wav", info_list(*ENTRIES))
-    assert probe(path, path.stat()).tags == Tags(
+    assert probe_file(path, path.stat()).tags == Tags(
         title="Für Elise",
         artist="Beethoven; Ludwig van €",
         album="Bagatelles",
@@ -144,12 +146,12 @@ def test_names_are_made_of_them(tmp_path: Path) -> None:
         track=3,
         year=1810,
     )
-    assert probe(path, path.stat()).seconds == pytest.approx(1.0)
+    assert probe_file(path, path.stat()).seconds == pytest.approx(1.0)
 
 
-def test_a_file_that_mutagen_does_not_read_has_names(tmp_path: Path) -> None:
-    """A WAV whose first chunk is not what it should be."""
+def test_text_chunks_are_read_if_mutagen_rejects_the_file(tmp_path: Path) -> None:
+    """The first chunk of this WAV file is invalid."""
     data = wav_with(tmp_path / "a.wav", info_list(*ENTRIES)).read_bytes()
     broken = tmp_path / "b.wav"
     broken.write_bytes(data.replace(b"fmt ", b"fmt_"))
-    assert probe(broken, broken.stat()).tags.title == "Für Elise"
+    assert probe_file(broken, broken.stat()).tags.title == "Für Elise"

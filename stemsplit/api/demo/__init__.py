@@ -1,1 +1,5 @@
-"""Runs in the supervisor. A song made from nothing whose true stems are known, and its score."""
+"""A generated song whose true stems are known, its separation and its score.
+
+Not here: the command that prints the score (`cli`).
+Imports: `batch`, `core`, `models`, `storage`.
+"""

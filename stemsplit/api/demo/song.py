@@ -1,6 +1,6 @@
-"""Runs in the supervisor. A synthetic song: a source-filter voice over a small band.
+"""Runs in the supervisor. Generates a synthetic song: a source-filter voice over a small band.
 
-The same arguments always give the same samples, so that anybody can compare figures. The voice is a
+The same arguments always return the same samples, so that figures can be compared. The voice is a
 source-filter model (G. Fant, Acoustic Theory of Speech Production, 1960): a train of glottal pulses
 with vibrato through formant resonators, with the vowel formants of Peterson and Barney (1952) and a
 burst of noise at each onset for a consonant.
@@ -21,13 +21,13 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     Response = Callable[[NDArray[np.complex128]], NDArray[np.complex128]]
-    """Of a filter, for points of the z plane."""
+    """Transfer function of a filter at points of the z plane."""
 
-TEMPO_BEATS_A_SECOND = 1.8
+BEATS_PER_SECOND = 1.8
 _CHORDS = ((57, 60, 64), (53, 57, 60), (48, 52, 55), (55, 59, 62))  # Am F C G, MIDI notes
-_BREATH_EVERY = 8  # beats
-_RINGING = 2**14
-"""Samples: the narrowest resonator's ringing has fallen to 1e-30 by then."""
+_BEATS_PER_BREATH = 8
+_DECAY_SAMPLES = 2**14
+"""After this, the impulse response of the narrowest resonator has decayed to 1e-30."""
 _MELODY = (69, 72, 76, 74, 72, 69, 67, 65, 69, 72, 67, 64, 67, 71, 74, 71)
 
 # Formant frequencies and bandwidths in Hz, and linear gains.
@@ -41,11 +41,11 @@ _VOWELS = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Song:
-    """A mix with the truth about it.
+    """A mix with its true stems.
 
     Attributes:
         vocals: `(frames, 2)` float32 at 44.1 kHz.
-        accompaniment: likewise. The mix is the sum of the two.
+        accompaniment: same shape, rate and type. The mix is the sum of the two.
     """
 
     vocals: NDArray[np.float32]
@@ -58,11 +58,11 @@ class Song:
 
 
 def make_song(seconds: float = 20.0, seed: int = 0) -> Song:
-    """Make a song.
+    """Return a song.
 
     Args:
-        seconds: its length, more than 0.
-        seed: other seeds give other consonants, drums and vibrato.
+        seconds: duration, more than 0.
+        seed: seed of consonants, drums and vibrato.
     """
     frames = round(seconds * RATE)
     random = np.random.default_rng(seed)
@@ -74,11 +74,11 @@ def make_song(seconds: float = 20.0, seed: int = 0) -> Song:
 
 
 def _voice(frames: int, random: np.random.Generator) -> NDArray[np.float64]:
-    beat = round(RATE / TEMPO_BEATS_A_SECOND)
+    beat = round(RATE / BEATS_PER_SECOND)
     voice = np.zeros(frames + 2 * beat)
     vowels = list(_VOWELS.values())
     for number, start in enumerate(range(0, frames, beat)):
-        if (number + 1) % _BREATH_EVERY == 0:
+        if (number + 1) % _BEATS_PER_BREATH == 0:
             continue
         note = _sung_note(_MELODY[number % len(_MELODY)], beat, vowels[number % 4], random)
         voice[start : start + len(note)] += note
@@ -96,9 +96,9 @@ def _sung_note(
     time = np.arange(length) / RATE
     depth = 0.012 * np.minimum(time / 0.25, 1)
     pitch = _hertz(midi) * (1 + depth * np.sin(2 * np.pi * 5.6 * time + random.uniform(0, 6)))
-    pitch *= 1 - 0.06 * np.exp(-time / 0.03)  # scooped up to
+    pitch *= 1 - 0.06 * np.exp(-time / 0.03)  # the pitch slides up to the note
     phase = np.cumsum(pitch) / RATE
-    # A pulse a period, its spectrum falling by 12 dB an octave as the glottis' does.
+    # One pulse per period, with the glottal spectrum's slope of -12 dB per octave.
     pulses = np.diff(np.floor(phase), prepend=0.0)
     source = _filtered(pulses, lambda z: z**2 / (z**2 - 1.86 * z + 0.8649))
     source += 0.004 * random.standard_normal(length)
@@ -106,7 +106,7 @@ def _sung_note(
     for frequency, bandwidth, gain in zip(*vowel, strict=True):
         sung += gain * _resonator(source, frequency, bandwidth)
     sung *= _envelope(length, attack=0.04, release=0.09)
-    sung = np.append(np.diff(sung), 0.0)  # the lips' radiation
+    sung = np.append(np.diff(sung), 0.0)  # lip radiation
     sung /= np.max(np.abs(sung))
     consonant = round(0.07 * RATE)
     hiss = _filtered(random.standard_normal(consonant), _between(4000, 9000))
@@ -115,7 +115,7 @@ def _sung_note(
 
 
 def _band(frames: int, random: np.random.Generator) -> NDArray[np.float64]:
-    beat = round(RATE / TEMPO_BEATS_A_SECOND)
+    beat = round(RATE / BEATS_PER_SECOND)
     left = np.zeros(frames + 8 * beat)
     right = np.zeros_like(left)
 
@@ -156,20 +156,20 @@ def _hi_hat(random: np.random.Generator) -> NDArray[np.float64]:
 
 def _bass(midi: int, length: int) -> NDArray[np.float64]:
     time = np.arange(length) / RATE
-    saw = 2 * _turns(midi, time) - 1
+    saw = 2 * _phase(midi, time) - 1
     filtered = _filtered(saw, _below(600))
     return filtered * _envelope(length, attack=0.005, release=0.05)
 
 
 def _square(midi: int, length: int) -> NDArray[np.float64]:
     time = np.arange(length) / RATE
-    square = np.where(_turns(midi, time) < 0.5, 1.0, -1.0)  # noqa: PLR2004 - half a period
+    square = np.where(_phase(midi, time) < 0.5, 1.0, -1.0)  # noqa: PLR2004 - half a period
     filtered = _filtered(square, _below(2500))
     return filtered * _envelope(length, attack=0.02, release=0.2)
 
 
-def _turns(midi: int, time: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Give how much of its period a tone is through, 0 to 1."""
+def _phase(midi: int, time: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return the phase of a tone as a fraction of its period, 0 to 1."""
     return 2 * np.pi * _hertz(midi) * time % (2 * np.pi) / (2 * np.pi)
 
 
@@ -199,33 +199,33 @@ def _resonator(
 
 
 def _filtered(sound: NDArray[np.float64], response: Response) -> NDArray[np.float64]:
-    """Apply a recursive filter by its response.
+    """Apply a recursive filter in the frequency domain.
 
-    That is taken at so many points of the unit circle that nothing of what rings on comes round to
-    the beginning.
+    The response is sampled at enough points of the unit circle that the decaying tail does not wrap
+    around to the beginning.
     """
-    points = 2 ** int(np.ceil(np.log2(len(sound) + _RINGING)))
+    points = 2 ** int(np.ceil(np.log2(len(sound) + _DECAY_SAMPLES)))
     circle = np.exp(2j * np.pi * np.arange(points // 2 + 1) / points)
     return np.fft.irfft(np.fft.rfft(sound, points) * response(circle), points)[: len(sound)]
 
 
 def _below(edge: float) -> Response:
-    """Give a second-order Butterworth low-pass filter, by the bilinear transform.
+    """Return a second-order Butterworth low-pass filter, by the bilinear transform.
 
-    With s = (z - 1) / (z + 1) a frequency f lies at the distance tan(pi f / RATE) from 0.
+    With s = (z - 1) / (z + 1), a frequency f maps to |s| = tan(pi f / RATE).
     """
     w = _warped(edge)
     return lambda z: w**2 / ((s := _s(z)) ** 2 + np.sqrt(2) * w * s + w**2)
 
 
 def _above(edge: float) -> Response:
-    """Give the high-pass filter: w / s in the place of s / w."""
+    """Return the high-pass filter: s / w in the low-pass becomes w / s."""
     w = _warped(edge)
     return lambda z: (s := _s(z)) ** 2 / (s**2 + np.sqrt(2) * w * s + w**2)
 
 
 def _between(low: float, high: float) -> Response:
-    """Give the band-pass filter: (s^2 + w_low w_high) / (w_high - w_low) / s in that place."""
+    """Return the band-pass filter: s / w becomes (s^2 + w_low w_high) / (w_high - w_low) / s."""
     width, middle = _warped(high) - _warped(low), _warped(low) * _warped(high)
 
     def response(z: NDArray[np.complex128]) -> NDArray[np.complex128]:

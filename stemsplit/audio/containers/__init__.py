@@ -1,5 +1,5 @@
-"""Runs in both. What the bytes of a file say, whatever its header claims.
+"""Find the sound files that a file really consists of, whatever its headers claim.
 
-Each module knows the layout of one family of containers and finds in a file the sound files that it
-really consists of. Nothing here decodes. `stemsplit.audio.readers` reads what is found.
+Not here: decoding them (`audio/readers`), reading and writing tags (`audio/tagging`).
+Imports: `core`.
 """

@@ -1,9 +1,8 @@
-"""Runs in both. The sound files that a file consists of, and their bytes as a file of their own.
+"""Runs in both. Parts: the sound files that a file consists of.
 
-Most files are one sound file, whole. Others are several that were joined end to end, lost some of
-their bytes, or have a header that does not fit what follows it. A *part* is one sound file that can
-be decoded from its beginning to its end: ranges of bytes of the file, in order, with corrected
-bytes in the place of a wrong header.
+Most files are a single, intact sound file. Others are several files joined end to end, have lost
+bytes, or have a header that does not match the data. A *part* is one sound file that decodes from
+start to end: byte ranges of the file, in order, with corrected bytes in place of a wrong header.
 """
 
 from __future__ import annotations
@@ -23,57 +22,56 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True)
-class Range:
-    """Bytes `first` up to, not including, `end` of the file."""
+class ByteRange:
+    """The bytes of a file from offset `start` up to, but not including, `end`."""
 
-    first: int
+    start: int
     end: int
 
     def __len__(self) -> int:
-        """Return the number of bytes."""
-        return self.end - self.first
+        return self.end - self.start
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Part:
-    """One sound file of those that a file consists of.
+    """One of the sound files that a file consists of.
 
     Attributes:
-        pieces: its bytes: ranges of the file, and corrected bytes. None for the whole file.
-        spare: other bytes, for a library that stumbles over what stands beside the sound.
-        seconds: how long it is by its bytes; None where they do not say. What decodes to more is
-            an encoder's padding.
-        lost_seconds: how much is missing between the part before and this one.
-        ends_at: where its end belongs, in seconds of its stream's own clock; None where it does
-            not say.
-        follows_loss: whether something is missing before a part that begins a file: a little is
-            damage, much is a broadcast that was recorded.
-        declared_seconds: how long the header says that the file is which begins with this part;
-            None where it does not say.
-        tolerated_seconds: by how much `declared_seconds` may be more than there is.
-        is_for_libsndfile: whether libsndfile reads all of it; FFmpeg does otherwise.
-        demuxer: FFmpeg's name of the container; empty where FFmpeg recognises it.
-        is_cut_off: whether its end is missing, although there is no telling how much.
-        otherwise: what it is instead, where it cannot be opened as this.
-        begins_file: whether it is the beginning of a file; else it goes on behind damage.
+        pieces: its bytes: ranges of the file, and corrected bytes. None means the whole file.
+        fallback_pieces: the same samples with a rewritten header, for a library that fails on
+            other chunks of the file; or None.
+        counted_seconds: duration of the frames that were counted; None if they were not. Samples
+            decoded beyond it are encoder padding.
+        lost_seconds: duration that is missing between the previous part and this one.
+        end_timestamp: end of the part in seconds on its stream's clock; None if unknown.
+        is_start_missing: whether data is missing before a part that starts a file. A short gap is
+            damage; a long one means that a broadcast was recorded from the middle.
+        declared_seconds: declared duration of the file that starts with this part; None if the
+            header declares none.
+        tolerance_seconds: how much `declared_seconds` may exceed the real duration.
+        can_use_libsndfile: whether libsndfile reads all of it; otherwise FFmpeg does.
+        demuxer: FFmpeg's name for the container; empty if FFmpeg detects it.
+        is_cut_off: whether an unknown amount of its end is missing.
+        fallback_part: what to read instead if this part cannot be opened.
+        is_file_start: whether it starts a file; otherwise it continues one after damage.
     """
 
-    pieces: tuple[Range | bytes, ...] | None = None
-    spare: tuple[Range | bytes, ...] | None = None
-    seconds: Fraction | None = None
+    pieces: tuple[ByteRange | bytes, ...] | None = None
+    fallback_pieces: tuple[ByteRange | bytes, ...] | None = None
+    counted_seconds: Fraction | None = None
     lost_seconds: Fraction = Fraction()
-    ends_at: Fraction | None = None
-    follows_loss: bool = False
+    end_timestamp: Fraction | None = None
+    is_start_missing: bool = False
     declared_seconds: float | None = None
-    tolerated_seconds: float = 0.0
-    is_for_libsndfile: bool = True
+    tolerance_seconds: float = 0.0
+    can_use_libsndfile: bool = True
     demuxer: str = ""
     is_cut_off: bool = False
-    otherwise: Part | None = None
-    begins_file: bool = True
+    fallback_part: Part | None = None
+    is_file_start: bool = True
 
     def open(self, path: Path) -> io.RawIOBase:
-        """Open the part as a file of its own, for reading."""
+        """Open the part of the file at `path` as a file of its own, for reading."""
         if self.pieces is None:
             return path.open("rb", buffering=0)
         return PartFile(path, self.pieces)
@@ -83,15 +81,14 @@ class PartFile(io.RawIOBase):
     """A part as a seekable binary file.
 
     Args:
-        path: the file that ranges are of.
+        path: the file that the byte ranges refer to.
         pieces: see `Part`.
     """
 
-    def __init__(self, path: Path, pieces: tuple[Range | bytes, ...]) -> None:
-        """Open the file below."""
+    def __init__(self, path: Path, pieces: tuple[ByteRange | bytes, ...]) -> None:
         self._pieces = [piece for piece in pieces if len(piece)]
         self._ends = list(accumulate(map(len, self._pieces)))
-        self._at = 0
+        self._position = 0
         self._file = path.open("rb", buffering=0)
 
     def readable(self) -> bool:
@@ -104,17 +101,17 @@ class PartFile(io.RawIOBase):
 
     def tell(self) -> int:
         """Return the position."""
-        return self._at
+        return self._position
 
     def seek(self, offset: int, whence: int = os.SEEK_SET, /) -> int:
-        """Move the position; see `io.IOBase.seek`."""
+        """Set the position; see `io.IOBase.seek`."""
         size = self._ends[-1] if self._ends else 0
-        base = {os.SEEK_SET: 0, os.SEEK_CUR: self._at, os.SEEK_END: size}[whence]
-        self._at = max(base + offset, 0)
-        return self._at
+        origin = {os.SEEK_SET: 0, os.SEEK_CUR: self._position, os.SEEK_END: size}[whence]
+        self._position = max(origin + offset, 0)
+        return self._position
 
     def readinto(self, buffer: Buffer, /) -> int:
-        """Fill `buffer`, fewer bytes only at the end: decoders take a short read for the end."""
+        """Fill `buffer`, except at the end: decoders take a short read for the end of the file."""
         target = memoryview(buffer).cast("B")
         filled = 0
         while filled < len(target):
@@ -125,21 +122,21 @@ class PartFile(io.RawIOBase):
         return filled
 
     def _read_piece(self, target: memoryview) -> int:
-        number = bisect_right(self._ends, self._at)
-        if number == len(self._pieces):
+        index = bisect_right(self._ends, self._position)
+        if index == len(self._pieces):
             return 0
-        piece = self._pieces[number]
-        inside = self._at - (self._ends[number - 1] if number else 0)
-        count = min(len(target), len(piece) - inside)
+        piece = self._pieces[index]
+        offset = self._position - (self._ends[index - 1] if index else 0)
+        count = min(len(target), len(piece) - offset)
         if isinstance(piece, bytes):
-            target[:count] = piece[inside : inside + count]
+            target[:count] = piece[offset : offset + count]
         else:
-            self._file.seek(piece.first + inside)
+            self._file.seek(piece.start + offset)
             count = self._file.readinto(target[:count]) or 0
-        self._at += count
+        self._position += count
         return count
 
     def close(self) -> None:
-        """Close the file below as well."""
+        """Close the underlying file too."""
         self._file.close()
         super().close()

@@ -1,4 +1,4 @@
-"""Runs in both. All of a file: its parts one behind the other, at their time and in one form."""
+"""Runs in both. Reads all parts of a file as one stream, each at its time and in one format."""
 
 from __future__ import annotations
 
@@ -8,13 +8,19 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from stemsplit.audio.containers.find_parts import survey
-from stemsplit.audio.data_loss import UNNOTICED_SECONDS, Silence, note_silence
-from stemsplit.audio.readers.format_changes import Adapter, change_of
+from stemsplit.audio.containers.find_parts import find_parts
+from stemsplit.audio.data_loss import NEGLIGIBLE_SECONDS, Gap, add_gap
+from stemsplit.audio.readers.expected_length import ExpectedLength
+from stemsplit.audio.readers.format_changes import (
+    MAX_NOTES,
+    FormatConverter,
+    StreamFormat,
+    format_change_note,
+)
 from stemsplit.audio.readers.open_part import open_part
 from stemsplit.audio.readers.sndfile import SndfileReader
 from stemsplit.audio.sample_blocks import silence
-from stemsplit.core.audio_info import MOST_FRAMES_A_BYTE
+from stemsplit.core.audio_info import MAX_FRAMES_PER_BYTE
 from stemsplit.core.errors import BadInputError
 
 if TYPE_CHECKING:
@@ -25,23 +31,15 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from stemsplit.audio.containers.parts import Part
-    from stemsplit.audio.readers import Reader
-
-_MOST_GAP_SECONDS = 3600
-"""A longer gap between parts is a clock that was set, and no loss."""
-
-_MOST_LOST_FIRST_SECONDS = 30
-"""A stream that begins later was not recorded from its beginning."""
-
-_MOST_NOTES = 3
+    from stemsplit.audio.readers.base import Reader
 
 
-class JoinedReader:
-    """All parts of a file, in the form of the first one; see `stemsplit.audio.readers.Reader`.
+class ConcatenatedReader:
+    """All parts of a file, in the format of the first; see `stemsplit.audio.readers.base.Reader`.
 
     Attributes:
-        missing: where files within it end before they should, and how much is missing there.
-        has_open_end: whether one ends before it should, and there is no telling how much later.
+        missing: the gap at the end of each joined file that ends too early.
+        is_cut_off: whether one of the joined files ends too early by an unknown amount.
     """
 
     def __init__(self, path: Path, audio_track: str | None = None) -> None:
@@ -49,28 +47,29 @@ class JoinedReader:
 
         Args:
             path: the file, which is not empty.
-            audio_track: see `stemsplit.audio.readers.track_selection.choose_track`.
+            audio_track: see `stemsplit.audio.readers.track_selection.select_track`.
 
         Raises:
             BadInputError: if no part can be read, or there is no such track.
             OSError: if the file cannot be read.
         """
         self._path, self._audio_track = path, audio_track
-        self._parts = survey(path)
-        self._silences: list[Silence] = []
+        self._parts = find_parts(path)
+        self._silences: list[Gap] = []
         self._notes: list[str] = []
-        self.missing: list[Silence] = []
-        self.has_open_end = False
-        self._reader = self._first_reader()
-        self._reader_began = 0
+        self.missing: list[Gap] = []
+        self.is_cut_off = False
+        self._reader = self._open_first()
+        self._reader_start = 0
+        self._is_reader_finished = False
         self.channels = self._reader.channels
         self.info = msgspec.structs.replace(self._reader.info, frames=self._expected_frames())
-        self._is_kept = False
-        self._given = self._resumed_at = 0
-        self._gave_up = False
+        self._format = StreamFormat(self.info.sample_rate, self.channels)
+        self._yielded = self._first_pass_end = 0
+        self._needs_second_pass = False
 
-    def _first_reader(self) -> Reader:
-        """Open the first part that can be read; those before it are nothing, or damage alone."""
+    def _open_first(self) -> Reader:
+        """Open the first part that can be read, and drop those before it."""
         while True:
             try:
                 return open_part(self._path, self._parts[0], self._audio_track)
@@ -80,202 +79,157 @@ class JoinedReader:
                 del self._parts[0]
 
     def _expected_frames(self) -> int | None:
-        """Return how many frames there will be, as far as that is known before they are read."""
+        """Return the total number of frames; None if it is unknown before they are read."""
         info = self._reader.info
-        if len(self._parts) == 1 and self._parts[0].seconds is None:
+        if len(self._parts) == 1 and self._parts[0].counted_seconds is None:
             return info.frames
-        seconds = [part.seconds for part in self._parts]
-        if None in seconds:
-            return None
-        whole = sum((part.lost_seconds + (part.seconds or 0) for part in self._parts), Fraction())
-        return round(whole * info.sample_rate)
+        total = Fraction()
+        for part in self._parts:
+            if part.counted_seconds is None:
+                return None
+            total += part.lost_seconds + part.counted_seconds
+        return round(total * info.sample_rate)
 
     @property
-    def silences(self) -> list[Silence]:
-        """Where silence stands in the place of what was lost, in what was read so far."""
-        if self._is_kept:
+    def silences(self) -> list[Gap]:
+        """The silence in place of lost audio, in the blocks read so far."""
+        if self._is_reader_finished:
             return self._silences
-        current = (Silence(self._reader_began + at, count) for at, count in self._reader.silences)
-        return [*self._silences, *(one for one in current if one.at >= self._resumed_at)]
+        current = (
+            gap._replace(start=self._reader_start + gap.start) for gap in self._reader.silences
+        )
+        return [*self._silences, *(gap for gap in current if gap.start >= self._first_pass_end)]
 
     @property
     def notes(self) -> list[str]:
-        """Sentences about the file that a person may want to read."""
-        current = () if self._is_kept else self._reader.notes
+        """Notes about the file for the user, one sentence each."""
+        current = () if self._is_reader_finished else self._reader.notes
         return list(dict.fromkeys([*self._notes, *current]))
 
     def blocks(self, start: int) -> Iterator[tuple[int, NDArray[np.float32]]]:
         """See `Reader.blocks`."""
         yield from self._read(self._parts, start)
-        if self._gave_up:
-            # The same again in another way, of which only what is new is given.
-            self._resumed_at = self._given
-            self.missing, self.has_open_end = [], False
-            parts = survey(self._path, thorough=True)
+        if self._needs_second_pass:
+            # Read the file again in another way, and yield only what is new.
+            self._first_pass_end = self._yielded
+            self.missing, self.is_cut_off = [], False
+            parts = find_parts(self._path, thorough=True)
             if parts == self._parts:
-                parts = [replace(part, is_for_libsndfile=False) for part in parts]
-            yield from self._read(parts, 0, is_again=True)
+                parts = [replace(part, can_use_libsndfile=False) for part in parts]
+            yield from self._read(parts, 0, is_second_pass=True)
 
     def _read(
-        self, parts: Sequence[Part], start: int, *, is_again: bool = False
+        self, parts: Sequence[Part], start: int, *, is_second_pass: bool = False
     ) -> Iterator[tuple[int, NDArray[np.float32]]]:
         rate = self.info.sample_rate
-        most = self._path.stat().st_size * MOST_FRAMES_A_BYTE
-        file = _File(parts[0], 0, rate, most)
+        max_frames = self._path.stat().st_size * MAX_FRAMES_PER_BYTE
+        length = ExpectedLength(parts[0], 0, rate, max_frames)
         at = 0
-        for number, part in enumerate(parts):
-            if number and part.begins_file:
-                self._end(file, at)
-                file = _File(part, at, rate, most)
-            if (number or is_again) and not self._opens(part):
-                file.lacks(part)
+        for index, part in enumerate(parts):
+            if index and part.is_file_start:
+                self._end_file(length, at)
+                length = ExpectedLength(part, at, rate, max_frames)
+            if (index or is_second_pass) and not self._open(part):
+                length.add_unreadable(part)
                 continue
             reader = self._reader
-            for block in silence(file.lost_before(part, reader, at), len(self.channels)):
-                if at >= self._given:
-                    note_silence(self._silences, at, len(block))
-                yield from self._new(at, block)
+            lost = length.frames_lost_before(part, reader, at)
+            for block in silence(lost, len(self.channels)):
+                if at >= self._yielded:
+                    add_gap(self._silences, at, len(block))
+                yield from self._only_new(at, block)
                 at += len(block)
-            self._reader_began = began = at
-            for inside, block in self._in_form(part, start if len(parts) == 1 else 0, at):
-                at = began + inside + len(block)
-                yield from self._new(began + inside, block)
-            self._keep()
-            file.holds(part, reader, began, at)
-            if not is_again and _has_given_up(reader, at - began):
-                self._gave_up = True
+            self._reader_start = part_start = at
+            for offset, block in self._converted(part, start if len(parts) == 1 else 0, at):
+                at = part_start + offset + len(block)
+                yield from self._only_new(part_start + offset, block)
+            self._finish_reader()
+            length.add(part, reader, part_start, at)
+            if not is_second_pass and _may_have_more(reader, at - part_start):
+                self._needs_second_pass = True
                 return
-        self._end(file, at)
+        self._end_file(length, at)
 
-    def _opens(self, part: Part) -> bool:
+    def _open(self, part: Part) -> bool:
+        """Replace the reader by one for `part`; return False if the part cannot be opened."""
         try:
             reader = open_part(self._path, part, self._audio_track)
         except BadInputError:
             return False
         self._reader.close()
-        self._reader, self._is_kept = reader, False
+        self._reader, self._is_reader_finished = reader, False
         return True
 
-    def _new(
+    def _only_new(
         self, at: int, block: NDArray[np.float32]
     ) -> Iterator[tuple[int, NDArray[np.float32]]]:
-        """Give what of a block was not given before."""
-        known = min(max(self._given - at, 0), len(block))
+        """Yield the frames of a block that were not yielded before, if any."""
+        known = min(max(self._yielded - at, 0), len(block))
         if known < len(block):
-            self._given = at + len(block)
+            self._yielded = at + len(block)
             yield at + known, block[known:]
 
-    def _in_form(
+    def _converted(
         self, part: Part, start: int, at: int
     ) -> Iterator[tuple[int, NDArray[np.float32]]]:
-        """Read a part, in the form of the first one, and no longer than it is by its bytes."""
-        reader, inside = self._reader, 0
-        own = reader.info.sample_rate, reader.channels
-        target = self.info.sample_rate, self.channels
-        most = None if part.seconds is None else round(part.seconds * own[0])
-        blocks = _until(reader.blocks(start), most)
-        if own == target:
+        """Read a part in the format of the first one, without encoder padding."""
+        reader, offset = self._reader, 0
+        source = StreamFormat(reader.info.sample_rate, reader.channels)
+        seconds = part.counted_seconds
+        end = None if seconds is None else round(seconds * source.sample_rate)
+        blocks = _up_to(end, reader.blocks(start))
+        if source == self._format:
             yield from blocks
             return
-        if len(self._notes) < _MOST_NOTES:
-            self._notes.append(change_of(self._path.name, target, own, at / target[0]))
-        adapter = Adapter(*own, *target)
+        if len(self._notes) < MAX_NOTES:
+            seconds_before = at / self._format.sample_rate
+            self._notes.append(
+                format_change_note(self._path.name, self._format, source, seconds_before)
+            )
+        converter = FormatConverter(source, self._format)
         for _, block in blocks:
-            converted = adapter.push(block)
-            yield inside, converted
-            inside += len(converted)
-        yield inside, adapter.finish()
+            converted = converter.push(block)
+            yield offset, converted
+            offset += len(converted)
+        yield offset, converter.finish()
 
-    def _keep(self) -> None:
-        """Keep what a reader says before another one takes its place."""
+    def _finish_reader(self) -> None:
+        """Store the silences and notes of the current reader before it is replaced."""
         self._silences, self._notes = self.silences, self.notes
-        self._is_kept = True
+        self._is_reader_finished = True
 
-    def _end(self, file: _File, at: int) -> None:
-        """Note what is missing at the end of a file."""
-        at = max(at, self._given)  # what was given before counts where it cannot be read again
-        missing = file.missing(at)
+    def _end_file(self, length: ExpectedLength, at: int) -> None:
+        """Note what is missing at the end of one of the joined files."""
+        # Frames of the first pass count even if the second one cannot read them.
+        at = max(at, self._yielded)
+        missing = length.missing_frames(at)
         if missing > 0:
-            self.missing.append(Silence(at, missing))
-        self.has_open_end = self.has_open_end or file.is_cut_off
+            self.missing.append(Gap(at, missing))
+        self.is_cut_off = self.is_cut_off or length.is_cut_off
 
     def close(self) -> None:
         """See `Reader.close`."""
         self._reader.close()
 
 
-class _File:
-    """One of the files that were joined: how long it should be.
-
-    Args:
-        part: its first one.
-        began: the frame at which it begins.
-        rate: of frames, in Hz.
-        most: how many frames there can be at all; a header that declares more is believed nothing.
-    """
-
-    def __init__(self, part: Part, began: int, rate: int, most: int) -> None:
-        self._began, self._rate = began, rate
-        declared = (part.declared_seconds or 0.0) * rate
-        self._declared = round(declared) if declared <= most else 0
-        self._tolerated = round(part.tolerated_seconds * rate)
-        self._expected = 0
-        self._late = 0
-        self._clock: Fraction | None = None
-        self.is_cut_off = False
-
-    def lost_before(self, part: Part, reader: Reader, at: int) -> int:
-        """Return how many frames are lost between the part before and this one."""
-        if part.ends_at is None or reader.info.frames is None:
-            is_loss = part.lost_seconds <= _MOST_GAP_SECONDS
-            return round(part.lost_seconds * self._rate) if is_loss else 0
-        begins_at = part.ends_at - Fraction(reader.info.frames, reader.info.sample_rate)
-        if self._clock is None:
-            is_late = part.follows_loss and begins_at <= _MOST_LOST_FIRST_SECONDS
-            self._clock = Fraction() if is_late else begins_at
-        lost = round((begins_at - self._clock) * self._rate) - (at - self._began)
-        return lost if 0 < lost <= _MOST_GAP_SECONDS * self._rate else 0
-
-    def lacks(self, part: Part) -> None:
-        """Take a part that cannot be read."""
-        self._expected += round((part.seconds or 0) * self._rate)
-
-    def holds(self, part: Part, reader: Reader, began: int, ended: int) -> None:
-        """Take a part that was read from the frame `began` to the frame `ended`."""
-        self.is_cut_off = self.is_cut_off or part.is_cut_off
-        self._late = round(reader.late_seconds * self._rate)
-        if part.seconds is None and reader.info.seconds is not None:
-            end = began + int(reader.info.seconds * self._rate)
-            if end - ended > reader.tolerated_seconds * self._rate:
-                self._expected = max(self._expected, end - self._began)
-
-    def missing(self, at: int) -> int:
-        """Return how many frames are missing at its end, which is `at`."""
-        length = at - self._began
-        declared = self._declared - (self._late if self._tolerated else 0)
-        if declared - length > self._tolerated:
-            return max(declared, self._expected) - length
-        return self._expected - length
-
-
-def _until(
-    blocks: Iterator[tuple[int, NDArray[np.float32]]], most: int | None
+def _up_to(
+    end: int | None, blocks: Iterator[tuple[int, NDArray[np.float32]]]
 ) -> Iterator[tuple[int, NDArray[np.float32]]]:
-    """Leave out what lies behind the end of a part: an encoder's padding."""
+    """Yield blocks up to the frame `end`; all of them if it is None."""
     for at, block in blocks:
-        kept = block if most is None else block[: max(most - at, 0)]
+        kept = block if end is None else block[: max(end - at, 0)]
         if len(kept):
             yield at, kept
         if len(kept) < len(block):
             return
 
 
-def _has_given_up(reader: Reader, frames: int) -> bool:
-    """Tell whether more may be had than a reader gave."""
-    if reader.gave_up:
+def _may_have_more(reader: Reader, frames: int) -> bool:
+    """Return whether a file may hold more than the `frames` that a reader found."""
+    if reader.has_failed:
         return True
     expected = reader.info.frames
     is_short = (
-        expected is not None and expected - frames > UNNOTICED_SECONDS * reader.info.sample_rate
+        expected is not None and expected - frames > NEGLIGIBLE_SECONDS * reader.info.sample_rate
     )
     return isinstance(reader, SndfileReader) and is_short

@@ -1,65 +1,61 @@
-"""Runs in both. Sound whose form changes on its way, or in a file that was joined to another."""
+"""Runs in both. Converts audio whose sample rate or channels change within a file."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from stemsplit.audio.channels import gains_between
+from stemsplit.audio.channels import conversion_matrix
 from stemsplit.audio.data_loss import position
 from stemsplit.audio.resample import RateConverter
 from stemsplit.core.formats import frames_at
 from stemsplit.core.text import counted, quoted
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from numpy.typing import NDArray
 
+MAX_NOTES = 3
+"""Notes about changes in one file; further changes are not mentioned."""
 
-Form = tuple[int, tuple[str, ...]]
-"""A sample rate in Hz, and the name of each channel."""
+
+class StreamFormat(NamedTuple):
+    """The sample rate in Hz and the name of each channel."""
+
+    sample_rate: int
+    channels: tuple[str, ...]
+
+    def __str__(self) -> str:
+        """Return `2 channels at 44100 Hz`."""
+        return f"{counted(len(self.channels), 'channel')} at {self.sample_rate} Hz"
 
 
-def change_of(name: str, before: Form, after: Form, at_seconds: float) -> str:
-    """Say that a file changes its form, and when."""
+def format_change_note(
+    name: str, before: StreamFormat, after: StreamFormat, at_seconds: float
+) -> str:
+    """Return a note that the file `name` changes its format, and when."""
     return (
-        f"{quoted(name)} changes from {_named(before)} to {_named(after)} at "
-        f"{position(at_seconds)}; what follows was converted."
+        f"{quoted(name)} changes from {before} to {after} at {position(at_seconds)}; the rest was "
+        "converted."
     )
 
 
-def _named(form: Form) -> str:
-    rate, channels = form
-    return f"{counted(len(channels), 'channel')} at {rate} Hz"
-
-
-class Adapter:
-    """Converts one stream of samples to another rate and arrangement of channels.
+class FormatConverter:
+    """Converts one stream of samples to another sample rate and other channels.
 
     Args:
-        rate: of what is pushed, in Hz.
-        channels: the name of each.
-        target_rate: of what is returned, in Hz.
-        target_channels: the name of each.
+        source: format of the samples pushed.
+        target: format of the samples returned.
     """
 
-    def __init__(
-        self,
-        rate: int,
-        channels: Sequence[str],
-        target_rate: int,
-        target_channels: Sequence[str],
-    ) -> None:
-        """Begin a stream."""
-        self._rates = rate, target_rate
-        self._gains = gains_between(channels, target_channels)
-        self._converter = RateConverter(rate, target_rate, len(target_channels))
+    def __init__(self, source: StreamFormat, target: StreamFormat) -> None:
+        self._rates = source.sample_rate, target.sample_rate
+        self._gains = conversion_matrix(source.channels, target.channels)
+        self._converter = RateConverter(*self._rates, len(target.channels))
         self._pushed = 0
 
     def push(self, samples: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Take `(frames, channels)` float32 and return what is ready, which may be nothing yet."""
+        """Convert `(frames, channels)` float32; return the frames that are ready, perhaps none."""
         self._pushed += len(samples)
         return self._converter.push(np.ascontiguousarray(samples @ self._gains))
 

@@ -1,8 +1,8 @@
-"""Runs in both. A part of a file, opened with the library that serves it best.
+"""Runs in both. Opens a part of a file with the library that reads it best.
 
-libsndfile is asked first: it is small, exact at both ends of MP3 and Vorbis, and enough for what
-most libraries hold. FFmpeg's libraries read what it does not, and tell which channel is which in
-FLAC and Ogg. What neither reads is refused by name where that can be told.
+libsndfile is tried first: it is small, exact at both ends of MP3 and Vorbis, and enough for most
+music collections. FFmpeg's libraries read what it does not, and the channel order of FLAC and Ogg.
+If neither reads the part, the error names what the file is, where that can be detected.
 """
 
 from __future__ import annotations
@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING
 
 import filetype
 
-from stemsplit.audio.containers import mp4_boxes
-from stemsplit.audio.containers.byte_view import FileBytes
-from stemsplit.audio.containers.protection import protection_of
-from stemsplit.audio.readers import NotReadableError
+from stemsplit.audio.containers.copy_protection import protection_scheme
+from stemsplit.audio.containers.file_bytes import FileBytes
+from stemsplit.audio.containers.mp4_boxes import lacks_index
+from stemsplit.audio.readers.base import NotReadableError
 from stemsplit.audio.readers.sndfile import SndfileReader
 from stemsplit.core.errors import BadInputError
 from stemsplit.core.settings import STEREO
@@ -26,29 +26,29 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from stemsplit.audio.containers.parts import Part
-    from stemsplit.audio.readers import Reader
+    from stemsplit.audio.readers.base import Reader
 
-_NAMED_ELSEWHERE = frozenset({"FLAC", "OGG"})
-"""Formats that say which channel is which where libsndfile does not look."""
+_HAVE_OTHER_CHANNEL_MAPS = frozenset({"FLAC", "OGG"})
+"""Formats that name their channels where libsndfile does not look."""
 
 _HEAD_BYTES = 4096
 _COPY_AGAIN = "Download or copy it again."
 
 
 def open_part(path: Path, part: Part, audio_track: str | None = None) -> Reader:
-    """Open a part with the library that serves it best.
+    """Open a part with the library that reads it best.
 
     Raises:
-        BadInputError: if neither can make anything of it.
+        BadInputError: if neither library can read it.
     """
-    if part.otherwise is not None:
+    if part.fallback_part is not None:
         with contextlib.suppress(BadInputError):
-            return open_part(path, replace(part, otherwise=None), audio_track)
-        return open_part(path, part.otherwise, audio_track)
-    reader = _by_libsndfile(path, part)
+            return open_part(path, replace(part, fallback_part=None), audio_track)
+        return open_part(path, part.fallback_part, audio_track)
+    reader = _open_with_libsndfile(path, part)
     if reader is not None:
-        is_clear = reader.info.channels <= STEREO or reader.are_named
-        if is_clear or reader.info.format not in _NAMED_ELSEWHERE:
+        are_channels_known = reader.info.channels <= STEREO or reader.has_channel_map
+        if are_channels_known or reader.info.format not in _HAVE_OTHER_CHANNEL_MAPS:
             return reader
     if reader is None:
         _refuse_text(path)
@@ -56,7 +56,7 @@ def open_part(path: Path, part: Part, audio_track: str | None = None) -> Reader:
     from stemsplit.audio.readers.libav import LibavReader
 
     try:
-        other = LibavReader(path, part, audio_track)
+        libav_reader = LibavReader(path, part, audio_track)
     except BadInputError:
         if reader is not None:
             return reader
@@ -64,44 +64,45 @@ def open_part(path: Path, part: Part, audio_track: str | None = None) -> Reader:
     except NotReadableError as error:
         if reader is not None:
             return reader
-        raise _unknown(path, str(error)) from error
+        raise _unknown_format(path, str(error)) from error
     if reader is not None:
         reader.close()
-    return other
+    return libav_reader
 
 
-def _by_libsndfile(path: Path, part: Part) -> SndfileReader | None:
-    """Open a part with libsndfile; None where that makes nothing of it."""
-    if not part.is_for_libsndfile:
+def _open_with_libsndfile(path: Path, part: Part) -> SndfileReader | None:
+    if not part.can_use_libsndfile:
         return None
     try:
         return SndfileReader(path, part)
     except NotReadableError:
-        if part.spare is None:
+        if part.fallback_pieces is None:
             return None
-        return _by_libsndfile(path, replace(part, pieces=part.spare, spare=None))
+        fallback = replace(part, pieces=part.fallback_pieces, fallback_pieces=None)
+        return _open_with_libsndfile(path, fallback)
 
 
 def _refuse_protected(path: Path) -> None:
     with path.open("rb", buffering=0) as file:
         data = FileBytes(file)
-        scheme, lacks_index = protection_of(data), mp4_boxes.lacks_index(data)
-    if lacks_index:
+        scheme, is_index_missing = protection_scheme(data), lacks_index(data)
+    if is_index_missing:
         raise BadInputError(
-            f"{quoted(path.name)} is cut off: the index at its end (moov) is missing, and nothing "
-            "can be found without it.",
+            f"{quoted(path.name)} is truncated: the index at its end (moov) is missing, and "
+            "without "
+            "it the file cannot be read.",
             _COPY_AGAIN,
         )
     if scheme:
         raise BadInputError(
             f"{quoted(path.name)} is copy-protected ({scheme}): it plays only in authorised "
             "programs.",
-            "Use a copy without protection, from the shop or exported by such a program.",
+            "Use an unprotected copy: buy one, or export it from such a program.",
         )
 
 
 def _refuse_text(path: Path) -> None:
-    """Refuse playlists, web pages and other texts, which FFmpeg takes for all kinds of sound."""
+    """Refuse playlists, web pages and other text, in which FFmpeg detects all kinds of audio."""
     with path.open("rb") as file:
         head = file.read(_HEAD_BYTES)
     if not _is_text(head):
@@ -109,37 +110,37 @@ def _refuse_text(path: Path) -> None:
     name, text = quoted(path.name), head.removeprefix(b"\xef\xbb\xbf").lstrip().lower()
     if text.startswith((b"#extm3u", b"[playlist]", b"<asx")):
         raise BadInputError(
-            f"{name} is a playlist, not audio.", "Give an .m3u playlist with --from-file."
+            f"{name} is a playlist, not audio.", "Pass an .m3u playlist with --from-file."
         )
     if text.startswith((b"<!doctype html", b"<html")):
         raise BadInputError(f"{name} is a web page, not audio.", _COPY_AGAIN)
     raise BadInputError(f"{name} is a text file, not audio.", "Rename or remove it.")
 
 
-def _unknown(path: Path, why: str) -> BadInputError:
+def _unknown_format(path: Path, reason: str) -> BadInputError:
     with path.open("rb") as file:
         guess = filetype.guess(file.read(_HEAD_BYTES))
-    kind = "" if guess is None else str(guess.mime)
-    name, fault = quoted(path.name), why.rstrip(".")
-    if not kind:
+    mime_type = "" if guess is None else str(guess.mime)
+    name, reason = quoted(path.name), reason.rstrip(".")
+    if not mime_type:
         return BadInputError(
-            f"{name} is not in an audio format that stemsplit can read ({fault}).",
+            f"{name} is not in an audio format that stemsplit can read ({reason}).",
             "Check what it is, or export it again as WAV or FLAC.",
         )
-    if kind.startswith(("audio/", "video/")):
+    if mime_type.startswith(("audio/", "video/")):
         return BadInputError(
-            f"{name} starts like {kind}, but the rest of it cannot be decoded ({fault}).",
+            f"{name} starts like {mime_type}, but the rest cannot be decoded ({reason}).",
             _COPY_AGAIN,
         )
-    return BadInputError(f"{name} is not audio: it holds {kind}.", "Rename or remove it.")
+    return BadInputError(f"{name} is not audio but {mime_type}.", "Rename or remove it.")
 
 
 def _is_text(head: bytes) -> bool:
-    """Tell whether bytes are UTF-8 without control characters."""
+    """Return whether bytes are UTF-8 without control characters."""
     try:
         text = head.decode(errors="strict")
     except UnicodeDecodeError as error:
-        if error.start < len(head) - 4:  # what is cut at the end may be a character
+        if error.start < len(head) - 4:  # the last character may be incomplete
             return False
         text = head[: error.start].decode()
-    return all(one.isprintable() or one in "\r\n\t" for one in text)
+    return all(character.isprintable() or character in "\r\n\t" for character in text)

@@ -1,18 +1,18 @@
-"""Runs in both. Audio files through libsndfile."""
+"""Runs in both. Reads sound files through libsndfile."""
 
 from __future__ import annotations
 
+import os
 import re
 from typing import TYPE_CHECKING
 
 import numpy as np
 import soundfile
 
-from stemsplit.audio.channels import USUAL
-from stemsplit.audio.readers import NotReadableError
+from stemsplit.audio.channels import default_channels
+from stemsplit.audio.readers.base import NotReadableError
 from stemsplit.audio.sample_blocks import BLOCK_FRAMES
-from stemsplit.audio.sndfile_paths import sound_path
-from stemsplit.core.audio_info import MOST_FRAMES_A_BYTE, AudioInfo
+from stemsplit.core.audio_info import MAX_FRAMES_PER_BYTE, AudioInfo
 from stemsplit.core.settings import STEREO
 
 if TYPE_CHECKING:
@@ -23,8 +23,8 @@ if TYPE_CHECKING:
 
     from stemsplit.audio.containers.parts import Part
 
-_GET_CHANNEL_MAP = 0x1100
-_PLACES = {
+_GET_CHANNEL_MAP_INFO = 0x1100
+_CHANNEL_NAMES = {
     1: "FC",
     2: "FL",
     3: "FR",
@@ -46,29 +46,31 @@ _PLACES = {
 _BITS = re.compile(r"PCM_(?:[SU])?(?P<bits>\d+)|ALAC_(?P<alac>\d+)")
 _FLOATING = {"FLOAT": 32, "DOUBLE": 64}
 
-
 _HEADERLESS = "RAW"
-"""What libsndfile makes of a name alone, `x.au` or `x.vox`, where there is no header."""
+"""The format that libsndfile assumes by the extension alone, such as `.vox`, without a header."""
 
 
 class SndfileReader:
-    """One part that libsndfile has opened; see `stemsplit.audio.readers.Reader`."""
+    """A part opened with libsndfile; see `stemsplit.audio.readers.base.Reader`.
+
+    Attributes:
+        has_channel_map: whether the file itself names its channels.
+    """
 
     silences = ()
     notes = ()
-    late_seconds = 0.0
-    tolerated_seconds = 0.0
+    delay_seconds = 0.0
+    tolerance_seconds = 0.0
 
     def __init__(self, path: Path, part: Part) -> None:
         """Open `part` of `path` and read its header.
 
         Raises:
-            NotReadableError: if libsndfile cannot make anything of it.
+            NotReadableError: if libsndfile cannot read it.
         """
         self._stream = None if part.pieces is None else part.open(path)
         try:
-            # As bytes: a file name need not be valid UTF-8.
-            self._file = soundfile.SoundFile(self._stream or sound_path(path))
+            self._file = soundfile.SoundFile(self._stream or sndfile_path(path))
         except soundfile.LibsndfileError as error:
             self._close_stream()
             raise NotReadableError(error.error_string.strip(" .")) from error
@@ -86,28 +88,28 @@ class SndfileReader:
             bits=int(bits["bits"] or bits["alac"]) if bits else _FLOATING.get(subtype),
             floating=subtype in _FLOATING,
         )
-        self.gave_up = False
-        self.channels, self.are_named = self._channels()
+        self.has_failed = False
+        self.channels, self.has_channel_map = self._read_channel_map()
 
-    def _channels(self) -> tuple[tuple[str, ...], bool]:
-        """Give the name of each channel, and whether the file itself tells them.
+    def _read_channel_map(self) -> tuple[tuple[str, ...], bool]:
+        """Return the name of each channel, and whether the file itself names them.
 
-        python-soundfile has no word for libsndfile's command, so its inner parts are asked.
+        python-soundfile does not expose this command of libsndfile, so its internals are used.
         """
         count = self._file.channels
-        places = soundfile._ffi.new("int[]", count)  # noqa: SLF001 - see above
-        told = soundfile._snd.sf_command(  # noqa: SLF001 - likewise
-            self._file._file,  # noqa: SLF001 - likewise
-            _GET_CHANNEL_MAP,
-            places,
-            soundfile._ffi.sizeof(places),  # noqa: SLF001 - likewise
+        numbers = soundfile._ffi.new("int[]", count)  # noqa: SLF001 - see above
+        has_map = soundfile._snd.sf_command(  # noqa: SLF001 - see above
+            self._file._file,  # noqa: SLF001 - see above
+            _GET_CHANNEL_MAP_INFO,
+            numbers,
+            soundfile._ffi.sizeof(numbers),  # noqa: SLF001 - see above
         )
-        if told and count > STEREO:
-            return tuple(_PLACES.get(place, "?") for place in places), True
-        return USUAL.get(count, ("?",) * count), False
+        if has_map and count > STEREO:
+            return tuple(_CHANNEL_NAMES.get(number, "?") for number in numbers), True
+        return default_channels(count), False
 
     def blocks(self, start: int) -> Iterator[tuple[int, NDArray[np.float32]]]:
-        """See `Reader.blocks`; in a lossless file it goes to `start` at once."""
+        """See `Reader.blocks`; a lossless file is read from `start` on."""
         at = 0
         if start and self.info.bits is not None and self._file.seekable():
             try:
@@ -124,15 +126,15 @@ class SndfileReader:
 
     def _next_block(self) -> tuple[NDArray[np.float32], bool]:
         # libsndfile's decoders fill what they can before they fail, but python-soundfile then
-        # raises without the count. NaN, which no lossy or integer decoder produces, marks the
-        # part that was not reached.
+        # raises without the count. NaN, which no lossy or integer decoder produces, identifies the
+        # samples that were not written.
         block = np.full((BLOCK_FRAMES, self.info.channels), np.nan, np.float32)
         try:
             return self._file.read(out=block), False
         except soundfile.LibsndfileError:
-            self.gave_up = True
-            unreached = np.flatnonzero(np.isnan(block[:, 0]))
-            return (block[: unreached[0]] if len(unreached) else block), True
+            self.has_failed = True
+            unwritten = np.flatnonzero(np.isnan(block[:, 0]))
+            return (block[: unwritten[0]] if len(unwritten) else block), True
 
     def close(self) -> None:
         """See `Reader.close`."""
@@ -144,6 +146,11 @@ class SndfileReader:
             self._stream.close()
 
 
+def sndfile_path(path: Path) -> str | bytes:
+    """Return a path for libsndfile: its bytes, which need not be UTF-8; on Windows its text."""
+    return str(path) if os.name == "nt" else os.fsencode(path)
+
+
 def _plausible(frames: int, size_bytes: int) -> int | None:
-    """Give None for a length that cannot be: unknown (libsndfile's 2**63 - 1) or damaged."""
-    return frames if frames <= size_bytes * MOST_FRAMES_A_BYTE else None
+    """Return None for an impossible length: unknown (libsndfile's 2**63 - 1) or damaged."""
+    return frames if frames <= size_bytes * MAX_FRAMES_PER_BYTE else None

@@ -1,79 +1,75 @@
-"""Runs in both. Where decoded frames belong by their timestamps. Pure.
+"""Runs in both. Places decoded frames in time by their timestamps. Pure.
 
-Timestamps are coarse (Matroska counts milliseconds), wander (live recordings) and lie (a capture
-that was restarted). So a single one moves nothing: silence is put in where the sound pauses for the
-better part of a frame and is late in all by more than anybody hears as a mistake of timing.
+Timestamps are coarse (Matroska counts milliseconds), drift (live recordings) and lie (a capture
+that was restarted). A single timestamp therefore moves nothing: silence is inserted only where the
+pause before a frame is most of its length and the total delay is long enough to be heard.
 """
 
 from __future__ import annotations
 
-_LEAST_PAUSE_FRAMES = 0.75
+_MIN_PAUSE_FRAMES = 0.75
 """In frames of the codec."""
 
-_LEAST_LATENESS_SECONDS = 0.05
-_LEAST_RESTART_SECONDS = 1.0
+_MIN_LATE_SECONDS = 0.05
+_MIN_RESTART_SECONDS = 1.0
 
 
 class Timeline:
-    """Follows the frames of one stream.
+    """Tracks the position of one stream.
 
     Args:
         rate: in Hz.
-        longest_gap: in samples; a longer one is another timeline and no pause.
-        end: the sample at which the stream ends at the latest, by its own clock.
+        max_gap: in samples; a longer gap starts a new timeline and is not a pause.
+        end: the latest sample at which the stream can end, by its own clock.
 
     Attributes:
-        jumped: by how many samples the last timestamp began another timeline forward; else 0.
+        position: the next sample.
+        jump: samples by which the last timestamp jumped forward and started a new timeline; 0 if
+            it did not.
     """
 
-    def __init__(self, rate: int, *, longest_gap: float, end: int) -> None:
-        """Begin at sample 0."""
-        self._least_lateness = round(_LEAST_LATENESS_SECONDS * rate)
-        self._least_restart = round(_LEAST_RESTART_SECONDS * rate)
-        self._longest_gap = longest_gap
+    def __init__(self, rate: int, *, max_gap: float, end: int) -> None:
+        self._min_late = round(_MIN_LATE_SECONDS * rate)
+        self._min_restart = round(_MIN_RESTART_SECONDS * rate)
+        self._max_gap = max_gap
         self._end = end
-        self._position = 0
+        self.position = 0
         self._shift = 0
-        self._next: int | None = None
-        self.jumped = 0
+        self._expected_timestamp: int | None = None
+        self.jump = 0
 
-    @property
-    def position(self) -> int:
-        """The sample that comes next."""
-        return self._position
-
-    def gap_before(self, timestamp: int | None, samples: int) -> int:
-        """Return how many samples of silence belong before a frame, and take the frame.
+    def add_frame(self, timestamp: int | None, samples: int) -> int:
+        """Add a frame; return how many samples of silence must precede it.
 
         Args:
-            timestamp: of its first sample; None where the container does not say.
-            samples: of the frame.
+            timestamp: of its first sample, in samples; None if the container has none.
+            samples: length of the frame.
         """
-        self.jumped = 0
-        gap = 0 if timestamp is None else self._gap(timestamp, samples)
+        self.jump = 0
+        gap = 0 if timestamp is None else self._gap_before(timestamp, samples)
         if timestamp is not None:
-            self._next = timestamp
-        self._position += gap + samples
-        if self._next is not None:
-            self._next += samples
+            self._expected_timestamp = timestamp
+        self.position += gap
+        self.advance(samples)
         return gap
 
-    def take_silence(self, samples: int) -> None:
-        """Take silence that stands for a packet which could not be decoded."""
-        self._position += samples
-        if self._next is not None:
-            self._next += samples
+    def advance(self, samples: int) -> None:
+        """Move on by the samples of a frame, or by silence in place of a damaged packet."""
+        self.position += samples
+        if self._expected_timestamp is not None:
+            self._expected_timestamp += samples
 
-    def _gap(self, timestamp: int, samples: int) -> int:
-        late = timestamp + self._shift - self._position
-        pause = late if self._next is None else timestamp - self._next
-        if pause < -self._least_restart:  # the clock was set back
-            self._shift = self._position - timestamp
+    def _gap_before(self, timestamp: int, samples: int) -> int:
+        late = timestamp + self._shift - self.position
+        expected = self._expected_timestamp
+        pause = late if expected is None else timestamp - expected
+        if pause < -self._min_restart:  # the clock was set back
+            self._shift = self.position - timestamp
             return 0
-        if pause < _LEAST_PAUSE_FRAMES * samples or late < self._least_lateness:
+        if pause < _MIN_PAUSE_FRAMES * samples or late < self._min_late:
             return 0
-        if late > self._longest_gap or timestamp > self._end:
-            self._shift = self._position - timestamp
-            self.jumped = late
+        if late > self._max_gap or timestamp > self._end:
+            self._shift = self.position - timestamp
+            self.jump = late
             return 0
         return late

@@ -1,4 +1,4 @@
-"""Runs in both. Which audio track of a file is read."""
+"""Runs in both. Selects one of the audio tracks of a file."""
 
 from __future__ import annotations
 
@@ -15,83 +15,79 @@ if TYPE_CHECKING:
     import av
     from av.container import InputContainer
 
-_FOR_FEW = Disposition.comment | Disposition.visual_impaired | Disposition.hearing_impaired
-"""Tracks that are nobody's first choice: the director's comments, descriptions of the picture."""
+_SPECIAL_PURPOSE = Disposition.comment | Disposition.visual_impaired | Disposition.hearing_impaired
+"""Tracks used only on request or if there is no other: commentary, and tracks for people with
+impaired sight or hearing."""
 
-_SHORT_LANGUAGES = {
+_LANGUAGE_CODES = {
     "cs": ("ces", "cze"), "da": ("dan",), "de": ("deu", "ger"), "el": ("ell", "gre"),
     "en": ("eng",), "es": ("spa",), "fi": ("fin",), "fr": ("fra", "fre"), "he": ("heb",),
     "hi": ("hin",), "hu": ("hun",), "it": ("ita",), "ja": ("jpn",), "ko": ("kor",),
     "nl": ("nld", "dut"), "no": ("nor",), "pl": ("pol",), "pt": ("por",), "ro": ("ron", "rum"),
     "ru": ("rus",), "sv": ("swe",), "tr": ("tur",), "uk": ("ukr",), "zh": ("zho", "chi"),
 }  # fmt: skip
-"""Of two letters (ISO 639-1), each with the codes of three that containers use (ISO 639-2)."""
+"""The three-letter codes that containers use (ISO 639-2), by two-letter code (ISO 639-1)."""
 
 
-def choose_track(
-    container: InputContainer, name: str, wanted: str | None, notes: list[str]
+def select_track(
+    container: InputContainer, name: str, requested: str | None, notes: list[str]
 ) -> av.AudioStream:
-    """Choose an audio track.
+    """Select an audio track.
 
     Args:
         container: the open file.
-        name: of the file, for sentences.
-        wanted: the number of an audio track, from 1, or a language of two or three letters; None
-            for the one that the file calls its default, or its first. Of a file with one track
-            that one is taken, whatever is wanted.
-        notes: gets a sentence where there are others.
+        name: name of the file, for messages.
+        requested: the number of an audio track, from 1, or a language of two or three letters; None
+            for the file's default track, or else its first. A file's only track is used
+            whatever is requested.
+        notes: receives a note if no track is requested and there are several.
 
     Raises:
-        BadInputError: if there is no sound in it, or not that track.
+        BadInputError: if the file has no audio track, or not the requested one.
     """
     tracks = list(container.streams.audio)
     if not tracks:
-        raise BadInputError(f"{quoted(name)} has no audio track.", "Give another file.")
-    if wanted is None:
-        return _noted_default(tracks, name, notes)
-    found = _wanted(tracks, wanted)
+        raise BadInputError(f"{quoted(name)} has no audio track.", "Choose another file.")
+    if requested is None:
+        default = min(tracks, key=_rank)
+        if len(tracks) > 1:
+            notes.append(
+                f"{quoted(name)} has {len(tracks)} audio tracks: {_listed(tracks)}. Using track "
+                f"{tracks.index(default) + 1}; --audio-track selects another."
+            )
+        return default
+    found = _find(tracks, requested)
     if found is None:
         raise BadInputError(
-            f"{quoted(name)} has no audio track {quoted(wanted)}. It has {_listed(tracks)}.",
+            f"{quoted(name)} has no audio track {quoted(requested)}. It has {_listed(tracks)}.",
             "Select one of these with --audio-track, by number or language.",
         )
     return found
 
 
-def _noted_default(tracks: Sequence[av.AudioStream], name: str, notes: list[str]) -> av.AudioStream:
-    found = _default(tracks)
-    if len(tracks) > 1:
-        notes.append(
-            f"{quoted(name)} has {len(tracks)} audio tracks: {_listed(tracks)}. Using track "
-            f"{tracks.index(found) + 1}; --audio-track selects another."
-        )
-    return found
+def _rank(track: av.AudioStream) -> tuple[bool, bool, bool]:
+    """Rank the best track lowest: decodable, not special-purpose, flagged as default."""
+    return (
+        not _can_decode(track),
+        bool(track.disposition & _SPECIAL_PURPOSE),
+        not track.disposition & Disposition.default,
+    )
 
 
-def _default(tracks: Sequence[av.AudioStream]) -> av.AudioStream:
-    """Return the default track: a decodable one that is for everybody, if there is such a one."""
-
-    def rank(track: av.AudioStream) -> tuple[bool, bool, bool]:
-        context: object = track.codec_context
-        return (
-            context is None,
-            bool(track.disposition & _FOR_FEW),
-            not track.disposition & Disposition.default,
-        )
-
-    return min(tracks, key=rank)
+def _can_decode(track: av.AudioStream) -> bool:
+    context: object = track.codec_context  # None for an unknown encoding, whatever its type says
+    return context is not None
 
 
-def _wanted(tracks: Sequence[av.AudioStream], wanted: str) -> av.AudioStream | None:
+def _find(tracks: Sequence[av.AudioStream], requested: str) -> av.AudioStream | None:
     if len(tracks) == 1:
         return tracks[0]
-    if wanted.isdecimal():
-        number = int(wanted)
+    if requested.isdecimal():
+        number = int(requested)
         return tracks[number - 1] if 1 <= number <= len(tracks) else None
-    codes = {wanted.lower(), *_SHORT_LANGUAGES.get(wanted.lower(), ())}
-    codes |= {
-        code for group in _SHORT_LANGUAGES.values() if wanted.lower() in group for code in group
-    }
+    language = requested.lower()
+    codes = {language, *_LANGUAGE_CODES.get(language, ())}
+    codes |= {code for group in _LANGUAGE_CODES.values() if language in group for code in group}
     return next((track for track in tracks if _language(track) in codes), None)
 
 
@@ -100,15 +96,13 @@ def _language(track: av.AudioStream) -> str:
 
 
 def _listed(tracks: Sequence[av.AudioStream]) -> str:
-    """List tracks, each with what a person may know it by."""
     texts = []
     for number, track in enumerate(tracks, 1):
-        context: object = track.codec_context
         known = (
             _language(track),
             track.metadata.get("title", ""),
-            "" if context is None else track.codec_context.layout.name,
+            track.codec_context.layout.name if _can_decode(track) else "",
         )
-        details = ", ".join(word for word in known if word and word != "und")
+        details = ", ".join(text for text in known if text and text != "und")
         texts.append(f"{number} ({details})" if details else str(number))
     return ", ".join(texts)

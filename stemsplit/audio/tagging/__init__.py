@@ -1,5 +1,5 @@
-"""Tags of audio files: reading them, and copying them to stems.
+"""Tags of audio files: reading them and copying them to stems.
 
-Not here: audio data. Needs no audio library, so that the supervisor may import it.
+Not here: path templates that use tags (`library`), conversion of covers (`audio.cover_art`).
 Imports: `core`.
 """

@@ -1,7 +1,7 @@
-"""Runs in both. The tags that are copied, and where each kind of file keeps them.
+"""Runs in both. The tag fields that are copied, and how each file type stores them.
 
-Only what is named here is copied. So what is no longer true of a stem stays behind: ReplayGain and
-other loudness, checksums, acoustic fingerprints, identifiers of the recording.
+Only these fields are copied. Everything that does not apply to a stem is left out: ReplayGain and
+other loudness values, checksums, acoustic fingerprints, recording identifiers.
 """
 
 from __future__ import annotations
@@ -41,14 +41,13 @@ FIELDS = {
     "comments": "comment",
     "images": "cover",
 }
-"""The fields that are copied, and what a person calls each."""
+"""Fields that are copied, and their names for users."""
 
 
 class _Pictures(mediafile.MP3ImageStorageStyle):  # type: ignore[misc]
-    """Pictures in ID3 tags, also several without a description; mediafile keeps one of those."""
+    """Pictures in ID3 tags. mediafile alone would keep only one without a description."""
 
     def store(self, mutagen_file: Any, frames: list[Any]) -> None:  # noqa: ANN401 - any of mutagen's
-        """Put all pictures into the tags."""
         for number, frame in enumerate(frames):
             frame.salt = " " * number
         super().store(mutagen_file, frames)
@@ -57,8 +56,8 @@ class _Pictures(mediafile.MP3ImageStorageStyle):  # type: ignore[misc]
 class Fields(mediafile.MediaFile):  # type: ignore[misc]
     """The tags of one file, as attributes.
 
-    Beside those of mediafile all artists, album artists and composers, where mediafile has the
-    first alone, and numbers as text, since some are called A1.
+    Extends mediafile by lists of artists, album artists and composers, of which mediafile returns
+    only the first, and by track and disc numbers as text, such as A1.
     """
 
     artists = ListMediaField(
@@ -114,21 +113,17 @@ class Fields(mediafile.MediaFile):  # type: ignore[misc]
 
     @classmethod
     def over(cls, mgfile: object) -> Self:
-        """Return the fields of what mutagen has opened already.
-
-        Args:
-            mgfile: one of mutagen's kinds of file, or a class of the same name.
-        """
+        """Return the fields of an opened file of mutagen, or of a class with the same name."""
         self = cls.__new__(cls)
         self.mgfile = mgfile
         return self
 
     def assign(self, name: str, value: Any) -> None:  # noqa: ANN401 - of any field
-        """Set one field, in the form that `stemsplit.audio.tagging.reader.ReadTags` has it.
+        """Set a field to a value as in `stemsplit.audio.tagging.read_tags.ReadTags`.
 
         Raises:
-            ValueError, TypeError, mutagen.MutagenError, struct.error: if this kind of file cannot
-                hold the value.
+            ValueError, TypeError, mutagen.MutagenError, struct.error: if this file type cannot
+                store the value.
         """
         if name in {"track", "disc"}:
             number, total = value
@@ -142,7 +137,7 @@ class Fields(mediafile.MediaFile):  # type: ignore[misc]
             setattr(self, name, value)
 
     def clear(self, name: str) -> None:
-        """Take back one field that was set in part."""
-        more = {"track": ("tracktotal",), "disc": ("disctotal",)}.get(name, ())
-        for one in ("year",) if name == "date" else (*more, name):
-            delattr(self, one)
+        """Remove a field that may be partly set."""
+        totals = {"track": ("tracktotal",), "disc": ("disctotal",)}.get(name, ())
+        for attribute in ("year",) if name == "date" else (*totals, name):
+            delattr(self, attribute)

@@ -1,7 +1,7 @@
-"""Runs in both. Finds the names of tags in the bytes of a file, whatever its sizes say. Pure.
+"""Runs in both. Finds lost tags: keys in the bytes of a file that no parser returned. Pure.
 
-A wrong size in a tag makes its parser skip fields without a word. Their names are still there: a
-field that is named in the bytes and absent from what was parsed is lost, and that can be said.
+A wrong size in a tag makes its parser skip fields silently, but the keys are still in the file. A
+field whose key occurs in the bytes and that was not parsed is reported as lost.
 """
 
 from __future__ import annotations
@@ -9,6 +9,8 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
+
+from stemsplit.audio.containers.declared_duration import ASF_HEADER
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -55,7 +57,7 @@ FIELD_OF_KEY = {
     "COMPOSER": "composers",
     "METADATA_BLOCK_PICTURE": "images",
     "COVER ART (FRONT)": "images",
-    # pictures in FLAC
+    # FLAC pictures
     "IMAGE/PNG": "images",
     "IMAGE/JPEG": "images",
     # MP4
@@ -72,18 +74,18 @@ FIELD_OF_KEY = {
     "TMPO": "bpm",
     "COVR": "images",
 }
-"""The field of `stemsplit.audio.tagging.fields` that a tag holds, by the tag's key in capitals."""
+"""Field of `stemsplit.audio.tagging.fields` by tag key in upper case."""
 
 
 @dataclass(frozen=True, slots=True)
-class _Keys:
-    """Keys of one kind of tags, with what surrounds each there and hardly ever by chance.
+class _KeyGroup:
+    """Keys of one tag format, with a context that rarely occurs by chance.
 
     Attributes:
-        keys: separated by commas.
-        after: matches what follows a key.
-        before: what precedes it.
-        any_case: whether keys are written in small letters, too.
+        keys: the keys, separated by commas.
+        after: pattern of the bytes after a key.
+        before: bytes before a key.
+        any_case: whether keys are case-insensitive.
     """
 
     keys: str
@@ -91,42 +93,38 @@ class _Keys:
     before: bytes = b""
     any_case: bool = False
 
-    def found(self, data: bytes) -> Iterator[str]:
-        """Yield the keys that are in the data."""
+    def find(self, data: bytes) -> Iterator[str]:
         if self.any_case:
             data = data.upper()
         for key in self.keys.split(","):
-            sought = self.before + key.encode("latin-1")
-            at = data.find(sought)
-            while at >= 0 and not self.after.match(data, at + len(sought)):
-                at = data.find(sought, at + 1)
-            if at >= 0:
+            pattern = self.before + key.encode("latin-1")
+            position = data.find(pattern)
+            while position >= 0 and not self.after.match(data, position + len(pattern)):
+                position = data.find(pattern, position + 1)
+            if position >= 0:
                 yield key
 
 
 _ID3 = (
-    _Keys(
+    _KeyGroup(
         "TIT2,TPE1,TPE2,TALB,TRCK,TPOS,TDRC,TCON,TCOM,TBPM,TKEY,APIC",
         re.compile(rb"\0(?!\0\0\0)[\s\S]{5}[\0-\3]"),
     ),
-    _Keys("TYER", re.compile(rb"\0[\s\S]{5}[\0-\3](?:\xff\xfe|\xfe\xff)?\0?\d")),
-    _Keys(
-        "TT2,TP1,TP2,TAL,TRK,TPA,TCO,TCM,PIC",
-        re.compile(rb"\0(?!\0\0)[\s\S]{2}[\0\1]"),
-    ),
+    _KeyGroup("TYER", re.compile(rb"\0[\s\S]{5}[\0-\3](?:\xff\xfe|\xfe\xff)?\0?\d")),
+    _KeyGroup("TT2,TP1,TP2,TAL,TRK,TPA,TCO,TCM,PIC", re.compile(rb"\0(?!\0\0)[\s\S]{2}[\0\1]")),
 )
 _VORBIS = (
-    _Keys(
+    _KeyGroup(
         "TITLE,ARTIST,ALBUMARTIST,ALBUM,TRACKNUMBER,DISCNUMBER,DATE,GENRE,COMPOSER,"
         "METADATA_BLOCK_PICTURE",
         re.compile(rb"="),
         before=b"\0",
         any_case=True,
     ),
-    _Keys("image/png,image/jpeg", re.compile(rb"\0\0[\s\S]{18}")),
+    _KeyGroup("image/png,image/jpeg", re.compile(rb"\0\0[\s\S]{18}")),
 )
 _APE = (
-    _Keys(
+    _KeyGroup(
         "TITLE,ARTIST,ALBUM ARTIST,ALBUM,TRACK,DISC,YEAR,GENRE,COMPOSER,COVER ART (FRONT)",
         re.compile(rb"\0"),
         before=b"\0\0\0",
@@ -134,55 +132,55 @@ _APE = (
     ),
 )
 _MP4 = (
-    _Keys(
+    _KeyGroup(
         "\xa9nam,\xa9ART,aART,\xa9alb,trkn,disk,\xa9day,\xa9gen,gnre,\xa9wrt,tmpo,covr",
         re.compile(rb"[\s\S]{4}data"),
     ),
 )
 
-_ASF_HEADER = bytes.fromhex("3026b2758e66cf11")
 _ASF_CONTENT_DESCRIPTION = bytes.fromhex("3326b2758e66cf11a6d900aa0062ce6c")
 _ID3V1_BYTES = 128
 
 
-def traced_fields(head: bytes, tail: bytes) -> set[str]:
-    """Return the fields that tags in these bytes have names of.
+def find_fields(head: bytes, tail: bytes) -> set[str]:
+    """Return the fields whose keys occur in the bytes of a file.
 
     Args:
-        head: the file's first bytes; tells the container.
-        tail: its last ones; empty if they are among the first.
+        head: first bytes of the file, which identify the container.
+        tail: last bytes of the file; empty if `head` contains them.
     """
-    kinds: list[_Keys] = []
+    groups: list[_KeyGroup] = []
     if head[4:8] == b"ftyp":
-        kinds += _MP4
+        groups += _MP4
     elif head[:4] in {b"fLaC", b"OggS"}:
-        kinds += _VORBIS
-    elif head[:8] != _ASF_HEADER:
-        kinds += _ID3
+        groups += _VORBIS
+    elif head[:8] != ASF_HEADER:
+        groups += _ID3
         if b"APETAGEX" in tail or b"APETAGEX" in head:
-            kinds += _APE
-        if b"fLaC" in head:  # behind an ID3 tag
-            kinds += _VORBIS
-    return fields_of(key for kind in kinds for data in (head, tail) for key in kind.found(data))
+            groups += _APE
+        if b"fLaC" in head:  # after an ID3 tag
+            groups += _VORBIS
+    return fields_of(key for group in groups for data in (head, tail) for key in group.find(data))
 
 
 def fields_of(keys: Iterable[str]) -> set[str]:
-    """Return the fields that keys of tags stand for; of unknown ones none."""
-    found = (FIELD_OF_KEY.get(key.upper().partition(":")[0]) for key in keys)
-    return {field for field in found if field}
+    """Return the fields of tag keys; unknown keys are ignored."""
+    fields = (FIELD_OF_KEY.get(key.upper().partition(":")[0]) for key in keys)
+    return {field for field in fields if field}
 
 
 def has_tag_signature(head: bytes, tail: bytes) -> bool:
-    """Tell whether the file says that it has tags: ID3, APE or ASF's description."""
+    """Return whether a file has the signature of ID3, APE or ASF tags."""
     return (
         head[:3] == b"ID3"
         or has_id3v1(head, tail)
         or b"APETAGEX" in (tail or head)
-        or (head[:8] == _ASF_HEADER and _ASF_CONTENT_DESCRIPTION in head)
+        or (head[:8] == ASF_HEADER and _ASF_CONTENT_DESCRIPTION in head)
     )
 
 
 def has_id3v1(head: bytes, tail: bytes) -> bool:
-    """Tell whether the file ends in an ID3v1 tag, and not in an APE tag of the same length."""
-    last = (tail or head)[-_ID3V1_BYTES - 3 :]
-    return len(last) > _ID3V1_BYTES and last[3:6] == b"TAG" and last[:8] != b"APETAGEX"
+    """Return whether a file ends with an ID3v1 tag."""
+    end = (tail or head)[-_ID3V1_BYTES - 3 :]
+    # "TAG" is also part of the signature of an APE tag.
+    return len(end) > _ID3V1_BYTES and end[3:6] == b"TAG" and end[:8] != b"APETAGEX"

@@ -1,4 +1,4 @@
-"""Runs in the child. Spleeter's ratio masks from the network's estimates, for every engine."""
+"""Runs in the child. Computes Spleeter's ratio masks, for all engines."""
 
 from __future__ import annotations
 
@@ -12,22 +12,22 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 EXPONENT = 2
-"""`separation_exponent` in all of Spleeter's configurations."""
+"""`separation_exponent` in all Spleeter configurations."""
 
 EPSILON = 1e-10
-"""`EstimatorSpecBuilder.EPSILON` in `spleeter.model`: makes silence share itself out equally."""
+"""`EstimatorSpecBuilder.EPSILON` in `spleeter.model`: divides silence equally among the stems."""
 
 
 def ratio_masks(estimates: Sequence[NDArray[np.float32]]) -> tuple[NDArray[np.float32], ...]:
-    """Turn estimated magnitudes into masks: (e_i^2 + eps / n) / (sum of e^2 + eps).
+    """Compute masks from estimated magnitudes: (e_i^2 + eps / n) / (sum of e^2 + eps).
 
-    This is `_build_masks` of `spleeter.model.EstimatorSpecBuilder` for `EXPONENT`.
+    The formula is that of `EstimatorSpecBuilder._build_masks` in `spleeter.model`, for `EXPONENT`.
 
     Args:
-        estimates: one float32 array a stem, all of one shape, zero or more. Left as they are.
+        estimates: for each of n stems a non-negative float32 array, all of one shape. Not modified.
 
     Returns:
-        as many float32 arrays of that shape, in 0..1.
+        for each stem a new float32 array of that shape, with values in 0..1.
     """
     squares = [np.square(estimate) for estimate in estimates]
     total = np.add.reduce(squares)
@@ -41,16 +41,17 @@ def ratio_masks(estimates: Sequence[NDArray[np.float32]]) -> tuple[NDArray[np.fl
 def softmax_estimates(
     logits: Sequence[NDArray[np.float32]], magnitudes: NDArray[np.float32]
 ) -> list[NDArray[np.float32]]:
-    """Turn the logits of U-Nets that share a softmax into estimated magnitudes.
+    """Compute estimated magnitudes from the logits of U-Nets that share a softmax.
 
-    This is the end of `spleeter.model.functions.unet.softmax_unet`, which the 5stems model uses.
+    This is the last step of `softmax_unet` in `spleeter.model.functions.unet`, the network of the
+    5stems models.
 
     Args:
-        logits: one float32 array a stem, all of one shape. Overwritten.
-        magnitudes: of the mix, in that shape.
+        logits: for each stem a float32 array, all of one shape. Overwritten.
+        magnitudes: float32 array of that shape, from the mix.
 
     Returns:
-        as many float32 arrays; they sum to `magnitudes`.
+        for each stem a float32 array; they sum to `magnitudes`.
     """
     highest = np.maximum.reduce(logits)
     for logit in logits:

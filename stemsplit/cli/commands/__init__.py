@@ -1,5 +1,6 @@
-"""One module a command, each a thin client of the library.
+"""The commands, one module each, and what the batch commands share.
 
-Not here: how events are shown (`display`) and what options mean (`options`, `settings`).
-Imports: all rooms but `child`.
+Not here: how events are shown (`display`), the options (`options`, `separate_options`) and their
+sources (`settings`).
+Imports: `api`, `batch`, `core`, `journal`, `library`, `models`, `report`, `storage`.
 """

@@ -10,17 +10,17 @@ from rich.table import Table
 from rich.text import Text
 
 from stemsplit.cli import settings
-from stemsplit.cli.display.event_output import print_json
+from stemsplit.cli.display.json_display import print_json
 from stemsplit.core.errors import ExitCode
 from stemsplit.core.text import printable
 
 if TYPE_CHECKING:
     from cyclopts import App
 
-_ALSO = {
-    # Where it knows nothing better, bash completes file names, as it did before.
+_REGISTRATION = {
+    # Without a match of ours, bash still completes file names.
     "bash": "complete -o bashdefault -o default -F _stemsplit stemsplit",
-    # The script is made for a folder of `fpath`; `eval` needs it to be said.
+    # The script is written for a folder in `fpath`; with `eval` it must be registered.
     "zsh": "compdef _cyclopts_stemsplit stemsplit",
 }
 
@@ -28,35 +28,38 @@ Shell = Literal["bash", "zsh", "fish"]
 
 
 def add_to(app: App) -> None:
-    """Register the commands that look at the program's own commands."""
+    """Register the commands that read the options of `app` itself."""
 
     def config(command: settings.HasSettings = "separate", /, *, json: bool = False) -> int:
-        """Show the value of every setting, and where it comes from.
+        """Show every setting with its value and origin.
 
-        The command line wins; then variables such as STEMSPLIT_MAX_RAM; then stemsplit.toml in this
-        folder; then the user's own.
+        In order of precedence: the command line; environment variables such as STEMSPLIT_MAX_RAM;
+        stemsplit.toml in the current folder; the user's stemsplit.toml.
 
         Parameters
         ----------
         command:
-            Whose settings.
+            Show the settings of this command.
         json:
             Print one JSON object.
         """
-        # Of all commands, so that a fault in any table is told.
-        found = {one: list(settings.settings(app, one)) for one in settings.COMMANDS}[command]
-        untracked = list(settings.untracked(app))
+        # Of all commands, so that an error in any table is reported.
+        by_command = {
+            name: list(settings.current_settings(app, name)) for name in settings.COMMANDS
+        }
+        found = by_command[command]
+        unknown = list(settings.unknown_variables(app))
         if json:
             files = [printable(path) for path in settings.files()]
             print_json({"command": command, "files": files, "settings": found})
         else:
             _print(found)
-        for text in untracked:
+        for text in unknown:
             print(f"stemsplit: {text}", file=sys.stderr)
         return ExitCode.DONE
 
     def completion(shell: Shell, /) -> int:
-        """Print what makes a shell complete commands, options and models.
+        """Print a shell completion script for commands, options and models.
 
         bash, in ~/.bashrc: eval "$(stemsplit completion bash)"
 
@@ -67,11 +70,11 @@ def add_to(app: App) -> None:
         Parameters
         ----------
         shell:
-            bash, zsh or fish.
+            Print the script for bash, zsh or fish.
         """
         print(app.generate_completion(shell=shell))
-        if also := _ALSO.get(shell):
-            print(also)
+        if line := _REGISTRATION.get(shell):
+            print(line)
         return ExitCode.DONE
 
     app.command(config, help_epilogue="")
@@ -80,14 +83,14 @@ def add_to(app: App) -> None:
 
 def _print(found: list[settings.Setting]) -> None:
     table = Table(box=None, pad_edge=False)
-    for name in ("setting", "value", "from"):
+    for name in ("setting", "value", "origin"):
         table.add_column(name, overflow="fold")
-    for one in found:
-        value = "" if one.value is None else printable(settings.written(one.value))
-        style = "" if one.origin == "default" else "bold"
-        table.add_row(one.option, Text(value, style=style), Text(one.origin, style=style))
+    for setting in found:
+        value = "" if setting.value is None else printable(settings.format_value(setting.value))
+        style = "" if setting.origin == "default" else "bold"
+        table.add_row(setting.option, Text(value, style=style), Text(setting.origin, style=style))
     console = Console(highlight=False, soft_wrap=True)
     console.print(table)
     for path in settings.files():
-        there = "" if path.exists() else ", which is not there"
-        console.print(Text(f"looked into {printable(path)}{there}"))
+        note = "" if path.exists() else " (not found)"
+        console.print(Text(f"settings file: {printable(path)}{note}"))

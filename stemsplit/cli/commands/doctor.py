@@ -10,11 +10,12 @@ from rich.text import Text
 
 from stemsplit.cli import settings
 from stemsplit.cli.display.bars import can_draw
-from stemsplit.cli.display.event_output import print_json
+from stemsplit.cli.display.json_display import print_json
 from stemsplit.core.errors import ExitCode, StemsplitError, UsageError
 from stemsplit.core.limits import Limits
 from stemsplit.core.settings import Settings
-from stemsplit.storage.remote import path_of
+from stemsplit.core.text import counted
+from stemsplit.storage.addresses import path_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -27,14 +28,14 @@ _STYLES = {"ok": "green", "warning": "yellow", "failed": "bold red"}
 
 
 def add_to(app: App) -> None:
-    """Register the command, which asks the program's own settings."""
+    """Register the command, which reads the settings of `app` itself."""
 
     def doctor(*, json: bool = False) -> int:
-        """Check this installation and this machine, and say what to do where something is wrong.
+        """Check this installation and this machine, and suggest fixes.
 
-        Looks at settings, Python, packages, engines, models with their checksums, memory and
-        processors, disk, terminal, the start of children, keeping awake, and separates two seconds
-        for real.
+        Checks the terminal, settings, Python, packages, engines, models with their checksums,
+        memory, processors, disk, the start of children and keep-awake, and finally separates two
+        seconds of audio.
 
         Parameters
         ----------
@@ -53,7 +54,7 @@ def add_to(app: App) -> None:
         if json:
             print_json({"version": 1, "healthy": healthy, "checks": checks})
         else:
-            console.print(_diagnosis(checks))
+            console.print(_summary(checks))
         return ExitCode.DONE if healthy else ExitCode.ERROR
 
     app.command(doctor, help_epilogue="")
@@ -65,23 +66,23 @@ def _checks(app: App) -> Iterator[Check]:
     yield from _terminal()
     plans = Plans()
     try:
-        values = {one.option: one for one in settings.settings(app, "separate")}
-        plans = _plans({option: one.value for option, one in values.items()})
+        options = {
+            setting.option: setting for setting in settings.current_settings(app, "separate")
+        }
+        plans = _plans({option: setting.value for option, setting in options.items()})
     except StemsplitError as error:
         yield Check(name="settings", state=State.FAILED, found=error.message, remedy=error.remedy)
     else:
-        origins = {one.origin for one in values.values()} - {"default"}
-        yield Check(
-            name="settings", found=", ".join(sorted(origins)) or "nothing is set but by the program"
-        )
+        origins = {setting.origin for setting in options.values()} - {"default"}
+        yield Check(name="settings", found=", ".join(sorted(origins)) or "defaults only")
     yield from examine(plans)
 
 
 def _plans(values: Mapping[str, settings.Value | None]) -> Plans:
-    """Read those settings that the checks depend on."""
+    """Return the settings that the checks depend on."""
     from stemsplit.api.doctor import Plans
-    from stemsplit.models.check_settings import checked
-    from stemsplit.models.engines import named
+    from stemsplit.models.check_settings import check_settings
+    from stemsplit.models.engines import check_engine_name
 
     def text(option: str) -> str | None:
         value = values[option]
@@ -101,15 +102,15 @@ def _plans(values: Mapping[str, settings.Value | None]) -> Plans:
         min_free=text("min-free"),
     )
     output = text("output")
-    wanted = Settings(
+    requested = Settings(
         model=str(values["model"]),
         threads=threads,
-        engine=named(str(values["engine"])),
+        engine=check_engine_name(str(values["engine"])),
         mwf=str(values["mwf"]).lower() == "true",
     )
     return Plans(
-        # What is tried at the end is a separation by segments, as most are.
-        settings=msgspec.structs.replace(checked(wanted, jobs=jobs), mwf=False),
+        # The final check separates by segments, without `mwf`.
+        settings=msgspec.structs.replace(check_settings(requested, jobs=jobs), mwf=False),
         limits=limits,
         jobs=jobs,
         output=None if output is None else path_of(output).absolute(),
@@ -123,14 +124,14 @@ def _print(console: Console, check: Check) -> None:
         console.print(Text(f"        {check.remedy}"), soft_wrap=True)
 
 
-def _diagnosis(checks: list[Check]) -> str:
+def _summary(checks: list[Check]) -> str:
     failed = sum(check.state == "failed" for check in checks)
     if failed:
-        return f"{failed} of these must be mended first."
-    tried = all(check.state == "ok" for check in checks if check.name == "separation")
-    whole = "All that is needed is there." if tried else "Nothing is wrong so far; see separation."
+        return f"Not ready. {counted(failed, 'check')} failed."
+    is_tested = all(check.state == "ok" for check in checks if check.name == "separation")
+    ready = "Ready." if is_tested else "No errors, but the separation was not tested."
     warnings = sum(check.state == "warning" for check in checks)
-    return f"{whole} {warnings} of these may be worth a look." if warnings else whole
+    return f"{ready} {counted(warnings, 'warning')}." if warnings else ready
 
 
 def _terminal() -> Iterator[Check]:
@@ -140,9 +141,9 @@ def _terminal() -> Iterator[Check]:
     encoding = console.encoding
     if can_draw(console):
         colours = console.color_system or "no"
-        found = f"{console.width} columns, {colours} colours, {encoding}: bars are drawn"
+        found = f"{console.width} columns, {colours} colours, {encoding}; progress bars"
     else:
-        found = f"no terminal that can move its cursor, {encoding}: plain lines once a minute"
+        found = f"no cursor control, {encoding}; a progress line once a minute"
     if encoding.lower().replace("-", "").startswith("utf"):
         yield Check(name="terminal", found=found)
     else:
@@ -150,6 +151,5 @@ def _terminal() -> Iterator[Check]:
             name="terminal",
             state=State.WARNING,
             found=found,
-            remedy="Names are shown with escapes; set the locale to one with UTF-8, as "
-            "LANG=C.UTF-8.",
+            remedy="Names are shown with escapes. Use a UTF-8 locale, such as LANG=C.UTF-8.",
         )

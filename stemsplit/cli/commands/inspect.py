@@ -10,12 +10,12 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from stemsplit.cli.display.event_output import print_json
-from stemsplit.cli.options import ENGINE, MODEL
+from stemsplit.cli.display.json_display import print_json
+from stemsplit.cli.options import engine_value, flag, model_value
 from stemsplit.core.errors import ExitCode
 from stemsplit.core.settings import AUTOMATIC
 from stemsplit.core.text import clock_time, mebibytes
-from stemsplit.models.engines import named
+from stemsplit.models.engines import check_engine_name
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -32,90 +32,86 @@ _LAYOUTS = {
 
 
 def inspect(
-    inputs: Annotated[list[str], Parameter(negative=())],
+    inputs: Annotated[
+        list[str], Parameter(negative=(), help="Audio files, folders to search, and patterns.")
+    ],
     /,
     *,
-    model: Annotated[str, MODEL] = "2stems",
-    engine: Annotated[str, ENGINE] = AUTOMATIC,
-    json: bool = False,
+    model: Annotated[str, model_value("Predict memory and time for this model.")] = "2stems",
+    engine: Annotated[
+        str,
+        engine_value(
+            "Predict memory and time for this engine. It is tensorflow, onnx, or auto for the "
+            "first one installed."
+        ),
+    ] = AUTOMATIC,
+    json: Annotated[bool, flag("Print one line of JSON for each file.")] = False,
 ) -> int:
-    """Tell what audio files hold: rate, bits declared and used, levels, loudness.
+    """Show a file's sample rate, bit depth, levels and loudness.
 
-    Each file is read to its end. Bits that a file has and does not use, as after padding 16 bits
-    to 24, are found out.
-
-    Parameters
-    ----------
-    inputs:
-        Audio files, folders to search for them, and patterns.
-    model:
-        Predict memory and time for this model.
-    engine:
-        Predict them for this engine: tensorflow, onnx, or auto, the first that is installed.
-    json:
-        Print one JSON object a line for every file.
+    Each file is read to the end, which also reveals unused bits, such as 16 bits padded to 24.
     """
     from stemsplit.api.inspection import NotInspected
     from stemsplit.api.inspection import inspect as inspect_files
 
     code = ExitCode.DONE
     console = Console(highlight=False)
-    for one in inspect_files(inputs, model=model, engine=named(engine)):
-        if isinstance(one, NotInspected):
+    for result in inspect_files(inputs, model=model, engine=check_engine_name(engine)):
+        if isinstance(result, NotInspected):
             code = ExitCode.SOME_FAILED
         if json:
-            print_json(one)
-        elif isinstance(one, NotInspected):
-            print(f"{one.path}: {one.error} {one.remedy}".rstrip(), file=sys.stderr)
+            print_json(result)
+        elif isinstance(result, NotInspected):
+            print(f"{result.path}: {result.error} {result.remedy}".rstrip(), file=sys.stderr)
         else:
-            console.print(_table(one))
+            console.print(_table(result))
     return code
 
 
-def _table(one: Inspection) -> Table:
-    table = Table(title=Text(one.path), title_justify="left", show_header=False, box=None)
+def _table(found: Inspection) -> Table:
+    table = Table(title=Text(found.path), title_justify="left", show_header=False, box=None)
     table.add_column(style="bold")
     table.add_column(overflow="fold")
-    for name, value in _rows(one):
+    for name, value in _rows(found):
         table.add_row(name, Text(value))
     return table
 
 
-def _rows(one: Inspection) -> Iterator[tuple[str, str]]:
-    yield "format", f"{one.format}, {one.size_bytes:,} bytes"
-    yield "duration", f"{clock_time(one.seconds)}, {one.frames:,} frames"
-    yield "sample rate", f"{one.sample_rate} Hz, which holds up to {one.nyquist_hertz:g} Hz"
-    channels = _LAYOUTS.get(one.channels, " ".join(one.channels))
-    yield "channels", f"{len(one.channels)} ({channels})"
-    yield "bit depth", _bits(one)
-    yield "peak", _level(one.peak_dbfs, "dBFS")
-    yield "true peak", _level(one.true_peak_dbtp, "dBTP")
-    yield "loudness", _level(one.loudness_lufs, "LUFS")
-    if one.loudness_range_lu is not None:
-        yield "loudness range", f"{one.loudness_range_lu:.1f} LU"
-    if one.predicted_memory_bytes is None or one.predicted_seconds is None:
-        yield f"separating ({one.model})", "takes more memory than this machine has"
+def _rows(found: Inspection) -> Iterator[tuple[str, str]]:
+    yield "format", f"{found.format}, {found.size_bytes:,} bytes"
+    yield "duration", f"{clock_time(found.seconds)}, {found.frames:,} frames"
+    yield "sample rate", f"{found.sample_rate} Hz (frequencies up to {found.nyquist_hertz:g} Hz)"
+    channels = _LAYOUTS.get(found.channels, " ".join(found.channels))
+    yield "channels", f"{len(found.channels)} ({channels})"
+    yield "bit depth", _bits(found)
+    yield "peak", _level(found.peak_dbfs, "dBFS")
+    yield "true peak", _level(found.true_peak_dbtp, "dBTP")
+    yield "loudness", _level(found.loudness_lufs, "LUFS")
+    if found.loudness_range_lu is not None:
+        yield "loudness range", f"{found.loudness_range_lu:.1f} LU"
+    if found.predicted_memory_bytes is None or found.predicted_seconds is None:
+        yield f"separating ({found.model})", "needs more memory than this machine has"
     else:
-        memory, time = mebibytes(one.predicted_memory_bytes), clock_time(one.predicted_seconds)
-        yield f"separating ({one.model})", f"about {memory} of memory and {time}"
-    if one.warning:
-        yield "warning", one.warning
-    for note in one.notes:
+        memory, time = mebibytes(found.predicted_memory_bytes), clock_time(found.predicted_seconds)
+        yield f"separating ({found.model})", f"about {memory} of memory and {time}"
+    if found.warning:
+        yield "warning", found.warning
+    for note in found.notes:
         yield "note", note
 
 
-def _bits(one: Inspection) -> str:
-    if one.declared_bits is None:
-        return "none: the encoding is lossy"
-    declared = f"{one.declared_bits}{' (floating point)' if one.floating else ''}"
-    if one.peak_dbfs is None:
-        return f"{declared}; there is silence alone"
-    if one.used_bits is None:
+def _bits(found: Inspection) -> str:
+    if found.declared_bits is None:
+        return "none (lossy encoding)"
+    declared = f"{found.declared_bits}{' (floating point)' if found.floating else ''}"
+    if found.peak_dbfs is None:
+        return f"{declared}, silent"
+    if found.used_bits is None:
         return declared
-    if one.floating:
-        return f"{declared}; {one.used_bits} bits would hold every sample"
-    if one.is_padded:
-        return f"{declared}, of which {one.used_bits} are used: the rest is padding"
+    if found.floating:
+        return f"{declared}, every sample fits in {found.used_bits} bits"
+    if found.is_padded:
+        return f"{declared}, {found.used_bits} used (padded)"
     return f"{declared}, all used"
 
 

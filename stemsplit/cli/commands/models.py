@@ -4,35 +4,34 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, get_args
 
 from cyclopts import App, Parameter
 from rich.console import Console
 from rich.table import Table
 
-from stemsplit.cli.display.download_bar import download_display
+from stemsplit.cli.display.bars import download_bar_factory
 from stemsplit.core.errors import ExitCode, ModelError
 from stemsplit.core.text import printable
 from stemsplit.models import fetch as fetching
-from stemsplit.models import store
-from stemsplit.models.catalogue import MODELS, WEIGHTS_FILES, Weights, find
-from stemsplit.models.converted import ensure_converted
-from stemsplit.models.engines import ENGINES, installed
+from stemsplit.models import forms, published, store
+from stemsplit.models.catalogue import MODELS, WEIGHTS_FILES, Model, Weights, find
+from stemsplit.models.engines import ENGINES, FormName, installed
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-app = App(name="models", help="List, fetch, import and verify Spleeter's models.", help_epilogue="")
+app = App(name="models", help="List, download, import, verify and remove models.", help_epilogue="")
 
 
 @app.command(name="list")
 def list_models() -> int:
-    """List the models, their stems, and whether each is on this machine."""
+    """List the models, their stems, and whether they are installed."""
     table = Table(box=None, pad_edge=False)
-    for column in ("model", "stems", "up to", "on this machine"):
+    for column in ("model", "stems", "up to", "installed"):
         table.add_column(column)
     for model in MODELS.values():
-        present = store.is_present(model.weights)
+        present = published.is_present(model.weights)
         table.add_row(
             model.name,
             ", ".join(model.stems),
@@ -45,96 +44,117 @@ def list_models() -> int:
 
 @app.command
 def fetch(names: Annotated[list[str], Parameter(negative=())], /) -> int:
-    """Download models, replacing what is there.
+    """Download models and replace installed ones.
 
     Parameters
     ----------
     names:
-        Models; the plain one and its -16kHz variant share their weights.
+        Models to download. A model and its -16kHz variant share their weights.
     """
     for weights in _weights(names):
-        folder = fetching.fetch(weights, progress=download_display(), note=_note)
-        _prepare(weights, folder)
+        folder = fetching.fetch(weights, progress=download_bar_factory(), note=_note)
+        _convert_if_needed(weights)
         print(f"{weights.name}: {printable(folder)}")
     return ExitCode.DONE
 
 
 @app.command(name="import")
 def import_model(name: str, source: Path, /) -> int:
-    """Take a model from a local archive or folder, for machines without a network.
+    """Install a model from a local archive or folder, without network access.
 
     Parameters
     ----------
     name:
-        The model.
+        Model to install.
     source:
-        NAME.tar.gz as Deezer published it, or a folder with its files.
+        NAME.tar.gz as published by Deezer, or a folder with its files.
     """
     weights = find(name).weights
     folder = fetching.import_from(weights, source)
-    _prepare(weights, folder)
-    unchecked = [name for name in WEIGHTS_FILES if name not in weights.file_sha256]
+    _convert_if_needed(weights)
+    unchecked = [file for file in WEIGHTS_FILES if file not in weights.file_sha256]
     print(f"{weights.name}: {printable(folder)}")
     if unchecked:
         _note(
-            f"no published checksum is known of {', '.join(unchecked)}; "
-            "from now on they are held against the checksum they have today"
+            f"no published checksum is known for {', '.join(unchecked)}; "
+            "later checks compare with today's checksum"
         )
     return ExitCode.DONE
 
 
 @app.command
 def verify(names: Annotated[list[str], Parameter(negative=())] | None = None, /) -> int:
-    """Hold every file of models against its checksum.
+    """Check the files of models against their checksums.
 
     Parameters
     ----------
     names:
-        Models; all that are on this machine if none is named.
+        Models to check. Without names, all installed models.
     """
-    chosen = _weights(names) if names else [w for w in _weights(MODELS) if store.is_present(w)]
+    chosen = (
+        _weights(names)
+        if names
+        else [weights for weights in _weights(MODELS) if published.is_present(weights)]
+    )
     if not chosen:
-        raise ModelError(
-            "There are no models on this machine.", "Run `stemsplit models fetch 2stems`."
-        )
+        raise ModelError("No models are installed.", "Run `stemsplit models fetch 2stems`.")
     code = ExitCode.DONE
     for weights in chosen:
         try:
-            folder = store.verify(weights)
+            folder = forms.verify("published", _model_of(weights))
         except ModelError as error:
             print(f"{weights.name}: {printable(str(error))}", file=sys.stderr)
             code = error.exit_code
         else:
-            unknown = store.unchecked(weights, folder)
-            also = f" (no checksum is known of {', '.join(unknown)})" if unknown else ""
-            print(f"{weights.name}: ok{also}, {printable(folder)}")
+            unknown = published.unchecked(weights, folder)
+            note = f" (no checksum is known for {', '.join(unknown)})" if unknown else ""
+            print(f"{weights.name}: ok{note}, {printable(folder)}")
     return code
 
 
 @app.command
+def remove(names: Annotated[list[str], Parameter(negative=())], /) -> int:
+    """Remove models from this machine.
+
+    Parameters
+    ----------
+    names:
+        Models to remove. A model and its -16kHz variant share their weights.
+    """
+    for weights in _weights(names):
+        for form in get_args(FormName):
+            forms.forget(form, _model_of(weights))
+        print(f"{weights.name}: removed")
+    return ExitCode.DONE
+
+
+@app.command
 def path(name: str | None = None, /) -> int:
-    """Print the folder of models, or of one model.
+    """Print the models folder, or the folder of one model.
 
     Parameters
     ----------
     name:
-        The model.
+        Print the folder of this model.
     """
-    print(store.weights_folder(find(name).weights) if name else store.models_folder())
+    print(published.weights_folder(find(name).weights) if name else store.models_folder())
     return ExitCode.DONE
 
 
 def _weights(names: Iterable[str]) -> list[Weights]:
-    """Give the weights of some models, each once."""
+    """Return the weights of the models without duplicates."""
     return list({(weights := find(name).weights).name: weights for name in names}.values())
 
 
-def _prepare(weights: Weights, folder: Path) -> None:
-    """Convert weights where the engine that is used takes others, so that all is there by now."""
-    there = installed()
-    if there and ENGINES[there[0]].converted:
-        model = next(model for model in MODELS.values() if model.weights is weights)
-        ensure_converted(model, folder, note=_note)
+def _model_of(weights: Weights) -> Model:
+    return next(model for model in MODELS.values() if model.weights is weights)
+
+
+def _convert_if_needed(weights: Weights) -> None:
+    """Convert weights now if the preferred engine needs converted ones."""
+    engines = installed()
+    if engines:
+        forms.ensure(ENGINES[engines[0]].weight_form, _model_of(weights), note=_note)
 
 
 def _note(text: str) -> None:

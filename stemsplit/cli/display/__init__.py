@@ -1,5 +1,5 @@
-"""How a batch is shown: events as lines of text or JSON, progress as bars.
+"""How a batch is shown: lines of text, progress bars, or JSON.
 
-Not here: commands and their options.
-Imports: `core`, `batch`.
+Not here: commands and their options (`commands`, `options`).
+Imports: `batch`, `core`.
 """

@@ -1,72 +1,81 @@
-"""Runs in the supervisor. The bars of a batch, below the lines that scroll by.
+"""Runs in the supervisor. Draws the progress bars of a batch and of a model's download.
 
-One bar for the whole in audio time, a line for each child, and what must not scroll away: the last
-failure, and why nothing is started. All of it is drawn anew a few times a second from the last
-that was told, as wide as the terminal is by then.
+Below the scrolling lines of a batch are one bar for the whole batch in audio time, a line for each
+child, and lines that must not scroll away: the last failure, and why no track starts. All are
+redrawn a few times a second from the latest status, at the current width of the terminal.
 """
 
 from __future__ import annotations
 
 import time
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import PurePath
 from typing import TYPE_CHECKING
 
-from rich.console import Group
+from rich.console import Console, Group
 from rich.constrain import Constrain
 from rich.live import Live
+from rich.progress import (
+    BarColumn,
+    DownloadColumn,
+    Progress,
+    TextColumn,
+    TimeRemainingColumn,
+    TransferSpeedColumn,
+)
 from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from stemsplit.cli.display.progress_text import memory_of, progress_of
+from stemsplit.cli.display.progress_text import format_memory, format_progress
 from stemsplit.core.text import clock_time, printable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from rich.console import Console, ConsoleOptions, RenderableType, RenderResult
+    from rich.console import ConsoleOptions, RenderableType, RenderResult
 
     from stemsplit.core.progress import RunningTrack, Status
 
-_REDRAWN_PER_SECOND = 4
+_REDRAWS_PER_SECOND = 4
 
-_QUIET_SECONDS = 1.5
-"""Looking through the inputs takes less than this as a rule; then nothing is drawn about it."""
+_SCAN_DELAY_SECONDS = 1.5
+"""A scan of the inputs is drawn only if it takes longer than this, which is rare."""
 
 _NARROW, _VERY_NARROW = 72, 44
-"""Columns below which a child's memory is left out, and then its bar."""
+"""Columns below which a child's memory is left out, and below which its bar is as well."""
 
-_BAR_SHARE = 5
-"""A child's bar is one part in so many of the width."""
+_WIDTHS_PER_BAR = 5
+"""The width of the terminal divided by that of a child's bar."""
 
 _ECHO_COLUMNS = 4
-"""Left free at the right: `^C^C`, as terminals echo it, must not begin another line."""
+"""Kept free at the right, so that the echo of `^C^C` starts no new line."""
 
 _OTHER_LINES = 6
-"""Lines of the terminal that are not for children."""
+"""Lines of the terminal that no child may use."""
 
-DRAINING = "finishing what is being separated; press Ctrl-C again to stop now"
+DRAINING = "finishing the running tracks; press Ctrl-C again to stop now"
 
 _STEPS = {"starting": "starting", "loading": "loading", "closing": "finishing"}
 
 
 def can_draw(console: Console) -> bool:
-    """Tell whether there is a terminal that can move its cursor."""
+    """Return whether the console is a terminal that can move its cursor."""
     return console.is_interactive and console.file.isatty() and not console.is_dumb_terminal
 
 
 @dataclass(slots=True)
-class Shown:
-    """What is drawn.
+class ScreenState:
+    """What the screen shows.
 
     Attributes:
         verb: `separating` or `converting`.
-        status: of the batch, as last told; None while the inputs are looked through.
-        separated: seconds of audio by source, where more is known than `status` tells.
-        ended: sources that have ended since it was told.
-        failed: how many tracks have failed.
-        last_failure: which one and why.
+        status: latest status of the batch; None while the inputs are scanned.
+        separated: seconds of audio by source, where they are newer than `status`.
+        ended: sources that have ended since `status`.
+        failed: number of failed tracks.
+        last_failure: the last failed track and why it failed.
         draining: whether Ctrl-C was pressed once.
     """
 
@@ -80,50 +89,50 @@ class Shown:
 
 
 class Screen:
-    """Draws what is shown, on a console that lines are printed on too."""
+    """Draws a `ScreenState` on a console that also prints lines."""
 
     def __init__(
-        self, console: Console, shown: Shown, clock: Callable[[], float] = time.monotonic
+        self, console: Console, state: ScreenState, clock: Callable[[], float] = time.monotonic
     ) -> None:
-        """Draw nothing yet."""
-        self._shown = shown
+        """Store the injected dependencies; draw nothing yet."""
+        self._state = state
         self._clock = clock
         self._console = console
         self._began = clock()
         self._live: Live | None = None
 
     def start(self) -> None:
-        """Draw from now on."""
+        """Start drawing."""
         if self._live is None:
             self._live = Live(
                 console=self._console,
                 transient=True,
-                refresh_per_second=_REDRAWN_PER_SECOND,
+                refresh_per_second=_REDRAWS_PER_SECOND,
                 get_renderable=self._picture,
             )
             self._live.start()
 
     def stop(self) -> None:
-        """Leave a clean screen."""
+        """Stop drawing and clear the bars."""
         live, self._live = self._live, None
         if live is not None:
             live.stop()
 
     def _picture(self) -> RenderableType:
-        status = self._shown.status
+        status = self._state.status
         if status is not None:
-            return _Picture(self._shown, status)
+            return _Picture(self._state, status)
         waited = self._clock() - self._began
-        if waited < _QUIET_SECONDS:
+        if waited < _SCAN_DELAY_SECONDS:
             return Group()
-        return Text(f"looking through the inputs, {clock_time(waited)}", style="dim")
+        return Text(f"scanning the inputs, {clock_time(waited)}", style="dim")
 
 
 class _Picture:
-    """All lines, for whatever width there is."""
+    """All lines, laid out for the current width."""
 
-    def __init__(self, shown: Shown, status: Status) -> None:
-        self._shown = shown
+    def __init__(self, state: ScreenState, status: Status) -> None:
+        self._state = state
         self._status = status
 
     def __rich_console__(self, _console: Console, options: ConsoleOptions) -> RenderResult:
@@ -131,32 +140,32 @@ class _Picture:
         yield Constrain(Group(*self._lines(width, options.size.height)), width)
 
     def _lines(self, width: int, height: int) -> Iterator[RenderableType]:
-        yield from self._whole(width)
+        yield from self._batch(width)
         yield from self._children(width, height)
-        if self._shown.failed:
-            text = f"{self._shown.failed} failed, last {self._shown.last_failure}"
+        if self._state.failed:
+            text = f"{self._state.failed} failed, last {self._state.last_failure}"
             yield _line(text, "red")
-        for text in (self._status.pausing, DRAINING if self._shown.draining else ""):
-            if text:  # whole, however many lines it takes
+        for text in (self._status.pausing, DRAINING if self._state.draining else ""):
+            if text:  # never shortened
                 yield Text(printable(text), style="yellow", no_wrap=False, overflow="fold")
 
-    def _whole(self, width: int) -> Iterator[RenderableType]:
+    def _batch(self, width: int) -> Iterator[RenderableType]:
         done = self._status.audio_seconds
         total = max(done + self._status.audio_seconds_left, 1e-9)
-        words = progress_of(self._status)
-        text = f"{min(done / total, 1):4.0%}  {words[0]}"
-        for word in words[1:]:
-            if len(text) + len(word) + 2 <= width:
-                text += f", {word}"
-        bar = Table.grid()  # a bar by itself does not end its line
+        parts = format_progress(self._status)
+        text = f"{min(done / total, 1):4.0%}  {parts[0]}"
+        for part in parts[1:]:
+            if len(text) + len(part) + 2 <= width:
+                text += f", {part}"
+        bar = Table.grid()  # a bare `ProgressBar` does not end its line
         bar.add_row(ProgressBar(total=total, completed=done, width=width))
         yield bar
         yield _line(text, "bold")
 
     def _children(self, width: int, height: int) -> Iterator[RenderableType]:
-        running = [one for one in self._status.running if one.source not in self._shown.ended]
-        most = max(height - _OTHER_LINES, 1)
-        rows = [self._row(track, width) for track in running[:most]]
+        running = [track for track in self._status.running if track.source not in self._state.ended]
+        max_rows = max(height - _OTHER_LINES, 1)
+        rows = [self._row(track, width) for track in running[:max_rows]]
         table = Table.grid(padding=(0, 1), expand=True)
         table.add_column(ratio=1, no_wrap=True, overflow="ellipsis")
         for _ in rows[0][1:] if rows else ():
@@ -164,26 +173,72 @@ class _Picture:
         for row in rows:
             table.add_row(*row)
         yield table
-        if len(running) > most:
-            yield _line(f"and {len(running) - most} more", "dim")
+        if len(running) > max_rows:
+            yield _line(f"and {len(running) - max_rows} more", "dim")
 
     def _row(self, track: RunningTrack, width: int) -> list[RenderableType]:
-        """Give a child's cells: as many for each as there is room for."""
+        """Return the cells of a child's line, as many as fit the width."""
         again = f" (attempt {track.attempt})" if track.attempt > 1 else ""
-        separated = max(self._shown.separated.get(track.source, 0.0), track.audio_seconds)
+        separated = max(self._state.separated.get(track.source, 0.0), track.audio_seconds)
         total = track.total_seconds
         share = min(separated / total, 1) if total else 0.0
         cells: list[RenderableType] = [
             Text(printable(PurePath(track.source).name) + again),
-            Text(_STEPS.get(track.step, self._shown.verb), style="cyan"),
+            Text(_STEPS.get(track.step, self._state.verb), style="cyan"),
         ]
         if width >= _VERY_NARROW:
-            cells.append(ProgressBar(total=1.0, completed=share, width=width // _BAR_SHARE))
+            cells.append(ProgressBar(total=1.0, completed=share, width=width // _WIDTHS_PER_BAR))
         cells.append(Text(f"{share:4.0%}" if total else clock_time(separated)))
         if width >= _NARROW:
-            cells.append(Text(memory_of(track.memory_bytes, track.ram_cap_bytes), style="dim"))
+            cells.append(Text(format_memory(track.memory_bytes, track.ram_cap_bytes), style="dim"))
         return cells
 
 
 def _line(text: str, style: str) -> Text:
     return Text(printable(text), style=style, no_wrap=True, overflow="ellipsis")
+
+
+class DownloadBar:
+    """The bar of one download, with the interface that `stemsplit.models.fetch` expects."""
+
+    def __init__(self, name: str, console: Console) -> None:
+        """Start the bar at 0 bytes."""
+        self._bars = Progress(
+            TextColumn("{task.description}", markup=False),
+            BarColumn(),
+            DownloadColumn(),
+            TransferSpeedColumn(),
+            TimeRemainingColumn(),
+            console=console,
+        )
+        self._bar = self._bars.add_task(f"downloading {name}", total=None)
+        self._total = 0
+        self._bars.start()
+
+    @property
+    def total(self) -> int:
+        """Size of the download in bytes; 0 while unknown."""
+        return self._total
+
+    @total.setter
+    def total(self, size: int) -> None:
+        self._total = size
+        self._bars.update(self._bar, total=size)
+
+    def update(self, n: int) -> None:
+        """Add `n` bytes."""
+        self._bars.update(self._bar, advance=n)
+
+    def reset(self) -> None:
+        """Go back to 0 bytes."""
+        self._bars.reset(self._bar)
+
+    def close(self) -> None:
+        """Stop the bar and leave it on the screen."""
+        self._bars.stop()
+
+
+def download_bar_factory(console: Console | None = None) -> Callable[[str], DownloadBar] | None:
+    """Return what creates the bar of a download; None without a terminal that can draw it."""
+    console = console or Console(stderr=True)
+    return partial(DownloadBar, console=console) if can_draw(console) else None

@@ -1,4 +1,5 @@
-"""Runs in the supervisor. A batch on more than one machine, over Ray.
+"""A batch on the nodes of a Ray cluster, whose shards run the pool of one machine each.
 
-`shard` and `porter` run on the nodes, `mailbox` beside the supervisor.
+Not here: what runs in a shard's pool and its children (`supervisor`, `child`).
+Imports: `core`, `journal`, `models`, `storage`, `supervisor`.
 """

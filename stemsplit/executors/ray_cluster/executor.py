@@ -1,11 +1,14 @@
-"""Runs in the supervisor. A cluster as the place where a batch is done."""
+"""Runs in the supervisor. Runs a batch on the nodes of a Ray cluster."""
 
 from __future__ import annotations
 
 import contextlib
 import os
+import secrets
+import sys
 import time
 import uuid
+from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -14,15 +17,16 @@ import msgspec
 from stemsplit.core.errors import ClusterError
 from stemsplit.core.text import counted, mebibytes
 from stemsplit.core.units import Amount
-from stemsplit.executors.pool_planning import workload_of
+from stemsplit.executors.plan_local_pool import workload_of
 from stemsplit.executors.ray_cluster import messages
+from stemsplit.executors.ray_cluster.faults import no_usable_node
 from stemsplit.executors.ray_cluster.handshake import installed_version
-from stemsplit.executors.ray_cluster.local_cluster import be_private
 from stemsplit.executors.ray_cluster.path_map import PathMap
-from stemsplit.executors.ray_cluster.pool import ClusterPool, RemoteTrackTask, require_some
+from stemsplit.executors.ray_cluster.pool import ClusterPool
+from stemsplit.executors.ray_cluster.remote_track_task import RemoteTrackTask
 from stemsplit.executors.ray_cluster.sharding import ShardSize, choose_shard_size
-from stemsplit.storage.publish import refused
-from stemsplit.storage.remote import is_remote
+from stemsplit.storage.addresses import is_remote
+from stemsplit.storage.write_errors import write_error
 from stemsplit.supervisor import host
 from stemsplit.supervisor.budget import Budget, Concurrency
 from stemsplit.supervisor.pool_plan import PoolPlan
@@ -35,40 +39,62 @@ if TYPE_CHECKING:
 
     from stemsplit.core.job import Job
     from stemsplit.executors.base import ExecutionRequest
-    from stemsplit.executors.ray_cluster.pool import LostTracks
-    from stemsplit.executors.ray_cluster.sharding import Machine
+    from stemsplit.executors.ray_cluster.sharding import Node
     from stemsplit.executors.track_task import AttemptRecorder
     from stemsplit.supervisor.pool_interface import Gate
 
-_LOOK_SECONDS = 0.5
+_SENTINEL_PREFIX = ".stemsplit-sign-"
+"""Prefix of the sentinel: a file by which nodes recognise the output folder."""
 
-_SIGN = ".stemsplit-sign-"
+_POLL_SECONDS = 0.5
+"""Maximum time of one wait for handshakes."""
 
-_ANSWER_SECONDS = 60.0
-"""So long the nodes may take to answer before the batch begins without those that have not."""
+_HANDSHAKE_SECONDS = 60.0
+"""Time after which the batch starts without the nodes that have not completed their handshake."""
 
-_LEAST_PAUSE_SECONDS = 0.5
-_WORDS_A_SECOND = 2000
-"""So many words on how far they are all nodes together may say, whatever their number."""
+_MIN_PROGRESS_INTERVAL = 0.5
+"""Minimum time between two progress messages of a track, in seconds."""
+
+_PROGRESS_RATE = 2000
+"""Maximum number of progress messages per second from all nodes together."""
+
+
+def isolate_local_cluster() -> None:
+    """Restrict a cluster that this process starts to this machine.
+
+    It listens on the loopback interface, accepts no tasks from others, and sends no statistics.
+    Variables that are already set are kept. The new ones stay set, because Ray reads them once per
+    process, on import, and passes them on to all processes that it starts.
+    """
+    if "ray" in sys.modules:  # its environment is already read
+        return
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    # Despite its name, this makes Ray use the loopback address as the address of this machine on
+    # every system (get_node_ip_address in ray/_private/services.py).
+    os.environ.setdefault("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0")
+    if "RAY_AUTH_MODE" not in os.environ:
+        os.environ["RAY_AUTH_MODE"] = "token"
+        os.environ["RAY_AUTH_TOKEN"] = secrets.token_hex(32)
 
 
 class ClusterExecutor:
-    """The nodes of a cluster. A context manager around the batch.
+    """Runs a batch on the nodes of a cluster; see `stemsplit.executors.base.Executor`.
 
     Args:
-        request: of the batch.
-        model_folder: the verified weights; None where nothing is separated.
-        likely_seconds: of audio of each track, by its source.
-        stem_bytes: that the stems of each will take, likewise.
-        longest_seconds: of audio, where memory depends on it.
-        lost: brings in order what a lost node has left of a track.
-        note: is told which nodes are not used, and why.
+        request: the batch.
+        model_folder: the verified weights; None for a conversion.
+        likely_seconds: length of each track's audio, estimated where it is unknown, by source.
+        stem_bytes: predicted size of each track's stems, by source.
+        longest_seconds: length of the longest track where memory grows with it, else 0.
+        recover_track: completes or removes the files that a lost node has left behind; returns
+            whether all stems of the track are published.
+        note: called with messages for the user.
 
     Attributes:
-        plan: for all nodes together.
+        plan: plan for all nodes together.
 
     Raises:
-        ClusterError: if there is no such cluster, or no node that a shard fits into.
+        ClusterError: if the cluster cannot be joined, or no node has room for a shard.
         UnwritableError, DiskFullError: if the output folder cannot be written.
     """
 
@@ -82,71 +108,74 @@ class ClusterExecutor:
         likely_seconds: Mapping[bytes, float],
         stem_bytes: Mapping[bytes, int],
         longest_seconds: float,
-        lost: LostTracks,
+        recover_track: Callable[[Job], bool],
         note: Callable[[str], None],
     ) -> None:
-        """Connect to nothing yet."""
-        assert request.cluster is not None  # noqa: S101 - why this is made
+        """Prepare the environment of Ray; connect to nothing yet."""
+        assert request.cluster is not None  # noqa: S101 - only made for a cluster
         self._request = request
         self._likely_seconds = likely_seconds
         self._stem_bytes = stem_bytes
-        self._lost = lost
+        self._longest_seconds = longest_seconds
+        self._recover_track = recover_track
         self._note = note
-        self._map = PathMap.parse(request.path_map)
+        self._path_map = PathMap.parse(request.path_map)
         if request.cluster == "local":
-            be_private()
-        from stemsplit.executors.ray_cluster.client import (
-            RayClient,  # here alone, and not before that
-        )
+            isolate_local_cluster()
+        # Imports Ray, which reads the environment.
+        from stemsplit.executors.ray_cluster.client import RayClient
 
         self._version = installed_version()
-        is_shared = not is_remote(request.output)
-        self._sign = request.output / f"{_SIGN}{uuid.uuid4().hex}" if is_shared else None
+        self._sentinel: Path | None = None
+        sentinel_on_nodes = b""
+        if not is_remote(request.output):
+            self._sentinel = request.output / f"{_SENTINEL_PREFIX}{uuid.uuid4().hex}"
+            sentinel_on_nodes = self._path_map.on_nodes(os.fsencode(self._sentinel))
         self._client = RayClient(
             request.cluster,
             cpus=host.processors(),
             model_folder=model_folder,
             version=self._version,
-            sign=b"" if self._sign is None else self._map.there(os.fsencode(self._sign)),
+            sentinel=sentinel_on_nodes,
             note=note,
         )
-        self._longest_seconds = longest_seconds
         self._stack = contextlib.ExitStack()
 
     def __enter__(self) -> Self:
-        """Join the cluster, and weigh its nodes."""
+        """Join the cluster, and make the plan."""
         with contextlib.ExitStack() as stack:
-            if self._sign is not None:
-                stack.enter_context(_shown(self._sign))
+            if self._sentinel is not None:
+                stack.enter_context(_sentinel_file(self._sentinel))
             stack.enter_context(self._client)
-            self._weigh()
+            self._make_plan()
             self._stack = stack.pop_all()
         return self
 
     def __exit__(self, *exception: object) -> None:
-        """Leave it."""
+        """Leave the cluster."""
         self._stack.close()
 
-    def _weigh(self) -> None:
+    def _make_plan(self) -> None:
         request, settings = self._request, self._request.settings
-        machines = self._machines()
-        # Which start method a node has matters little to what is asked of Ray.
+        nodes = self._wait_for_handshakes()
+        # The start method of a node hardly matters for the memory to reserve.
         forecast = Forecast(workload_of(settings), preloaded=True)
-        need = partial(forecast.footprint, audio_seconds=self._longest_seconds)
-        jobs = 1 if settings.mwf else request.jobs
-        limit = request.limits.max_ram
-        choose = partial(choose_shard_size, need=need, jobs=jobs, threads=settings.threads)
-        shard_size = choose(machines, max_ram=None if limit is None else limit.of)
+        choose = partial(
+            choose_shard_size,
+            need=partial(forecast.footprint, audio_seconds=self._longest_seconds),
+            jobs=1 if settings.mwf else request.jobs,
+            threads=settings.threads,
+        )
+        limit, per_file = request.limits.max_ram, request.limits.max_ram_per_file
+        shard_size = choose(nodes, max_ram=None if limit is None else limit.of)
         if shard_size is None:
             raise _no_room(choose([], max_ram=None))
         self._shard_size = shard_size
-        slots = max(1, shard_size.slots(machines))
-        self._pause = max(_LEAST_PAUSE_SECONDS, slots * shard_size.jobs / _WORDS_A_SECOND)
-        per_file = request.limits.max_ram_per_file
+        slots = max(1, shard_size.slots(nodes))
+        workers = slots * shard_size.jobs
+        self._progress_interval = max(_MIN_PROGRESS_INTERVAL, workers / _PROGRESS_RATE)
         self.plan = PoolPlan(
-            concurrency=Concurrency(
-                workers=slots * shard_size.jobs, resources=shard_size.resources
-            ),
+            concurrency=Concurrency(workers=workers, resources=shard_size.resources),
             budget=Budget(
                 total_bytes=slots * shard_size.memory_bytes,
                 per_file_bytes=None if per_file is None else per_file.of(shard_size.memory_bytes),
@@ -155,123 +184,127 @@ class ClusterExecutor:
             limits=request.limits,
             forecast=forecast,
         )
-        if not machines:
-            return  # it may be growing; the pool says if it waits
-        self._note(
-            f"{counted(len(machines), 'node')} of a cluster with room for "
-            f"{counted(slots, 'shard')} at a time, "
-            f"{counted(shard_size.jobs, 'file')} at once in each"
-        )
+        if nodes:  # otherwise the cluster may be growing; the pool informs the user if it waits
+            self._note(
+                f"{counted(len(nodes), 'node')} of a cluster: {counted(slots, 'shard')} at a time, "
+                f"{counted(shard_size.jobs, 'file')} at a time in each"
+            )
 
-    def _machines(self) -> list[Machine]:
-        """Wait for what the nodes answer, those that are slow apart."""
-        deadline = time.monotonic() + _ANSWER_SECONDS
-        machines = self._client.machines(_LOOK_SECONDS)
-        while self._client.are_coming() and time.monotonic() < deadline:
-            machines = self._client.machines(_LOOK_SECONDS)
-        if not machines:
-            require_some(self._client.unusable)
-        return machines
+    def _wait_for_handshakes(self) -> list[Node]:
+        """Return the usable nodes, without those that are slow to answer.
 
-    def executor_pool(self, gate: Gate) -> ClusterExecutorPool:
-        """Give what works there."""
+        Raises:
+            ClusterError: if all nodes are excluded.
+        """
+        deadline = time.monotonic() + _HANDSHAKE_SECONDS
+        nodes = self._client.nodes(_POLL_SECONDS)
+        while self._client.has_pending_nodes() and time.monotonic() < deadline:
+            nodes = self._client.nodes(_POLL_SECONDS)
+        if not nodes and self._client.excluded:
+            raise no_usable_node(self._client.excluded)
+        return nodes
+
+    def open_pool(self, gate: Gate) -> ClusterExecutorPool:
+        """See `stemsplit.executors.base.Executor.open_pool`."""
         settings = self._request.settings
         pool = ClusterPool(
             self._client,
             self._shard_size,
             model_name=settings.model if settings.separates else "",
             output=self._request.output,
-            packer=self,
-            lost=self._lost,
+            builder=self,
+            recover_track=self._recover_track,
             gate=gate,
         )
         return ClusterExecutorPool(pool, self._likely_seconds)
 
-    def shard(self, track_tasks: list[RemoteTrackTask]) -> messages.Shard:
-        """See `stemsplit.executors.ray_cluster.pool.Packer`."""
-        request, there = self._request, self._map
-        memory = Amount(size_bytes=self._shard_size.memory_bytes)
-        threads = self._shard_size.resources.threads
-        return messages.Shard(
+    def shard_task(self, track_tasks: list[RemoteTrackTask]) -> messages.ShardTask:
+        """See `stemsplit.executors.ray_cluster.shard_scheduler.TaskBuilder`."""
+        request, shard_size = self._request, self._shard_size
+        max_ram = Amount(size_bytes=shard_size.memory_bytes)
+        return messages.ShardTask(
             version=self._version,
-            settings=msgspec.structs.replace(request.settings, threads=threads),
-            limits=msgspec.structs.replace(request.limits, max_ram=memory),
-            jobs=self._shard_size.jobs,
-            output=there.there(os.fsencode(request.output)),
+            settings=msgspec.structs.replace(
+                request.settings, threads=shard_size.resources.threads
+            ),
+            limits=msgspec.structs.replace(request.limits, max_ram=max_ram),
+            jobs=shard_size.jobs,
+            output=self._path_map.on_nodes(os.fsencode(request.output)),
             deadline=request.deadline,
-            pause=self._pause,
-            tracks=self.tracks(track_tasks),
+            progress_interval=self._progress_interval,
+            tracks=self.assigned_tracks(track_tasks),
         )
 
-    def tracks(self, track_tasks: list[RemoteTrackTask]) -> tuple[messages.Assigned, ...]:
-        """See `stemsplit.executors.ray_cluster.pool.Packer`."""
+    def assigned_tracks(
+        self, track_tasks: list[RemoteTrackTask]
+    ) -> tuple[messages.AssignedTrack, ...]:
+        """See `stemsplit.executors.ray_cluster.shard_scheduler.TaskBuilder`."""
         return tuple(
-            messages.Assigned(
-                track=one.track,
-                job=self._map.job_there(one.job),
-                audio_seconds=one.audio_seconds,
-                likely_seconds=one.likely_seconds,
-                stem_bytes=self._stem_bytes.get(one.job.source, 0),
+            messages.AssignedTrack(
+                track=track_task.number,
+                job=self._path_map.job_on_nodes(track_task.job),
+                audio_seconds=track_task.audio_seconds,
+                likely_seconds=track_task.likely_seconds,
+                stem_bytes=self._stem_bytes.get(track_task.job.source, 0),
             )
-            for one in track_tasks
+            for track_task in track_tasks
         )
 
 
+@dataclass(frozen=True, slots=True)
 class ClusterExecutorPool:
-    """A pool on a cluster, and what it works on; see `stemsplit.executors.base.ExecutorPool`."""
+    """A pool on a cluster and its tasks; see `stemsplit.executors.base.ExecutorPool`."""
 
-    def __init__(self, pool: ClusterPool, likely_seconds: Mapping[bytes, float]) -> None:
-        """Hand nothing out yet."""
-        self.pool = pool
-        self._likely_seconds = likely_seconds
+    pool: ClusterPool
+    likely_seconds: Mapping[bytes, float]
 
     def __enter__(self) -> Self:
-        """Start nothing: the site has."""
+        """Do nothing: the executor has connected."""
         return self
 
     def __exit__(self, *exception: object) -> None:
-        """End nothing: the pool's generator does."""
+        """Do nothing: the pool's generator stops the shards."""
 
-    def track_task(
+    def make_task(
         self, job: Job, output: Path, recorder: AttemptRecorder, audio_seconds: float = 0.0
     ) -> RemoteTrackTask:
-        """Make the work for a track."""
-        del output  # the pool has it
+        """See `stemsplit.executors.base.ExecutorPool.make_task`."""
+        del output  # known to the pool
         return RemoteTrackTask(
             job=job,
             audio_seconds=audio_seconds,
-            likely_seconds=self._likely_seconds[job.source],
+            likely_seconds=self.likely_seconds[job.source],
             recorder=recorder,
         )
 
 
 @contextlib.contextmanager
-def _shown(sign: Path) -> Iterator[None]:
-    """Put up a file by which nodes recognise the output folder.
+def _sentinel_file(sentinel: Path) -> Iterator[None]:
+    """Create a file by which nodes recognise the output folder.
 
-    In it, and not where its state is, which may be on a disk of this machine's own.
+    It is in the output folder itself: the state folder may be on a disk of this machine.
     """
     try:
-        for old in sign.parent.glob(f"{_SIGN}*"):  # of a run that was killed
+        for old in sentinel.parent.glob(f"{_SENTINEL_PREFIX}*"):  # of a run that was killed
             old.unlink(missing_ok=True)
-        sign.touch()
+        sentinel.touch()
     except OSError as error:
-        raise refused(sign.parent, error) from error
+        raise write_error(sentinel.parent, error) from error
     try:
         yield
     finally:
         with contextlib.suppress(OSError):
-            sign.unlink()
+            sentinel.unlink()
 
 
-def _no_room(least: ShardSize | None) -> ClusterError:
-    what = (
-        ""
-        if least is None
-        else (f" It takes {counted(least.cpus, 'processor')} and {mebibytes(least.memory_bytes)}.")
-    )
+def _no_room(smallest: ShardSize | None) -> ClusterError:
+    """Return the error of a cluster without room for a shard of the smallest size, if known."""
+    need = ""
+    if smallest is not None:
+        processors, memory = counted(smallest.cpus, "processor"), mebibytes(smallest.memory_bytes)
+        need = f" It needs {processors} and {memory} of memory."
     return ClusterError(
-        f"No node of the cluster has room for a shard.{what}",
-        "Use fewer --jobs, or give nodes more by `ray start --memory`; `ray status` shows what "
-        "they have.",
+        f"No node of the cluster has room for a shard.{need}",
+        "Use fewer --jobs, or give the nodes more with `ray start --memory`; `ray status` shows "
+        "what they have.",
     )

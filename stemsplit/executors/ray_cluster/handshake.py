@@ -1,7 +1,7 @@
-"""Runs in a worker of Ray's. What a node is asked before it is given anything.
+"""Runs in a Ray worker. Reports the version of stemsplit on a node, and whether it sees a file.
 
-Travels there as a whole, so that it also runs where stemsplit is missing or is another one: nothing
-but the standard library is imported.
+Ray sends this module to the nodes by value, so it also runs where stemsplit is missing or has
+another version. Therefore it imports only the standard library.
 """
 
 import importlib.metadata
@@ -9,12 +9,12 @@ import importlib.util
 import os
 import time
 
-SIGHT_SECONDS = 10.0
-"""So long a network disk may take to show what another machine has just written."""
+VISIBLE_SECONDS = 10.0
+"""Time that a network disk may need to show a file that another machine has just written."""
 
 
 def installed_version() -> str:
-    """Give the version of the stemsplit that is installed, empty if none is."""
+    """Return the version of the installed stemsplit; empty if it is not installed."""
     try:
         if importlib.util.find_spec("stemsplit") and importlib.util.find_spec(
             "stemsplit.executors.ray_cluster"
@@ -25,21 +25,21 @@ def installed_version() -> str:
     return ""
 
 
-def greet(sign: bytes) -> tuple[str, bool]:
-    """Tell which stemsplit is installed, and whether a file is seen.
+def answer_handshake(sentinel: bytes) -> tuple[str, bool]:
+    """Report on this node.
 
     Args:
-        sign: the file; empty if none need be seen.
+        sentinel: path of a file on shared storage; empty if there is none.
 
     Returns:
-        the version, empty if it is not installed; and whether the file is seen.
+        the version of stemsplit, empty if it is not installed; and whether the file is visible.
     """
-    return installed_version(), not sign or is_seen_in_time([sign])
+    return installed_version(), not sentinel or wait_until_visible([sentinel])
 
 
-def is_seen_in_time(paths: list[bytes]) -> bool:
-    """Tell whether any of these files is seen, or comes to be in a moment."""
-    deadline = time.monotonic() + SIGHT_SECONDS
+def wait_until_visible(paths: list[bytes]) -> bool:
+    """Wait up to `VISIBLE_SECONDS`; return whether any of the files exists by then."""
+    deadline = time.monotonic() + VISIBLE_SECONDS
     while not any(map(os.path.exists, paths)):
         if time.monotonic() > deadline:
             return False

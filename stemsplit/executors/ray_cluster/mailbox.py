@@ -1,7 +1,7 @@
-"""Runs in an actor of Ray's beside the supervisor. Where shards leave word, and find orders.
+"""Runs in a Ray actor. Passes frames between the supervisor of a batch and its shards.
 
-Keeps nothing that must not be lost: what was said and not taken is gone with the supervisor, and
-then its shards end.
+The actor runs on the supervisor's node and stores nothing that must survive: frames that the
+supervisor has not received are lost with it, and then its shards end.
 """
 
 from __future__ import annotations
@@ -12,43 +12,43 @@ from collections import defaultdict
 
 
 class Mailbox:
-    """Takes frames from shards to the supervisor and back."""
+    """Stores frames until the supervisor, or the relay of a shard, fetches them."""
 
     def __init__(self) -> None:
-        """Have nothing yet."""
-        self._said: list[tuple[int, bytes]] = []
-        self._orders: dict[int, list[bytes]] = defaultdict(list)
-        self._has_said = asyncio.Event()
-        self._has_orders: dict[int, asyncio.Event] = defaultdict(asyncio.Event)
+        """Start empty."""
+        self._received: list[tuple[int, bytes]] = []
+        self._has_received = asyncio.Event()
+        self._outgoing: dict[int, list[bytes]] = defaultdict(list)
+        self._has_outgoing: dict[int, asyncio.Event] = defaultdict(asyncio.Event)
 
     async def post(self, shard: int, frame: bytes) -> None:
-        """Leave word."""
-        self._said.append((shard, frame))
-        self._has_said.set()
+        """Store a frame from a shard."""
+        self._received.append((shard, frame))
+        self._has_received.set()
 
-    async def take(self, seconds: float) -> list[tuple[int, bytes]]:
-        """Take all that was said, having waited for it so long at the most."""
+    async def receive(self, seconds: float) -> list[tuple[int, bytes]]:
+        """Return and remove all frames from shards; wait up to `seconds` for the first."""
         with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(self._has_said.wait(), seconds)
-        said, self._said = self._said, []
-        self._has_said.clear()
-        return said
+            await asyncio.wait_for(self._has_received.wait(), seconds)
+        received, self._received = self._received, []
+        self._has_received.clear()
+        return received
 
-    async def order(self, orders: list[tuple[int, bytes]]) -> None:
-        """Leave orders for shards."""
-        for shard, frame in orders:
-            self._orders[shard].append(frame)
-            self._has_orders[shard].set()
+    async def send(self, frames: list[tuple[int, bytes]]) -> None:
+        """Store frames for shards."""
+        for shard, frame in frames:
+            self._outgoing[shard].append(frame)
+            self._has_outgoing[shard].set()
 
-    async def orders(self, shard: int) -> list[bytes]:
-        """Wait for orders; none means that the shard has ended."""
-        await self._has_orders[shard].wait()
-        orders = self._orders.pop(shard, [])
-        if shard in self._has_orders and orders:
-            self._has_orders[shard].clear()
-        return orders
+    async def fetch(self, shard: int) -> list[bytes]:
+        """Wait for frames for a shard, and return and remove them; empty after `close`."""
+        await self._has_outgoing[shard].wait()
+        frames = self._outgoing.pop(shard, [])
+        if shard in self._has_outgoing and frames:
+            self._has_outgoing[shard].clear()
+        return frames
 
     async def close(self, shard: int) -> None:
-        """Let nobody wait for orders to this shard any more."""
-        self._orders.pop(shard, None)
-        self._has_orders.pop(shard, asyncio.Event()).set()
+        """Discard the frames for a shard that has ended, and end its wait for more."""
+        self._outgoing.pop(shard, None)
+        self._has_outgoing.pop(shard, asyncio.Event()).set()

@@ -1,7 +1,8 @@
-"""Runs in the supervisor. What this machine and a shard on a node say to one another.
+"""Runs in the supervisor. The messages between the supervisor of a batch and its shards.
 
-Travels as MessagePack in frames: four bytes of length, big-endian, and so many of a message. What a
-shard says is so never unpickled by stemsplit; what Ray's own processes tell one another is.
+They are encoded as MessagePack and sent in frames: the length in four bytes, big-endian, then the
+message. So stemsplit never unpickles what a shard sends; Ray unpickles the messages of its own
+processes. Sender and receiver always have the same version of stemsplit.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from stemsplit.core.limits import Limits, Resources
 from stemsplit.core.messages import Message
 from stemsplit.core.outcome import Attempt, Outcome, StemFile, TrackWarning
 from stemsplit.core.settings import Settings
-from stemsplit.journal.records import Stem
+from stemsplit.journal.stem_records import Stem
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -24,15 +25,15 @@ if TYPE_CHECKING:
 _LENGTH = struct.Struct(">I")
 
 
-class Assigned(msgspec.Struct, frozen=True, kw_only=True):
+class AssignedTrack(msgspec.Struct, frozen=True, kw_only=True):
     """A track of a shard.
 
     Attributes:
-        track: its number in the batch.
-        job: with the paths that the node has.
-        audio_seconds: where memory depends on it; see
-        `stemsplit.supervisor.pool_interface.TrackTask`. likely_seconds: of audio, guessed where it
-        is not known. stem_bytes: that its stems will take; 0 where nobody knows.
+        track: number of the track in the batch.
+        job: the track, with paths of the node.
+        audio_seconds: length of the audio where memory grows with it, else 0.
+        likely_seconds: length of the audio, estimated where it is unknown.
+        stem_bytes: predicted size of its stems; 0 if unknown.
     """
 
     track: int
@@ -42,16 +43,18 @@ class Assigned(msgspec.Struct, frozen=True, kw_only=True):
     stem_bytes: int = 0
 
 
-class Shard(msgspec.Struct, frozen=True, kw_only=True, tag=True):
-    """What a node is given to do, first of all.
+class ShardTask(msgspec.Struct, frozen=True, kw_only=True, tag=True):
+    """The task of a shard: the first message that it receives.
 
     Attributes:
-        version: of stemsplit.
-        settings, limits, jobs: as for a batch.
-        output: the folder for all stems, as the node has it.
-        deadline: in seconds since 1970; None if there is none.
-        pause: the least seconds between two words on how far it is.
-        tracks: to begin with.
+        version: version of stemsplit.
+        settings: how tracks are separated.
+        limits: memory, time and retries.
+        jobs: number of children that run at once.
+        output: the output folder, as a path of the node.
+        deadline: in seconds since 1970; None for no deadline.
+        progress_interval: minimum time between two progress messages of a track, in seconds.
+        tracks: the first tracks.
     """
 
     version: str
@@ -60,35 +63,43 @@ class Shard(msgspec.Struct, frozen=True, kw_only=True, tag=True):
     jobs: int
     output: bytes
     deadline: float | None
-    pause: float
-    tracks: tuple[Assigned, ...]
+    progress_interval: float
+    tracks: tuple[AssignedTrack, ...]
 
 
-class Refused(msgspec.Struct, frozen=True, kw_only=True, tag=True):
-    """The node cannot do its part; another one may."""
+class ShardStarted(msgspec.Struct, frozen=True, kw_only=True, tag=True):
+    """A node has started the shard.
+
+    Attributes:
+        node_id: id of the node in the cluster.
+    """
+
+    node_id: str
+
+
+class ShardRefused(msgspec.Struct, frozen=True, kw_only=True, tag=True):
+    """The node cannot run the shard; another node may."""
 
     message: str
     remedy: str
 
 
-class Arrived(msgspec.Struct, frozen=True, kw_only=True, tag=True):
-    """A node has taken the shard: its number in the cluster."""
+class WantsWork(msgspec.Struct, frozen=True, kw_only=True, tag=True):
+    """The shard can start more tracks now.
 
-    node: str
-
-
-class Hungry(msgspec.Struct, frozen=True, kw_only=True, tag=True):
-    """So many more tracks could be begun now."""
+    Attributes:
+        tracks: how many.
+    """
 
     tracks: int
 
 
-class Alive(msgspec.Struct, frozen=True, kw_only=True, tag=True):
-    """The shard's pool runs, and nothing else is to be said."""
+class Heartbeat(msgspec.Struct, frozen=True, kw_only=True, tag=True):
+    """The pool of the shard is running."""
 
 
 class Launched(msgspec.Struct, frozen=True, kw_only=True, tag=True):
-    """See `stemsplit.supervisor.pool_interface`."""
+    """See `stemsplit.supervisor.pool_interface.Launched`."""
 
     track: int
     number: int
@@ -97,14 +108,14 @@ class Launched(msgspec.Struct, frozen=True, kw_only=True, tag=True):
 
 
 class MessageReceived(msgspec.Struct, frozen=True, kw_only=True, tag=True):
-    """See `stemsplit.supervisor.pool_interface`."""
+    """See `stemsplit.supervisor.pool_interface.MessageReceived`."""
 
     track: int
     message: Message
 
 
 class Retried(msgspec.Struct, frozen=True, kw_only=True, tag=True):
-    """See `stemsplit.supervisor.pool_interface`."""
+    """See `stemsplit.supervisor.pool_interface.Retried`."""
 
     track: int
     attempt: Attempt
@@ -112,156 +123,172 @@ class Retried(msgspec.Struct, frozen=True, kw_only=True, tag=True):
 
 
 class TrackEnded(msgspec.Struct, frozen=True, kw_only=True, tag=True):
-    """See `stemsplit.supervisor.pool_interface`.
+    """See `stemsplit.supervisor.pool_interface.TrackEnded`.
 
     Attributes:
-        track: its number.
-        outcome: of it.
-        unseen: whether the node did not see its source at the end.
+        track: number of the track.
+        outcome: its outcome, with paths of the node.
+        is_source_missing: whether the node does not see the source.
     """
 
     track: int
     outcome: Outcome
-    unseen: bool = False
+    is_source_missing: bool = False
 
 
 class Withdrawn(msgspec.Struct, frozen=True, kw_only=True, tag=True):
-    """See `stemsplit.supervisor.pool_interface`."""
+    """See `stemsplit.supervisor.pool_interface.Withdrawn`."""
 
     track: int
 
 
 class MemorySampled(msgspec.Struct, frozen=True, kw_only=True, tag=True):
-    """See `stemsplit.supervisor.pool_interface`; the trees by number of track."""
+    """See `stemsplit.supervisor.pool_interface.MemorySampled`; `trees` by number of track."""
 
     total_bytes: int
     trees: dict[int, int]
 
 
 class Noted(msgspec.Struct, frozen=True, kw_only=True, tag=True):
-    """See `stemsplit.supervisor.pool_interface`."""
+    """See `stemsplit.supervisor.pool_interface.Noted`."""
 
     text: str
 
 
-class Begins(msgspec.Struct, frozen=True, kw_only=True, tag=True):
-    """May an attempt begin? `staging_folder` is its staging folder below the output folder."""
+class _Request(msgspec.Struct, frozen=True, kw_only=True):
+    """A request of a shard.
 
-    question: int
+    Attributes:
+        request_id: number of the request, which the reply repeats.
+        track: number of the track.
+    """
+
+    request_id: int
     track: int
+
+
+class AttemptBegins(_Request, frozen=True, kw_only=True, tag=True):
+    """Asks to record the start of an attempt.
+
+    Attributes:
+        settings, resources, number: see `stemsplit.executors.track_task.AttemptRecorder`.
+        staging_folder: path of the staging folder, relative to the output folder.
+    """
+
     settings: Settings
     resources: Resources
     number: int
     staging_folder: bytes
 
 
-class Publishing(msgspec.Struct, frozen=True, kw_only=True, tag=True):
-    """May these stems be shown? `stems` and what follows are from the child's result."""
+class PublishBegins(_Request, frozen=True, kw_only=True, tag=True):
+    """Asks to record the publication of stems.
 
-    question: int
-    track: int
-    coming: tuple[Stem, ...]
+    Attributes:
+        pending: the files and their destinations.
+        stems, audio_seconds, warnings: the child's result (`stemsplit.core.messages.Finished`).
+    """
+
+    pending: tuple[Stem, ...]
     stems: tuple[StemFile, ...]
     audio_seconds: float
     warnings: tuple[TrackWarning, ...] = ()
 
 
-class TakenBack(msgspec.Struct, frozen=True, kw_only=True, tag=True):
-    """They could not be, and none of them is."""
-
-    question: int
-    track: int
+class PublishReverted(_Request, frozen=True, kw_only=True, tag=True):
+    """Asks to record that publishing failed and that no stem is published."""
 
 
-class Closed(msgspec.Struct, frozen=True, kw_only=True, tag=True):
-    """The shard has come to its end: which tracks it has not begun, and which came too late."""
+class ShardClosed(msgspec.Struct, frozen=True, kw_only=True, tag=True):
+    """The pool of the shard has ended.
+
+    Attributes:
+        unstarted: tracks that it has not started.
+        rejected: tracks that its gate has rejected.
+    """
 
     unstarted: tuple[int, ...]
-    late: tuple[int, ...]
+    rejected: tuple[int, ...]
 
 
-Said = (
-    Arrived
-    | Refused
-    | Hungry
-    | Alive
-    | Launched
-    | MessageReceived
-    | Retried
-    | TrackEnded
-    | Withdrawn
+RecorderRequest = AttemptBegins | PublishBegins | PublishReverted
+"""Messages of a shard that the supervisor answers with a `Reply`."""
+
+TrackEvent = Launched | MessageReceived | Retried | TrackEnded | Withdrawn
+"""Messages of a shard about one of its tracks."""
+
+ShardMessage = (
+    RecorderRequest
+    | TrackEvent
+    | ShardStarted
+    | ShardRefused
+    | WantsWork
+    | Heartbeat
     | MemorySampled
     | Noted
-    | Begins
-    | Publishing
-    | TakenBack
-    | Closed
+    | ShardClosed
 )
-"""What a shard says."""
+"""Messages from a shard to the supervisor."""
 
 
-class More(msgspec.Struct, frozen=True, kw_only=True, tag=True):
-    """More tracks."""
+class MoreTracks(msgspec.Struct, frozen=True, kw_only=True, tag=True):
+    """More tracks for a shard."""
 
-    tracks: tuple[Assigned, ...]
+    tracks: tuple[AssignedTrack, ...]
 
 
 class Close(msgspec.Struct, frozen=True, kw_only=True, tag=True):
-    """There will be no more: end when all is done."""
+    """No more tracks will come: end when all tracks are done."""
 
 
 class Drain(msgspec.Struct, frozen=True, kw_only=True, tag=True):
-    """Start nothing more."""
+    """Start no more tracks."""
 
 
 class Stop(msgspec.Struct, frozen=True, kw_only=True, tag=True):
-    """End every child now."""
+    """Stop all children now."""
 
 
-class Answer(msgspec.Struct, frozen=True, kw_only=True, tag=True):
-    """What a question is answered with.
+class Reply(msgspec.Struct, frozen=True, kw_only=True, tag=True):
+    """The answer to a `RecorderRequest`.
 
     Attributes:
-        question: its number.
-        error: the name of the error that forbids it; empty if it is allowed.
-        message, remedy: of that error.
-        completed: see `stemsplit.executors.track_task.AttemptRecorder.publishing`.
+        request_id: number of the request.
+        error: name of the error class that forbids it; empty if it is permitted.
+        message, remedy: message and remedy of that error.
+        will_be_completed: see `stemsplit.executors.track_task.AttemptRecorder.begin_publishing`.
     """
 
-    question: int
+    request_id: int
     error: str = ""
     message: str = ""
     remedy: str = ""
-    completed: bool = False
+    will_be_completed: bool = False
 
 
-Order = Shard | More | Close | Drain | Stop | Answer
-"""What a shard is told."""
+SupervisorMessage = ShardTask | MoreTracks | Close | Drain | Stop | Reply
+"""Messages from the supervisor to a shard."""
 
-_said: msgspec.msgpack.Decoder[Said] = msgspec.msgpack.Decoder(Said)
-_order: msgspec.msgpack.Decoder[Order] = msgspec.msgpack.Decoder(Order)
+_shard_messages: msgspec.msgpack.Decoder[ShardMessage] = msgspec.msgpack.Decoder(ShardMessage)
+_supervisor_messages: msgspec.msgpack.Decoder[SupervisorMessage] = msgspec.msgpack.Decoder(
+    SupervisorMessage
+)
 
 encode = msgspec.msgpack.encode
 
-
-def decode_said(data: bytes) -> Said:
-    """Read what a shard said; raises `msgspec.DecodeError` on anything else."""
-    return _said.decode(data)
-
-
-def decode_order(data: bytes) -> Order:
-    """Read what a shard is told; likewise."""
-    return _order.decode(data)
+decode_shard_message = _shard_messages.decode
+decode_supervisor_message = _supervisor_messages.decode
+"""Each raises `msgspec.DecodeError` for an invalid message."""
 
 
 def write_frame(stream: IO[bytes], data: bytes) -> None:
-    """Send one message whole; raises `OSError` when the other side is gone."""
+    """Write one message; raises `OSError` if the other side has closed the stream."""
     stream.write(_LENGTH.pack(len(data)) + data)
     stream.flush()
 
 
-def frames(stream: IO[bytes]) -> Iterator[bytes]:
-    """Take one message after the other, until the other side is gone."""
+def read_frames(stream: IO[bytes]) -> Iterator[bytes]:
+    """Yield messages until the other side closes the stream."""
     while head := _read(stream, _LENGTH.size):
         data = _read(stream, _LENGTH.unpack(head)[0])
         if data is None:
@@ -270,7 +297,7 @@ def frames(stream: IO[bytes]) -> Iterator[bytes]:
 
 
 def _read(stream: IO[bytes], count: int) -> bytes | None:
-    """Read so many bytes; None if there are not so many. The stream may have no buffer."""
+    """Read `count` bytes from a stream that may be unbuffered; None at its end."""
     parts: list[bytes] = []
     while count:
         part = stream.read(count)

@@ -1,4 +1,4 @@
-"""Runs in the supervisor. The paths of this machine as the nodes have them, and back. Pure."""
+"""Runs in the supervisor. Translates paths of this machine into paths of the nodes. Pure."""
 
 from __future__ import annotations
 
@@ -19,58 +19,59 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class PathMap:
-    """Folders that nodes see at another path than this machine does.
+    """Folders with a different path on the nodes.
 
     Attributes:
-        pairs: the path here and the path there, the longest first.
+        pairs: local path and path on the nodes, longest local path first.
     """
 
     pairs: tuple[tuple[bytes, bytes], ...] = ()
 
     @classmethod
     def parse(cls, texts: Iterable[str]) -> PathMap:
-        """Read `HERE=THERE` of each text, or several of them with commas between.
+        """Parse texts of the form `LOCAL=REMOTE`, or several of them separated by commas.
 
         Raises:
-            UsageError: if one is no such pair of absolute paths.
+            UsageError: if one is not a pair of absolute paths.
         """
         pairs = []
-        for text in _each(texts):
-            here, _, there = text.rpartition("=")
+        for text in _split(texts):
             if not _is_pair(text):
                 raise UsageError(
-                    f"The path map {quoted(text)} is no pair of absolute paths.",
-                    "Give --path-map HERE=THERE, such as /home/me/music=/mnt/music.",
+                    f"The path map {quoted(text)} is not a pair of absolute paths.",
+                    "Use --path-map LOCAL=REMOTE, such as /home/me/music=/mnt/music.",
                 )
-            pairs.append((_folder(here), _folder(there)))
+            local, _, remote = text.rpartition("=")
+            pairs.append((_folder(local), _folder(remote)))
         return cls(tuple(sorted(pairs, key=lambda pair: len(pair[0]), reverse=True)))
 
-    def there(self, path: bytes) -> bytes:
-        """Give the path that nodes have for one of this machine."""
-        for here, there in self.pairs:
-            if path == here or path.startswith(here + b"/"):
-                return there + path[len(here) :]
+    def on_nodes(self, path: bytes) -> bytes:
+        """Return the path on the nodes of a path of this machine."""
+        for local, remote in self.pairs:
+            if path == local or path.startswith(local + b"/"):
+                return remote + path[len(local) :]
         return path
 
-    def job_there(self, job: Job) -> Job:
-        """Give a job as nodes have it."""
+    def job_on_nodes(self, job: Job) -> Job:
+        """Return a job with paths of the nodes."""
         source = os.path.abspath(job.source)  # noqa: PTH100 - bytes
         return msgspec.structs.replace(
-            job, source=self.there(source), destination=self.there(job.destination)
+            job, source=self.on_nodes(source), destination=self.on_nodes(job.destination)
         )
 
 
 def _is_pair(text: str) -> bool:
-    here, _, there = text.rpartition("=")
-    return here.startswith("/") and there.startswith("/")
+    local, _, remote = text.rpartition("=")
+    return local.startswith("/") and remote.startswith("/")
 
 
-def _each(texts: Iterable[str]) -> Iterator[str]:
+def _split(texts: Iterable[str]) -> Iterator[str]:
+    """Split texts at commas, unless a part would not be a pair: paths may contain commas."""
     for text in texts:
         parts = text.split(",")
         yield from parts if all(map(_is_pair, parts)) else [text]
 
 
 def _folder(path: str) -> bytes:
-    """Give a folder's path without a slash at its end; that of the root is empty."""
+    """Return a path without a trailing slash, so that the root is empty."""
     return os.fsencode(os.path.normpath(path)).rstrip(b"/")

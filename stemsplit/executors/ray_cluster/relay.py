@@ -1,8 +1,8 @@
-"""Runs in a worker of Ray's. Carries frames between a shard's process and the desk.
+"""Runs in a Ray worker. Starts the process of a shard and relays frames between it and the mailbox.
 
-The shard runs in a process of its own, because a worker of Ray's has threads, and its main program
-is none that a child could import. When the worker ends, however that happens, the shard's input
-ends, and so does the shard.
+The shard runs in a process of its own, because a Ray worker has threads, and a child could not
+import its main program. When the worker ends for any reason, the input of the shard ends, and the
+shard stops.
 """
 
 from __future__ import annotations
@@ -20,100 +20,103 @@ import ray
 
 from stemsplit.core.compat import run_module
 from stemsplit.executors.ray_cluster import messages
-from stemsplit.models import store
+from stemsplit.models import published
 from stemsplit.models.catalogue import find
 from stemsplit.models.fetch import import_from
 
-_END_SECONDS = 20.0
-"""So long a shard may take to end when its input has ended."""
+_STOP_SECONDS = 20.0
+"""Time that a shard has to stop after its input has ended, before it is killed."""
 
 NEEDS_MODEL = "model"
-"""Is returned instead of doing the shard where the node has no model and was given none."""
+"""Result of `run_shard` if the node lacks the model and the task does not include it."""
 
 
-def carry(
+def run_shard(
     mailbox: Any,  # noqa: ANN401 - the handle of an actor has no type
     number: int,
     model_name: str,
     model: bytes | None,
 ) -> str:
-    """Do a shard on this node; the body of a task.
+    """Run a shard on this node; the function of a Ray task.
 
     Args:
-        mailbox: takes what the shard says, and has what it is told.
-        number: of the shard.
-        model_name: of the model that it needs; empty if none.
-        model: its files, if the node is given them (`packed`).
+        mailbox: the mailbox of the batch (`stemsplit.executors.ray_cluster.mailbox.Mailbox`).
+        number: number of the shard.
+        model_name: model that it needs; empty if none.
+        model: the weights (`pack_model`); None to use those of the node.
 
     Returns:
-        `NEEDS_MODEL`, or an empty text when all was said.
+        `NEEDS_MODEL`, or an empty text when the shard has ended.
+
+    Raises:
+        RuntimeError: if the process of the shard fails.
     """
-    node = ray.get_runtime_context().get_node_id()
-    ray.get(mailbox.post.remote(number, messages.encode(messages.Arrived(node=node))))
-    if model_name and not store.is_present(find(model_name).weights):
+    node_id = ray.get_runtime_context().get_node_id()
+    started = messages.ShardStarted(node_id=node_id)
+    ray.get(mailbox.post.remote(number, messages.encode(started)))
+    if model_name and not published.is_present(find(model_name).weights):
         if model is None:
             return NEEDS_MODEL
-        _unpack(model_name, model)
-    with subprocess.Popen(  # noqa: S603 - this very program
+        _unpack_model(model_name, model)
+    with subprocess.Popen(  # noqa: S603 - this program
         run_module("stemsplit.executors.ray_cluster.shard_worker"),
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         env=_environment(),
     ) as process:
-        assert process.stdin is not None  # noqa: S101 - asked for above
-        assert process.stdout is not None  # noqa: S101 - likewise
+        assert process.stdin is not None  # noqa: S101 - see `stdin` above
+        assert process.stdout is not None  # noqa: S101 - see `stdout` above
         try:
-            _pass_orders_on(mailbox, number, process.stdin)
-            for frame in messages.frames(process.stdout):
-                # One after the other: an actor with async methods keeps no order of its own.
+            _relay_to_shard(mailbox, number, process.stdin)
+            for frame in messages.read_frames(process.stdout):
+                # One at a time: an actor with async methods does not keep the order of calls.
                 ray.get(mailbox.post.remote(number, frame))
         finally:
             with contextlib.suppress(OSError):
                 process.stdin.close()
             try:
-                process.wait(_END_SECONDS)
+                process.wait(_STOP_SECONDS)
             except subprocess.TimeoutExpired:
                 process.kill()
     if process.returncode:
-        raise RuntimeError(f"the shard's process ended with exit code {process.returncode}")
+        raise RuntimeError(f"the shard's process exited with code {process.returncode}")
     return ""
 
 
-def _pass_orders_on(mailbox: Any, number: int, sink: IO[bytes]) -> None:  # noqa: ANN401 - see above
-    def carry_orders() -> None:
-        # Ends with the task: the desk then has no orders for it any more, or is gone itself.
-        with contextlib.suppress(OSError, ValueError, ray.exceptions.RayError):
-            while True:
-                orders = ray.get(mailbox.orders.remote(number))
-                if not orders:
-                    break
-                for order in orders:
-                    messages.write_frame(sink, order)
-        with contextlib.suppress(OSError, ValueError):
-            sink.close()  # nobody is there any more who could allow anything
+def _relay_to_shard(mailbox: Any, number: int, sink: IO[bytes]) -> None:  # noqa: ANN401 - see above
+    """Start a thread that relays frames from the mailbox to the shard."""
 
-    threading.Thread(target=carry_orders, name="orders", daemon=True).start()
+    def relay() -> None:
+        # Ends with the task: then the mailbox has no more frames for it, or is gone.
+        with contextlib.suppress(OSError, ValueError, ray.exceptions.RayError):
+            while frames := ray.get(mailbox.fetch.remote(number)):
+                for frame in frames:
+                    messages.write_frame(sink, frame)
+        with contextlib.suppress(OSError, ValueError):
+            sink.close()  # the end of its input stops the shard
+
+    threading.Thread(target=relay, name="relay", daemon=True).start()
 
 
 def _environment() -> dict[str, str]:
-    """Give the shard the environment of the node, without what Ray sets for its workers."""
-    ours = ("OMP_NUM_THREADS", "PYTHONBREAKPOINT")
+    """Return the environment of the node without the variables that Ray sets for its workers."""
+    set_by_ray = ("OMP_NUM_THREADS", "PYTHONBREAKPOINT")
     return {
         name: value
         for name, value in os.environ.items()
-        if name not in ours and not name.startswith("RAY_")
+        if name not in set_by_ray and not name.startswith("RAY_")
     }
 
 
-def _unpack(model_name: str, model: bytes) -> None:
+def _unpack_model(model_name: str, model: bytes) -> None:
     with tempfile.TemporaryDirectory(prefix="stemsplit-model-") as folder:
         archive = Path(folder) / f"{model_name}.tar"
         archive.write_bytes(model)
         import_from(find(model_name).weights, archive)
 
 
-def packed(folder: Path) -> bytes:
-    """Put the files of a model into one archive, to be given to nodes."""
+def pack_model(folder: Path) -> bytes:
+    """Return the files of a model as an uncompressed tar archive."""
     import tarfile
 
     archive = io.BytesIO()

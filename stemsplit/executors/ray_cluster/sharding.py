@@ -1,4 +1,4 @@
-"""Runs in the supervisor. How large a shard of a batch is: processors, memory, audio. Pure."""
+"""Runs in the supervisor. Chooses the size of shards: processors, memory, tracks. Pure."""
 
 from __future__ import annotations
 
@@ -13,40 +13,40 @@ if TYPE_CHECKING:
 
     from stemsplit.supervisor.prediction import Footprint
 
-MOST_JOBS = 8
-"""So many children of a shard share one fork server at the most: it is then an eighth of a child's
-memory, and a shard that fails takes no more with it."""
+MAX_JOBS = 8
+"""Maximum number of children in a shard. The fork server that they share then takes an eighth of a
+child's memory, and a larger shard would only lose more tracks when it fails."""
 
 _ROUNDS = 2
-"""Each shard takes the share of a slot in what is left, divided by this: the last ones are small
-(guided self-scheduling, Polychronopoulos and Kuck 1987, with half of its chunk)."""
+"""A shard takes the share of one slot in the remaining tracks, divided by this. The last shards are
+small (guided self-scheduling, Polychronopoulos and Kuck 1987, with half of its chunk size)."""
 
-_LEAST_SECONDS = 300.0
-"""Of audio for each child of a shard, where the batch has so much: it takes about twenty times as
-long as a shard's own start."""
+_MIN_SECONDS = 300.0
+"""Minimum audio per child of a shard, if the batch has that much. Separating it takes about twenty
+times as long as starting a shard."""
 
-MOST_SECONDS = 4 * 3600.0
-"""Of audio for each child of a shard."""
+MAX_SECONDS = 4 * 3600.0
+"""Maximum audio per child of a shard."""
 
-MOST_TRACKS = 500
-"""Of a shard: what is sent to a node at once stays below a megabyte."""
+MAX_TRACKS = 500
+"""Maximum number of tracks of a shard, which keeps its first message below a megabyte."""
 
 _TRACK_SECONDS = 30.0
-"""Of audio, which take about as long as a child's own start."""
+"""Audio that takes about as long to separate as starting a child."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Machine:
-    """A node of the cluster, as it counts here.
+class Node:
+    """A node of the cluster.
 
     Attributes:
-        node: its number in the cluster.
-        name: for people.
-        cpus: that Ray gives to tasks there.
-        memory_bytes: likewise.
+        node_id: id in the cluster.
+        name: name for the user.
+        cpus: processors that Ray assigns to tasks.
+        memory_bytes: memory that Ray assigns to tasks.
     """
 
-    node: str
+    node_id: str
     name: str
     cpus: float
     memory_bytes: int
@@ -54,12 +54,12 @@ class Machine:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ShardSize:
-    """What one shard takes of a node, whatever is in it.
+    """The resources of a shard, which are the same for all shards of a batch.
 
     Attributes:
-        jobs: children at once.
-        resources: how each begins.
-        memory_bytes: of all processes of the shard together.
+        jobs: number of children that run at once.
+        resources: resources of a first attempt.
+        memory_bytes: memory of all processes of the shard.
     """
 
     jobs: int
@@ -68,87 +68,86 @@ class ShardSize:
 
     @property
     def cpus(self) -> int:
-        """Processors."""
+        """Number of processors."""
         return self.jobs * self.resources.threads
 
-    def fits(self, machine: Machine) -> int:
-        """Count the shards that a machine can take at once."""
-        return int(min(machine.cpus // self.cpus, machine.memory_bytes // self.memory_bytes))
-
-    def slots(self, machines: Sequence[Machine]) -> int:
-        """Count the shards that several machines can take at once."""
-        return sum(self.fits(one) for one in machines)
+    def slots(self, nodes: Sequence[Node]) -> int:
+        """Return how many shards fit on all nodes at once."""
+        return sum(
+            int(min(node.cpus // self.cpus, node.memory_bytes // self.memory_bytes))
+            for node in nodes
+        )
 
 
 def choose_shard_size(
-    machines: Sequence[Machine],
+    nodes: Sequence[Node],
     need: Callable[[Resources], Footprint],
     *,
     jobs: int | None,
     threads: int | None,
     max_ram: Callable[[int], int] | None,
 ) -> ShardSize | None:
-    """Choose the shape with which most children work at once; of those alike, the largest.
+    """Return the size with which most children run at once; of equal ones, the largest.
 
     Args:
-        machines: of the cluster; none is taken for one that any shard of one child fits into.
+        nodes: nodes of the cluster. Without nodes, the smallest size is returned.
         need: predicts the memory of a child.
-        jobs: how many children a person wants in a shard, None to choose.
-        threads: how many a person wants for each, None to choose: one.
-        max_ram: gives what a person allows a shard of a machine's memory; None if nobody says.
+        jobs: number of children in a shard; None to choose.
+        threads: threads of each child; None for one.
+        max_ram: returns the memory limit of a shard for the memory of a node; None for no limit.
 
     Returns:
-        None if no shard fits into any machine.
+        None if no shard fits on any node.
     """
-    smallest = min((one.memory_bytes for one in machines), default=0)
-    # A share of what nobody knows yet is nothing.
+    smallest = min((node.memory_bytes for node in nodes), default=0)
+    # A percentage of unknown memory is no limit.
     allowed = None if max_ram is None else max_ram(smallest) or None
     best: tuple[int, int] = (0, 0)
     chosen: ShardSize | None = None
     for lean in (False, True):
         resources = Resources(threads=threads or 1, lean=lean)
-        for count in range(1, MOST_JOBS + 1) if jobs is None else (jobs,):
-            memory = memory_of(need(resources), count)
+        for count in range(1, MAX_JOBS + 1) if jobs is None else (jobs,):
+            memory = shard_memory(need(resources), count)
             if allowed is not None:
                 if memory > allowed:
                     continue
                 memory = allowed
             shard_size = ShardSize(jobs=count, resources=resources, memory_bytes=memory)
-            if not machines:
+            if not nodes:
                 return shard_size
-            rank = shard_size.slots(machines) * count, count
+            rank = shard_size.slots(nodes) * count, count
             if rank[0] and rank > best:
                 best, chosen = rank, shard_size
     return chosen
 
 
-def memory_of(need: Footprint, jobs: int) -> int:
-    """Give what a shard takes: one child more than work at once, which closes its files."""
+def shard_memory(need: Footprint, jobs: int) -> int:
+    """Return the memory of a shard in bytes, with one more child that closes its files."""
     return SUPERVISOR_BYTES + need.shared_bytes + (jobs + 1) * need.private_bytes
 
 
-def weight(audio_seconds: float) -> float:
-    """Give how much a track counts in a shard, in seconds of audio."""
+def track_weight(audio_seconds: float) -> float:
+    """Return the weight of a track in a shard, in seconds of audio."""
     return audio_seconds + _TRACK_SECONDS
 
 
-def tracks_of_next(weights: Sequence[float], *, left: float, slots: int, jobs: int) -> int:
-    """Decide how many of the tracks in line the next shard takes, at least one.
+def choose_track_count(weights: Sequence[float], *, left: float, slots: int, jobs: int) -> int:
+    """Return how many of the waiting tracks the next shard takes, at least one.
 
     Args:
-        weights: of the tracks in line, in order; as many as may matter.
-        left: the weight of all that are in line.
-        slots: shards that the cluster can work on at once.
-        jobs: children of a shard.
+        weights: weights of the first waiting tracks, at least `MAX_TRACKS` if there are more.
+        left: weight of all waiting tracks.
+        slots: number of shards that run at once.
+        jobs: number of children in a shard.
     """
     share = left / max(1, slots)
     rounds = _ROUNDS if slots > 1 else 1
-    target = min(max(share / rounds, min(share, _LEAST_SECONDS * jobs)), MOST_SECONDS * jobs)
+    target = min(max(share / rounds, min(share, _MIN_SECONDS * jobs)), MAX_SECONDS * jobs)
     taken, count = 0.0, 0
-    for one in weights[:MOST_TRACKS]:
-        # The one that goes beyond the target is taken if more than half of it lies within.
-        if count and taken + one / 2 > target:
+    for weight in weights[:MAX_TRACKS]:
+        # A track that crosses the target is taken if more than half of it is below the target.
+        if count and taken + weight / 2 > target:
             break
-        taken += one
+        taken += weight
         count += 1
     return max(count, 1)

@@ -1,7 +1,7 @@
 """The ONNX engine: the U-Nets in ONNX Runtime, and the program that writes its graphs.
 
-Not here: conversion of the published weights (`weights`), masks (`ratio_mask`).
-Imports: `core` and the modules of `engines`.
+Not here: conversion of published weights (`child.engines.weights`), masks (`child.engines`).
+Imports: `audio`, `core`.
 """
 
 from stemsplit.child.engines.onnx.engine import load

@@ -1,14 +1,13 @@
-"""Runs in the child. Spleeter's U-Nets in ONNX Runtime: the engine where TensorFlow is not.
+"""Runs in the child. The ONNX engine: Spleeter's U-Nets in ONNX Runtime.
 
-The graphs beside this file were written by `stemsplit.child.engines.onnx.write_graphs`, the
-weights are those of Spleeter's releases in the layout of
-`stemsplit.child.engines.weights.converted_file`. ONNX Runtime maps a file of weights into memory,
-so that what it takes as it is has no second copy, and is shared by all children: a third of the
-weights. Kernels of plain convolutions it lays out anew for the processor at hand, and lets go of
-the file's.
+It is for systems without TensorFlow. `stemsplit.child.engines.onnx.write_graphs` wrote the graphs
+in the folder `graphs`. The weights are those of Spleeter's releases, in the format of
+`stemsplit.child.engines.weights.converted_file`. ONNX Runtime maps a file of weights into memory.
+The arrays that it uses unchanged, a third of the weights, have no second copy and are shared by all
+children. It rearranges the kernels of plain convolutions for the processor and releases the file's.
 
-Memory for the arrays between the operators comes from one arena for all stems. What was tried to
-keep it small is in docs/decisions/0013-a-second-engine.md.
+All stems share one memory arena for the arrays between the operators. The decision record
+docs/decisions/0013-a-second-engine.md lists the attempts to reduce it.
 """
 
 from __future__ import annotations
@@ -25,13 +24,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from stemsplit.audio.stft import SEGMENT_FRAMES
-from stemsplit.child.engines.library_errors import prepare_environment
+from stemsplit.child.engines.library_environment import set_library_environment
 from stemsplit.child.engines.ratio_mask import ratio_masks, softmax_estimates
 from stemsplit.child.engines.spleeter_models import network_of
 from stemsplit.core.errors import EngineError
 from stemsplit.core.settings import STEREO
 
-prepare_environment()
+set_library_environment()
 
 import onnxruntime as ort
 
@@ -43,43 +42,34 @@ if TYPE_CHECKING:
     from stemsplit.child.engines.spleeter_models import Network
 
 MAGNITUDES, ESTIMATE = "magnitudes", "estimate"
-"""Input and output of the graphs."""
+"""Names of the graphs' input and output."""
 
-_TOO_LITTLE_MEMORY = re.compile("bad_alloc|[Ff]ailed to allocate|out of memory")
-"""How it says so."""
+_OUT_OF_MEMORY = re.compile("bad_alloc|[Ff]ailed to allocate|out of memory")
+"""ONNX Runtime's messages when it runs out of memory."""
 
 _CPU = "CPUExecutionProvider"
-_ONLY_ERRORS = 3
+_LOG_ERRORS = 3
 _ARENA = {"arena_extend_strategy": 0, "initial_chunk_size_bytes": 2**20}
-"""Grows to the next power of two. What has been asked for fits together best in few regions that
-begin small, by trial: 232 MiB against 269 where it grows by just what is asked for."""
+"""Grow to the next power of two. In measurements, requests fit best into a few regions that start
+small: 232 MiB, compared with 269 MiB if the arena grows by exactly what is requested."""
 
 _M_MMAP_THRESHOLD = -3
 _LARGE_BYTES = 2**23
-"""Blocks of this size go back to the system when they are freed (mallopt(3)). By itself glibc comes
-to keep those of up to 32 MiB, and so all that was needed to make the networks. To get the smaller
-arrays of each segment anew would take a fifth more time."""
+"""Blocks from this size on return to the system when they are freed (mallopt(3)). By default,
+glibc's threshold grows to 32 MiB, which keeps all memory that was needed to create the sessions. A
+smaller threshold would also return the smaller arrays of each segment, and a segment would take a
+fifth longer."""
 
 
 class OnnxEngine:
-    """A model of Spleeter's in ONNX Runtime; see `Engine`.
+    """A Spleeter model in ONNX Runtime. Implements `Engine`; arguments and errors as `load`.
 
-    Args:
-        model: its name in the catalogue.
-        folder: holds the converted weights.
-        threads: of each operator.
-        lean: whether each network is made for a run and dropped after it, so that memory does not
-            grow with the number of stems.
-
-    Attributes:
-        model, stems, bins: see `Engine`.
-
-    Raises:
-        EngineError: if ONNX Runtime refuses the weights.
+    A lean engine creates each stem's session for one run only, so that memory does not grow with
+    the number of stems.
     """
 
     def __init__(self, model: str, folder: Path, threads: int, *, lean: bool) -> None:
-        """Make the networks; where they are not kept, too, to learn now whether all is there."""
+        """Create the sessions, even if they are not kept, to fail now if a file is missing."""
         network = network_of(model)
         self.model = model
         self.stems = network.stems
@@ -90,116 +80,109 @@ class OnnxEngine:
         self._threads = threads
         shape = (1, SEGMENT_FRAMES, network.bins, STEREO)
         self._estimates = [np.empty(shape, np.float32) for _ in self.stems]
-        _give_back_large_blocks()
-        _share_an_arena()
-        self._kept: list[ort.InferenceSession] = []
-        self._level = ort.GraphOptimizationLevel.ORT_ENABLE_ALL
-        if lean:  # leaves the kernels as they are, which takes a quarter more time
-            self._level = ort.GraphOptimizationLevel.ORT_ENABLE_EXTENDED
-        for number in range(len(self.stems)):
-            session = self._session(number)
+        _return_large_blocks()
+        _register_shared_arena()
+        self._sessions: list[ort.InferenceSession] = []
+        self._optimisation = ort.GraphOptimizationLevel.ORT_ENABLE_ALL
+        if lean:  # leaves the kernels as they are; a run takes a quarter longer
+            self._optimisation = ort.GraphOptimizationLevel.ORT_ENABLE_EXTENDED
+        for stem in range(len(self.stems)):
+            session = self._session(stem)
             if not lean:
-                self._kept.append(session)
+                self._sessions.append(session)
             del session
 
     def masks(self, magnitudes: NDArray[np.float32]) -> tuple[NDArray[np.float32], ...]:
         """See `Engine.masks`."""
-        for number, estimate in enumerate(self._estimates):
-            session = self._kept[number] if self._kept else self._session(number)
-            run = session.io_binding()
-            run.bind_ortvalue_input(MAGNITUDES, _in_place(magnitudes[None]))
-            run.bind_ortvalue_output(ESTIMATE, _in_place(estimate))
-            with self._refusals("run"):
-                session.run_with_iobinding(run)
+        for stem, estimate in enumerate(self._estimates):
+            session = self._sessions[stem] if self._sessions else self._session(stem)
+            wrap = ort.OrtValue.ortvalue_from_numpy  # does not copy the array
+            binding = session.io_binding()
+            binding.bind_ortvalue_input(MAGNITUDES, wrap(magnitudes[None]))
+            binding.bind_ortvalue_output(ESTIMATE, wrap(estimate))
+            with self._translated_errors("run"):
+                session.run_with_iobinding(binding)
         estimates = [estimate[0] for estimate in self._estimates]
         if self._softmax:
             estimates = softmax_estimates(estimates, magnitudes)
         return ratio_masks(estimates)
 
-    def _session(self, number: int) -> ort.InferenceSession:
+    def _session(self, stem: int) -> ort.InferenceSession:
         options = ort.SessionOptions()
         options.intra_op_num_threads = self._threads
-        options.inter_op_num_threads = 1  # one operator after the other
-        options.graph_optimization_level = self._level
-        options.log_severity_level = _ONLY_ERRORS
-        # Else each run would have a block of its own for all arrays, which fits one graph alone.
+        options.inter_op_num_threads = 1  # one operator at a time
+        options.graph_optimization_level = self._optimisation
+        options.log_severity_level = _LOG_ERRORS
+        # Otherwise, each run allocates one block for all arrays, which fits only one graph.
         options.enable_mem_pattern = False
-        folder = self._folder / str(number)
+        folder = self._folder / str(stem)
         entries = {
             "session.use_env_allocators": "1",
-            # A packed kernel of a transposed convolution would be a second copy, and gain nothing.
+            # Packing a kernel of a transposed convolution makes a second copy and saves no time.
             "session.disable_prepacking": "1",
-            # Threads that wait for work would take the time of the other children.
+            # Spinning threads take processor time from the other children.
             "session.intra_op.allow_spinning": "0",
             "session.model_external_initializers_file_folder_path": os.fspath(folder),
         }
-        with self._refusals("load the weights of"):
+        with self._translated_errors("load the weights of"):
             for key, value in entries.items():
                 options.add_session_config_entry(key, value)
             return ort.InferenceSession(self._graph, options, providers=[_CPU])
 
     @contextlib.contextmanager
-    def _refusals(self, what: str) -> Iterator[None]:
-        """Say in a sentence what ONNX Runtime cannot do; what it raises has no common class.
+    def _translated_errors(self, action: str) -> Iterator[None]:
+        """Translate ONNX Runtime's exceptions, which have no common base class.
 
         Raises:
-            MemoryError: if it found too little of it.
-            EngineError: if it is anything else.
+            MemoryError: if ONNX Runtime ran out of memory.
+            EngineError: in place of any other exception.
         """
         try:
             yield
         except MemoryError:
             raise
         except Exception as error:
-            first = (str(error).splitlines() or [type(error).__name__])[0]
-            if _TOO_LITTLE_MEMORY.search(first):
-                raise MemoryError(first) from error
+            first_line = (str(error).splitlines() or [type(error).__name__])[0]
+            if _OUT_OF_MEMORY.search(first_line):
+                raise MemoryError(first_line) from error
             raise EngineError(
-                f"ONNX Runtime cannot {what} {self.model} from {self._folder}: {first}",
-                "Run the same command again, which looks after the weights first; run `stemsplit "
-                "doctor` if that does not help.",
+                f"ONNX Runtime cannot {action} {self.model} from {self._folder}: {first_line}",
+                "Run the same command again, which verifies the weights first. If that does not "
+                "help, run `stemsplit doctor`.",
             ) from error
 
 
 def graph_path(network: Network) -> Path:
-    """Find the graph of a network's U-Nets."""
-    kind = f"{network.down}-{network.up}".lower() + ("-softmax" if network.softmax else "")
-    return Path(__file__).with_name("graphs") / f"unet-{network.bins}-{kind}.onnx"
+    """Return the path of the graph of a network's U-Nets."""
+    activations = f"{network.encoder_activation}-{network.decoder_activation}".lower()
+    suffix = "-softmax" if network.softmax else ""
+    return Path(__file__).with_name("graphs") / f"unet-{network.bins}-{activations}{suffix}.onnx"
 
 
 def load(model: str, folder: Path, threads: int, *, lean: bool = False) -> OnnxEngine:
-    """Load a model.
+    """Load a model from its converted weights. This is an `EngineLoader`.
 
-    Args:
-        model: the name of one of Spleeter's configurations, such as `2stems-16kHz`.
-        folder: of its converted weights.
-        threads: for each operator, at least 1.
-        lean: whether to keep one stem's network in memory at a time; the masks are then 1e-5 from
-            what they are otherwise, because other kernels compute them.
+    A lean engine keeps only one stem's session in memory at a time. Its masks differ by up to 1e-5,
+    because other kernels compute them.
 
     Raises:
-        EngineError: if there is no such model, or ONNX Runtime refuses the weights.
+        EngineError: if the model is unknown, or ONNX Runtime cannot load the weights.
     """
     return OnnxEngine(model, folder, threads, lean=lean)
 
 
 @cache
-def _give_back_large_blocks() -> None:
-    """Set glibc's allocator so; others have no such function, or no such habit."""
+def _return_large_blocks() -> None:
+    """Set glibc's threshold for large blocks; other allocators do not need it."""
     if sys.platform == "linux":
-        with contextlib.suppress(AttributeError):
+        with contextlib.suppress(AttributeError):  # another C library
             ctypes.CDLL(None).mallopt(_M_MMAP_THRESHOLD, _LARGE_BYTES)
 
 
 @cache
-def _share_an_arena() -> None:
-    """Let all sessions of this process take their memory from one arena."""
+def _register_shared_arena() -> None:
+    """Make all sessions of this process allocate from one arena."""
     cpu = ort.OrtMemoryInfo(
         "Cpu", ort.OrtAllocatorType.ORT_ARENA_ALLOCATOR, 0, ort.OrtMemType.DEFAULT
     )
     ort.create_and_register_allocator(cpu, ort.OrtArenaCfg(_ARENA))
-
-
-def _in_place(values: NDArray[np.float32]) -> ort.OrtValue:
-    """Let ONNX Runtime see an array without a copy."""
-    return ort.OrtValue.ortvalue_from_numpy(values)

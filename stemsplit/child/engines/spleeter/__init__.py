@@ -1,7 +1,7 @@
-"""Spleeter's own separation of whole files, for its Wiener filter (`--mwf`).
+"""Spleeter's own separation of whole files for `--mwf`; alone imports Spleeter and TensorFlow.
 
-Not here: anything that works segment by segment.
-Imports: `core` and the modules of `engines`; alone in the project, `spleeter` and `tensorflow`.
+Not here: engines that process one segment at a time (`child.engines`).
+Imports: nothing.
 """
 
 from stemsplit.child.engines.spleeter.whole_file import load_whole_file

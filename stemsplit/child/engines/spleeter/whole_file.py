@@ -1,7 +1,7 @@
-"""Runs in the child. Spleeter's own separation of whole files, for its Wiener filter.
+"""Runs in the child. Separates whole files with Spleeter and its multichannel Wiener filter.
 
-The one file that imports TensorFlow's Python package. It does so and runs nothing in it, so that a
-fork server may import it and stay fit for forking.
+This is the only module that imports the Python package of TensorFlow. It runs no TensorFlow code
+on import, so a fork server that has imported it can still fork.
 """
 
 from __future__ import annotations
@@ -9,10 +9,11 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING
 
-from stemsplit.child.engines.library_errors import loading, prepare_environment
-from stemsplit.child.engines.spleeter_models import CHECKPOINT
+from stemsplit.child.engines.library_environment import set_library_environment
+from stemsplit.child.engines.spleeter_models import CHECKPOINT_PREFIX
+from stemsplit.child.engines.weight_errors import translate_weight_errors
 
-prepare_environment()
+set_library_environment()
 
 import tensorflow as tf
 from spleeter.model import EstimatorSpecBuilder
@@ -27,19 +28,18 @@ if TYPE_CHECKING:
 
 
 class WienerEngine:
-    """Spleeter's own graph with its multichannel Wiener filter; see `WholeFileEngine`.
+    """Spleeter's own graph with its multichannel Wiener filter. Implements `WholeFileEngine`.
 
-    The filter, of the package norbert, averages over the whole file, so it cannot be streamed.
-    Weights are restored as variables: frozen into constants they would take twice the memory and
-    gain no time.
+    The filter, from the package norbert, averages over the whole file and cannot be streamed.
+    Weights are restored as variables: frozen into constants, they would need twice the memory and
+    save no time.
     """
 
     def __init__(self, model: str, folder: Path, threads: int) -> None:
-        """Build the graph and restore the weights."""
         configuration = load_configuration(f"spleeter:{model}") | {"MWF": True}
         options = tf.compat.v1.ConfigProto(
             intra_op_parallelism_threads=threads,
-            inter_op_parallelism_threads=1,  # one U-Net after the other
+            inter_op_parallelism_threads=1,  # one U-Net at a time
             device_count={"GPU": 0},
         )
         with tf.Graph().as_default():
@@ -48,7 +48,7 @@ class WienerEngine:
             features = {"waveform": self._waveform}
             self._outputs = EstimatorSpecBuilder(features, configuration).outputs
             self._session = tf.compat.v1.Session(config=options)
-            tf.compat.v1.train.Saver().restore(self._session, str(folder / CHECKPOINT))
+            tf.compat.v1.train.Saver().restore(self._session, str(folder / CHECKPOINT_PREFIX))
 
     def separate(
         self, mix: NDArray[np.float32], stems: Sequence[str]
@@ -59,16 +59,13 @@ class WienerEngine:
 
 
 def load_whole_file(model: str, folder: Path, threads: int) -> WienerEngine:
-    """Load a model for whole files, with the multichannel Wiener filter.
+    """Load a model for whole files. This is a `WholeFileLoader`.
 
-    Args:
-        model: the name of one of Spleeter's configurations, such as `2stems-16kHz`.
-        folder: holds `model.index` and `model.data-00000-of-00001`.
-        threads: for TensorFlow's operations, at least 1.
+    The folder contains `model.index` and `model.data-00000-of-00001`.
 
     Raises:
-        EngineError: if TensorFlow refuses the weights.
+        EngineError: if TensorFlow cannot load the weights.
     """
     logging.getLogger("tensorflow").setLevel(logging.ERROR)
-    with loading(model, folder, tf.errors.OpError, ValueError):
+    with translate_weight_errors(model, folder, tf.errors.OpError, ValueError):
         return WienerEngine(model, folder, threads)

@@ -1,7 +1,7 @@
 """The TensorFlow engine: the U-Nets in TensorFlow's C library, without its Python package.
 
-Not here: reading of weights (`weights`), masks (`ratio_mask`).
-Imports: `core` and the modules of `engines`.
+Not here: masks (`child.engines`), separation of whole files (`child.engines.spleeter`).
+Imports: `audio`, `core`.
 """
 
 from stemsplit.child.engines.tensorflow.engine import load

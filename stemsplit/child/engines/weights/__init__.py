@@ -1,5 +1,5 @@
-"""Weights on disk: TensorFlow's checkpoints, and the converted file that the ONNX engine maps.
+"""Files of weights: TensorFlow checkpoints, and the converted files that the ONNX engine maps.
 
-Not here: what turns weights into a network (the engines' own folders).
-Imports: `core` and `spleeter_models`.
+Not here: the networks that use them (`child.engines`), download and verification (`models`).
+Imports: `core`.
 """

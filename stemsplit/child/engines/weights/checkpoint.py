@@ -1,24 +1,25 @@
-"""Runs in the child. Reads TensorFlow's checkpoint files without TensorFlow.
+"""Runs in the child. Reads TensorFlow checkpoints without TensorFlow.
 
-A checkpoint of one shard is two files (`tensorflow/core/util/tensor_bundle/tensor_bundle.h`):
+A checkpoint with one shard consists of two files
+(`tensorflow/core/util/tensor_bundle/tensor_bundle.h`):
 
-- `NAME.data-00000-of-00001` holds the bytes of all tensors, little-endian and in row-major order;
+- `NAME.data-00000-of-00001` contains the bytes of all tensors, little-endian, in row-major order.
 - `NAME.index` is a sorted table from names to `BundleEntryProto` messages
-  (`tensorflow/core/protobuf/tensor_bundle.proto`), which say where in the data file a tensor is.
-  The empty name, which comes first, has a `BundleHeaderProto`.
+  (`tensorflow/core/protobuf/tensor_bundle.proto`), which locate the tensors in the data file. The
+  empty name comes first and maps to a `BundleHeaderProto`.
 
 The table has LevelDB's format (`tensorflow/core/lib/io/format.h`, and `doc/table_format.md` of
-google/leveldb). It ends with a footer of 48 bytes: the places of two blocks, of which the second is
-the index of blocks, zeros, and a magic number. A place is two varints, offset and size. Each block
-is followed by a byte that tells its compression and by a checksum. In a block, each entry is three
-varints (how much of its key it shares with the one before, how long the rest of the key is, how
-long its value) and the rest of the key and the value; the block ends with the 32-bit offsets of
-the entries that share nothing, and the number of these.
+google/leveldb). It ends with a footer of 48 bytes: the handles of the metaindex block and of the
+index block, zero padding, and a magic number. A block handle is two varints, offset and size. Each
+block is followed by a byte for its compression and by a checksum. An entry of a block consists of
+three varints (the length of the prefix shared with the previous key, of the rest of the key, and of
+the value), the rest of the key, and the value. A block ends with the restart array: the 32-bit
+offsets of the entries that share no prefix, and their number.
 
-Checksums are CRC-32C, masked (`tensorflow/core/lib/hash/crc32c.h`): rotated and added to, because
-a checksum of data that hold their own checksum would be weak.
+Checksums are masked CRC-32C (`tensorflow/core/lib/hash/crc32c.h`): rotated, plus a constant,
+because a checksum of data that contain their own checksum would be weak.
 
-Everything is checked before it is used: files come from the network.
+Every value is validated before use, because the files come from the network.
 """
 
 from __future__ import annotations
@@ -37,38 +38,39 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-LARGEST_INDEX_BYTES = 2**20
+MAX_INDEX_BYTES = 2**20
 """The index of Spleeter's largest model has 13 KB."""
+
+_MAX_ENTRIES = 10_000
+"""Spleeter's largest model has 450."""
+_MAX_NAME_BYTES = 1024
+_MAX_AXES = 8
+_MAX_VALUES = 2**48
 
 _FOOTER_BYTES = 48
 _MAGIC = 0xDB4775248B80FB57
 _TRAILER_BYTES = 5
 _UNCOMPRESSED = 0
-_VARINT_BYTES = 10
+_MAX_VARINT_BYTES = 10
 _MASK_DELTA = 0xA282EAD8
-_MOST_AXES = 8
-_MOST_VALUES = 2**48
-_MOST_ENTRIES = 10_000
-"""Spleeter's largest model has 450."""
-_LONGEST_NAME = 1024
 
 _FLOAT32 = 1
 """`DT_FLOAT` of `tensorflow/core/framework/types.proto`."""
 
 
 class CheckpointError(ValueError):
-    """The files are no checkpoint, or a damaged one, or of a kind that is not read here."""
+    """The files are not a checkpoint, or are damaged, or use an unsupported feature."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Entry:
-    """What the index says of a tensor (`BundleEntryProto`).
+    """The index entry of a tensor (`BundleEntryProto`).
 
     Attributes:
-        dtype: its `DataType` number; 1 is float32.
-        shape: of the tensor.
-        offset, size: of its bytes in the data file.
-        checksum: of them, masked.
+        dtype: `DataType` number; 1 is float32.
+        shape: shape of the tensor.
+        offset, size: position and size in the data file, in bytes.
+        checksum: masked CRC-32C of these bytes.
     """
 
     dtype: int
@@ -79,140 +81,144 @@ class Entry:
 
 
 class Checkpoint:
-    """A checkpoint that has been opened.
+    """An open checkpoint.
 
     Args:
-        prefix: the path of its files without `.index` and `.data-00000-of-00001`.
+        prefix: path of its files without `.index` and `.data-00000-of-00001`.
+
+    Attributes:
+        entries: the entry of each tensor, by name.
 
     Raises:
-        CheckpointError: if the index cannot be trusted.
+        CheckpointError: if the index is invalid.
         OSError: if a file cannot be read.
     """
 
     def __init__(self, prefix: Path) -> None:
-        """Read the index and map the data."""
         index = prefix.with_name(f"{prefix.name}.index")
-        if index.stat().st_size > LARGEST_INDEX_BYTES:
-            raise CheckpointError(f"its index has more than {LARGEST_INDEX_BYTES:,} bytes")
+        if index.stat().st_size > MAX_INDEX_BYTES:
+            raise CheckpointError(f"the index has more than {MAX_INDEX_BYTES:,} bytes")
         self.entries: Mapping[str, Entry] = read_index(index.read_bytes())
         data = prefix.with_name(f"{prefix.name}.data-00000-of-00001")
         size = data.stat().st_size
         for name, entry in self.entries.items():
             if entry.offset + entry.size > size:
-                raise CheckpointError(f"{name} lies beyond the end of the data")
+                raise CheckpointError(f"{name} extends beyond the end of the data file")
         # An empty file cannot be mapped.
         self._data: NDArray[np.uint8] = (
             np.memmap(data, np.uint8, "r") if size else np.zeros(0, np.uint8)
         )
 
     def tensor(self, name: str) -> NDArray[np.float32]:
-        """Give a tensor, float32 and read-only, without a copy; its checksum is verified.
+        """Return a tensor without a copy, after verifying its checksum.
+
+        Returns:
+            a read-only float32 array.
 
         Raises:
-            CheckpointError: if there is none of that name, or it is no float32, or damaged.
+            CheckpointError: if the tensor is missing, damaged, or not float32.
         """
         entry = self.entries.get(name)
         if entry is None:
-            raise CheckpointError(f"it has no tensor named {name}")
+            raise CheckpointError(f"{name} is missing")
         if entry.dtype != _FLOAT32:
-            raise CheckpointError(f"{name} has the type {entry.dtype}, which is not float32")
+            raise CheckpointError(f"{name} has type {entry.dtype}, not float32")
         if entry.size != math.prod(entry.shape) * np.dtype(np.float32).itemsize:
-            raise CheckpointError(f"{name} has {entry.size:,} bytes, which its shape has not")
+            raise CheckpointError(f"{name} has {entry.size:,} bytes, which do not match its shape")
         stored = self._data[entry.offset : entry.offset + entry.size]
         if _masked(crc32c(stored.data)) != entry.checksum:
-            raise CheckpointError(f"{name} is damaged: its checksum differs")
+            raise CheckpointError(f"{name} is damaged: its checksum does not match")
         return np.frombuffer(stored, "<f4").reshape(entry.shape)
 
 
 def read_index(table: bytes) -> dict[str, Entry]:
-    """Read an index file.
-
-    Args:
-        table: all of it.
+    """Return the entries of an index file with the content `table`, by name.
 
     Raises:
-        CheckpointError: if it is none, is damaged, or has tensors in several pieces or files.
+        CheckpointError: if it is not an index, is damaged, or describes tensors in several pieces
+            or files.
     """
     footer = table[-_FOOTER_BYTES:]
     if len(footer) < _FOOTER_BYTES or struct.unpack("<Q", footer[-8:])[0] != _MAGIC:
-        raise CheckpointError("its index is no table of TensorFlow's")
+        raise CheckpointError("the index is not a TensorFlow table")
     body = table[:-_FOOTER_BYTES]
     reader = _Reader(footer)
-    _place(reader)  # of the block of filters, which TensorFlow leaves empty
+    _block_handle(reader)  # of the metaindex block, which TensorFlow leaves empty
     entries: dict[str, Entry] = {}
-    last = None
-    for number, (_, place) in enumerate(_block(body, *_place(reader))):
-        if number + len(entries) > _MOST_ENTRIES:  # one block could be named again and again
-            raise CheckpointError(f"its index has more than {_MOST_ENTRIES:,} entries")
-        for key, value in _block(body, *_place(_Reader(place))):
-            if last is not None and key <= last:
-                raise CheckpointError("the names of its index are not in order")
-            last = key
+    last_key = None
+    for number, (_, handle) in enumerate(_block(body, *_block_handle(reader))):
+        if number + len(entries) > _MAX_ENTRIES:  # the same block could be listed repeatedly
+            raise CheckpointError(f"the index has more than {_MAX_ENTRIES:,} entries")
+        for key, value in _block(body, *_block_handle(_Reader(handle))):
+            if last_key is not None and key <= last_key:
+                raise CheckpointError("the names in the index are not in order")
+            last_key = key
             if key:
                 entries[_text(key)] = _entry(value)
             else:
-                _require_one_shard(value)
-    if last is None:
-        raise CheckpointError("its index is empty")
+                _validate_header(value)
+    if last_key is None:
+        raise CheckpointError("the index is empty")
     return entries
 
 
 class _Reader:
-    """Takes values from the front of some bytes."""
+    """Reads values from the front of `data`."""
 
-    def __init__(self, stored: bytes) -> None:
-        self._stored = stored
-        self._at = 0
+    def __init__(self, data: bytes) -> None:
+        self._data = data
+        self._position = 0
 
     @property
-    def left(self) -> int:
-        return len(self._stored) - self._at
+    def remaining(self) -> int:
+        return len(self._data) - self._position
 
-    def take(self, count: int) -> bytes:
-        if count > self.left:
-            raise CheckpointError("its index ends in the midst of a value")
-        taken = self._stored[self._at : self._at + count]
-        self._at += count
-        return taken
+    def read(self, count: int) -> bytes:
+        if count > self.remaining:
+            raise CheckpointError("the index ends in the middle of a value")
+        value = self._data[self._position : self._position + count]
+        self._position += count
+        return value
 
     def varint(self) -> int:
-        """Take an unsigned integer of up to 64 bits, 7 bits a byte, the lowest first."""
+        """Read an unsigned integer of up to 64 bits: 7 bits per byte, the lowest first."""
         value = 0
-        for number in range(_VARINT_BYTES):
-            (byte,) = self.take(1)
+        for number in range(_MAX_VARINT_BYTES):
+            (byte,) = self.read(1)
             value |= (byte & 0x7F) << 7 * number
-            if byte < 0x80:  # noqa: PLR2004 - the bit that says that more follow
+            if byte < 0x80:  # noqa: PLR2004 - the bit that is set in all bytes but the last
                 if value >= 2**64:
                     break
                 return value
-        raise CheckpointError("its index has a number of more than 64 bits")
+        raise CheckpointError("the index has a number longer than 64 bits")
 
 
-def _place(reader: _Reader) -> tuple[int, int]:
+def _block_handle(reader: _Reader) -> tuple[int, int]:
     return reader.varint(), reader.varint()
 
 
 def _block(body: bytes, offset: int, size: int) -> Iterator[tuple[bytes, bytes]]:
-    """Give the keys and values of a block."""
     end = offset + size
     if end + _TRAILER_BYTES > len(body):
-        raise CheckpointError("a block of its index lies beyond the end")
+        raise CheckpointError("an index block extends past the end of the index")
     (compression,) = body[end : end + 1]
     (checksum,) = struct.unpack("<I", body[end + 1 : end + _TRAILER_BYTES])
     if _masked(crc32c(body[offset : end + 1])) != checksum:
-        raise CheckpointError("its index is damaged: a checksum differs")
+        raise CheckpointError("the index is damaged: a checksum does not match")
     if compression != _UNCOMPRESSED:
-        raise CheckpointError("its index is compressed, as Spleeter's are not")
+        raise CheckpointError("the index is compressed, unlike Spleeter's")
     reader = _Reader(_without_restarts(body[offset:end]))
     key = b""
-    while reader.left:
+    while reader.remaining:
         shared, rest, length = reader.varint(), reader.varint(), reader.varint()
         if shared > len(key):
-            raise CheckpointError("a name in its index shares more than there is")
-        if shared + rest > _LONGEST_NAME:  # small files could make large ones of them
-            raise CheckpointError(f"a name in its index is longer than {_LONGEST_NAME}")
-        key = key[:shared] + reader.take(rest)
-        yield key, reader.take(length)
+            raise CheckpointError(
+                "a name in the index shares a prefix longer than the previous name"
+            )
+        if shared + rest > _MAX_NAME_BYTES:  # prefixes could expand without limit
+            raise CheckpointError(f"a name in the index is longer than {_MAX_NAME_BYTES} bytes")
+        key = key[:shared] + reader.read(rest)
+        yield key, reader.read(length)
 
 
 def _without_restarts(block: bytes) -> bytes:
@@ -220,52 +226,52 @@ def _without_restarts(block: bytes) -> bytes:
     count = number.unpack(block[-number.size :])[0] if len(block) >= number.size else 0
     rest = len(block) - number.size * (count + 1)
     if rest < 0:
-        raise CheckpointError("a block of its index has no end")
+        raise CheckpointError("a block of the index has an invalid restart array")
     return block[:rest]
 
 
 def _fields(message: bytes) -> Iterator[tuple[int, int | bytes]]:
-    """Give the numbers and values of the fields of a protocol buffer message."""
+    """Yield the numbers and values of the fields of a protocol buffer message."""
     reader = _Reader(message)
-    while reader.left:
-        number, kind = divmod(reader.varint(), 8)
-        match kind:
-            case 0:  # a varint
+    while reader.remaining:
+        number, wire_type = divmod(reader.varint(), 8)
+        match wire_type:
+            case 0:  # varint
                 yield number, reader.varint()
-            case 1:
-                yield number, int.from_bytes(reader.take(8), "little")
+            case 1:  # 64 bits
+                yield number, int.from_bytes(reader.read(8), "little")
             case 2:  # bytes, or a message
-                yield number, reader.take(reader.varint())
-            case 5:
-                yield number, int.from_bytes(reader.take(4), "little")
+                yield number, reader.read(reader.varint())
+            case 5:  # 32 bits
+                yield number, int.from_bytes(reader.read(4), "little")
             case _:
-                raise CheckpointError("its index has a field of a kind that there is not")
+                raise CheckpointError("the index has a field of unknown type")
 
 
 def _integer(value: int | bytes) -> int:
     if not isinstance(value, int):
-        raise CheckpointError("its index has text in the place of a number")
+        raise CheckpointError("the index has bytes where a number is expected")
     return value
 
 
 def _message(value: int | bytes) -> bytes:
     if not isinstance(value, bytes):
-        raise CheckpointError("its index has a number in the place of a message")
+        raise CheckpointError("the index has a number where a message is expected")
     return value
 
 
-def _require_one_shard(header: bytes) -> None:
-    """Refuse what `BundleHeaderProto` tells of data in several files or another byte order."""
+def _validate_header(header: bytes) -> None:
+    """Refuse a `BundleHeaderProto` with several data files or the other byte order."""
     shards, big_endian = 1, False
     for number, value in _fields(header):
-        if number == 1:
+        if number == 1:  # `num_shards`
             shards = _integer(value)
         elif number == 2:  # noqa: PLR2004 - `endianness`
             big_endian = bool(_integer(value))
     if shards != 1:
-        raise CheckpointError(f"its data are in {shards} files instead of one")
+        raise CheckpointError(f"the data is in {shards} files instead of one")
     if big_endian:
-        raise CheckpointError("its data have the byte order of another kind of machine")
+        raise CheckpointError("the data is big-endian")
 
 
 def _entry(message: bytes) -> Entry:
@@ -278,7 +284,7 @@ def _entry(message: bytes) -> Entry:
             case 2:
                 shape = _shape(_message(value))
             case 3 if _integer(value):  # `shard_id`
-                raise CheckpointError("it has a tensor in a file that there is not")
+                raise CheckpointError("a tensor is in a data file that does not exist")
             case 4:
                 offset = _integer(value)
             case 5:
@@ -286,14 +292,13 @@ def _entry(message: bytes) -> Entry:
             case 6:
                 checksum = _integer(value)
             case 7:  # `slices`
-                raise CheckpointError("it has a tensor in several pieces")
+                raise CheckpointError("a tensor is stored in several pieces")
             case _:
-                pass  # added by a later version of TensorFlow
+                pass  # from a later version of TensorFlow
     return Entry(dtype=dtype, shape=shape, offset=offset, size=size, checksum=checksum)
 
 
 def _shape(message: bytes) -> tuple[int, ...]:
-    """Read a `TensorShapeProto`."""
     axes: list[int] = []
     for number, value in _fields(message):
         if number == 2:  # noqa: PLR2004 - `dim`
@@ -302,8 +307,8 @@ def _shape(message: bytes) -> tuple[int, ...]:
                 if inner == 1:
                     size = _integer(axis)
             axes.append(size)
-    if len(axes) > _MOST_AXES or math.prod(max(axis, 1) for axis in axes) >= _MOST_VALUES:
-        raise CheckpointError("it has a tensor of a size that no model has")
+    if len(axes) > _MAX_AXES or math.prod(max(axis, 1) for axis in axes) >= _MAX_VALUES:
+        raise CheckpointError("a tensor is larger than any model needs")
     return tuple(axes)
 
 
@@ -311,7 +316,7 @@ def _text(key: bytes) -> str:
     try:
         return key.decode()
     except UnicodeDecodeError as error:
-        raise CheckpointError("a name in its index is no text") from error
+        raise CheckpointError("a name in the index is not UTF-8") from error
 
 
 def _masked(checksum: int) -> int:

@@ -1,9 +1,9 @@
-"""Runs in a process of its own. Turns a checkpoint into the ONNX engine's files of weights.
+"""Runs in a process of its own. Converts a checkpoint to the ONNX engine's files of weights.
 
-    python -m stemsplit.child.engines.weights.convert CHECKPOINTS STEMS FOLDER
+    python -m stemsplit.child.engines.weights.convert CHECKPOINT_FOLDER STEMS FOLDER
 
-Writes `FOLDER/0/weights` and so on, one for each of the stems, and prints the SHA-256 of each as
-JSON, or what is wrong with the checkpoint.
+Writes `FOLDER/0/weights`, `FOLDER/1/weights` and so on, one file per stem, and prints the SHA-256
+of each as JSON (`Converted`), or why the conversion failed (`NotConverted`).
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 import msgspec
 import numpy as np
 
-from stemsplit.child.engines.spleeter_models import CHECKPOINT
+from stemsplit.child.engines.spleeter_models import CHECKPOINT_PREFIX
 from stemsplit.child.engines.weights import converted_file
 from stemsplit.child.engines.weights.checkpoint import Checkpoint, CheckpointError
 from stemsplit.core.weight_conversion import Converted, NotConverted
@@ -27,23 +27,26 @@ if TYPE_CHECKING:
     from typing import BinaryIO
 
 
-def convert(prefix: Path, stems: int, folder: Path) -> Converted:
-    """Write the files of weights of a model.
+def convert_checkpoint(prefix: Path, stems: int, folder: Path) -> Converted:
+    """Write one file of weights per stem.
 
     Args:
-        prefix: of the checkpoint's files.
-        stems: of the model; its checkpoint must have weights for exactly so many.
-        folder: to write into.
+        prefix: path of the checkpoint's files without their suffixes.
+        stems: exact number of stems that the checkpoint must have weights for.
+        folder: where to write.
 
     Raises:
-        CheckpointError: if the checkpoint cannot be read, is damaged, or one of another network.
-        OSError: if the files cannot be written.
+        CheckpointError: if the checkpoint cannot be read, is damaged, or belongs to another
+            network.
+        OSError: if a file cannot be written.
     """
     try:
         checkpoint = Checkpoint(prefix)
     except OSError as error:
         raise CheckpointError(f"they cannot be read ({error.strerror})") from error
-    _require_stems(checkpoint, stems)
+    # In a checkpoint with fewer stems, a tensor will be missing.
+    if converted_file.arrays()[0].checkpoint_name(stems) in checkpoint.entries:
+        raise CheckpointError(f"they are for more than {stems} stems")
     checksums = {}
     for stem in range(stems):
         name = f"{stem}/{converted_file.FILE_NAME}"
@@ -56,44 +59,39 @@ def convert(prefix: Path, stems: int, folder: Path) -> Converted:
     return Converted(sha256=checksums)
 
 
-def _require_stems(checkpoint: Checkpoint, stems: int) -> None:
-    """Refuse one with more stems; one with fewer lacks a tensor."""
-    first = converted_file.arrays()[0]
-    if first.variable_of(stems) in checkpoint.entries:
-        raise CheckpointError(f"it has weights for more than {stems} stems")
-
-
 def _write(checkpoint: Checkpoint, stem: int, file: BinaryIO) -> str:
+    """Write the weights of a stem and return the SHA-256 of the file."""
     digest = hashlib.sha256()
-    at = 0
+    position = 0
     for name, group in itertools.groupby(
-        converted_file.arrays(), lambda array: array.variable_of(stem)
+        converted_file.arrays(), lambda array: array.checkpoint_name(stem)
     ):
         arrays = list(group)
         stored = checkpoint.tensor(name)
         if stored.shape != arrays[0].stored_shape:
             raise CheckpointError(f"{name} is {stored.shape}, not {arrays[0].stored_shape}")
         if not np.isfinite(stored).all():
-            raise CheckpointError(f"{name} has values that are no numbers")
+            raise CheckpointError(f"{name} has values that are not finite")
         for array in arrays:
-            for piece in (b"\0" * (array.offset - at), array.of(stored).tobytes()):
-                file.write(piece)
-                digest.update(piece)
-            at = array.offset + array.size_bytes
+            padding = b"\0" * (array.offset - position)
+            for data in (padding, array.converted(stored).tobytes()):
+                file.write(data)
+                digest.update(data)
+            position = array.offset + array.size_bytes
     return digest.hexdigest()
 
 
 def main() -> None:
-    """Do what the command line says."""
-    prefix, stems, folder = Path(sys.argv[1], CHECKPOINT), int(sys.argv[2]), Path(sys.argv[3])
-    answer: Converted | NotConverted
+    """Convert the checkpoint that the command line names, and print the result."""
+    folder, stems, target = sys.argv[1:]
+    result: Converted | NotConverted
     try:
-        answer = convert(prefix, stems, folder)
+        result = convert_checkpoint(Path(folder, CHECKPOINT_PREFIX), int(stems), Path(target))
     except CheckpointError as error:
-        answer = NotConverted(message=str(error))
+        result = NotConverted(message=str(error))
     except OSError as error:
-        answer = NotConverted(message=error.strerror or str(error), error_number=error.errno)
-    os.write(sys.stdout.fileno(), msgspec.json.encode(answer))
+        result = NotConverted(message=error.strerror or str(error), error_number=error.errno)
+    os.write(sys.stdout.fileno(), msgspec.json.encode(result))
 
 
 if __name__ == "__main__":
