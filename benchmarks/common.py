@@ -28,8 +28,8 @@ from stemsplit.core.messages import Task
 from stemsplit.core.settings import MODEL_SAMPLE_RATE
 from stemsplit.executors.local import preload_modules
 from stemsplit.executors.plan_local_pool import start_method_of
-from stemsplit.models.catalogue import find, stems_to_write
-from stemsplit.models.fetch import ensure
+from stemsplit.models.catalogue import find_model, stems_to_write
+from stemsplit.models.download import ensure
 from stemsplit.models.store import models_folder
 from stemsplit.supervisor.launcher import Launcher
 
@@ -76,7 +76,7 @@ def _processor() -> str:
 
 def fetch_weights() -> Path:
     """Download the 2stems weights if necessary; return the folder of models."""
-    ensure(find("2stems").weights)
+    ensure(find_model("2stems").weights)
     return models_folder()
 
 

@@ -38,7 +38,7 @@ from stemsplit.core.limits import Resources
 from stemsplit.core.messages import Ready
 from stemsplit.core.settings import Settings
 from stemsplit.models.engines import ENGINES, installed
-from stemsplit.models.forms import weights_of
+from stemsplit.models.weight_forms import ensure_weights
 from stemsplit.supervisor.inbox import Inbox
 
 if TYPE_CHECKING:
@@ -112,7 +112,7 @@ def _print_runs(runs: dict[str, list[Usage]], seconds: float) -> None:
 
 def _starts(engine: str, song: Path, folder: Path) -> Iterator[tuple[StartMethod, float]]:
     settings = Settings(engine=engine)
-    weights = weights_of(settings)
+    weights = ensure_weights(settings)
     if weights is None:
         raise RuntimeError("these settings need no weights")
     for method in start_methods(settings):

@@ -24,9 +24,9 @@ from common import clean_up, environment, make_task, ready_launcher, start_metho
 from stemsplit.core.limits import Resources
 from stemsplit.core.settings import LOADERS, Settings
 from stemsplit.models import published
-from stemsplit.models.catalogue import find
+from stemsplit.models.catalogue import find_model
 from stemsplit.models.converted import ensure_converted
-from stemsplit.models.forms import weights_of
+from stemsplit.models.weight_forms import ensure_weights
 from stemsplit.supervisor.inbox import Inbox
 from stemsplit.supervisor.prediction import SUPERVISOR_BYTES
 from stemsplit.supervisor.process_tree import SystemMeter
@@ -99,9 +99,9 @@ def _conversion(folder: Path) -> None:
 
 def _weights(settings: Settings, folder: Path) -> Path:
     """Return the folder of the model's weights; create random ones if there are none."""
-    model = find(settings.model)
+    model = find_model(settings.model)
     if published.is_present(model.weights):
-        return weights_of(settings) or folder
+        return ensure_weights(settings) or folder
     sys.path.append(str(Path(__file__).parents[1] / "tests" / "shared"))
     from checkpoints import write_random_weights
 

@@ -30,7 +30,7 @@ from common import (
     write_song,
 )
 
-from stemsplit.supervisor.host import processors
+from stemsplit.supervisor.host_resources import processors
 
 
 def main() -> None:
@@ -89,12 +89,12 @@ def worker(folder: Path, clips: list[Path]) -> None:
     from stemsplit.child.engines import tensorflow
     from stemsplit.core.limits import Resources
     from stemsplit.core.settings import Settings
-    from stemsplit.models.catalogue import find
-    from stemsplit.models.fetch import ensure
+    from stemsplit.models.catalogue import find_model
+    from stemsplit.models.download import ensure
 
     tensorflow.load = functools.cache(tensorflow.load)
     stub: Any = StubSupervisor()
-    weights = ensure(find("2stems").weights)
+    weights = ensure(find_model("2stems").weights)
     for clip in clips:
         clip_folder = folder / "bare" / f"{clip.stem} {time.monotonic_ns()}"
         task = make_task(clip, clip_folder, Settings(), weights, Resources(threads=processors()))

@@ -28,7 +28,7 @@ from stemsplit.core.limits import Limits, Resources
 from stemsplit.core.outcome import Attempt, Outcome, Reason
 from stemsplit.core.settings import Settings
 from stemsplit.journal.job_records import JobEntry, JobState
-from stemsplit.journal.layout import OutputLayout
+from stemsplit.journal.output_layout import OutputLayout
 from stemsplit.journal.stem_records import pending_stems
 from stemsplit.journal.writer import Journal
 from stemsplit.library.naming import DEFAULT_NAME, Template

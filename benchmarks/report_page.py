@@ -22,7 +22,7 @@ from pathlib import Path
 
 from common import COMMAND
 
-from stemsplit.journal.layout import OutputLayout
+from stemsplit.journal.output_layout import OutputLayout
 from stemsplit.journal.writer import Journal
 
 MIB = 2**20

@@ -15,8 +15,8 @@ from stemsplit.api.demo.song import Song, make_song
 from stemsplit.audio.fft import fastest_transform
 from stemsplit.child.engines.tensorflow.engine import load
 from stemsplit.child.separation import separate
-from stemsplit.models.catalogue import find
-from stemsplit.models.fetch import ensure
+from stemsplit.models.catalogue import find_model
+from stemsplit.models.download import ensure
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -31,7 +31,7 @@ SONG_SECONDS = 20.0
 @cache
 def engine() -> Engine:
     """Load the 2stems model; download it if necessary."""
-    return load("2stems", ensure(find("2stems").weights), threads=2)
+    return load("2stems", ensure(find_model("2stems").weights), threads=2)
 
 
 def separate_samples(mix: NDArray[np.float32]) -> Stems:

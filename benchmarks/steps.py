@@ -34,8 +34,8 @@ from stemsplit.child.engines import tensorflow
 from stemsplit.child.engines.tensorflow import engine as tensorflow_engine
 from stemsplit.core.limits import Resources
 from stemsplit.core.settings import Settings
-from stemsplit.models.catalogue import find
-from stemsplit.models.fetch import ensure
+from stemsplit.models.catalogue import find_model
+from stemsplit.models.download import ensure
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -115,7 +115,7 @@ def main() -> None:
     parser.add_argument("file", nargs="?", type=Path)
     file = parser.parse_args().file
     before = matrix_flops()
-    weights = ensure(find("2stems").weights)
+    weights = ensure(find_model("2stems").weights)
     clock = Clock()
     _time_all(clock)
     print_line(f"{environment()}\n")

@@ -29,9 +29,9 @@ from stemsplit.child.engines.library_environment import set_library_environment
 from stemsplit.cli.settings import OTHER_VARIABLES, PREFIX
 from stemsplit.core.errors import ModelError
 from stemsplit.core.settings import MODEL_SAMPLE_RATE
-from stemsplit.models.catalogue import find
+from stemsplit.models.catalogue import find_model
 from stemsplit.models.converted import ensure_converted
-from stemsplit.models.fetch import ensure
+from stemsplit.models.download import ensure
 from stemsplit.models.store import models_folder
 
 if TYPE_CHECKING:
@@ -86,7 +86,7 @@ def _no_user_settings(tmp_path_factory: pytest.TempPathFactory) -> None:
 def real_models() -> Path:
     """The models folder, with the real 2stems weights."""
     try:
-        ensure(find("2stems").weights)
+        ensure(find_model("2stems").weights)
     except ModelError as error:
         if REQUIRE_REAL:
             raise
@@ -105,7 +105,7 @@ def weights(
     folders: dict[str, tuple[Path, Path]] = {}
 
     def folders_of(model: str) -> tuple[Path, Path]:
-        name = find(model).weights.name
+        name = find_model(model).weights.name
         if name not in folders:
             published = (
                 real_models / name
@@ -114,7 +114,7 @@ def weights(
             )
             with pytest.MonkeyPatch.context() as patched:
                 patched.setenv("STEMSPLIT_MODELS", str(published.parent))
-                folders[name] = published, ensure_converted(find(model), published)
+                folders[name] = published, ensure_converted(find_model(model), published)
         return folders[name]
 
     return folders_of

@@ -29,10 +29,10 @@ from stemsplit.core.text import counted, mebibytes, printable
 from stemsplit.core.version import __version__
 from stemsplit.executors.plan_local_pool import plan_pool, start_method_of
 from stemsplit.models import published, store
-from stemsplit.models.catalogue import MODELS, find
+from stemsplit.models.catalogue import MODELS, find_model
 from stemsplit.models.engines import ENGINES, installed, missing_of, resolved
 from stemsplit.storage.addresses import is_remote
-from stemsplit.supervisor import host
+from stemsplit.supervisor import host_resources
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -157,7 +157,7 @@ def _engines(plans: Plans) -> Iterator[Check]:
 def _models(plans: Plans) -> Iterator[Check]:
     folder = store.models_folder()
     by_weights = {model.weights.name: model.weights for model in MODELS.values()}
-    needed = find(plans.settings.model).weights.name
+    needed = find_model(plans.settings.model).weights.name
     absent = []
     for weights in by_weights.values():
         if not published.is_present(weights):
@@ -186,7 +186,7 @@ def _models(plans: Plans) -> Iterator[Check]:
 
 def _memory(plans: Plans) -> Iterator[Check]:
     settings = resolved(plans.settings)
-    memory = host.host_memory(host.limiting_groups())
+    memory = host_resources.host_memory(host_resources.limiting_groups())
     plan = plan_pool(
         settings,
         plans.limits,
@@ -205,7 +205,7 @@ def _memory(plans: Plans) -> Iterator[Check]:
     lean = ", one instrument at a time" if concurrency.resources.lean else ""
     yield Check(
         name="processors",
-        found=f"{host.processors()}; {concurrency.workers} at a time, "
+        found=f"{host_resources.processors()}; {concurrency.workers} at a time, "
         f"{counted(concurrency.resources.threads, 'thread')} each{lean}",
     )
 
@@ -256,7 +256,7 @@ def _awake(_plans: Plans) -> Iterator[Check]:
 
 
 def _separation(plans: Plans) -> Iterator[Check]:
-    weights = find(plans.settings.model).weights
+    weights = find_model(plans.settings.model).weights
     if not published.is_present(weights):
         yield Check(
             name="separation",

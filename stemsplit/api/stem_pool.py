@@ -35,7 +35,7 @@ from stemsplit.library.naming import path_key
 from stemsplit.library.probe import probe_file
 from stemsplit.library.tracks import Track
 from stemsplit.models.check_settings import check_settings
-from stemsplit.models.forms import weights_of
+from stemsplit.models.weight_forms import ensure_weights
 from stemsplit.storage.addresses import local_path
 from stemsplit.supervisor.pool_interface import Launched, MessageReceived, TrackEnded
 from stemsplit.supervisor.session import refuse_inside_child
@@ -234,7 +234,7 @@ class StemPool:
             local_pool = LocalPool(
                 self._settings,
                 plan,
-                model_folder=weights_of(self._settings),
+                model_folder=ensure_weights(self._settings),
                 start_method=start_method,
             )
             with local_pool, contextlib.closing(local_pool.pool.run()) as events:

@@ -14,7 +14,7 @@ from stemsplit.audio.data_loss import Gap, Loss, loss_of
 from stemsplit.audio.levels import is_full_scale_noise
 from stemsplit.audio.readers.concatenation import ConcatenatedReader
 from stemsplit.core.errors import BadInputError
-from stemsplit.core.formats import frames_at
+from stemsplit.core.format_rates import frames_at
 from stemsplit.core.text import quoted
 
 if TYPE_CHECKING:

@@ -15,7 +15,7 @@ from stemsplit.audio.channels import KNOWN_CHANNELS
 from stemsplit.audio.readers.sndfile import sndfile_path
 from stemsplit.audio.sample_blocks import BLOCK_FRAMES, split_block
 from stemsplit.core.audio_info import pcm_bytes
-from stemsplit.core.formats import LOSSY
+from stemsplit.core.format_rates import LOSSY
 from stemsplit.core.settings import STEREO
 
 if TYPE_CHECKING:

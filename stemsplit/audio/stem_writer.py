@@ -14,7 +14,7 @@ import numpy as np
 import soundfile
 
 from stemsplit.audio.decode import Decoder
-from stemsplit.audio.disk import explain_write_error, fsync
+from stemsplit.audio.disk_writes import explain_write_error, fsync
 from stemsplit.audio.levels import count_beyond_full_scale, peaks_of_parts
 from stemsplit.audio.quantise import quantise
 from stemsplit.audio.sample_blocks import BLOCK_FRAMES

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from stemsplit.core.formats import LOSSY
+from stemsplit.core.format_rates import LOSSY
 from stemsplit.core.settings import MODEL_SAMPLE_RATE
 
 if TYPE_CHECKING:

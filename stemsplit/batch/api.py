@@ -19,9 +19,9 @@ from stemsplit.core.settings import Settings
 from stemsplit.core.text import quoted
 from stemsplit.core.units import parse_clock_time
 from stemsplit.core.version import __version__
-from stemsplit.executors.gates import next_time
 from stemsplit.executors.plan_local_pool import start_method_of
 from stemsplit.executors.ray_cluster.path_map import PathMap
+from stemsplit.executors.start_gates import next_time
 from stemsplit.library.exclude_patterns import Exclusions
 from stemsplit.models.check_settings import check_settings
 from stemsplit.storage.addresses import path_of
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from stemsplit.batch.event_factory import Listener
     from stemsplit.core.limits import OnBattery, Order
     from stemsplit.core.settings import BitDepth, SampleRate, StemFormat
-    from stemsplit.models.fetch import Progress as DownloadProgress
+    from stemsplit.models.download import Progress as DownloadProgress
     from stemsplit.supervisor.launcher import StartMethod
 
 __all__ = ["BatchResult", "Control", "convert", "separate"]
@@ -132,7 +132,7 @@ def separate(  # noqa: PLR0913 - each is an option of the command
         control: drains or stops the batch from another thread or a signal handler.
         on_event: called with each event, in this thread.
         download_progress: returns the progress display of a model's download; see
-            `stemsplit.models.fetch`.
+            `stemsplit.models.download`.
 
     Raises:
         UsageError: if an argument is invalid, settings contradict each other, or the calling

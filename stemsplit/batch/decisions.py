@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from stemsplit.journal.job_records import JobRecord
     from stemsplit.library.destinations import PlannedTrack
 
-TRACK_FAILURES = frozenset(
+TRACK_REASONS = frozenset(
     {
         Reason.BAD_INPUT,
         Reason.CRASHED,
@@ -239,7 +239,7 @@ def _stays_failed(record: JobRecord, wanted: Provenance, redo_policy: RedoPolicy
     return (
         record.state is JobState.FAILED
         and record.wanted.equals(wanted)
-        and record.reason in TRACK_FAILURES
+        and record.reason in TRACK_REASONS
         and record.version == redo_policy.version
         and not redo_policy.retries(record)
     )

@@ -6,7 +6,7 @@ import math
 from typing import TYPE_CHECKING
 
 from stemsplit.core.audio_info import pcm_bytes
-from stemsplit.core.formats import LOSSY, stem_rate
+from stemsplit.core.format_rates import LOSSY, stem_rate
 from stemsplit.core.settings import MODEL_SAMPLE_RATE, STEREO
 from stemsplit.models.catalogue import stems_to_write
 

@@ -25,7 +25,7 @@ from stemsplit.library.naming import DEFAULT_NAME, DEFAULT_NAME_CONVERTED, Templ
 from stemsplit.library.probe import probe_file, probe_remote_file, sample_hash
 from stemsplit.library.scan import scan
 from stemsplit.library.tracks import Problem, unreadable
-from stemsplit.models.catalogue import MODELS, find, stems_to_write
+from stemsplit.models.catalogue import MODELS, find_model, stems_to_write
 from stemsplit.storage.addresses import is_remote
 from stemsplit.storage.remote_files import listing
 
@@ -185,7 +185,7 @@ def namer_for(output: Path, template: Template, settings: Settings) -> StemNamer
         template=template,
         model=settings.model,
         stems=stems_to_write(settings),
-        first=find(settings.model).stems[0] if settings.separates else CONVERTED,
+        first=find_model(settings.model).stems[0] if settings.separates else CONVERTED,
         ext=settings.format,
     )
 

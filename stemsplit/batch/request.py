@@ -11,7 +11,7 @@ from stemsplit.core.errors import UsageError
 from stemsplit.core.text import quoted
 from stemsplit.executors.base import ExecutionRequest
 from stemsplit.journal.job_records import settings_key
-from stemsplit.journal.layout import OutputLayout
+from stemsplit.journal.output_layout import OutputLayout
 from stemsplit.library.exclude_patterns import Exclusions
 from stemsplit.storage.addresses import path_of
 

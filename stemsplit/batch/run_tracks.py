@@ -21,13 +21,13 @@ from stemsplit.batch.progress_tracker import ProgressTracker
 from stemsplit.core.errors import StemsplitError
 from stemsplit.core.outcome import Reason
 from stemsplit.core.text import moment
-from stemsplit.executors.gates import PowerGate, make_gate
 from stemsplit.executors.keep_awake import keep_awake
 from stemsplit.executors.local import LocalExecutor
 from stemsplit.executors.plan_local_pool import storage_modules
+from stemsplit.executors.start_gates import PowerGate, make_gate
 from stemsplit.journal.recovery import recover
 from stemsplit.journal.status_file import StatusFile
-from stemsplit.models.forms import weights_of
+from stemsplit.models.weight_forms import ensure_weights
 from stemsplit.storage.publish import check_writable
 from stemsplit.supervisor.pool_interface import Retried, TrackEnded
 
@@ -44,7 +44,7 @@ if TYPE_CHECKING:
     from stemsplit.executors.base import Executor
     from stemsplit.journal.writer import Journal
     from stemsplit.library.destinations import PlannedTrack
-    from stemsplit.models.fetch import Progress as DownloadProgress
+    from stemsplit.models.download import Progress as DownloadProgress
     from stemsplit.supervisor.pool_interface import Gate, PoolEvent
     from stemsplit.supervisor.pool_plan import PoolPlan
 
@@ -91,7 +91,7 @@ class BatchExecution:
             BaseException: the error that the batch was stopped with.
         """
         check_writable(self._request.output)
-        model_folder = weights_of(
+        model_folder = ensure_weights(
             self._request.settings,
             published_only=self._request.cluster is not None,  # nodes convert weights themselves
             progress=download_progress,

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from stemsplit.batch.event_factory import Listener
     from stemsplit.batch.request import BatchRequest
     from stemsplit.batch.result import BatchResult
-    from stemsplit.models.fetch import Progress as DownloadProgress
+    from stemsplit.models.download import Progress as DownloadProgress
 
 
 def run_batch(

@@ -14,8 +14,8 @@ from stemsplit.core.outcome import WarningKind
 from stemsplit.core.progress import Status
 from stemsplit.core.text import printable
 from stemsplit.journal.job_records import JobState
-from stemsplit.journal.layout import OutputLayout
 from stemsplit.journal.lock import is_locked, no_run_error, read_holder
+from stemsplit.journal.output_layout import OutputLayout
 from stemsplit.journal.reader import JournalReader
 from stemsplit.journal.status_file import read_status
 from stemsplit.storage.addresses import path_of

@@ -10,13 +10,13 @@ import msgspec
 
 from stemsplit.audio.stem_writer import StemWriter, gain_for
 from stemsplit.audio.tagging.copy_tags import SourceTags
-from stemsplit.child.engine_loader import load_separator
-from stemsplit.child.output_format import (
+from stemsplit.child.choose_output_format import (
     choose_format,
     output_channels,
     require_disk_space,
     require_supported_channels,
 )
+from stemsplit.child.engine_loader import load_separator
 from stemsplit.child.outputs import Residual, converted_blocks, stem_blocks
 from stemsplit.child.process import peak_rss_bytes
 from stemsplit.child.progress_reporter import ProgressReporter

@@ -15,7 +15,7 @@ import numpy as np
 from stemsplit.audio.channels import mix_down
 from stemsplit.audio.resample import RateConverter, resample
 from stemsplit.audio.sample_blocks import BLOCK_FRAMES, split_block
-from stemsplit.core.formats import frames_at
+from stemsplit.core.format_rates import frames_at
 from stemsplit.core.settings import MODEL_SAMPLE_RATE, STEREO
 
 if TYPE_CHECKING:

@@ -22,7 +22,7 @@ from stemsplit.cli.commands.status import status
 from stemsplit.cli.help import HELP_ALL, HELP_FLAGS, HelpFormatter
 from stemsplit.cli.signals import StoppedBySignalError, raise_on_signals
 from stemsplit.core.errors import EngineError, ExitCode, StemsplitError, UsageError
-from stemsplit.core.text import printable, quoted, sentence_of
+from stemsplit.core.text import printable, quoted, system_message
 from stemsplit.core.version import __version__
 
 if TYPE_CHECKING:
@@ -118,7 +118,7 @@ def run(arguments: Sequence[str] | None = None) -> int:
     stdout_error = standard_streams.errors.get("stdout")
     if stdout_error is not None and tokens[:1] not in (["separate"], ["convert"]):
         if not isinstance(stdout_error, BrokenPipeError):  # as in `stemsplit ... | head`
-            why = sentence_of(stdout_error)
+            why = system_message(stdout_error)
             print(f"stemsplit: Standard output cannot be written ({why}).", file=sys.stderr)
         return ExitCode.ERROR
     return int(code or 0)
@@ -142,7 +142,7 @@ def _require_current_folder() -> None:
         Path.cwd()
     except OSError as error:
         raise UsageError(
-            f"The current folder cannot be used ({sentence_of(error)}).",
+            f"The current folder cannot be used ({system_message(error)}).",
             "Change to another folder with `cd`.",
         ) from error
 
@@ -159,7 +159,7 @@ def _explain(error: BaseException, command: list[str]) -> tuple[str, str, int]:
             return f"Interrupted; {kept}", "", ExitCode.INTERRUPTED
         case OSError(errno=number) if number in _SHORTAGES:
             what, remedy = _SHORTAGES[number]
-            return f"{what} ({sentence_of(error)}).", remedy, ExitCode.ERROR
+            return f"{what} ({system_message(error)}).", remedy, ExitCode.ERROR
         case StoppedBySignalError():
             return f"Stopped; {kept}", "", error.exit_code
     return (

@@ -100,6 +100,6 @@ class StoppedError(StemsplitError):
     """The batch was stopped before this track was separated."""
 
 
-def says_disk_is_full(error: BaseException) -> bool:
+def is_disk_full(error: BaseException) -> bool:
     """Return whether a system error means that the disk or a quota is full."""
     return getattr(error, "errno", None) in {errno.ENOSPC, errno.EDQUOT}

@@ -34,7 +34,7 @@ def quoted(text: str | bytes | os.PathLike[str]) -> str:
     return f"“{printable(text)}”"
 
 
-def sentence_of(error: OSError) -> str:
+def system_message(error: OSError) -> str:
     """Return the system's message of an error, or the class name if it has none."""
     return error.strerror or type(error).__name__
 

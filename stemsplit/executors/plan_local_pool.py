@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING
 
 from stemsplit.core.limits import Limits, Resources
 from stemsplit.core.settings import Settings
-from stemsplit.models.catalogue import find
+from stemsplit.models.catalogue import find_model
 from stemsplit.models.engines import engine_of
 from stemsplit.storage.addresses import is_remote, module_of
-from stemsplit.supervisor import host
+from stemsplit.supervisor import host_resources
 from stemsplit.supervisor.budget import budget_of, choose_concurrency
 from stemsplit.supervisor.launcher import usable_start_method
 from stemsplit.supervisor.pool_plan import PoolPlan
@@ -45,7 +45,7 @@ def plan_pool(
     Raises:
         InsufficientMemoryError: if not even one track fits.
     """
-    memory = host.host_memory(host.limiting_groups())
+    memory = host_resources.host_memory(host_resources.limiting_groups())
     budget = budget_of(limits, memory)
     forecast = Forecast(workload_of(settings), preloaded=preloaded)
     for attempt in past:
@@ -59,7 +59,7 @@ def plan_pool(
         forecast.footprint,
         budget,
         memory,
-        host.processors(),
+        host_resources.processors(),
         jobs=1 if settings.mwf else jobs,
         threads=settings.threads,
         tracks=tracks,
@@ -82,7 +82,7 @@ def workload_of(settings: Settings) -> Workload:
     if not settings.separates:
         return Workload(kind="conversion", stems=0)
     kind: Kind = "whole" if settings.mwf else engine_of(settings).name
-    return Workload(kind=kind, stems=len(find(settings.model).stems))
+    return Workload(kind=kind, stems=len(find_model(settings.model).stems))
 
 
 def start_method_of(settings: Settings, wanted: StartMethod | None = None) -> StartMethod:

@@ -17,7 +17,7 @@ from stemsplit.core.messages import Task
 from stemsplit.core.outcome import Reason
 from stemsplit.core.settings import Settings
 from stemsplit.core.text import quoted
-from stemsplit.journal.layout import OutputLayout
+from stemsplit.journal.output_layout import OutputLayout
 from stemsplit.journal.stem_records import pending_stems
 from stemsplit.storage.addresses import is_remote
 from stemsplit.storage.publish import (

@@ -20,7 +20,7 @@ import msgspec
 
 from stemsplit.core.errors import FREE_DISK_SPACE, DiskFullError, StemsplitError, UnwritableError
 from stemsplit.core.text import printable, quoted
-from stemsplit.journal.layout import OutputLayout
+from stemsplit.journal.output_layout import OutputLayout
 from stemsplit.journal.schema import APPLICATION_ID, MIGRATIONS, SCHEMA_VERSION
 from stemsplit.storage.safe_paths import OutsideError
 

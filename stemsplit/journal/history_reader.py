@@ -22,8 +22,8 @@ from stemsplit.journal.history import (
     PastTrack,
 )
 from stemsplit.journal.job_records import JobState, decode_warnings
-from stemsplit.journal.layout import OutputLayout
 from stemsplit.journal.lock import no_run_error
+from stemsplit.journal.output_layout import OutputLayout
 from stemsplit.journal.run_records import decode_refused
 from stemsplit.storage.safe_paths import require_inside
 

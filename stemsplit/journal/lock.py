@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
-    from stemsplit.journal.layout import OutputLayout
+    from stemsplit.journal.output_layout import OutputLayout
 
 _MAX_BYTES = 2**16
 """Maximum size of the file that names the holder."""

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from stemsplit.journal.layout import OutputLayout
+    from stemsplit.journal.output_layout import OutputLayout
 
 _MAX_BYTES = 2**22
 """Maximum size of the file, which names the tracks that are being separated."""

@@ -8,7 +8,7 @@ from collections import deque
 from typing import TYPE_CHECKING
 
 from stemsplit.core.errors import StemsplitError
-from stemsplit.journal.layout import OutputLayout
+from stemsplit.journal.output_layout import OutputLayout
 from stemsplit.journal.reader import JournalReader
 
 if TYPE_CHECKING:

@@ -15,7 +15,7 @@ import zlib
 from pathlib import Path, PurePosixPath
 from typing import IO, TYPE_CHECKING, Any
 
-from stemsplit.core.errors import ModelError, says_disk_is_full
+from stemsplit.core.errors import ModelError, is_disk_full
 from stemsplit.core.text import quoted
 from stemsplit.models.catalogue import COMPANION_FILES, WEIGHTS_FILES
 
@@ -71,7 +71,7 @@ def copy_model_files(source: Path, name: str, folder: Path) -> None:
             with _decompressed(source) as stream, tarfile.TarFile(fileobj=stream) as archive:
                 _copy_known(_files_of_tar(archive, source.name), folder)
     except _BROKEN_ARCHIVE as error:
-        if says_disk_is_full(error):
+        if is_disk_full(error):
             raise
         raise ModelError(
             f"Cannot unpack {quoted(source.name)} ({error}).", "Download or copy it again."

@@ -121,7 +121,7 @@ def stems_to_write(settings: Settings) -> tuple[str, ...]:
     """
     if not settings.separates:
         return (CONVERTED,)
-    model = find(settings.model)
+    model = find_model(settings.model)
     wanted = model.stems if settings.stems is None else settings.stems
     for name in wanted:
         if name not in model.stems:
@@ -135,7 +135,7 @@ def stems_to_write(settings: Settings) -> tuple[str, ...]:
     return (*stems, RESIDUAL) if settings.residual else stems
 
 
-def find(name: str) -> Model:
+def find_model(name: str) -> Model:
     """Return the model of that name; the prefix `spleeter:` of Spleeter's command is ignored.
 
     Raises:

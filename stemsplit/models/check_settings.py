@@ -7,10 +7,10 @@ import math
 import msgspec
 
 from stemsplit.core.errors import UsageError
-from stemsplit.core.formats import require_possible
+from stemsplit.core.format_rates import require_possible
 from stemsplit.core.settings import Settings
 from stemsplit.core.text import quoted
-from stemsplit.models.catalogue import find, stems_to_write
+from stemsplit.models.catalogue import find_model, stems_to_write
 from stemsplit.models.engines import resolved
 
 
@@ -41,7 +41,7 @@ def check_settings(settings: Settings, *, jobs: int | None) -> Settings:
     if not settings.separates:
         return settings
     settings = resolved(settings)
-    model = find(settings.model)
+    model = find_model(settings.model)
     chosen = tuple(stem for stem in stems if stem in model.stems)
     return msgspec.structs.replace(
         settings, model=model.name, stems=None if chosen == model.stems else chosen

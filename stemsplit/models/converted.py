@@ -16,9 +16,9 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from stemsplit.core.compat import run_module
+from stemsplit.core.conversion_messages import LAYOUT, Converted, NotConverted
 from stemsplit.core.errors import ModelError
 from stemsplit.core.text import quoted
-from stemsplit.core.weight_conversion import LAYOUT, Converted, NotConverted
 from stemsplit.models import published, store
 from stemsplit.models.catalogue import WEIGHTS_FILES
 

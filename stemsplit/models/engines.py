@@ -129,9 +129,9 @@ def resolved(settings: Settings, *, has: Callable[[str], bool] = _is_installed) 
         return settings
     wanted = check_engine_name(settings.engine)
     if settings.mwf:
-        if wanted == "onnx":
+        if wanted not in {AUTOMATIC, "tensorflow"}:
             raise UsageError(
-                "--mwf uses Spleeter's own filter, which the onnx engine does not have.",
+                f"--mwf uses Spleeter's own filter, which the {wanted} engine does not have.",
                 "Remove --mwf, or use --engine tensorflow.",
             )
         wanted = "tensorflow"

@@ -20,7 +20,7 @@ from urllib.parse import quote
 import msgspec
 
 from stemsplit.core.text import printable
-from stemsplit.journal.layout import OutputLayout
+from stemsplit.journal.output_layout import OutputLayout
 from stemsplit.report.timeline_lanes import lanes_of
 from stemsplit.storage.addresses import address_of, is_remote
 from stemsplit.storage.safe_paths import is_name

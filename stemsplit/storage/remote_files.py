@@ -25,7 +25,7 @@ from stemsplit.core.errors import (
     DiskFullError,
     StemsplitError,
     UnreachableError,
-    says_disk_is_full,
+    is_disk_full,
 )
 from stemsplit.core.text import quoted
 from stemsplit.storage.addresses import (
@@ -273,7 +273,7 @@ def _retry(
         except ImportError as error:  # a dependency of fsspec for this scheme
             raise unusable_scheme(split_address(path)[0], error) from error
         except Exception as error:  # the libraries below raise all kinds
-            if says_disk_is_full(error):
+            if is_disk_full(error):
                 raise DiskFullError(
                     f"The disk for temporary files is full ({error}).",
                     FREE_TEMPORARY_SPACE,

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from stemsplit.core.errors import FREE_TEMPORARY_SPACE, UnwritableError
-from stemsplit.core.text import quoted, sentence_of
+from stemsplit.core.text import quoted, system_message
 
 try:
     import fcntl
@@ -60,7 +60,7 @@ class TemporaryFolder:
                 raise
         except OSError as error:
             raise UnwritableError(
-                f"The folder for temporary files cannot be used ({sentence_of(error)}).",
+                f"The folder for temporary files cannot be used ({system_message(error)}).",
                 FREE_TEMPORARY_SPACE,
             ) from error
 
@@ -82,7 +82,7 @@ class TemporaryFolder:
         except OSError as error:
             raise UnwritableError(
                 f"The folder for temporary files {quoted(self.path)} was removed and cannot be "
-                f"created again ({sentence_of(error)}).",
+                f"created again ({system_message(error)}).",
                 FREE_TEMPORARY_SPACE,
             ) from error
         return True

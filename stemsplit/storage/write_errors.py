@@ -8,9 +8,9 @@ from stemsplit.core.errors import (
     FREE_DISK_SPACE,
     DiskFullError,
     UnwritableError,
-    says_disk_is_full,
+    is_disk_full,
 )
-from stemsplit.core.text import quoted, sentence_of
+from stemsplit.core.text import quoted, system_message
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 def write_error(folder: Path, error: OSError) -> UnwritableError | DiskFullError:
     """Return the error for a write to `folder` that failed with `error`."""
-    if says_disk_is_full(error):
+    if is_disk_full(error):
         return DiskFullError(
             f"The disk of {quoted(folder)} is full.",
             FREE_DISK_SPACE,
@@ -29,6 +29,6 @@ def write_error(folder: Path, error: OSError) -> UnwritableError | DiskFullError
             "Choose another folder with -o.",
         )
     return UnwritableError(
-        f"{quoted(folder)} cannot be written ({sentence_of(error)}).",
+        f"{quoted(folder)} cannot be written ({system_message(error)}).",
         "Check its permissions, or choose another folder with -o.",
     )

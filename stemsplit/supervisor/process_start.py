@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from stemsplit.core.errors import EngineError
-from stemsplit.core.text import sentence_of
+from stemsplit.core.text import system_message
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -45,7 +45,7 @@ class CannotStartError(EngineError):
             errno.EMFILE: "Allow more open files: `ulimit -n 1024`.",
             errno.EAGAIN: "Close other programs, or allow more processes: `ulimit -u 4096`.",
         }.get(number, "Close other programs; if that does not help, reinstall stemsplit.")
-        detail = sentence_of(error) if isinstance(error, OSError) else f"{error}"
+        detail = system_message(error) if isinstance(error, OSError) else f"{error}"
         new = cls(f"No child process can be started ({detail}).", remedy)
         new.is_temporary = number in EXHAUSTED
         return new

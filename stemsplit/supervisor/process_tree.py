@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Protocol
 
 import psutil
 
-from stemsplit.supervisor import host
+from stemsplit.supervisor import host_resources
 from stemsplit.supervisor.prediction import SUPERVISOR_BYTES
 from stemsplit.supervisor.session import SESSION
 
@@ -102,7 +102,7 @@ class SystemMeter:
     _service_usage: dict[int, Usage] = field(default_factory=dict)
     _service_expires_at: float = 0.0
     service_pids: Callable[[], frozenset[int]] = SESSION.service_pids
-    _groups: list[Path] = field(default_factory=host.limiting_groups)
+    _groups: list[Path] = field(default_factory=host_resources.limiting_groups)
 
     def sample(self, roots: Sequence[int], *, exact: bool) -> Sample:
         """See `Meter.sample`."""
@@ -153,11 +153,11 @@ class SystemMeter:
 
     def host_memory(self) -> HostMemory:
         """See `Meter.host_memory`."""
-        return host.host_memory(self._groups)
+        return host_resources.host_memory(self._groups)
 
     def oom_kills(self) -> int | None:
         """See `Meter.oom_kills`."""
-        return host.oom_kills()
+        return host_resources.oom_kills()
 
 
 def _list_processes(

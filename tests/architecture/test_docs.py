@@ -75,6 +75,15 @@ def test_the_index_names_every_page() -> None:
             assert f"({page.relative_to(DOCS)})" in index, page
 
 
+def test_every_event_is_documented() -> None:
+    """docs/events.md has a row for each."""
+    text = (DOCS / "events.md").read_text(encoding="utf-8")
+    names = events.json_schema()["discriminator"]["mapping"]
+    assert "track_done" in names
+    for name in names:
+        assert f"`{name}`" in text, name
+
+
 def test_the_published_schema_is_current() -> None:
     """If this fails, run `python docs/generate.py`."""
     written = json.loads((DOCS / "events.schema.json").read_text(encoding="utf-8"))

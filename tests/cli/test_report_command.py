@@ -10,7 +10,7 @@ import pytest
 from report_page import make_journal
 
 from stemsplit.journal import history_reader
-from stemsplit.journal.layout import OutputLayout
+from stemsplit.journal.output_layout import OutputLayout
 from stemsplit.journal.writer import Journal
 
 if TYPE_CHECKING:

@@ -27,7 +27,7 @@ from stemsplit.core.errors import DiskFullError, StemsplitError, UnwritableError
 from stemsplit.core.limits import Limits
 from stemsplit.core.outcome import Reason
 from stemsplit.core.settings import Settings
-from stemsplit.executors import gates
+from stemsplit.executors import start_gates
 from stemsplit.journal.job_records import JobState
 from stemsplit.journal.reader import JournalReader
 
@@ -364,7 +364,7 @@ def test_a_batch_waits_while_on_battery(
             return time.monotonic() > restored_at
 
     monkeypatch.setattr(psutil, "sensors_battery", Battery, raising=False)
-    monkeypatch.setattr(gates, "_POWER_SECONDS", 0.1)
+    monkeypatch.setattr(start_gates, "_POWER_SECONDS", 0.1)
     started: list[float] = []
     notes: list[str] = []
 

@@ -13,8 +13,8 @@ from spleeter.utils.configuration import load_configuration
 
 from stemsplit.audio import stft
 from stemsplit.audio.fft import fastest_transform
+from stemsplit.child.engines.network_definitions import CHECKPOINT_PREFIX
 from stemsplit.child.engines.ratio_mask import ratio_masks
-from stemsplit.child.engines.spleeter_models import CHECKPOINT_PREFIX
 from stemsplit.child.separation import separate
 
 if TYPE_CHECKING:

@@ -13,17 +13,17 @@ from numpy_unet import numpy_masks
 
 from stemsplit.audio import stft
 from stemsplit.audio.fft import fastest_transform
-from stemsplit.child.engines.onnx.engine import graph_path, load
-from stemsplit.child.engines.spleeter_models import (
+from stemsplit.child.engines.network_definitions import (
     CHECKPOINT_PREFIX,
     NETWORKS,
     NORMALISATION_VARIABLES,
     variable_name,
 )
+from stemsplit.child.engines.onnx.engine import graph_path, load
 from stemsplit.child.engines.weights import converted_file
 from stemsplit.child.engines.weights.checkpoint import Checkpoint
 from stemsplit.core.errors import EngineError, ModelError
-from stemsplit.models.catalogue import MODELS, find
+from stemsplit.models.catalogue import MODELS, find_model
 from stemsplit.models.converted import ensure_converted
 
 if TYPE_CHECKING:
@@ -150,10 +150,10 @@ def test_weights_of_another_model_are_an_error(
     monkeypatch.setenv("STEMSPLIT_MODELS", str(tmp_path / "models"))
     two = write_random_weights("2stems", tmp_path, seed=1)
     with pytest.raises(ModelError, match="is missing"):
-        ensure_converted(find("4stems"), two)
+        ensure_converted(find_model("4stems"), two)
     four = write_random_weights("4stems", tmp_path, seed=1)
     with pytest.raises(ModelError, match="more than 2 stems"):
-        ensure_converted(find("2stems"), four)
+        ensure_converted(find_model("2stems"), four)
 
 
 def test_weights_are_mapped_and_not_copied(weights: Callable[[str], tuple[Path, Path]]) -> None:

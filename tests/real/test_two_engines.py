@@ -12,7 +12,7 @@ from checkpoints import write_checkpoint
 from stemsplit.api.demo.song import make_song
 from stemsplit.audio.decode import Decoder
 from stemsplit.child.engines import onnx
-from stemsplit.child.engines.spleeter_models import CHECKPOINT_PREFIX
+from stemsplit.child.engines.network_definitions import CHECKPOINT_PREFIX
 from stemsplit.child.engines.weights.checkpoint import Checkpoint
 from stemsplit.core.settings import MODEL_SAMPLE_RATE
 

@@ -20,7 +20,7 @@ from stemsplit.core.job import Job
 from stemsplit.core.limits import Resources
 from stemsplit.core.settings import Settings
 from stemsplit.journal.job_records import JobEntry, JobState, Provenance
-from stemsplit.journal.layout import OutputLayout
+from stemsplit.journal.output_layout import OutputLayout
 from stemsplit.journal.stem_records import pending_stems
 from stemsplit.journal.writer import Journal
 from stemsplit.storage.publish import STAGING_PREFIX

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 import pytest
 from common import COMMAND
 
-from stemsplit.journal.layout import OutputLayout
+from stemsplit.journal.output_layout import OutputLayout
 
 resource = pytest.importorskip("resource")
 

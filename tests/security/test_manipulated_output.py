@@ -13,8 +13,8 @@ from hostile import Attacker, make_victim, snapshot, write_unfinished_run
 
 from stemsplit.cli.app import run
 from stemsplit.core.errors import StemsplitError
-from stemsplit.journal.layout import OutputLayout
 from stemsplit.journal.lock import hold_lock
+from stemsplit.journal.output_layout import OutputLayout
 from stemsplit.journal.recovery import recover
 from stemsplit.journal.writer import Journal
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from crc32c import crc32c
 
-from stemsplit.child.engines.spleeter_models import (
+from stemsplit.child.engines.network_definitions import (
     CHECKPOINT_PREFIX,
     FILTERS,
     NORMALISATION_VARIABLES,

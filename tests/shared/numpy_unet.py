@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 
-from stemsplit.child.engines.spleeter_models import CHECKPOINT_PREFIX, layer_name, network_of
+from stemsplit.child.engines.network_definitions import CHECKPOINT_PREFIX, layer_name, network_of
 from stemsplit.child.engines.weights.checkpoint import Checkpoint
 
 if TYPE_CHECKING:

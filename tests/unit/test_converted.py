@@ -15,15 +15,15 @@ import pytest
 from checkpoints import write_random_weights
 
 from stemsplit.core.errors import ModelError
-from stemsplit.models import converted, forms, store
-from stemsplit.models.catalogue import find
+from stemsplit.models import converted, store, weight_forms
+from stemsplit.models.catalogue import find_model
 from stemsplit.models.converted import ensure_converted, fault_of
 from stemsplit.models.engines import FormName
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-MODEL = find("2stems")
+MODEL = find_model("2stems")
 
 
 @pytest.fixture(scope="module")
@@ -62,7 +62,9 @@ def test_weights_are_converted_once(folder: Path) -> None:
     )
     assert [str(file) for file in files] == ["0/weights", "1/weights", "manifest.json"]
     before = [_identity(converted_folder / file) for file in files]
-    assert ensure_converted(find("2stems-16kHz"), folder, note=notes.append) == converted_folder
+    assert (
+        ensure_converted(find_model("2stems-16kHz"), folder, note=notes.append) == converted_folder
+    )
     assert [_identity(converted_folder / file) for file in files] == before
     assert len(notes) == 1
     assert _names(folder.parent) == {"2stems", converted.FOLDER, converted_folder.name}
@@ -203,11 +205,11 @@ def test_removing_a_model_removes_all_forms_of_its_weights(
     other.mkdir()
     assert converted.verify(MODEL, folder) == converted_folder
     for form in get_args(FormName):
-        forms.forget(form, MODEL)
+        weight_forms.forget(form, MODEL)
     assert not folder.exists()
     assert not converted_folder.exists()
     assert other.is_dir()
     with pytest.raises(ModelError, match="is not on this machine"):
-        forms.verify("published", MODEL)
+        weight_forms.verify("published", MODEL)
     with pytest.raises(ModelError, match="is not on this machine"):
-        forms.verify("converted", MODEL)
+        weight_forms.verify("converted", MODEL)

@@ -9,7 +9,7 @@ import pytest
 from numpy_unet import convolved, transposed
 
 from stemsplit.child.engines.weights import converted_file
-from stemsplit.core.weight_conversion import LAYOUT
+from stemsplit.core.conversion_messages import LAYOUT
 
 
 def test_a_changed_format_needs_a_new_layout_number() -> None:

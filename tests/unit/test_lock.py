@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from stemsplit.core.errors import ExitCode, UnwritableError
-from stemsplit.journal.layout import OutputLayout
 from stemsplit.journal.lock import LockedError, hold_lock, is_locked, read_holder
+from stemsplit.journal.output_layout import OutputLayout
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -21,7 +21,7 @@ _HOLDER = """
 import sys, time
 from pathlib import Path
 from stemsplit.journal.lock import hold_lock
-from stemsplit.journal.layout import OutputLayout
+from stemsplit.journal.output_layout import OutputLayout
 with hold_lock(OutputLayout(Path(sys.argv[1]))):
     print("held", flush=True)
     time.sleep(60)

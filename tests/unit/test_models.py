@@ -19,8 +19,8 @@ import pytest
 
 from stemsplit.core.errors import ModelError, UsageError
 from stemsplit.models import published, store
-from stemsplit.models.catalogue import MODELS, WEIGHTS_FILES, Weights, find
-from stemsplit.models.fetch import ensure, fetch, import_from
+from stemsplit.models.catalogue import MODELS, WEIGHTS_FILES, Weights, find_model
+from stemsplit.models.download import ensure, fetch, import_from
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -305,15 +305,15 @@ def test_the_folder_of_models(
 def test_the_catalogue_has_every_published_model() -> None:
     """Six models share three sets of weights; Spleeter's prefix is accepted."""
     assert list(MODELS) == [f"{stems}stems{band}" for stems in (2, 4, 5) for band in ("", "-16kHz")]
-    assert find("spleeter:4stems-16kHz").weights is find("4stems").weights
-    assert set(WEIGHTS_FILES) <= set(find("2stems").weights.file_sha256)
+    assert find_model("spleeter:4stems-16kHz").weights is find_model("4stems").weights
+    assert set(WEIGHTS_FILES) <= set(find_model("2stems").weights.file_sha256)
 
 
 @pytest.mark.parametrize(("typo", "suggestion"), [("4stem", "4stems"), ("2STEMS", "2stems")])
 def test_the_error_for_a_typo_suggests_the_nearest_model(typo: str, suggestion: str) -> None:
     """Upper and lower case do not matter."""
     with pytest.raises(UsageError) as caught:
-        find(typo)
+        find_model(typo)
     assert f"Did you mean {suggestion}?" in caught.value.remedy
 
 

@@ -25,7 +25,7 @@ from stemsplit.child.outputs import (
     stem_blocks,
 )
 from stemsplit.child.separation import separate
-from stemsplit.core.formats import frames_at
+from stemsplit.core.format_rates import frames_at
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

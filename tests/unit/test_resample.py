@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from stemsplit.audio.resample import RateConverter, resample
-from stemsplit.core.formats import frames_at
+from stemsplit.core.format_rates import frames_at
 
 
 def _converted(samples: np.ndarray, source: int, target: int, block: int) -> np.ndarray:  # type: ignore[type-arg]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from stemsplit.batch.decisions import TRACK_REASONS
 from stemsplit.core.limits import Resources
 from stemsplit.core.outcome import Reason
 from stemsplit.supervisor.retry import count_startup_deaths, next_resources
@@ -102,3 +103,29 @@ def test_evictions_do_not_count_but_are_limited() -> None:
     """Five retries are unchanged and five are lean and alone; then the track fails."""
     history = _history(FIRST, *[Reason.EVICTED] * 11, retries=0)
     assert history == [FIRST] * 5 + [Resources(threads=1, lean=True, alone=True)] * 5 + [None]
+
+
+def test_every_reason_is_classified() -> None:
+    """A new reason requires a decision: retry it at once, skip the track later, or neither."""
+    retried = {reason for reason in Reason if next_resources(FIRST, reason, (), 2) is not None}
+    assert retried == {
+        Reason.CRASHED,
+        Reason.EVICTED,
+        Reason.KILLED_BY_KERNEL,
+        Reason.NO_RESULT,
+        Reason.OVER_RAM_CAP,
+        Reason.STALLED,
+        Reason.TIMED_OUT,
+        Reason.UNREACHABLE,
+    }
+    neither = {
+        Reason.CANCELLED,
+        Reason.DISK_FULL,
+        Reason.DONE,
+        Reason.ENGINE_UNAVAILABLE,
+        Reason.NO_MEMORY,
+        Reason.OUTPUT_EXISTS,
+        Reason.TOO_LARGE,
+        Reason.UNWRITABLE,
+    }
+    assert retried | TRACK_REASONS | neither == set(Reason)

@@ -16,7 +16,7 @@ from stemsplit.core.job import Job
 from stemsplit.core.outcome import Outcome, Reason
 from stemsplit.core.settings import Settings
 from stemsplit.journal.job_records import JobEntry, JobState, Provenance
-from stemsplit.journal.layout import OutputLayout
+from stemsplit.journal.output_layout import OutputLayout
 from stemsplit.journal.stem_records import pending_stems
 from stemsplit.journal.writer import Journal
 from stemsplit.library.exclude_patterns import Exclusions

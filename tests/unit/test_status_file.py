@@ -8,7 +8,7 @@ from typing import cast
 from stemsplit.batch.progress_tracker import ProgressTracker
 from stemsplit.core.job import Job
 from stemsplit.core.outcome import Outcome, Reason
-from stemsplit.journal.layout import OutputLayout
+from stemsplit.journal.output_layout import OutputLayout
 from stemsplit.journal.status_file import StatusFile, read_status
 from stemsplit.supervisor.pool_interface import TrackEnded, TrackTask
 

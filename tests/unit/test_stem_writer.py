@@ -13,14 +13,14 @@ from hypothesis import strategies as st
 
 from stemsplit.audio.channels import DEFAULT_LAYOUTS
 from stemsplit.audio.decode import Decoder
-from stemsplit.audio.disk import explain_write_error
+from stemsplit.audio.disk_writes import explain_write_error
 from stemsplit.audio.quantise import quantise
 from stemsplit.audio.sample_writers import container_of
 from stemsplit.audio.stem_writer import StemWriter, gain_for
 from stemsplit.audio.tagging.copy_tags import SourceTags
 from stemsplit.audio.write_format import WriteFormat
 from stemsplit.core.errors import DiskFullError, StemsplitError, UnwritableError
-from stemsplit.core.formats import LOSSY, stem_rate
+from stemsplit.core.format_rates import LOSSY, stem_rate
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from stemsplit.batch.events import Event
-    from stemsplit.models.fetch import Progress
+    from stemsplit.models.download import Progress
 
 SONG_NAME = "demo-song"
 MIN_GAIN_DB = 9.0

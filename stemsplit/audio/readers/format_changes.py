@@ -9,7 +9,7 @@ import numpy as np
 from stemsplit.audio.channels import conversion_matrix
 from stemsplit.audio.data_loss import position
 from stemsplit.audio.resample import RateConverter
-from stemsplit.core.formats import frames_at
+from stemsplit.core.format_rates import frames_at
 from stemsplit.core.text import counted, quoted
 
 if TYPE_CHECKING:

@@ -23,7 +23,7 @@ from stemsplit.audio.readers.format_changes import (
     StreamFormat,
     format_change_note,
 )
-from stemsplit.audio.readers.libav_header import (
+from stemsplit.audio.readers.libav_stream_info import (
     HAVE_NO_TIMESTAMPS,
     audio_info,
     channel_names,
@@ -39,7 +39,7 @@ from stemsplit.audio.readers.track_selection import select_track
 from stemsplit.audio.sample_blocks import silence, split_block
 from stemsplit.core.audio_info import MAX_FRAMES_PER_BYTE
 from stemsplit.core.errors import BadInputError
-from stemsplit.core.formats import frames_at
+from stemsplit.core.format_rates import frames_at
 from stemsplit.core.text import quoted
 
 if TYPE_CHECKING:

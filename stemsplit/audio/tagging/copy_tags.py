@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from stemsplit.audio.cover_art import FORMAT_NAMES, UnfitPictureError, fit_cover
 from stemsplit.audio.tagging.fields import FIELDS, Fields
 from stemsplit.audio.tagging.read_tags import ReadTags, read_tags
-from stemsplit.core.errors import says_disk_is_full
+from stemsplit.core.errors import is_disk_full
 from stemsplit.core.settings import CONVERTED
 from stemsplit.core.text import listed, quoted
 
@@ -183,7 +183,7 @@ def _save(fields: Fields, file: Path) -> bool:
         _logger.debug("no tags for %s", file, exc_info=True)
         after = file.stat()
         is_changed = (before.st_size, before.st_mtime_ns) != (after.st_size, after.st_mtime_ns)
-        if is_changed or says_disk_is_full(error) or "No space left" in str(error):
+        if is_changed or is_disk_full(error) or "No space left" in str(error):
             raise OSError(f"its tags could not be written: {error}") from error
         return False
     return True
@@ -195,7 +195,7 @@ def _refusal(file_type: str) -> str:
 
 def libav_metadata(path: Path) -> dict[str, list[str]]:
     """Return FFmpeg's metadata of a file, by FFmpeg's keys in lower case; never raises."""
-    from stemsplit.audio.readers.libav_header import open_container
+    from stemsplit.audio.readers.libav_stream_info import open_container
 
     texts: dict[str, list[str]] = {}
     try:

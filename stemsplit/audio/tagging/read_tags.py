@@ -17,13 +17,18 @@ import mutagen.apev2
 import mutagen.id3
 
 from stemsplit.audio.tagging.fields import FIELDS, Fields
-from stemsplit.audio.tagging.lost_tags import fields_of, find_fields, has_id3v1, has_tag_signature
 from stemsplit.audio.tagging.mutagen_fallbacks import (
     ApeTags,
     Id3Tags,
     as_mediafile_type,
     read_tolerant_flac,
     read_tolerant_mp4,
+)
+from stemsplit.audio.tagging.tag_key_search import (
+    fields_of,
+    find_fields,
+    has_id3v1,
+    has_tag_signature,
 )
 from stemsplit.audio.tagging.tag_values import clean_value, parse_number, values_of_texts
 from stemsplit.audio.tagging.text_chunks import TextChunks, read_text_chunks

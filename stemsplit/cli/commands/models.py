@@ -13,9 +13,8 @@ from rich.table import Table
 from stemsplit.cli.display.bars import download_bar_factory
 from stemsplit.core.errors import ExitCode, ModelError
 from stemsplit.core.text import printable
-from stemsplit.models import fetch as fetching
-from stemsplit.models import forms, published, store
-from stemsplit.models.catalogue import MODELS, WEIGHTS_FILES, Model, Weights, find
+from stemsplit.models import download, published, store, weight_forms
+from stemsplit.models.catalogue import MODELS, WEIGHTS_FILES, Model, Weights, find_model
 from stemsplit.models.engines import ENGINES, FormName, installed
 
 if TYPE_CHECKING:
@@ -52,7 +51,7 @@ def fetch(names: Annotated[list[str], Parameter(negative=())], /) -> int:
         Models to download. A model and its -16kHz variant share their weights.
     """
     for weights in _weights(names):
-        folder = fetching.fetch(weights, progress=download_bar_factory(), note=_note)
+        folder = download.fetch(weights, progress=download_bar_factory(), note=_note)
         _convert_if_needed(weights)
         print(f"{weights.name}: {printable(folder)}")
     return ExitCode.DONE
@@ -69,8 +68,8 @@ def import_model(name: str, source: Path, /) -> int:
     source:
         NAME.tar.gz as published by Deezer, or a folder with its files.
     """
-    weights = find(name).weights
-    folder = fetching.import_from(weights, source)
+    weights = find_model(name).weights
+    folder = download.import_from(weights, source)
     _convert_if_needed(weights)
     unchecked = [file for file in WEIGHTS_FILES if file not in weights.file_sha256]
     print(f"{weights.name}: {printable(folder)}")
@@ -101,7 +100,7 @@ def verify(names: Annotated[list[str], Parameter(negative=())] | None = None, /)
     code = ExitCode.DONE
     for weights in chosen:
         try:
-            folder = forms.verify("published", _model_of(weights))
+            folder = weight_forms.verify("published", _model_of(weights))
         except ModelError as error:
             print(f"{weights.name}: {printable(str(error))}", file=sys.stderr)
             code = error.exit_code
@@ -123,7 +122,7 @@ def remove(names: Annotated[list[str], Parameter(negative=())], /) -> int:
     """
     for weights in _weights(names):
         for form in get_args(FormName):
-            forms.forget(form, _model_of(weights))
+            weight_forms.forget(form, _model_of(weights))
         print(f"{weights.name}: removed")
     return ExitCode.DONE
 
@@ -137,13 +136,13 @@ def path(name: str | None = None, /) -> int:
     name:
         Print the folder of this model.
     """
-    print(published.weights_folder(find(name).weights) if name else store.models_folder())
+    print(published.weights_folder(find_model(name).weights) if name else store.models_folder())
     return ExitCode.DONE
 
 
 def _weights(names: Iterable[str]) -> list[Weights]:
     """Return the weights of the models without duplicates."""
-    return list({(weights := find(name).weights).name: weights for name in names}.values())
+    return list({(weights := find_model(name).weights).name: weights for name in names}.values())
 
 
 def _model_of(weights: Weights) -> Model:
@@ -154,7 +153,7 @@ def _convert_if_needed(weights: Weights) -> None:
     """Convert weights now if the preferred engine needs converted ones."""
     engines = installed()
     if engines:
-        forms.ensure(ENGINES[engines[0]].weight_form, _model_of(weights), note=_note)
+        weight_forms.ensure(ENGINES[engines[0]].weight_form, _model_of(weights), note=_note)
 
 
 def _note(text: str) -> None:

@@ -11,9 +11,9 @@ from stemsplit.cli.display.json_display import JsonDisplay
 from stemsplit.cli.display.text_display import TextDisplay
 from stemsplit.cli.signals import handle_signals
 from stemsplit.core.errors import UsageError
-from stemsplit.core.formats import LOSSY
+from stemsplit.core.format_rates import LOSSY
 from stemsplit.core.settings import BitDepth, Settings
-from stemsplit.core.text import quoted, sentence_of
+from stemsplit.core.text import quoted, system_message
 from stemsplit.core.units import parse_bit_rate, parse_position, parse_sample_rate
 from stemsplit.library.input_lists import PathList, read_list
 
@@ -96,7 +96,7 @@ def run_batch(
         display.show(event)
         if standard_streams.errors and not control.unshown:
             name, error = next(iter(standard_streams.errors.items()))
-            control.unshown = f"{_STREAMS[name]} cannot be written ({sentence_of(error)})"
+            control.unshown = f"{_STREAMS[name]} cannot be written ({system_message(error)})"
             print(
                 f"stemsplit: {control.unshown}; the batch continues.", file=sys.stderr, flush=True
             )

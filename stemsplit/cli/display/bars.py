@@ -199,7 +199,7 @@ def _line(text: str, style: str) -> Text:
 
 
 class DownloadBar:
-    """The bar of one download, with the interface that `stemsplit.models.fetch` expects."""
+    """The bar of one download, with the interface that `stemsplit.models.download` expects."""
 
     def __init__(self, name: str, console: Console) -> None:
         """Start the bar at 0 bytes."""

@@ -27,7 +27,7 @@ from stemsplit.executors.ray_cluster.remote_track_task import RemoteTrackTask
 from stemsplit.executors.ray_cluster.sharding import ShardSize, choose_shard_size
 from stemsplit.storage.addresses import is_remote
 from stemsplit.storage.write_errors import write_error
-from stemsplit.supervisor import host
+from stemsplit.supervisor import host_resources
 from stemsplit.supervisor.budget import Budget, Concurrency
 from stemsplit.supervisor.pool_plan import PoolPlan
 from stemsplit.supervisor.prediction import Forecast
@@ -133,7 +133,7 @@ class ClusterExecutor:
             sentinel_on_nodes = self._path_map.on_nodes(os.fsencode(self._sentinel))
         self._client = RayClient(
             request.cluster,
-            cpus=host.processors(),
+            cpus=host_resources.processors(),
             model_folder=model_folder,
             version=self._version,
             sentinel=sentinel_on_nodes,

@@ -107,13 +107,13 @@ def _connect(address: str, cpus: int, folder: Path | None) -> None:
                     **common,
                 )
         else:
-            _require_answer(address)
+            _check_reachable(address)
             ray.init(address=address, **common)
     except (OSError, RuntimeError, ValueError, ray.exceptions.RayError) as error:
         raise _connection_error(address, error) from error
 
 
-def _require_answer(address: str) -> None:
+def _check_reachable(address: str) -> None:
     """Fail within seconds if the address does not answer; Ray would try for minutes."""
     host, _, port = address.rpartition(":")
     if host and port.isdecimal():

@@ -21,8 +21,8 @@ import ray
 from stemsplit.core.compat import run_module
 from stemsplit.executors.ray_cluster import messages
 from stemsplit.models import published
-from stemsplit.models.catalogue import find
-from stemsplit.models.fetch import import_from
+from stemsplit.models.catalogue import find_model
+from stemsplit.models.download import import_from
 
 _STOP_SECONDS = 20.0
 """Time that a shard has to stop after its input has ended, before it is killed."""
@@ -54,7 +54,7 @@ def run_shard(
     node_id = ray.get_runtime_context().get_node_id()
     started = messages.ShardStarted(node_id=node_id)
     ray.get(mailbox.post.remote(number, messages.encode(started)))
-    if model_name and not published.is_present(find(model_name).weights):
+    if model_name and not published.is_present(find_model(model_name).weights):
         if model is None:
             return NEEDS_MODEL
         _unpack_model(model_name, model)
@@ -112,7 +112,7 @@ def _unpack_model(model_name: str, model: bytes) -> None:
     with tempfile.TemporaryDirectory(prefix="stemsplit-model-") as folder:
         archive = Path(folder) / f"{model_name}.tar"
         archive.write_bytes(model)
-        import_from(find(model_name).weights, archive)
+        import_from(find_model(model_name).weights, archive)
 
 
 def pack_model(folder: Path) -> bytes:

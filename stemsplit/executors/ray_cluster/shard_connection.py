@@ -8,11 +8,9 @@ from __future__ import annotations
 
 import contextlib
 import itertools
-import os
 import queue
 import threading
 import time
-from dataclasses import dataclass
 from typing import IO, TYPE_CHECKING
 
 from stemsplit.core import errors
@@ -20,14 +18,8 @@ from stemsplit.core.errors import StemsplitError, StoppedError
 from stemsplit.executors.ray_cluster import messages
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
-    from pathlib import Path
+    from collections.abc import Callable
 
-    from stemsplit.core.job import Job
-    from stemsplit.core.limits import Resources
-    from stemsplit.core.messages import Finished
-    from stemsplit.core.settings import Settings
-    from stemsplit.journal.stem_records import Stem
     from stemsplit.supervisor.pool import Pool
 
 HEARTBEAT_SECONDS = 10.0
@@ -112,57 +104,6 @@ class ShardConnection:
                 raise error_class(reply.message, reply.remedy)
             return reply.will_be_completed
         raise StoppedError("The shard was stopped.")
-
-
-@dataclass(frozen=True, slots=True)
-class RemoteRecorder:
-    """A `stemsplit.executors.track_task.AttemptRecorder` that asks the supervisor of the batch.
-
-    Attributes:
-        connection: connection to the supervisor.
-        track: number of the track.
-        output: the output folder, as a path of this node.
-    """
-
-    connection: ShardConnection
-    track: int
-    output: bytes
-
-    def begin_attempt(
-        self, job: Job, settings: Settings, resources: Resources, number: int, staging_folder: Path
-    ) -> None:
-        """See `stemsplit.executors.track_task.AttemptRecorder`."""
-        del job
-        self.connection.request(
-            messages.AttemptBegins(
-                request_id=self.connection.next_request_id(),
-                track=self.track,
-                settings=settings,
-                resources=resources,
-                number=number,
-                staging_folder=os.path.relpath(os.fsencode(staging_folder), self.output),
-            )
-        )
-
-    def begin_publishing(self, job: Job, pending: Sequence[Stem], result: Finished) -> bool:
-        """See `stemsplit.executors.track_task.AttemptRecorder`."""
-        del job
-        return self.connection.request(
-            messages.PublishBegins(
-                request_id=self.connection.next_request_id(),
-                track=self.track,
-                pending=tuple(pending),
-                stems=result.stems,
-                audio_seconds=result.audio_seconds,
-                warnings=result.warnings,
-            )
-        )
-
-    def cancel_publishing(self, job: Job) -> None:
-        """See `stemsplit.executors.track_task.AttemptRecorder`."""
-        del job
-        request_id = self.connection.next_request_id()
-        self.connection.request(messages.PublishReverted(request_id=request_id, track=self.track))
 
 
 class HeartbeatThread:

@@ -16,19 +16,16 @@ from typing import IO, TYPE_CHECKING
 from stemsplit.core.errors import StemsplitError
 from stemsplit.core.text import quoted
 from stemsplit.executors.base import ExecutionRequest
-from stemsplit.executors.gates import make_gate
 from stemsplit.executors.local import LocalExecutor
 from stemsplit.executors.plan_local_pool import start_method_of, storage_modules
 from stemsplit.executors.ray_cluster import messages
 from stemsplit.executors.ray_cluster.handshake import installed_version, wait_until_visible
-from stemsplit.executors.ray_cluster.shard_connection import (
-    HeartbeatThread,
-    RemoteRecorder,
-    ShardConnection,
-)
+from stemsplit.executors.ray_cluster.remote_recorder import RemoteRecorder
+from stemsplit.executors.ray_cluster.shard_connection import HeartbeatThread, ShardConnection
 from stemsplit.executors.ray_cluster.shard_events import EventTranslator
+from stemsplit.executors.start_gates import make_gate
 from stemsplit.models.engines import resolved
-from stemsplit.models.forms import weights_of
+from stemsplit.models.weight_forms import ensure_weights
 from stemsplit.storage.addresses import is_remote
 from stemsplit.supervisor.pool_interface import TrackEnded
 
@@ -89,7 +86,7 @@ def _run_pool(
     )
     executor = LocalExecutor(
         request,
-        model_folder=weights_of(task.settings),
+        model_folder=ensure_weights(task.settings),
         storage=storage_modules([output, *(track.job.source for track in task.tracks)]),
         tracks=None,
     )

@@ -25,8 +25,8 @@ import numpy as np
 
 from stemsplit.audio.stft import SEGMENT_FRAMES
 from stemsplit.child.engines.library_environment import set_library_environment
+from stemsplit.child.engines.network_definitions import network_of
 from stemsplit.child.engines.ratio_mask import ratio_masks, softmax_estimates
-from stemsplit.child.engines.spleeter_models import network_of
 from stemsplit.core.errors import EngineError
 from stemsplit.core.settings import STEREO
 
@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from stemsplit.child.engines.spleeter_models import Network
+    from stemsplit.child.engines.network_definitions import Network
 
 MAGNITUDES, ESTIMATE = "magnitudes", "estimate"
 """Names of the graphs' input and output."""

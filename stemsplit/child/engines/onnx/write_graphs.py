@@ -21,8 +21,7 @@ import onnx
 from onnx import TensorProto, helper
 
 from stemsplit.audio.stft import SEGMENT_FRAMES
-from stemsplit.child.engines.onnx.engine import ESTIMATE, MAGNITUDES, graph_path
-from stemsplit.child.engines.spleeter_models import (
+from stemsplit.child.engines.network_definitions import (
     FILTERS,
     KERNEL_SIZE,
     LAST_DILATION,
@@ -32,11 +31,12 @@ from stemsplit.child.engines.spleeter_models import (
     NORM_EPSILON,
     NORMALISATION_VARIABLES,
 )
+from stemsplit.child.engines.onnx.engine import ESTIMATE, MAGNITUDES, graph_path
 from stemsplit.child.engines.weights import converted_file
 from stemsplit.core.settings import STEREO
 
 if TYPE_CHECKING:
-    from stemsplit.child.engines.spleeter_models import Activation, Network
+    from stemsplit.child.engines.network_definitions import Activation, Network
 
 _OPSET = 17
 _IR_VERSION = 8

@@ -10,7 +10,7 @@ import logging
 from typing import TYPE_CHECKING
 
 from stemsplit.child.engines.library_environment import set_library_environment
-from stemsplit.child.engines.spleeter_models import CHECKPOINT_PREFIX
+from stemsplit.child.engines.network_definitions import CHECKPOINT_PREFIX
 from stemsplit.child.engines.weight_errors import translate_weight_errors
 
 set_library_environment()

@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from stemsplit.audio.stft import SEGMENT_FRAMES
+from stemsplit.child.engines.network_definitions import CHECKPOINT_PREFIX, network_of
 from stemsplit.child.engines.ratio_mask import ratio_masks, softmax_estimates
-from stemsplit.child.engines.spleeter_models import CHECKPOINT_PREFIX, network_of
 from stemsplit.child.engines.tensorflow.c_library import DataType, LibraryError, load_library
 from stemsplit.child.engines.tensorflow.graph import Graph, outputs_of
 from stemsplit.child.engines.tensorflow.session import Session

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from stemsplit.child.engines.spleeter_models import (
+from stemsplit.child.engines.network_definitions import (
     FILTERS,
     KERNEL_SIZE,
     LAST_DILATION,
@@ -36,7 +36,7 @@ from stemsplit.child.engines.tensorflow.c_library import DataType
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from stemsplit.child.engines.spleeter_models import Activation
+    from stemsplit.child.engines.network_definitions import Activation
     from stemsplit.child.engines.tensorflow.c_library import Output
     from stemsplit.child.engines.tensorflow.graph import Graph
 

@@ -18,10 +18,10 @@ from typing import TYPE_CHECKING
 import msgspec
 import numpy as np
 
-from stemsplit.child.engines.spleeter_models import CHECKPOINT_PREFIX
+from stemsplit.child.engines.network_definitions import CHECKPOINT_PREFIX
 from stemsplit.child.engines.weights import converted_file
 from stemsplit.child.engines.weights.checkpoint import Checkpoint, CheckpointError
-from stemsplit.core.weight_conversion import Converted, NotConverted
+from stemsplit.core.conversion_messages import Converted, NotConverted
 
 if TYPE_CHECKING:
     from typing import BinaryIO

@@ -3,7 +3,7 @@
 There is one file per stem of a model. It contains the arrays of one U-Net, little-endian float32,
 in the order and with the axes that ONNX operators expect, so ONNX Runtime can map them into memory
 without conversion. The arrays are the same for all of Spleeter's U-Nets. Every change of the format
-requires a new `stemsplit.core.weight_conversion.LAYOUT`.
+requires a new `stemsplit.core.conversion_messages.LAYOUT`.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from stemsplit.child.engines.spleeter_models import (
+from stemsplit.child.engines.network_definitions import (
     FILTERS,
     KERNEL_SIZE,
     LAST_KERNEL_SIZE,

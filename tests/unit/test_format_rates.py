@@ -6,7 +6,7 @@ import pytest
 
 from stemsplit.core.audio_info import AudioInfo
 from stemsplit.core.errors import UsageError
-from stemsplit.core.formats import frames_at, require_possible, stem_depth, stem_rate
+from stemsplit.core.format_rates import frames_at, require_possible, stem_depth, stem_rate
 from stemsplit.core.settings import BitDepth, SampleRate, StemFormat
 
 

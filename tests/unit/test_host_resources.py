@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import psutil
 import pytest
 
-from stemsplit.supervisor import host
+from stemsplit.supervisor import host_resources
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -27,7 +27,7 @@ def _write(root: Path, files: dict[str, object]) -> Path:
 
 
 def _memory(root: Path) -> HostMemory:
-    return host.host_memory(host.limiting_groups(root))
+    return host_resources.host_memory(host_resources.limiting_groups(root))
 
 
 def test_a_version_2_group_limits_memory(tmp_path: Path) -> None:
@@ -115,16 +115,19 @@ def test_a_resource_limit_counts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 )
 def test_a_group_limits_processors(tmp_path: Path, files: dict[str, object], expected: int) -> None:
     """The quota is rounded up to at least one processor."""
-    assert host.processors(_write(tmp_path, files)) == expected
+    assert host_resources.processors(_write(tmp_path, files)) == expected
 
 
 def test_without_a_quota_the_affinity_mask_counts(tmp_path: Path) -> None:
     """`max` is not a quota."""
     root = _write(tmp_path, {"proc/self/cgroup": "0::/a", "sys/fs/cgroup/a/cpu.max": "max 100000"})
-    assert host.processors(root) == host.processors(tmp_path / "absent") >= 1
+    assert host_resources.processors(root) == host_resources.processors(tmp_path / "absent") >= 1
 
 
 def test_out_of_memory_kills_are_counted(tmp_path: Path) -> None:
     """The count comes from /proc/vmstat, and is None if it is missing there."""
-    assert host.oom_kills(_write(tmp_path, {"proc/vmstat": "nr_free_pages 1\noom_kill 7"})) == 7
-    assert host.oom_kills(tmp_path / "absent") is None
+    assert (
+        host_resources.oom_kills(_write(tmp_path, {"proc/vmstat": "nr_free_pages 1\noom_kill 7"}))
+        == 7
+    )
+    assert host_resources.oom_kills(tmp_path / "absent") is None

@@ -8,8 +8,8 @@ from importlib.resources import files
 import pytest
 
 from stemsplit.audio.stft import FRAME_LENGTH, HOP_LENGTH, SEGMENT_FRAMES
+from stemsplit.child.engines.network_definitions import NETWORKS
 from stemsplit.child.engines.ratio_mask import EXPONENT
-from stemsplit.child.engines.spleeter_models import NETWORKS
 from stemsplit.core.settings import MODEL_SAMPLE_RATE, STEREO
 from stemsplit.models.catalogue import MODELS
 

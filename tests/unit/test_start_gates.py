@@ -16,7 +16,8 @@ from stemsplit.core.job import Job
 from stemsplit.core.limits import Resources
 from stemsplit.core.outcome import Reason
 from stemsplit.core.units import parse_clock_time
-from stemsplit.executors.gates import (
+from stemsplit.executors.keep_awake import keep_awake
+from stemsplit.executors.start_gates import (
     CombinedGate,
     DeadlineGate,
     DiskGate,
@@ -24,7 +25,6 @@ from stemsplit.executors.gates import (
     next_time,
     on_battery,
 )
-from stemsplit.executors.keep_awake import keep_awake
 from stemsplit.supervisor.exit_diagnosis import ExitDiagnosis
 from stemsplit.supervisor.pool_interface import GateDecision
 

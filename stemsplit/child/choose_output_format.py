@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from stemsplit.audio.bit_usage import uses_more_bits
 from stemsplit.audio.channels import STEREO_CHANNELS
-from stemsplit.audio.disk import free_bytes
+from stemsplit.audio.disk_writes import free_bytes
 from stemsplit.audio.write_format import DITHERED_BITS, WriteFormat, resolve_clip
 from stemsplit.child.source_file import open_source
 from stemsplit.core.audio_info import pcm_bytes
@@ -16,7 +16,7 @@ from stemsplit.core.errors import (
     BadInputError,
     DiskFullError,
 )
-from stemsplit.core.formats import LOSSY, MAX_FLAC_CHANNELS, frames_at, stem_depth, stem_rate
+from stemsplit.core.format_rates import LOSSY, MAX_FLAC_CHANNELS, frames_at, stem_depth, stem_rate
 from stemsplit.core.text import mebibytes, quoted
 
 if TYPE_CHECKING:

@@ -13,7 +13,7 @@ from stemsplit.core.errors import (
     DiskFullError,
     StemsplitError,
     UnwritableError,
-    says_disk_is_full,
+    is_disk_full,
 )
 
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ def explain_write_error(folder: Path, error: Exception) -> StemsplitError:
 
     The audio libraries do not report a full disk reliably, so the disk itself is checked as well.
     """
-    if says_disk_is_full(error) or "No space left" in str(error) or _is_full(folder):
+    if is_disk_full(error) or "No space left" in str(error) or _is_full(folder):
         return DiskFullError("The disk of the output folder is full.", FREE_DISK_SPACE)
     if _is_at_size_limit(folder):
         return UnwritableError(

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from stemsplit.models import converted, fetch, published
-from stemsplit.models.catalogue import find
+from stemsplit.models import converted, download, published
+from stemsplit.models.catalogue import find_model
 from stemsplit.models.engines import engine_of
 
 if TYPE_CHECKING:
@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 
     from stemsplit.core.settings import Settings
     from stemsplit.models.catalogue import Model
+    from stemsplit.models.download import Progress as DownloadProgress
     from stemsplit.models.engines import FormName
-    from stemsplit.models.fetch import Progress as DownloadProgress
 
 
 def _no_note(_text: str) -> None:
@@ -44,7 +44,7 @@ def ensure(
     Raises:
         ModelError: if the weights are invalid, or cannot be downloaded or written.
     """
-    folder = fetch.ensure(model.weights, progress=progress, note=note)
+    folder = download.ensure(model.weights, progress=progress, note=note)
     if form == "published":
         return folder
     return converted.ensure_converted(model, folder, note=note)
@@ -72,7 +72,7 @@ def forget(form: FormName, model: Model) -> None:
         converted.remove(model)
 
 
-def weights_of(
+def ensure_weights(
     settings: Settings,
     *,
     published_only: bool = False,
@@ -96,4 +96,4 @@ def weights_of(
     if not settings.separates:
         return None
     form: FormName = "published" if published_only else engine_of(settings).weight_form
-    return ensure(form, find(settings.model), progress=progress, note=note)
+    return ensure(form, find_model(settings.model), progress=progress, note=note)
