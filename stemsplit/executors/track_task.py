@@ -260,6 +260,8 @@ class LocalTrackTask:
         name = f"{readable}-{zlib.crc32(self.job.source):08x}.{number}.log"
         layout = OutputLayout(self.output)
         kept = layout.logs / name
+        if not is_remote(self.output) and not self.output.is_dir():  # moved away meanwhile
+            return None
         try:
             kept.parent.mkdir(parents=True, exist_ok=True)
             kept.unlink(missing_ok=True)  # never write through a link

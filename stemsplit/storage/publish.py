@@ -94,7 +94,8 @@ def publish(staging: Path, moves: Mapping[str, Path]) -> None:
         is_published = False
         if _moves_together(backend, moves):
             for name, path in moves.items():
-                backend.move(staging / name, staging / path.name)
+                if name != path.name:
+                    backend.move(staging / name, staging / path.name)
             moves = {path.name: path for path in moves.values()}
             is_published = backend.move_folder(staging, destination)
         if not is_published:

@@ -214,7 +214,7 @@ def test_exclude_patterns(stemsplit: Callable[..., Any], music: Path, tmp_path: 
         setting["value"] for setting in shown if setting["option"] == "exclude"
     ]
     result = stemsplit("convert", "music", "-o", "out", "--exclude", "")
-    assert (result.code, "names no file or folder" in result.err) == (2, True)
+    assert (result.code, "does not name a file or folder" in result.err) == (2, True)
 
 
 def test_limit_splits_a_batch_into_several_runs(stemsplit: Callable[..., Any], music: Path) -> None:

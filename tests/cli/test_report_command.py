@@ -57,7 +57,7 @@ def test_other_files_are_never_replaced(
     for name in (path, output / "link.html"):
         result = stemsplit("report", output, "--html", name)
         assert result.code == 1
-        assert "exists and is not a page of stemsplit" in result.err
+        assert "exists and is not a stemsplit report" in result.err
     assert path.read_bytes() == before
     assert (output / "link.html").is_symlink()
 
@@ -77,7 +77,7 @@ def test_an_earlier_page_is_replaced_and_folders_are_created(
 @pytest.mark.parametrize(
     ("target", "message"),
     [("stems", "is a folder"), ("stems/.stemsplit/lock/x.html", "cannot be written"),
-     ("/dev/full", "is no page of stemsplit's")],
+     ("/dev/full", "is not a stemsplit report")],
 )  # fmt: skip
 def test_an_unwritable_page_is_an_error(
     target: str, message: str, output: Path, stemsplit: Callable[..., Any]

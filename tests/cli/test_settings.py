@@ -90,7 +90,7 @@ def test_the_command_line_overrides_settings(
         ("[separate]\nmax_rma = 1", "Did you mean max-ram? List the options with `stemsplit"),
         ("[sepaarte]\n", "“sepaarte”, which is not a table of settings. Did you mean separate?"),
         ("format = 'mp3'\n", "“format”, which is not a table of settings. Put options below [sep"),
-        ("[separate]\nformat = {a = 1}", "sets “format” to a value that is not text, a number"),
+        ("[separate]\nformat = {a = 1}", "sets “format” to a value that is not a string, a number"),
         ("[separate\n", "is not valid TOML"),
         ("[separate]\nformat = 'mp5'\n", "mp5"),
         ("[separate]\nmax-ram = 'much'\n", "Invalid max-ram: “much”. Use a size such as"),

@@ -435,7 +435,7 @@ def test_a_wait_for_memory_is_noted_and_ends_the_batch(
     assert isinstance(ended, TrackEnded)
     assert ended.outcome.reason is Reason.NO_MEMORY
     assert ended.outcome.reason.stops_batch
-    assert "No memory became available" in ended.outcome.message
+    assert "Not enough memory became available" in ended.outcome.message
     assert track_task.resources == []
 
 
