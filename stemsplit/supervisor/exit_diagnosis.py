@@ -121,14 +121,13 @@ def _killed(name: str, oom_kills: int | None) -> ExitDiagnosis:
     if oom_kills == 0:
         return ExitDiagnosis(
             reason=Reason.CRASHED,
-            message="The child was killed by SIGKILL, but neither by stemsplit nor by the kernel's "
+            message="The child was killed by SIGKILL, but not by stemsplit or the kernel's "
             "out-of-memory killer.",
             remedy="Find out what kills processes on this machine, and run the same command again.",
         )
     certainty = "" if oom_kills else "probably "
     return ExitDiagnosis(
         reason=Reason.KILLED_BY_KERNEL,
-        message=f"The child was killed by SIGKILL, {certainty}by the kernel's out-of-memory "
-        "killer.",
+        message=f"The child was {certainty}killed by the kernel's out-of-memory killer (SIGKILL).",
         remedy="Close other programs, or limit stemsplit with --max-ram or --jobs 1.",
     )

@@ -41,8 +41,7 @@ _CHILD_ENVIRONMENT = {
 _STARTUP_ERROR_FILE = "startup-error"
 
 NO_MAIN_GUARD = (
-    "A child process ran the program that uses stemsplit from its start, and so used stemsplit "
-    "itself."
+    "A child process ran the calling program from the beginning, and so called stemsplit itself."
 )
 MAIN_GUARD = (
     'Put the part of the program that uses stemsplit under `if __name__ == "__main__":`, because '

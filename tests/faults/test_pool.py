@@ -366,7 +366,7 @@ def test_a_kill_by_the_kernel_is_recognised(tmp_path: Path, start_method: StartM
     plan = make_plan(limits=_retrying(1), budget=replace(BUDGET, per_file_bytes=4 * GIBIBYTE))
     outcome = run_pool([track_task], start_method, plan).outcomes["exceed_cgroup_limit"]
     assert outcome.reason is Reason.KILLED_BY_KERNEL
-    assert "by SIGKILL, by the kernel" in outcome.message
+    assert "was killed by the kernel's out-of-memory killer" in outcome.message
     assert track_task.resources[1].lean
 
 

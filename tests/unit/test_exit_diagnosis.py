@@ -44,8 +44,8 @@ def test_a_result_counts_only_if_the_exit_code_agrees(
     ("oom_kills", "reason", "text"),
     [
         (1, Reason.KILLED_BY_KERNEL, "SIGKILL, by the kernel"),
-        (None, Reason.KILLED_BY_KERNEL, "probably by the kernel"),
-        (0, Reason.CRASHED, "neither by stemsplit nor by the kernel"),
+        (None, Reason.KILLED_BY_KERNEL, "was probably killed by the kernel"),
+        (0, Reason.CRASHED, "not by stemsplit or the kernel"),
     ],
 )
 def test_a_kill_by_the_kernel_is_recognised(
