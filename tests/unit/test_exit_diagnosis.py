@@ -43,7 +43,7 @@ def test_a_result_counts_only_if_the_exit_code_agrees(
 @pytest.mark.parametrize(
     ("oom_kills", "reason", "text"),
     [
-        (1, Reason.KILLED_BY_KERNEL, "SIGKILL, by the kernel"),
+        (1, Reason.KILLED_BY_KERNEL, "was killed by the kernel"),
         (None, Reason.KILLED_BY_KERNEL, "was probably killed by the kernel"),
         (0, Reason.CRASHED, "not by stemsplit or the kernel"),
     ],
