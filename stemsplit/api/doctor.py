@@ -31,7 +31,7 @@ from stemsplit.executors.plan_local_pool import plan_pool, start_method_of
 from stemsplit.models import published, store
 from stemsplit.models.catalogue import MODELS, find_model
 from stemsplit.models.engines import ENGINES, installed, missing_of, resolved
-from stemsplit.storage.addresses import is_remote
+from stemsplit.storage.urls import is_remote
 from stemsplit.supervisor import host_resources
 
 if TYPE_CHECKING:
@@ -237,7 +237,7 @@ def _start_method(plans: Plans) -> Iterator[Check]:
         "forkserver": "fork server: children start with the engine's libraries in memory",
         "spawn": "spawn: each child loads the engine's libraries",
     }
-    yield Check(name="start of children", found=found[start_method_of(resolved(plans.settings))])
+    yield Check(name="child processes", found=found[start_method_of(resolved(plans.settings))])
 
 
 def _awake(_plans: Plans) -> Iterator[Check]:
@@ -308,7 +308,7 @@ _CHECKS: dict[str, Callable[[Plans], Iterator[Check]]] = {
     "models": _models,
     "memory": _memory,
     "disk": _disk,
-    "start of children": _start_method,
+    "child processes": _start_method,
     "keep awake": _awake,
     "separation": _separation,
 }

@@ -23,7 +23,7 @@ from stemsplit.core.text import printable, quoted
 from stemsplit.executors.plan_local_pool import plan_pool, start_method_of
 from stemsplit.library.scan import scan
 from stemsplit.models.check_settings import check_settings
-from stemsplit.storage.addresses import local_path
+from stemsplit.storage.urls import local_path
 
 if TYPE_CHECKING:
     import os

@@ -36,7 +36,7 @@ from stemsplit.library.probe import probe_file
 from stemsplit.library.tracks import Track
 from stemsplit.models.check_settings import check_settings
 from stemsplit.models.weight_forms import ensure_weights
-from stemsplit.storage.addresses import local_path
+from stemsplit.storage.urls import local_path
 from stemsplit.supervisor.pool_interface import Launched, MessageReceived, TrackEnded
 from stemsplit.supervisor.session import refuse_inside_child
 

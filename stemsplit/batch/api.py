@@ -24,7 +24,7 @@ from stemsplit.executors.ray_cluster.path_map import PathMap
 from stemsplit.executors.start_gates import next_time
 from stemsplit.library.exclude_patterns import Exclusions
 from stemsplit.models.check_settings import check_settings
-from stemsplit.storage.addresses import path_of
+from stemsplit.storage.urls import path_of
 from stemsplit.supervisor.session import refuse_inside_child
 
 if TYPE_CHECKING:

@@ -24,7 +24,7 @@ from stemsplit.batch.result import BatchResult
 from stemsplit.core.text import printable
 from stemsplit.executors.plan_local_pool import plan_pool
 from stemsplit.journal.reader import JournalReader
-from stemsplit.storage.addresses import is_remote
+from stemsplit.storage.urls import is_remote
 from stemsplit.storage.write_errors import write_error
 from stemsplit.supervisor.host_resources import host_memory, limiting_groups
 from stemsplit.supervisor.prediction import SUPERVISOR_BYTES

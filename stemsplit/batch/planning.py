@@ -26,8 +26,8 @@ from stemsplit.library.probe import probe_file, probe_remote_file, sample_hash
 from stemsplit.library.scan import scan
 from stemsplit.library.tracks import Problem, unreadable
 from stemsplit.models.catalogue import MODELS, find_model, stems_to_write
-from stemsplit.storage.addresses import is_remote
 from stemsplit.storage.remote_files import listing
+from stemsplit.storage.urls import is_remote
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable

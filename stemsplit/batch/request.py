@@ -13,7 +13,7 @@ from stemsplit.executors.base import ExecutionRequest
 from stemsplit.journal.job_records import settings_key
 from stemsplit.journal.output_layout import OutputLayout
 from stemsplit.library.exclude_patterns import Exclusions
-from stemsplit.storage.addresses import path_of
+from stemsplit.storage.urls import path_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator

@@ -18,7 +18,7 @@ from stemsplit.journal.lock import is_locked, no_run_error, read_holder
 from stemsplit.journal.output_layout import OutputLayout
 from stemsplit.journal.reader import JournalReader
 from stemsplit.journal.status_file import read_status
-from stemsplit.storage.addresses import path_of
+from stemsplit.storage.urls import path_of
 
 if TYPE_CHECKING:
     import os

@@ -13,7 +13,7 @@ from stemsplit.audio.decode import Decoder
 from stemsplit.core.errors import BadInputError
 from stemsplit.core.text import quoted
 from stemsplit.storage import remote_files
-from stemsplit.storage.addresses import is_remote
+from stemsplit.storage.urls import is_remote
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -44,9 +44,7 @@ def local_source(task: Task, reporter: ProgressReporter) -> Iterator[Task]:
         try:
             remote_files.fetch(source, copy, reporter.report_transfer_if_due)
         except FileNotFoundError as error:
-            raise BadInputError(
-                f"{quoted(source)} no longer exists.", "Check the address."
-            ) from error
+            raise BadInputError(f"{quoted(source)} no longer exists.", "Check the URL.") from error
         job = msgspec.structs.replace(task.job, source=os.fsencode(copy))
         yield msgspec.structs.replace(task, job=job)
     finally:

@@ -70,7 +70,7 @@ Inputs = Annotated[
     list[str] | None,
     Parameter(
         negative=(),
-        help="Audio files, folders to search, patterns such as 'live/**/*.flac', and addresses "
+        help="Audio files, folders to search, patterns such as 'live/**/*.flac', and URLs "
         "(s3://, sftp://).",
     ),
 ]
@@ -126,9 +126,7 @@ class FileOptions:
     output: Annotated[
         str,
         FILES,
-        value(
-            "FOLDER", "Write to this folder or address. It is created if missing.", "--output", "-o"
-        ),
+        value("FOLDER", "Write to this folder or URL. It is created if missing.", "--output", "-o"),
     ]
     from_file: Annotated[
         str | None,

@@ -18,8 +18,8 @@ from cyclopts.config import Dict
 from stemsplit.core.compat import tomllib
 from stemsplit.core.errors import UsageError
 from stemsplit.core.text import printable, quoted
-from stemsplit.storage.addresses import is_remote, path_of
 from stemsplit.storage.small_files import read_file
+from stemsplit.storage.urls import is_remote, path_of
 from stemsplit.storage.user_folders import user_folder
 
 if TYPE_CHECKING:

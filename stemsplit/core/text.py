@@ -17,7 +17,7 @@ def printable(text: str | bytes | os.PathLike[str]) -> str:
     r"""Return a text or path without characters that a terminal could interpret.
 
     Control characters and bytes that are not UTF-8 become escapes such as `\x1b`. A path that
-    stands for a remote address is shown as the address.
+    stands for a URL is shown as the URL.
     """
     path = os.fspath(text)
     # Not os.fsencode: the file system's encoding may lack typographic quotation marks.

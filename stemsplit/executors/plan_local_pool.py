@@ -9,7 +9,7 @@ from stemsplit.core.limits import Limits, Resources
 from stemsplit.core.settings import Settings
 from stemsplit.models.catalogue import find_model
 from stemsplit.models.engines import engine_of
-from stemsplit.storage.addresses import is_remote, module_of
+from stemsplit.storage.urls import is_remote, module_of
 from stemsplit.supervisor import host_resources
 from stemsplit.supervisor.budget import budget_of, choose_concurrency
 from stemsplit.supervisor.launcher import usable_start_method

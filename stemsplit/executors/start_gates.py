@@ -19,7 +19,7 @@ import psutil
 from stemsplit.core.outcome import Reason
 from stemsplit.core.text import mebibytes, quoted
 from stemsplit.executors.track_task import LocalTrackTask
-from stemsplit.storage.addresses import is_remote
+from stemsplit.storage.urls import is_remote
 from stemsplit.storage.write_errors import write_error
 from stemsplit.supervisor.exit_diagnosis import ExitDiagnosis
 from stemsplit.supervisor.pool_interface import GateDecision

@@ -19,7 +19,6 @@ from stemsplit.core.settings import Settings
 from stemsplit.core.text import quoted
 from stemsplit.journal.output_layout import OutputLayout
 from stemsplit.journal.stem_records import pending_stems
-from stemsplit.storage.addresses import is_remote
 from stemsplit.storage.publish import (
     discard,
     has_unpublished,
@@ -30,6 +29,7 @@ from stemsplit.storage.publish import (
     require_same_disk,
     take_back,
 )
+from stemsplit.storage.urls import is_remote
 from stemsplit.storage.write_errors import write_error
 from stemsplit.supervisor.exit_diagnosis import ExitDiagnosis
 from stemsplit.supervisor.pool_interface import FinalisedAttempt

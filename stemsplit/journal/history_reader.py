@@ -50,7 +50,8 @@ def read_history(output: Path) -> History:
         if reader.version < _MIN_VERSION:
             raise UsageError(
                 f"The journal in {quoted(output)} was written by an older version of stemsplit.",
-                "Run the same `stemsplit separate` again: it updates the journal and separates "
+                "Run the same `stemsplit separate` command again: it updates the journal and "
+                "separates "
                 "only what is left.",
             )
         history = reader.history(output)

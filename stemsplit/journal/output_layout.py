@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 
 from stemsplit.core.errors import StemsplitError
 from stemsplit.core.text import quoted
-from stemsplit.storage.addresses import is_remote
 from stemsplit.storage.safe_paths import leads_out
+from stemsplit.storage.urls import is_remote
 from stemsplit.storage.user_folders import user_folder
 
 if TYPE_CHECKING:

@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING
 
 from stemsplit.core.errors import StemsplitError
 from stemsplit.journal.job_records import JobState
-from stemsplit.storage.addresses import is_remote
 from stemsplit.storage.publish import STAGING_PREFIX, discard, may_exist, publish
 from stemsplit.storage.safe_paths import leads_out
+from stemsplit.storage.urls import is_remote
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

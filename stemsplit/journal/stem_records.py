@@ -10,8 +10,8 @@ import msgspec
 
 from stemsplit.core.text import quoted
 from stemsplit.journal.fingerprints import fingerprint_of, is_same_stem
-from stemsplit.storage.addresses import is_remote
 from stemsplit.storage.safe_paths import OutsideError, is_name, require_inside
+from stemsplit.storage.urls import is_remote
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

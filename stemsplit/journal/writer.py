@@ -22,9 +22,9 @@ from stemsplit.journal.job_records import JobState, UnfinishedJob
 from stemsplit.journal.reader import JournalReader
 from stemsplit.journal.stem_records import decode_stems
 from stemsplit.journal.tables import attempts, jobs, runs, stems
-from stemsplit.storage.addresses import is_remote
 from stemsplit.storage.publish import STAGING_PREFIX
 from stemsplit.storage.safe_paths import leads_out, require_inside
+from stemsplit.storage.urls import is_remote
 from stemsplit.storage.write_errors import write_error
 
 if TYPE_CHECKING:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from stemsplit.core.errors import UsageError
-from stemsplit.storage.addresses import path_of
+from stemsplit.storage.urls import path_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence

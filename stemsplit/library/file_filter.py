@@ -20,7 +20,7 @@ from stemsplit.library.extensions import (
     UNFINISHED_EXTENSIONS,
 )
 from stemsplit.library.probe import has_media_head
-from stemsplit.storage.addresses import is_remote
+from stemsplit.storage.urls import is_remote
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence

@@ -1,4 +1,4 @@
-"""Runs in the supervisor. Finds the tracks of an input: a file, folder, pattern or address.
+"""Runs in the supervisor. Finds the tracks of an input: a file, folder, pattern or URL.
 
 Whether a file that was found can be decoded is up to the child.
 """
@@ -19,7 +19,7 @@ from stemsplit.library.file_filter import FileFilter, explicit_names, has_audio_
 from stemsplit.library.folder_walk import FolderWalk, KnownStems, false_on_error
 from stemsplit.library.tracks import Problem, Track, unreadable
 from stemsplit.storage import remote_files
-from stemsplit.storage.addresses import is_remote
+from stemsplit.storage.urls import is_remote
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -136,7 +136,7 @@ class InputSearch:
                 yield Track(path=match, folder=match.parent.relative_to(base))
 
     def _search_remote(self, path: Path, folder: Path, above: Path) -> Iterator[Track | Problem]:
-        """Search an address: of a file, of a folder, or a pattern."""
+        """Search a URL: of a file, of a folder, or a pattern."""
         base = path
         try:
             status = remote_files.status(path)
@@ -163,7 +163,7 @@ class InputSearch:
             yield Problem(
                 path=path,
                 message=f"There are no audio files at {quoted(path)}.",
-                remedy="Check the address, and the permission to list it.",
+                remedy="Check the URL, and the permission to list it.",
             )
 
     def _select_remote(

@@ -33,7 +33,7 @@ def check_settings(settings: Settings, *, jobs: int | None) -> Settings:
         msgspec.convert(msgspec.structs.asdict(settings), Settings)
     except msgspec.ValidationError as error:
         raise UsageError(
-            f"Invalid settings: {error}.", "See the types of stemsplit.Settings."
+            f"Invalid settings: {error}.", "See the field types in stemsplit.Settings."
         ) from error
     stems = stems_to_write(settings)
     _check_combination(settings)

@@ -22,8 +22,8 @@ import msgspec
 from stemsplit.core.text import printable
 from stemsplit.journal.output_layout import OutputLayout
 from stemsplit.report.timeline_lanes import lanes_of
-from stemsplit.storage.addresses import address_of, is_remote
 from stemsplit.storage.safe_paths import is_name
+from stemsplit.storage.urls import is_remote, url_of
 from stemsplit.supervisor.attempt_logs import read_end
 
 if TYPE_CHECKING:
@@ -182,7 +182,7 @@ class _Links:
     def to(self, path: bytes) -> str:
         """Return the URL of a file, relative to the page if possible."""
         if is_remote(self._output):
-            return address_of(self._output / os.fsdecode(path))
+            return url_of(self._output / os.fsdecode(path))
         if self._relative is None:
             return (self._output / os.fsdecode(path)).as_uri()
         separator = os.fsencode(os.sep)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Protocol
 
 from stemsplit.storage import local_files, remote_files
-from stemsplit.storage.addresses import is_remote
+from stemsplit.storage.urls import is_remote
 
 if TYPE_CHECKING:
     import os
@@ -49,5 +49,5 @@ class Backend(Protocol):
 
 
 def backend_of(path: str | bytes | os.PathLike[str]) -> Backend:
-    """Return the backend for a path: a local one, or one that stands for an address."""
+    """Return the backend for a path: a local one, or one that stands for a URL."""
     return remote_files if is_remote(path) else local_files

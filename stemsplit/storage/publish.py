@@ -65,8 +65,8 @@ def require_same_disk(staging: Path, paths: Iterable[Path]) -> None:
         folder = next(parent for parent in path.parents if parent.exists())
         if folder.stat().st_dev != device:
             raise UnwritableError(
-                f"{quoted(folder)} is on another disk than {quoted(staging.parent)}, so the stems "
-                "of a track could not appear together.",
+                f"{quoted(folder)} is on a different disk from {quoted(staging.parent)}, so the "
+                "stems of a track cannot appear together.",
                 "Choose an output folder on one disk, or a --name that keeps all stems of a track "
                 "on one disk.",
             )

@@ -28,13 +28,13 @@ from stemsplit.core.errors import (
     is_disk_full,
 )
 from stemsplit.core.text import quoted
-from stemsplit.storage.addresses import (
+from stemsplit.storage.urls import (
     S3_SCHEMES,
     SSH_SCHEMES,
-    address_of,
     file_system_class,
-    split_address,
+    split_url,
     unusable_scheme,
+    url_of,
 )
 
 if TYPE_CHECKING:
@@ -201,7 +201,7 @@ def move(source: Path, target: Path) -> None:
         if before is None:
             if _status_at(system, new) is not None:
                 return
-            raise FileNotFoundError(address_of(source))
+            raise FileNotFoundError(url_of(source))
         _make_parent(system, new)
         # fsspec's own `mv` treats brackets in names as a pattern, so only sshfs's is called.
         renames = _has_scheme(system, SSH_SCHEMES)
@@ -240,11 +240,11 @@ def remove_folder(folder: Path) -> None:
 
 
 def _open(path: Path | bytes | str) -> tuple[Any, str]:
-    """Return the file system of an address, and the address's name in it.
+    """Return the file system of a URL, and the URL's name in it.
 
-    fsspec is not given the whole address: it would interpret parts of `What?.mp3` or `12::34.wav`.
+    fsspec is not given the whole URL: it would interpret parts of `What?.mp3` or `12::34.wav`.
     """
-    scheme, host, rest = split_address(path)
+    scheme, host, rest = split_url(path)
     file_system_class(scheme)
     import fsspec
 
@@ -271,7 +271,7 @@ def _retry(
         except (FileNotFoundError, StemsplitError):
             raise
         except ImportError as error:  # a dependency of fsspec for this scheme
-            raise unusable_scheme(split_address(path)[0], error) from error
+            raise unusable_scheme(split_url(path)[0], error) from error
         except Exception as error:  # the libraries below raise all kinds
             if is_disk_full(error):
                 raise DiskFullError(

@@ -45,7 +45,7 @@ def test_a_healthy_installation(stemsplit: Callable[..., Any]) -> None:
         "memory",
         "processors",
         "disk",
-        "start of children",
+        "child processes",
         "keep awake",
         "separation",
     ]

@@ -16,7 +16,7 @@ from storage_servers import S3Server, SftpServer, moto_server
 
 from stemsplit.core.errors import UsageError
 from stemsplit.models.store import models_folder
-from stemsplit.storage.addresses import path_of
+from stemsplit.storage.urls import path_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -181,7 +181,7 @@ def test_destinations_on_another_disk_are_refused(tmp_path: Path) -> None:
     staging = tmp_path / "staging"
     staging.mkdir()
     require_same_disk(staging, [tmp_path / "a" / "b.wav"])
-    with pytest.raises(UnwritableError, match="another disk"):
+    with pytest.raises(UnwritableError, match="a different disk"):
         require_same_disk(staging, [tmp_path / "a" / "b.wav", shm / "absent" / "c.wav"])
 
 

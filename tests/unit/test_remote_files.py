@@ -36,7 +36,7 @@ NAMES = [
     "a * b/c.wav",
     "blåbær/ß.wav",
 ]
-"""Names with characters that have a meaning in patterns or addresses."""
+"""Names with characters that have a meaning in patterns or URLs."""
 
 
 @pytest.fixture
@@ -57,7 +57,7 @@ def _get(path: Path) -> bytes | None:
 
 @pytest.mark.parametrize("name", NAMES)
 def test_names_are_literal(folder: Path, tmp_path: Path, name: str) -> None:
-    """Their characters are not parsed as patterns, versions or parts of an address."""
+    """Their characters are not parsed as patterns, versions or parts of a URL."""
     _put(folder / name)
     assert {track.path for track in scan([folder]).tracks} == {folder / name}
     assert {track.path for track in scan([folder / name]).tracks} == {folder / name}

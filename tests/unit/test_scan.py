@@ -21,7 +21,7 @@ from stemsplit.journal.stem_records import pending_stems
 from stemsplit.journal.writer import Journal
 from stemsplit.library.exclude_patterns import Exclusions
 from stemsplit.library.scan import ScanResult, scan
-from stemsplit.storage.addresses import path_of
+from stemsplit.storage.urls import path_of
 
 
 @pytest.fixture
@@ -196,7 +196,7 @@ def test_patterns_do_not_follow_loops(music: Path) -> None:
 def test_an_address_with_an_unknown_scheme_is_a_problem() -> None:
     """The message shows the address, not its path."""
     message = _messages(scan([path_of("gopher://example.org/song.mp3")]))[0]
-    assert message.startswith("Addresses that begin with gopher:// cannot be used")
+    assert message.startswith("URLs that begin with gopher:// cannot be used")
 
 
 def test_an_existing_name_is_not_a_pattern(tmp_path: Path) -> None:

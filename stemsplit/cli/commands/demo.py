@@ -9,7 +9,7 @@ from stemsplit.cli.display.text_display import TextDisplay
 from stemsplit.cli.options import flag, value
 from stemsplit.core.errors import ExitCode
 from stemsplit.core.text import printable
-from stemsplit.storage.addresses import local_path
+from stemsplit.storage.urls import local_path
 
 
 def demo(

@@ -15,7 +15,7 @@ from stemsplit.core.errors import ExitCode, StemsplitError, UsageError
 from stemsplit.core.limits import Limits
 from stemsplit.core.settings import Settings
 from stemsplit.core.text import counted
-from stemsplit.storage.addresses import path_of
+from stemsplit.storage.urls import path_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -33,8 +33,8 @@ def add_to(app: App) -> None:
     def doctor(*, json: bool = False) -> int:
         """Check this installation and this machine, and suggest fixes.
 
-        Checks the terminal, settings, Python, packages, engines, models with their checksums,
-        memory, processors, disk, the start of children and keep-awake, and finally separates two
+        Checks the terminal, settings, Python, packages, engines, models and their checksums,
+        memory, processors, disk, starting child processes and keep-awake, and finally separates two
         seconds of audio.
 
         Parameters

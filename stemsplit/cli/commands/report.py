@@ -54,11 +54,11 @@ def report(
     Parameters
     ----------
     output:
-        Folder or address of the batch, as given with -o.
+        Folder or URL of the batch, as given with -o.
     """
     from stemsplit.journal.history_reader import read_history
     from stemsplit.report.page import render_page
-    from stemsplit.storage.addresses import path_of
+    from stemsplit.storage.urls import path_of
 
     history = read_history(path_of(output).absolute())
     if html is None:

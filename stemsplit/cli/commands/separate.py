@@ -15,8 +15,8 @@ def separate(inputs: Inputs = None, /, *, options: SeparateOptions) -> int:
     """Separate audio files into stems.
 
     The stems of song.mp3 are FOLDER/song/vocals.wav and so on; tracks found in a folder keep their
-    relative paths. To continue, run the same command again. Ctrl-C lets running tracks finish; a
-    second one stops at once.
+    relative paths. To continue, run the same command again. Ctrl-C lets running tracks finish;
+    press it again to stop at once.
     """
     paths, listed = read_inputs(inputs, options.from_file, "separate")
     stems, threads = options.stems, options.threads

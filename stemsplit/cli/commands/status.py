@@ -27,7 +27,7 @@ def status(output: str, /, *, json: bool = False) -> int:
     Parameters
     ----------
     output:
-        Folder or address of the batch, as given with -o.
+        Folder or URL of the batch, as given with -o.
     json:
         Print one JSON object.
     """

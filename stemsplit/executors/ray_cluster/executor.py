@@ -25,7 +25,7 @@ from stemsplit.executors.ray_cluster.path_map import PathMap
 from stemsplit.executors.ray_cluster.pool import ClusterPool
 from stemsplit.executors.ray_cluster.remote_track_task import RemoteTrackTask
 from stemsplit.executors.ray_cluster.sharding import ShardSize, choose_shard_size
-from stemsplit.storage.addresses import is_remote
+from stemsplit.storage.urls import is_remote
 from stemsplit.storage.write_errors import write_error
 from stemsplit.supervisor import host_resources
 from stemsplit.supervisor.budget import Budget, Concurrency

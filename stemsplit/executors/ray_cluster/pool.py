@@ -24,7 +24,7 @@ from stemsplit.executors.ray_cluster.faults import FaultDecision, LossDecision
 from stemsplit.executors.ray_cluster.recorder_requests import answer_request
 from stemsplit.executors.ray_cluster.remote_track_task import RemoteTrackQueue, RemoteTrackTask
 from stemsplit.executors.ray_cluster.shard_scheduler import ShardScheduler
-from stemsplit.storage.addresses import is_remote
+from stemsplit.storage.urls import is_remote
 from stemsplit.supervisor.exit_diagnosis import ExitDiagnosis
 from stemsplit.supervisor.pool_interface import (
     Launched,

@@ -10,7 +10,7 @@ from stemsplit.core.messages import Hello, Progress, Ready, Separated, Started
 from stemsplit.core.outcome import Reason
 from stemsplit.executors.ray_cluster import messages
 from stemsplit.executors.ray_cluster.shard_connection import HEARTBEAT_SECONDS
-from stemsplit.storage.addresses import is_remote
+from stemsplit.storage.urls import is_remote
 from stemsplit.supervisor.pool_interface import (
     Launched,
     LoopIterated,

@@ -26,7 +26,7 @@ from stemsplit.executors.ray_cluster.shard_events import EventTranslator
 from stemsplit.executors.start_gates import make_gate
 from stemsplit.models.engines import resolved
 from stemsplit.models.weight_forms import ensure_weights
-from stemsplit.storage.addresses import is_remote
+from stemsplit.storage.urls import is_remote
 from stemsplit.supervisor.pool_interface import TrackEnded
 
 if TYPE_CHECKING:

@@ -1,6 +1,6 @@
-"""Runs in both. Addresses such as `s3://bucket/song.mp3` and the paths that stand for them.
+"""Runs in both. URLs such as `s3://bucket/song.mp3` and the paths that stand for them.
 
-An address is kept as a path that no local file has: `s3://bucket/song.mp3` as
+A URL is kept as a path that no local file has: `s3://bucket/song.mp3` as
 `/s3:/bucket/song.mp3`. Code that only needs names therefore treats both alike; only code that opens
 files has to tell them apart.
 """
@@ -33,10 +33,10 @@ _EXTRAS = {
 
 
 def path_of(name: str | os.PathLike[str]) -> Path:
-    """Return the path for a user's input: a path unchanged, an address as the path it is kept as.
+    """Return the path for a user's input: a path unchanged, a URL as the path it is kept as.
 
     Raises:
-        UsageError: if the address contains a password, which would be shown and recorded, or cannot
+        UsageError: if the URL contains a password, which would be shown and recorded, or cannot
             be kept as a path.
     """
     text = os.fspath(name)
@@ -49,13 +49,13 @@ def path_of(name: str | os.PathLike[str]) -> Path:
     host = rest.partition("/")[0]
     if ":" in host.rpartition("@")[0]:
         raise UsageError(
-            f"The address at {quoted(host.rpartition('@')[2])} contains a password.",
+            f"The URL at {quoted(host.rpartition('@')[2])} contains a password.",
             "Leave it out; use an SSH key, or variables such as AWS_SECRET_ACCESS_KEY.",
         )
     if "//" in rest or {".", ".."} & set(rest.split("/")):
         raise UsageError(
-            f"The address {quoted(text)} contains an empty part, “.” or “..”.",
-            "Write the address without them.",
+            f"The URL {quoted(text)} contains an empty part, “.” or “..”.",
+            "Write the URL without them.",
         )
     return Path(f"/{scheme}:/{rest}")
 
@@ -64,19 +64,19 @@ def local_path(name: str | os.PathLike[str], command: str) -> Path:
     """Return a local path for a user's input.
 
     Raises:
-        UsageError: if it is an address, which `command` does not accept.
+        UsageError: if it is a URL, which `command` does not accept.
     """
     path = path_of(name)
     if is_remote(path):
         raise UsageError(
-            f"{command} does not accept addresses such as {quoted(path)}.",
+            f"{command} does not accept URLs such as {quoted(path)}.",
             "Copy the files to a folder first; `stemsplit separate` and `convert` do that.",
         )
     return path
 
 
 def is_remote(path: str | bytes | os.PathLike[str]) -> bool:
-    """Return whether a path stands for an address."""
+    """Return whether a path stands for a URL."""
     return _match(path) is not None
 
 
@@ -85,31 +85,31 @@ def _match(path: str | bytes | os.PathLike[str]) -> re.Match[bytes] | None:
     return _PATH.fullmatch(raw.replace(b"\\", b"/") if os.name == "nt" else raw)
 
 
-def address_of(path: str | bytes | os.PathLike[str]) -> str:
-    """Return the address that a path stands for."""
-    scheme, host, rest = split_address(path)
+def url_of(path: str | bytes | os.PathLike[str]) -> str:
+    """Return the URL that a path stands for."""
+    scheme, host, rest = split_url(path)
     return f"{scheme}://{host}{rest}"
 
 
-def split_address(path: str | bytes | os.PathLike[str]) -> tuple[str, str, str]:
-    """Return the scheme of an address, its host or bucket, and the rest, with a leading slash.
+def split_url(path: str | bytes | os.PathLike[str]) -> tuple[str, str, str]:
+    """Return the scheme of a URL, its host or bucket, and the rest, with a leading slash.
 
     Raises:
-        ValueError: if the path stands for no address.
+        ValueError: if the path stands for no URL.
     """
     found = _match(path)
     if found is None:
-        raise ValueError(f"{path!r} stands for no address")
+        raise ValueError(f"{path!r} stands for no URL")
     return found["scheme"].decode(), os.fsdecode(found["host"]), os.fsdecode(found["rest"])
 
 
 def module_of(path: str | bytes | os.PathLike[str]) -> str:
-    """Return the module that an address needs, for a fork server to import.
+    """Return the module that a URL needs, for a fork server to import.
 
     Raises:
         UsageError: if the module is not installed or the scheme is unknown.
     """
-    scheme, _, _ = split_address(path)
+    scheme, _, _ = split_url(path)
     return str(file_system_class(scheme).__module__)
 
 
@@ -128,10 +128,10 @@ def file_system_class(scheme: str) -> Any:  # noqa: ANN401 - fsspec has no types
 
 
 def unusable_scheme(scheme: str, error: Exception) -> UsageError:
-    """Return the error for addresses of a scheme that cannot be used."""
+    """Return the error for URLs of a scheme that cannot be used."""
     extra = _EXTRAS.get(scheme)
     return UsageError(
-        f"Addresses that begin with {scheme}:// cannot be used ({error}).",
+        f"URLs that begin with {scheme}:// cannot be used ({error}).",
         f"Run `pip install '.[{extra}]'` in a clone of stemsplit."
         if extra
         else "Install what fsspec needs for them, or copy the files to a folder first.",

@@ -1,4 +1,4 @@
-"""Addresses of remote storage, and the paths that represent them."""
+"""URLs of remote storage, and the paths that represent them."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import pytest
 
 from stemsplit.core.errors import UsageError
 from stemsplit.core.text import printable
-from stemsplit.storage.addresses import address_of, is_remote, local_path, path_of
+from stemsplit.storage.urls import is_remote, local_path, path_of, url_of
 
 
 @pytest.mark.parametrize(
@@ -24,13 +24,13 @@ from stemsplit.storage.addresses import address_of, is_remote, local_path, path_
     ],
 )
 def test_addresses_become_paths_of_no_local_file(text: str, path: str) -> None:
-    """They are shown as addresses."""
+    """They are shown as URLs."""
     assert path_of(text) == Path(path)
     if path.startswith(("/s3", "/sftp")):
         assert is_remote(path_of(text))
-        address = printable(Path(path) / "x")
-        assert address == f"{text.rstrip('/').replace('S3', 's3')}/x"
-        assert address_of(Path(path) / "x") == address
+        url = printable(Path(path) / "x")
+        assert url == f"{text.rstrip('/').replace('S3', 's3')}/x"
+        assert url_of(Path(path) / "x") == url
     else:
         assert not is_remote(path_of(text))
 
@@ -45,7 +45,5 @@ def test_ambiguous_or_secret_addresses_are_refused(text: str) -> None:
 
 def test_a_command_may_refuse_addresses() -> None:
     """Otherwise it would create a folder named `s3:`."""
-    with pytest.raises(
-        UsageError, match=r"inspect does not accept addresses such as “s3://b/a\.wav”"
-    ):
+    with pytest.raises(UsageError, match=r"inspect does not accept URLs such as “s3://b/a\.wav”"):
         local_path("s3://b/a.wav", "inspect")
