@@ -145,7 +145,7 @@ def test_a_program_can_import_from_its_own_folder(
     with (program / "custom_engine.py").open("a") as engine:
         engine.write("\nload = half\n")
     shutil.copytree(
-        Path(stemsplit.core.compat.__file__).parent,
+        Path(stemsplit.__file__).parent,
         program / "stemsplit",
         ignore=shutil.ignore_patterns("__pycache__"),
     )

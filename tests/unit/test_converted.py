@@ -175,9 +175,9 @@ def test_a_killed_conversion_is_repeated(folder: Path) -> None:
     """Converted weights are either complete or absent, whenever the processes are killed."""
     program = (
         "from pathlib import Path\n"
-        "from stemsplit.models.catalogue import find\n"
+        "from stemsplit.models.catalogue import find_model\n"
         "from stemsplit.models.converted import ensure_converted\n"
-        f"ensure_converted(find('2stems'), Path({str(folder)!r}))\n"
+        f"ensure_converted(find_model('2stems'), Path({str(folder)!r}))\n"
     )
     moments = np.random.default_rng(0)
     killed = 0
