@@ -35,5 +35,6 @@ def quantise(
     exact: NDArray[np.floating[Any]] = samples * scale
     if random is not None:
         exact = exact + (random.random(samples.shape) - random.random(samples.shape))
-    steps = np.clip(np.rint(exact), -scale, scale - 1)
+    steps = np.rint(exact)
+    np.clip(steps, -scale, scale - 1, out=steps)
     return steps.astype(np.int32) << (32 - bits), count_beyond_full_scale(samples)

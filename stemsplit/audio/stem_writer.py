@@ -81,7 +81,7 @@ class StemWriter:
         self._channels = len(channels)
         self._random = np.random.Generator(np.random.SFC64(seed)) if write_format.dither else None
         self._path = folder / f"{stem}.{write_format.format}"
-        self._unscaled_path = folder / f"{stem}.unlevelled"
+        self._unscaled_path = folder / f"{stem}.unscaled"
         self._gain = 1.0
         self._frames = 0
         self.peak = 0.0

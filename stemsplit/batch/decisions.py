@@ -135,7 +135,7 @@ def _refuse(why: str, remedy: str) -> Decision:
 def _refusal(
     planned: PlannedTrack, existing: ExistingFiles, knowledge: JournalKnowledge
 ) -> Decision | None:
-    """Return the refusal that no option lifts, None if there is none."""
+    """Return the refusal that applies even with --overwrite; None if there is none."""
     if existing.obstacle:
         return _refuse(existing.obstacle, "Move it elsewhere, or choose another folder with -o.")
     if existing.overwrites_source:

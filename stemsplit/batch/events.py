@@ -170,7 +170,7 @@ class TrackStarted(_Event, frozen=True, kw_only=True, tag="track_started"):
 
 
 class TrackRetried(_Event, frozen=True, kw_only=True, tag="track_retried"):
-    """An attempt at a track failed; another attempt with other resources follows.
+    """An attempt at a track failed; another attempt follows.
 
     Attributes:
         source: the audio file.

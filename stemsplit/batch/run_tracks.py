@@ -157,7 +157,7 @@ class BatchExecution:
             pool.close()
             reporter.emit(event_factory.pool_started(plan))
             if request.deadline is not None:
-                reporter.note(f"tracks that cannot finish by {moment(request.deadline)}")
+                reporter.note(f"no track starts that cannot finish by {moment(request.deadline)}")
             self._journal.record_memory_budget(plan.budget.total_bytes)
             self._report_status(tracker)
             for event in pool_events:

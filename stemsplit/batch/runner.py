@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
     from stemsplit.batch.control import Control
     from stemsplit.batch.event_factory import Listener
+    from stemsplit.batch.events import BatchDone
     from stemsplit.batch.request import BatchRequest
     from stemsplit.batch.result import BatchResult
     from stemsplit.models.download import Progress as DownloadProgress
@@ -62,14 +63,15 @@ def run_batch(
         reporter.start(len(batch_plan.tracks) - len(postponed), batch_plan.problems, found)
         reporter.report_decisions(batch_plan)
         reporter.report_postponed(postponed)
-        begin_run(journal, batch_plan, reporter.refused(), request)
         execution = BatchExecution(request, tracks, control, reporter, journal)
+        begin_run(journal, batch_plan, reporter.refused(), request)
         try:
             if tracks:
                 execution.run(download_progress)
         except BaseException as error:
             with contextlib.suppress(StemsplitError):  # the error may come from the journal itself
-                _end_run(request, journal, reporter, execution, _exit_code_of(error))
+                summary = reporter.summary(exit_code=_exit_code_of(error))
+                _end_run(request, journal, summary, execution)
             raise
         return _finish(request, journal, reporter, execution)
 
@@ -85,13 +87,12 @@ def _has_journal(request: BatchRequest) -> bool:
 def _end_run(
     request: BatchRequest,
     journal: Journal,
-    reporter: BatchReporter,
+    summary: BatchDone,
     execution: BatchExecution,
-    exit_code: int,
 ) -> None:
     """Clean up after unfinished tracks, and end the run in the journal."""
     recover(journal, request.output)
-    journal.end_run(reporter.summary(exit_code=exit_code), execution.memory)
+    journal.end_run(summary, execution.memory)
 
 
 def _exit_code_of(error: BaseException) -> int:
@@ -110,7 +111,7 @@ def _finish(
     summary = reporter.summary(damaged_tracks=damaged_tracks)
     # After a full disk stopped the batch, neither may be writable.
     with contextlib.suppress(StemsplitError):
-        _end_run(request, journal, reporter, execution, summary.exit_code)
+        _end_run(request, journal, summary, execution)
     with contextlib.suppress(OSError):
         request.layout.write(
             request.layout.summary,

@@ -12,15 +12,13 @@ from typing import TYPE_CHECKING
 from stemsplit.child.engines.library_environment import set_library_environment
 from stemsplit.child.job_runner import run_job
 from stemsplit.child.process import SupervisorListener, peak_rss_bytes, set_up_process
+from stemsplit.core.child_entry import PRELOAD_DONE
 from stemsplit.core.errors import StemsplitError
 from stemsplit.core.messages import Failed, Hello, decode_task, send
 from stemsplit.core.outcome import Reason
 
 if TYPE_CHECKING:
     from multiprocessing.connection import Connection
-
-_PRELOAD_MODULE = "stemsplit.child.fork_server_preload"
-"""The last module that a fork server imports."""
 
 
 def main(pipe: Connection, log_channel: Connection, packed_task: bytes) -> None:
@@ -34,7 +32,7 @@ def main(pipe: Connection, log_channel: Connection, packed_task: bytes) -> None:
     task = decode_task(packed_task)
     set_library_environment()  # here too, because a custom engine may import the libraries
     # Whether the fork server had imported what the job needs.
-    preloaded = (task.settings.loader.partition(":")[0] or _PRELOAD_MODULE) in sys.modules
+    preloaded = (task.settings.loader.partition(":")[0] or PRELOAD_DONE) in sys.modules
     set_up_process(log_channel, nice=task.nice)
     listener = SupervisorListener(pipe)
     send(pipe, Hello(preloaded=preloaded))

@@ -68,7 +68,8 @@ class ProgressReporter:
         Raises:
             StoppedError: if the supervisor asked the child to stop.
         """
-        self._send_if_due(Progress(audio_seconds=self._seconds))
+        if self._is_due():
+            self.report()
 
     def report_transfer_if_due(self) -> None:
         """Report that a file is being transferred, at most once a second.
@@ -76,11 +77,10 @@ class ProgressReporter:
         Raises:
             StoppedError: if the supervisor asked the child to stop.
         """
-        self._send_if_due(Transferring())
+        if self._is_due():
+            self._reported_at = time.monotonic()
+            self.send(Transferring())
 
-    def _send_if_due(self, message: Message) -> None:
+    def _is_due(self) -> bool:
         self._listener.check()
-        now = time.monotonic()
-        if now - self._reported_at >= _INTERVAL_SECONDS:
-            self._reported_at = now
-            self.send(message)
+        return time.monotonic() - self._reported_at >= _INTERVAL_SECONDS

@@ -172,9 +172,8 @@ class FormatOptions:
         AUDIO,
         value(
             "BITS",
-            "Write 16-bit, 24-bit or 32-bit float samples. 32f is for wav only; source keeps "
-            "the bit depth "
-            "of the source. The default for wav and flac is 24 for stems and source for "
+            "Write 16-bit, 24-bit or 32-bit float samples. 32f is for wav only; source keeps the "
+            "bit depth of the source. The default for wav and flac is 24 for stems and source for "
             "conversions. Reduction to 16 bits is dithered, unless the audio already fits.",
         ),
     ] = None
@@ -223,9 +222,8 @@ class FormatOptions:
         AUDIO,
         value(
             "N|LANGUAGE",
-            "Read this audio track of a video. Give its number, starting at 1, or a language "
-            "such as en "
-            "or deu; without the option, the default track is read.",
+            "Read this audio track of a video. Give its number, starting at 1, or a language such "
+            "as en or deu; without the option, the default track is read.",
         ),
     ] = None
 

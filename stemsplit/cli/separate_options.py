@@ -92,8 +92,8 @@ class ResourceOptions:
         str,
         RESOURCES,
         engine_value(
-            "Run the model with tensorflow or onnx. onnx needs less memory and supports every "
-            "Python version; auto picks the first one installed. The stems agree to within 1e-5."
+            "Run the model with tensorflow or onnx. onnx needs less memory and supports more "
+            "Python versions; auto picks the first one installed. The stems agree to within 1e-5."
         ),
     ] = AUTOMATIC
     max_ram: Annotated[
@@ -102,8 +102,7 @@ class ResourceOptions:
         value(
             "SIZE",
             "Limit the total memory of all processes to SIZE, such as 4GiB. A percentage is a "
-            "share of "
-            "the free memory; the default is 60%.",
+            "share of the free memory; the default is 60%.",
         ),
     ] = None
     max_ram_per_file: Annotated[

@@ -17,6 +17,9 @@ SESSION_VARIABLE = "STEMSPLIT_SESSION"
 READY_FILE = "fork-server-is-ready"
 """File in the session's folder that the fork server creates when its imports are done."""
 
+PRELOAD_DONE = "stemsplit.child.fork_server_preload"
+"""Last module that a fork server imports; its import creates the file above."""
+
 
 def resolve(target: str) -> object:
     """Import `package.module:name` and return that object."""

@@ -26,8 +26,10 @@ REINSTALL = "Reinstall stemsplit in a fresh virtual environment."
 FREE_DISK_SPACE = (
     "Free disk space, or choose another folder with -o, and run the same command again."
 )
+"""Remedy for a full disk of the output folder."""
+
 FREE_TEMPORARY_SPACE = "Free disk space there, or set TMPDIR to another folder."
-"""Remedies for a full disk, of the output folder or for temporary files."""
+"""Remedy for a full disk for temporary files."""
 
 
 class StemsplitError(Exception):

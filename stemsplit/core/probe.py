@@ -1,4 +1,4 @@
-"""Runs in both. The result of probing an audio file: duration, tags, fingerprint data. Pure."""
+"""Runs in the supervisor. What is known of an audio file before it is separated. Pure."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Runs in both. The progress of a batch, as shown by bars, `stemsplit status` and `--json`."""
+"""Runs in the supervisor. Progress of a batch, for bars, `stemsplit status` and `--json`."""
 
 from __future__ import annotations
 

@@ -100,7 +100,7 @@ class LocalExecutor:
         request: the batch.
         model_folder: the verified weights; None for a conversion.
         storage: modules for remote files.
-        tracks: number of tracks; None if unknown.
+        tracks: number of tracks.
         past: finished attempts of earlier runs, which improve the forecast.
 
     Raises:
@@ -113,8 +113,8 @@ class LocalExecutor:
         *,
         model_folder: Path | None,
         storage: frozenset[str],
-        tracks: int | None,
-        past: Iterable[AttemptMeasurement] = (),
+        tracks: int,
+        past: Iterable[AttemptMeasurement],
     ) -> None:
         """Make the plan; start nothing."""
         self._request = request

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 
 import psutil
 
+from stemsplit.core.errors import FREE_DISK_SPACE
 from stemsplit.core.outcome import Reason
 from stemsplit.core.text import mebibytes, quoted
 from stemsplit.executors.track_task import LocalTrackTask
@@ -181,8 +182,7 @@ class DiskGate:
             reason=Reason.DISK_FULL,
             message=f"The disk of {quoted(self.output)} has {mebibytes(free)} left, but the stems "
             f"of {quoted(track_task.job.source_path.name)} need about {mebibytes(needed)}.",
-            remedy="Free disk space, or choose another folder with -o, and run the same command "
-            "again.",
+            remedy=FREE_DISK_SPACE,
         )
 
 
@@ -194,10 +194,11 @@ def make_gate(
     stem_bytes: Callable[[TrackTask], int],
     power: PowerGate | None = None,
 ) -> Gate:
-    """Return the gate of a batch on this machine, or of the supervisor of a cluster.
+    """Return the gate of a batch on this machine, of a batch on a cluster, or of a shard.
 
     Args:
-        request: the batch. On a cluster, each node checks its own disk.
+        request: the batch or shard. Only a batch on a cluster does not check the disk: its shards
+            do.
         forecast: predicts the duration of an attempt.
         audio_seconds: returns the length of a track's audio, estimated where it is unknown.
         stem_bytes: returns the size of a track's stems.

@@ -233,11 +233,10 @@ class LocalTrackTask:
             publish(staging, moves)
         except StemsplitError as error:
             is_unfinished = has_unpublished(staging, moves)
-            if is_unfinished is None and will_be_completed:
-                raise _PartlyPublishedError(error) from error
-            if not is_unfinished:
+            if is_unfinished is False:
                 return  # it failed after the last move
-            if not take_back(staging, moves, replaced) and will_be_completed:
+            is_reverted = is_unfinished is True and take_back(staging, moves, replaced)
+            if will_be_completed and not is_reverted:
                 raise _PartlyPublishedError(error) from error
             self.recorder.cancel_publishing(self.job)
             raise
@@ -260,10 +259,10 @@ class LocalTrackTask:
         name = f"{readable}-{zlib.crc32(self.job.source):08x}.{number}.log"
         layout = OutputLayout(self.output)
         kept = layout.logs / name
-        if not is_remote(self.output) and not self.output.is_dir():  # moved away meanwhile
-            return None
         try:
-            kept.parent.mkdir(parents=True, exist_ok=True)
+            # A local output folder that was moved away is not created again.
+            layout.folder.mkdir(parents=is_remote(self.output), exist_ok=True)
+            kept.parent.mkdir(exist_ok=True)
             kept.unlink(missing_ok=True)  # never write through a link
             shutil.move(log, kept)
             layout.share_access(kept.parent, kept)

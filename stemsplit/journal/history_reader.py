@@ -40,7 +40,8 @@ def read_history(output: Path) -> History:
 
     Raises:
         UsageError: if no run is recorded, or the journal was written by an older version of
-        stemsplit. StemsplitError: if the journal cannot be read.
+            stemsplit.
+        StemsplitError: if the journal cannot be read.
     """
     layout = OutputLayout(output)
     opened = _HistoryReader.open_existing(layout.journal, output)
@@ -51,8 +52,7 @@ def read_history(output: Path) -> History:
             raise UsageError(
                 f"The journal in {quoted(output)} was written by an older version of stemsplit.",
                 "Run the same `stemsplit separate` command again: it updates the journal and "
-                "separates "
-                "only what is left.",
+                "separates only what is left.",
             )
         history = reader.history(output)
     if history is None:

@@ -69,7 +69,7 @@ def _check_combination(settings: Settings) -> None:
         raise UsageError("--high-band cannot be combined with --mwf.", "Remove one of them.")
     if not settings.separates and (settings.stems or settings.residual or settings.mwf):
         raise UsageError(
-            "stems, residual and mwf do not apply to conversions.", "Remove them from its settings."
+            "stems, residual and mwf do not apply to conversions.", "Remove them from the settings."
         )
     if not math.isfinite(settings.start_seconds) or settings.start_seconds < 0:
         raise UsageError("--start must be 0 or more.", "Use a time such as 90s or 1:30.")

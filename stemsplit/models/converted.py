@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import shutil
 import subprocess
 from typing import TYPE_CHECKING
 
@@ -56,9 +55,11 @@ def ensure_converted(
     Raises:
         ModelError: if the weights are not those of this model, or no folder is writable.
     """
-    with contextlib.suppress(ModelError):
-        return verify(model, folder)
-    *preferred, last = _candidates(model, folder)
+    candidates = _candidates(model, folder)
+    for path in candidates:
+        if fault_of(path) is None:
+            return path
+    *preferred, last = candidates
     for path in preferred:
         with contextlib.suppress(store.FolderError):
             return _make(model, folder, path, note)
@@ -89,12 +90,15 @@ def _candidates(model: Model, folder: Path) -> list[Path]:
     return [parent / name for parent in _parents()]
 
 
-def remove(model: Model) -> None:
-    """Remove all converted weights of a model; raise `ModelError` if a folder is not writable."""
-    for parent in _parents():
-        for path in parent.glob(f"{model.weights.name}-*"):
-            with store.filling(path.name, parent):
-                shutil.rmtree(path)
+def remove(model: Model) -> bool:
+    """Remove all converted weights of a model, and return whether there were any.
+
+    Raises:
+        ModelError: if a folder is not writable.
+    """
+    folders = [path for parent in _parents() for path in parent.glob(f"{model.weights.name}-*")]
+    removed = [store.remove(path) for path in folders]
+    return any(removed)
 
 
 def _parents() -> list[Path]:

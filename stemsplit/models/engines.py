@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from stemsplit.core.settings import Settings
 
 FormName = Literal["published", "converted"]
-"""Name of a form of weights on disk (`models.forms`)."""
+"""Name of a form of weights on disk (`models.weight_forms`)."""
 
 
 @dataclass(frozen=True)
@@ -33,7 +33,7 @@ class Engine:
         name: name for `--engine`.
         libraries: libraries that it needs, its own first.
         not_on: platforms where these libraries do not work (`sys.platform`).
-        weight_form: form of its weights (`models.forms`).
+        weight_form: form of its weights (`models.weight_forms`).
         forkable: whether a process may be forked after importing the libraries, because they
             start no threads.
     """

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -114,9 +113,10 @@ def install(weights: Weights, incoming: Path, source: str) -> Path:
     return store.put_in_place(incoming, weights_folder(weights))
 
 
-def remove(weights: Weights) -> None:
-    """Remove the folder of `weights`, if it exists; raise `ModelError` if that fails."""
-    with store.filling(weights.name, store.models_folder()):
-        folder = weights_folder(weights)
-        if folder.exists():
-            shutil.rmtree(folder)
+def remove(weights: Weights) -> bool:
+    """Remove the folder of `weights`, and return whether it existed.
+
+    Raises:
+        ModelError: if it cannot be removed.
+    """
+    return store.remove(weights_folder(weights))

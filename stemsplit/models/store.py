@@ -129,6 +129,21 @@ def put_in_place(incoming: Path, target: Path) -> Path:
     return target
 
 
+def remove(target: Path) -> bool:
+    """Remove a folder at once, as others see it, and return whether it existed.
+
+    Raises:
+        FolderError: if its parent is not writable.
+    """
+    if not target.exists():
+        return False
+    with filling(target.name, target.parent) as incoming:
+        with contextlib.suppress(FileNotFoundError):  # another process was faster
+            target.rename(incoming / target.name)
+            return True
+        return False
+
+
 def sha256_of(file: Path) -> str:
     """Return the SHA-256 of a regular file in hexadecimal; raise `OSError` for other files."""
     if file.exists() and not file.is_file():

@@ -60,16 +60,15 @@ def verify(form: FormName, model: Model) -> Path:
     return folder if form == "published" else converted.verify(model, folder)
 
 
-def forget(form: FormName, model: Model) -> None:
-    """Remove weights from this machine, if they are there.
+def forget(form: FormName, model: Model) -> bool:
+    """Remove weights from this machine, and return whether they were there.
 
     Raises:
         ModelError: if they cannot be removed.
     """
     if form == "published":
-        published.remove(model.weights)
-    else:
-        converted.remove(model)
+        return published.remove(model.weights)
+    return converted.remove(model)
 
 
 def ensure_weights(

@@ -151,11 +151,11 @@ def take_back(staging: Path, moves: Mapping[str, Path], replaced: Collection[str
 
 
 def has_unpublished(staging: Path, moves: Mapping[str, Path]) -> bool | None:
-    """Return whether any file is still in the staging folder; None if storage is unreachable."""
+    """Return whether any file is still in the staging folder; None if that cannot be checked."""
     backend = backend_of(staging)
     try:
         return any(_is_staged(backend, staging, name, moves) for name in moves)
-    except UnreachableError:
+    except (OSError, UnreachableError):
         return None
 
 

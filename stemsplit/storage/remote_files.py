@@ -220,7 +220,10 @@ def move(source: Path, target: Path) -> None:
 
 
 def move_folder(source: Path, target: Path) -> bool:
-    """Return False: remote storage renames no folders."""
+    """Return False: remote storage renames no folders.
+
+    `publish` does not call it, because every remote stem is moved on its own.
+    """
     del source, target
     return False
 

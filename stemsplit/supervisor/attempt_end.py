@@ -53,7 +53,7 @@ class AttemptFinisher:
             UsageError: if the child reports that the program lacks the guard of its main module.
         """
         # First, because a process that the child has left behind may still write.
-        attempt.process_handle.join()
+        attempt.process_handle.kill_leftovers()
         events: list[PoolEvent] = []
         while messages := attempt.receive(now()):
             events += messages

@@ -195,7 +195,7 @@ class State:
         startup_since: when the startup timeout began to run; a transfer restarts it.
         progress_at: time of the last message.
         active_at: time of the last message, or of the last use of CPU or disk.
-        cpu_seconds, io_bytes: usage at `active_at`.
+        cpu_seconds, io_bytes: usage at the last sample that showed use of CPU or disk.
         has_started: whether the child's program runs.
         has_opened: whether the source is open.
         is_ready: whether the engine is loaded.

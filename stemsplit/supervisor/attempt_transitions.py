@@ -43,8 +43,8 @@ IDLE_SHARE = 1 / 3
 """Share of `Rules.stall_seconds` after which a child that uses neither CPU nor disk is stalled."""
 
 IDLE_CPU_SECONDS = 0.02
-"""Less CPU time than this between two samples is not activity: the child's own watcher thread may
-use a little."""
+"""CPU time since the last activity up to which a child counts as idle: its thread that listens to
+the supervisor uses a little."""
 
 HARD_CAP = 1.25
 """Multiple of a memory cap at which a child is killed without being asked to exit."""

@@ -15,7 +15,7 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, Protocol
 
-from stemsplit.core.child_entry import READY_FILE, enter
+from stemsplit.core.child_entry import PRELOAD_DONE, READY_FILE, enter
 from stemsplit.core.compat import multiprocessing_imports_safely
 from stemsplit.core.errors import UsageError
 from stemsplit.core.messages import encode_task
@@ -41,9 +41,6 @@ if TYPE_CHECKING:
 StartMethod = Literal["forkserver", "spawn"]
 
 CHILD_PROGRAM = "stemsplit.child.main:main"
-
-PRELOAD_DONE = "stemsplit.child.fork_server_preload"
-"""Last module of a preload; its import creates the file that shows that the others are done."""
 
 _MAX_SERVER_DEATHS = 3
 """Consecutive deaths of the fork server before children are spawned instead."""

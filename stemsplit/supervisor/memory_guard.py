@@ -73,7 +73,7 @@ class MemoryGuard:
         )
 
     def sample(self, running: Sequence[RunningAttempt], now: float) -> list[MemorySampled]:
-        """Sample memory if due, report it to the attempts, and terminate a child if it runs low.
+        """Sample memory if due, report it to the attempts, and evict a child if memory runs low.
 
         Returns:
             an event if the sample is exact.

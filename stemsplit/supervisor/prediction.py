@@ -142,21 +142,21 @@ class Workload:
         """Whether memory grows with the length of a track, and the child reports no progress."""
         return self.kind == "whole"
 
-    def throughput(self, threads: int) -> Throughput:
-        """Return the throughput by the table."""
+    def time_model(self, threads: int) -> TimeModel:
+        """Return the time of a child by the table."""
         row = _TABLE[self.kind]
-        return Throughput(
+        return TimeModel(
             start_seconds=row.start,
-            seconds_per_second=row.rate + row.rate_and_stem * self.stems / threads,
+            seconds_per_audio_second=row.rate + row.rate_and_stem * self.stems / threads,
         )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Throughput:
+class TimeModel:
     """Time of a child: for its startup, and per second of audio."""
 
     start_seconds: float
-    seconds_per_second: float
+    seconds_per_audio_second: float
 
 
 def footprint(
@@ -195,19 +195,19 @@ def corrected_footprint(predicted: Footprint, observed_private_bytes: Sequence[i
 
 
 def expected_seconds(
-    audio_seconds: float, throughput: Throughput, observed: Sequence[tuple[float, float]] = ()
+    audio_seconds: float, time_model: TimeModel, observed: Sequence[tuple[float, float]] = ()
 ) -> float:
     """Predict the time of a child from its start to its exit.
 
     Args:
         audio_seconds: length of the track.
-        throughput: throughput by the table.
+        time_model: time by the table.
         observed: pairs of audio seconds and seconds of finished children. The 90 % quantile of
             observed to predicted time of long tracks scales the table's figures; with fewer than
             `MIN_OBSERVATIONS` it only raises them, as another program or a slow machine may. Short
             tracks determine the time of the startup.
     """
-    start, rate = throughput.start_seconds, throughput.seconds_per_second
+    start, rate = time_model.start_seconds, time_model.seconds_per_audio_second
     ratios = [seconds / (start + rate * audio) for audio, seconds in observed if _is_long(audio)]
     if ratios:
         ratio = _quantile(ratios)
@@ -259,8 +259,8 @@ class Forecast:
 
     def seconds(self, audio_seconds: float, resources: Resources) -> float:
         """Predict the time of a child."""
-        throughput = self.workload.throughput(resources.threads)
-        return expected_seconds(audio_seconds, throughput, self._time.get(resources.threads, ()))
+        time_model = self.workload.time_model(resources.threads)
+        return expected_seconds(audio_seconds, time_model, self._time.get(resources.threads, ()))
 
     def silent_seconds(self, audio_seconds: float, resources: Resources) -> float:
         """Predict how long a child reports no progress: all its time for a whole track, else 0."""

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from typing import Self
 
 _SPARE_FILES = 12
-"""Files that a start opens for a moment, and that the journal and logs may need meanwhile."""
+"""Open files that a start needs for a moment, together with the journal and the logs."""
 
 EXHAUSTED = frozenset({errno.EAGAIN, errno.EMFILE, errno.ENFILE, errno.ENOMEM})
 """Error numbers for a system that is out of processes, open files or memory."""
@@ -52,7 +52,7 @@ class CannotStartError(EngineError):
 
 
 def require_spare_files() -> None:
-    """Raise an error while the running children still have the files that they need.
+    """Check that another child can be started without taking files from the running ones.
 
     Raises:
         CannotStartError: if too few files can be opened for another child.

@@ -22,10 +22,13 @@ HANG_REASONS = frozenset({Reason.STALLED, Reason.TIMED_OUT})
 NETWORK_REASONS = frozenset({Reason.UNREACHABLE})
 
 EVICTIONS_BEFORE_LEAN = 5
-"""Evictions of a track after which it is retried lean and alone."""
+"""Evictions of a track after which it is retried unchanged; after more, lean and alone."""
 
 MAX_EVICTIONS = 10
-"""Evictions of a track after which it has failed."""
+"""Evictions of a track after which it is retried; after more, it has failed."""
+
+_LEAN_AND_ALONE = Resources(threads=1, lean=True, alone=True)
+"""The least memory that a track can need."""
 
 MAX_STARTUP_DEATHS = 3
 """Consecutive children that die during startup before the engine counts as broken."""
@@ -46,9 +49,7 @@ def next_resources(
         evictions = earlier.count(Reason.EVICTED)
         if evictions < EVICTIONS_BEFORE_LEAN:
             return resources
-        # The machine may have no room at all.
-        lean_and_alone = Resources(threads=1, lean=True, alone=True)
-        return lean_and_alone if evictions < MAX_EVICTIONS else None
+        return _LEAN_AND_ALONE if evictions < MAX_EVICTIONS else None
     for group in (MEMORY_REASONS, CRASH_REASONS, HANG_REASONS, NETWORK_REASONS):
         if reason in group:
             count = sum(before in group for before in earlier)
@@ -59,10 +60,9 @@ def next_resources(
 def _changed(resources: Resources, reason: Reason, count: int) -> Resources | None:
     if reason in MEMORY_REASONS:
         lean = Resources(threads=1, lean=True, alone=resources.alone)
-        lean_and_alone = Resources(threads=1, lean=True, alone=True)
-        if resources == lean_and_alone:
+        if resources == _LEAN_AND_ALONE:
             return None  # it would use as much again
-        return lean if count == 0 and lean != resources else lean_and_alone
+        return lean if count == 0 and lean != resources else _LEAN_AND_ALONE
     if reason in NETWORK_REASONS:
         return resources  # the passage of time may be enough
     if reason is Reason.STALLED:

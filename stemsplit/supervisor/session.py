@@ -84,7 +84,7 @@ class Session:
                             resource_tracker.ensure_running()
                     except OSError as error:
                         raise CannotStartError.of(error) from error
-                self._temporary = TemporaryFolder("stemsplit-session-", _before_removal)
+                self._temporary = TemporaryFolder("stemsplit-session-", watchdog.remove_leftovers)
                 try:
                     self._watchdog = WatchdogProcess(self._temporary.path)
                 except BaseException:
@@ -111,7 +111,7 @@ class Session:
             self._remove_folder()
 
     def restore(self) -> None:
-        """Restart the watchdog and create the folder again if a cleaner has removed them.
+        """Restart the watchdog if it has died, and create the folder again if it was removed.
 
         Raises:
             StemsplitError: if that fails.
@@ -191,11 +191,6 @@ def _restore_environment(before: dict[str, str | None]) -> None:
             os.environ.pop(name, None)
         else:
             os.environ[name] = value
-
-
-def _before_removal(folder: Path) -> None:
-    """Do what the watchdog of a killed session would do."""
-    watchdog.remove_leftovers(str(folder))
 
 
 SESSION = Session()

@@ -28,8 +28,8 @@ def terminate_all(
         timings: timeouts.
 
     Raises:
-        BaseException: the last exception raised meanwhile, such as a second Ctrl-C, after all
-            children are terminated.
+        BaseException: the last exception that interrupted it, such as a second Ctrl-C; raised
+            after all children are terminated.
     """
     interruption: BaseException | None = None
     for round_number in range(_MAX_INTERRUPTIONS):
@@ -41,7 +41,7 @@ def terminate_all(
                 if not attempt.is_closed:
                     attempt.process_handle.kill()
                     attempt.child.process.join(timings.close)
-                    attempt.process_handle.join()
+                    attempt.process_handle.kill_leftovers()
                     attempt.close()
                 attempt.finalise(ExitDiagnosis(reason=Reason.CANCELLED))
                 running.remove(attempt)

@@ -36,7 +36,7 @@ class ProcessHandle(Protocol):
     def kill(self) -> None:
         """Send SIGKILL to the child and its descendants."""
 
-    def join(self) -> None:
+    def kill_leftovers(self) -> None:
         """Kill what the child has left behind, after its exit."""
 
 
@@ -70,8 +70,8 @@ class SystemProcessHandle:
         """See `ProcessHandle.kill`."""
         self._for_each(psutil.Process.kill)
 
-    def join(self) -> None:
-        """See `ProcessHandle.join`."""
+    def kill_leftovers(self) -> None:
+        """See `ProcessHandle.kill_leftovers`."""
         # Kills the child too: multiprocessing reports it dead if only the fork server is.
         self.kill()
         SESSION.kill_strays()

@@ -43,7 +43,7 @@ def main(variable: str, folder: str) -> None:
     shutil.rmtree(folder, ignore_errors=True)
 
 
-def remove_leftovers(folder: str) -> None:
+def remove_leftovers(folder: str | os.PathLike[str]) -> None:
     """Remove the folders that files in `folder` name, unless they have other names than expected.
 
     Each file `*.unfinished` names a staging folder. The file `sockets` names multiprocessing's

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import subprocess
 import sys
 from typing import TYPE_CHECKING
@@ -58,4 +59,6 @@ class WatchdogProcess:
 
     def stop(self) -> None:
         """Signal the watchdog that the supervisor has cleaned up, and wait for its exit."""
-        self._process.communicate(b"\n")
+        with contextlib.suppress(OSError, ValueError):  # the pipe may be broken or closed
+            self._process.communicate(b"\n")
+        self._process.wait()

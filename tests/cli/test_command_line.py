@@ -137,3 +137,5 @@ def test_models_are_listed_without_being_installed(
     verified = stemsplit("models", "verify", **models)
     assert verified.code == 1
     assert "stemsplit models fetch 2stems" in verified.err
+    removed = stemsplit("models", "remove", "2stems", **models)
+    assert (removed.code, removed.out) == (0, "2stems: not installed\n")

@@ -101,7 +101,7 @@ def test_checks_use_the_current_settings(tmp_path: Path, stemsplit: Callable[...
 
 _BROKEN = {
     "tensorflow": "The tensorflow engine cannot be used: TensorFlow is installed, but its "
-    "library is missing",
+    "library was not found",
     "onnx": "The engine cannot be imported (ImportError: cannot open shared object file)",
 }
 """What the check finds if the library of an engine is broken."""

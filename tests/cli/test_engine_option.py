@@ -80,13 +80,18 @@ def test_the_engines_write_the_same_stems(
     ],
 )
 def test_invalid_engines_are_refused(
-    stemsplit: Callable[..., Any], song_file: Path, options: list[str], code: int, message: str
+    stemsplit: Callable[..., Any],
+    song_file: Path,
+    tmp_path: Path,
+    options: list[str],
+    code: int,
+    message: str,
 ) -> None:
     """The message is one sentence, and nothing is written."""
     result = stemsplit("separate", song_file, "-o", "out", *options)
     assert result.code == code
     assert message in result.err
-    assert not (song_file.parent / "out").exists()
+    assert not (tmp_path / "out").exists()
 
 
 def test_mwf_without_spleeter_is_an_error(stemsplit: Callable[..., Any], song_file: Path) -> None:

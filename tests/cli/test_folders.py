@@ -254,7 +254,7 @@ def test_the_python_api_has_the_same_options(music: Path, tmp_path: Path) -> Non
         [], tmp_path / "out", settings, listed=["3.wav"], listed_in=music / "a", dry_run=True
     )
     assert (len(listed.problems), len(listed.outcomes)) == (0, 0)
-    with pytest.raises(UsageError, match="in a list"):
+    with pytest.raises(UsageError, match="exclude must be a list of patterns"):
         library.separate([music], tmp_path / "out", settings, exclude="Podcasts")
     with pytest.raises(UsageError, match="Invalid limit: 0"):
         library.separate([music], tmp_path / "out", settings, limit=0)

@@ -51,7 +51,7 @@ HERE = Path(__file__).parent
 REAL = "auto"
 STEMS = {"vocals.wav", "accompaniment.wav"}
 TARGETS = ("supervisor", "child", "both")
-HELPERS = {"fork server": "forkserver", "watchdog": "watchdog", "tracker": "resource_tracker"}
+HELPERS = {"fork server": "forkserver", "watchdog": "watchdog.py", "tracker": "resource_tracker"}
 """Helper processes of a supervisor, and a word of their command lines."""
 
 DISTURBANCES = ("stopped", "clock", "temporary files removed", "output renamed")

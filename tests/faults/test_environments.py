@@ -354,7 +354,7 @@ def helpers(supervisor: int) -> dict[str, psutil.Process]:
             command_line = " ".join(child.cmdline())
         except psutil.Error:  # it has just exited
             continue
-        for role in ("forkserver", "resource_tracker", "watchdog"):
+        for role in ("forkserver", "resource_tracker", "watchdog.py"):
             if role in command_line:
                 found[role] = child
     return found

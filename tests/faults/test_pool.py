@@ -253,8 +253,8 @@ def test_interruptions_of_the_shutdown_leave_no_child_behind(
                 raise error
             super().terminate()
 
-        def join(self) -> None:
-            super().join()
+        def kill_leftovers(self) -> None:
+            super().kill_leftovers()
             for error in errors:
                 raise error
 

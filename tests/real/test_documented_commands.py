@@ -39,7 +39,7 @@ PREREQUISITES = {"docs/report.md": ["stemsplit separate ~/Music -o stems"]}
 INSTALL_COMMANDS = ("python3.11 -m venv ", "python3 -m venv ")
 """Such lines create an environment; `.ci/run` runs those of the README."""
 
-ACTIVATE = "source "
+ACTIVATE = "source .venv/bin/activate"
 """Such lines activate it; the tests run in an active one."""
 
 

@@ -80,7 +80,8 @@ def test_masks_equal_those_of_spleeter(real_models: Path, tmp_path: Path, model:
 
 
 @pytest.mark.parametrize(
-    ("content", "message"), [(None, "its library is missing"), (b"no library", "cannot be loaded")]
+    ("content", "message"),
+    [(None, "its library was not found"), (b"no library", "cannot be loaded")],
 )
 def test_tensorflow_without_its_library_is_an_error(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, content: bytes | None, message: str

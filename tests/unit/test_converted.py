@@ -196,16 +196,15 @@ def test_a_killed_conversion_is_repeated(folder: Path) -> None:
     assert _names(folder.parent) == {"2stems", converted.FOLDER, converted_folder.name}
 
 
-def test_removing_a_model_removes_all_forms_of_its_weights(
-    folder: Path,
-) -> None:
+def test_removing_a_model_removes_all_forms_of_its_weights(folder: Path) -> None:
     """The converted weights of another model stay."""
     converted_folder = ensure_converted(MODEL, folder)
     other = converted_folder.parent / "4stems-2-0123456789abcdef"
     other.mkdir()
     assert converted.verify(MODEL, folder) == converted_folder
-    for form in get_args(FormName):
-        weight_forms.forget(form, MODEL)
+    for was_installed in (True, False):
+        for form in get_args(FormName):
+            assert weight_forms.forget(form, MODEL) is was_installed
     assert not folder.exists()
     assert not converted_folder.exists()
     assert other.is_dir()

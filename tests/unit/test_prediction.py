@@ -54,7 +54,7 @@ def test_observations_replace_the_table() -> None:
 
 def test_a_forecast_learns_per_memory_mode_and_threads() -> None:
     """Lean children do not predict others' memory; the time is the 90 % quantile."""
-    throughput = TWO_STEMS.throughput(1)
+    time_model = TWO_STEMS.time_model(1)
     forecast = Forecast(TWO_STEMS, preloaded=True)
     footprint_before = forecast.footprint(Resources())
     for _ in range(3):
@@ -68,16 +68,16 @@ def test_a_forecast_learns_per_memory_mode_and_threads() -> None:
         "also if it is shorter than before"
     )
     assert forecast.seconds(1200, Resources()) < 40, "the start does not grow with the track"
-    assert expected_seconds(600, throughput, [(600, 1)]) == expected_seconds(600, throughput)
-    assert expected_seconds(600, throughput, [(600, 999)]) == pytest.approx(999)
+    assert expected_seconds(600, time_model, [(600, 1)]) == expected_seconds(600, time_model)
+    assert expected_seconds(600, time_model, [(600, 999)]) == pytest.approx(999)
     cap_before = forecast.cap_bytes(Resources())
     for _ in range(3):
         forecast.learn(Resources(), private_bytes=1, audio_seconds=5, seconds=2)
     assert forecast.footprint(Resources()) == footprint_before, "short tracks do not predict memory"
     assert forecast.seconds(5, Resources()) == pytest.approx(2), "but they predict the startup"
     assert forecast.cap_bytes(Resources(lean=True)) == cap_before, "a lean retry has more room"
-    assert expected_seconds(0, throughput) > 0
-    assert expected_seconds(600, throughput) > expected_seconds(600, TWO_STEMS.throughput(2)) > 0
+    assert expected_seconds(0, time_model) > 0
+    assert expected_seconds(600, time_model) > expected_seconds(600, TWO_STEMS.time_model(2)) > 0
 
 
 def test_a_whole_track_is_silent_and_predicts_no_memory() -> None:

@@ -173,6 +173,19 @@ def test_published_stems_are_taken_back_after_a_failure(
     assert (staging / "vocals.wav").exists() is not existing
 
 
+def test_a_staging_folder_that_cannot_be_checked(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whether files are left in it is then unknown, as if the storage were unreachable."""
+    staging = _staged(tmp_path / "out" / "song")
+
+    def failing_exists(_self: Path) -> bool:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(Path, "exists", failing_exists)
+    assert has_unpublished(staging, _in_a_folder(tmp_path / "out" / "song")) is None
+
+
 def test_destinations_on_another_disk_are_refused(tmp_path: Path) -> None:
     """Files cannot be renamed across disks, so a track might be published only in part."""
     shm = Path("/dev/shm")  # noqa: S108 - a file system that every Linux has

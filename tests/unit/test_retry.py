@@ -128,4 +128,5 @@ def test_every_reason_is_classified() -> None:
         Reason.TOO_LARGE,
         Reason.UNWRITABLE,
     }
+    assert neither.isdisjoint(retried | TRACK_REASONS)
     assert retried | TRACK_REASONS | neither == set(Reason)

@@ -1,4 +1,4 @@
-"""Runs in both. Reads the chunks of WAV, AIFF and similar files, and finds where samples end.
+"""Runs in the child. Reads the chunks of WAV, AIFF and similar files, and finds where samples end.
 
 The header declares the size of the samples before they are written. A crashed recorder leaves 0, a
 size beyond 4 GiB wraps, and a truncated copy declares too much. That size is therefore a hint:

@@ -1,4 +1,4 @@
-"""Runs in both. Detects copy protection: files that decode to noise without an external key.
+"""Runs in the child. Detects copy protection: files that decode to noise without an external key.
 
 Checks what each format declares: the sample entries `drms`, `enca` and `aavd` of MP4 (Apple's
 FairPlay; ISO/IEC 23001-7, common encryption; Audible), the encryption objects of ASF (Microsoft,
@@ -13,7 +13,7 @@ import re
 from typing import TYPE_CHECKING
 
 from stemsplit.audio.containers import mp4_boxes
-from stemsplit.audio.containers.declared_duration import ASF_HEADER
+from stemsplit.audio.tagging.tag_key_search import ASF_HEADER
 
 if TYPE_CHECKING:
     from stemsplit.audio.containers.file_bytes import FileBytes

@@ -1,4 +1,4 @@
-"""Runs in both. Reads the duration that the headers of ASF, AVI and DSF files declare.
+"""Runs in the child. Reads the duration that the headers of ASF, AVI and DSF files declare.
 
 If such a file is truncated, FFmpeg reduces the duration that it reports, so that nothing appears to
 be missing. Layouts: Microsoft, "Advanced Systems Format Specification", section 3.2, and "AVI RIFF
@@ -11,11 +11,11 @@ import struct
 from typing import TYPE_CHECKING
 
 from stemsplit.audio.containers.parts import Part
+from stemsplit.audio.tagging.tag_key_search import ASF_HEADER
 
 if TYPE_CHECKING:
     from stemsplit.audio.containers.file_bytes import FileBytes
 
-ASF_HEADER = b"\x30\x26\xb2\x75\x8e\x66\xcf\x11"
 _FILE_PROPERTIES = b"\xa1\xdc\xab\x8c\x47\xa9\xcf\x11\x8e\xe4\x00\xc0\x0c\x20\x53\x65"
 _ASF_TIMES = struct.Struct("<64xQ8xQI")
 """Play duration in units of 100 ns, preroll in ms and flags, from the start of the object."""

@@ -1,4 +1,4 @@
-"""Runs in both. Slices and searches a file like `bytes`, with little of it in memory.
+"""Runs in the child. Slices and searches a file like `bytes`, with little of it in memory.
 
 Unlike a memory map, it does not add to the memory charged to the process, and a failing disk raises
 an exception instead of a signal.

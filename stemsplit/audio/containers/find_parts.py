@@ -1,4 +1,4 @@
-"""Runs in both. Finds the parts of any file, by its first bytes and regardless of its name."""
+"""Runs in the child. Finds the parts of any file, by its first bytes and regardless of its name."""
 
 from __future__ import annotations
 
@@ -6,13 +6,13 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from stemsplit.audio.containers import declared_duration, flac, mp3, ogg
-from stemsplit.audio.containers.declared_duration import ASF_HEADER
 from stemsplit.audio.containers.file_bytes import FileBytes
 from stemsplit.audio.containers.flac_frames import MAGIC as FLAC_MAGIC
 from stemsplit.audio.containers.mislabelled_pcm import demuxer_of
 from stemsplit.audio.containers.parts import ByteRange, Part, PartFile
 from stemsplit.audio.containers.pcm import read_pcm_file
 from stemsplit.audio.containers.tag_blocks import tag_end
+from stemsplit.audio.tagging.tag_key_search import ASF_HEADER
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -1,4 +1,4 @@
-"""Runs in both. Finds the parts of FLAC files: joined files, and what follows damage.
+"""Runs in the child. Finds the parts of FLAC files: joined files, and what follows damage.
 
 The header of the file is a hint; its frames are checked (`flac_frames`).
 """

@@ -1,4 +1,4 @@
-"""Runs in both. Finds the frames of a FLAC file and verifies their checksums.
+"""Runs in the child. Finds the frames of a FLAC file and verifies their checksums.
 
 Every frame has a number, a checksum of its header and one of the whole frame, so every intact
 frame can be found and placed at its time (RFC 9639, sections 8 and 9).

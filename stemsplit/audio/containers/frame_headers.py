@@ -1,4 +1,4 @@
-"""Runs in both. Parses the frame headers of MPEG audio, AAC in ADTS and AC-3.
+"""Runs in the child. Parses the frame headers of MPEG audio, AAC in ADTS and AC-3.
 
 Layouts: ISO/IEC 11172-3 and 13818-3 (MPEG audio), ISO/IEC 13818-7 (ADTS), ETSI TS 102 366 (AC-3).
 """
@@ -56,7 +56,7 @@ def read_frame_header(data: FileBytes, at: int) -> tuple[int, FrameFormat] | Non
     head = data[at : at + _HEADER_BYTES]
     if len(head) < _HEADER_BYTES:
         return None
-    for parse in (_parse_mpeg, _parse_adts, _parse_ac3):
+    for parse in _PARSERS:
         found = parse(head)
         if found is not None:
             return found
@@ -147,3 +147,6 @@ def _parse_ac3(head: bytes) -> tuple[int, FrameFormat] | None:
     kbits = _AC3_KBITS[size_code >> 1]
     words = kbits * 1000 * 1536 // 16 // sample_rate + (size_code & 1 if rate == 1 else 0)
     return 2 * words, FrameFormat("ac3", bsid, sample_rate, 0, 1536)
+
+
+_PARSERS = (_parse_mpeg, _parse_adts, _parse_ac3)

@@ -1,4 +1,4 @@
-"""Runs in both. Walks streams of frames: MP3, MP2, AAC in ADTS and AC-3.
+"""Runs in the child. Walks streams of frames: MP3, MP2, AAC in ADTS and AC-3.
 
 Such a stream needs no file header, and many have none or a wrong one, so every frame is visited.
 Bytes that are not frames are tags, another file joined to the first, or damage.

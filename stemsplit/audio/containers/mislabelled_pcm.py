@@ -1,4 +1,4 @@
-"""Runs in both. Detects compressed audio that is labelled as PCM.
+"""Runs in the child. Detects compressed audio that is labelled as PCM.
 
 A CD with DTS audio is ripped to a WAV file whose 16-bit samples are DTS and play as white noise.
 The same happens with AC-3 from a DVD's digital output, or a WAV header in front of an MP3 stream.

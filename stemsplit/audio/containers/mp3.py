@@ -1,4 +1,4 @@
-"""Runs in both. Finds the parts of MP3 files and other streams of frames (MP2, ADTS, AC-3).
+"""Runs in the child. Finds the parts of MP3 files and other streams of frames (MP2, ADTS, AC-3).
 
 The duration lost to damage is estimated from the mean size of the frames, unless a header declares
 the number of frames.

@@ -1,4 +1,4 @@
-"""Runs in both. Reads the boxes of MP4, M4A and MOV files (ISO/IEC 14496-12, section 4.2)."""
+"""Runs in the child. Reads the boxes of MP4, M4A and MOV files (ISO/IEC 14496-12, section 4.2)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Runs in both. Finds the parts of Ogg files: chained streams, and what follows damage.
+"""Runs in the child. Finds the parts of Ogg files: chained streams, and what follows damage.
 
 A page consists of "OggS", version, flags, granule position, serial number, sequence number,
 checksum, number of lacing values, the lacing values, whose sum is the size of the body, and the
@@ -72,12 +72,16 @@ def find_parts(data: FileBytes) -> list[Part]:
         audio_streams = sum(_is_audio(data, stream[0]) for stream in streams)
         return [Part(is_cut_off=is_cut_off, can_use_libsndfile=audio_streams <= 1)]
     parts = [part for stream in streams for part in _parts_of_stream(data, stream)]
-    is_contiguous = pages[0].start == 0 and all(
-        page.start == previous.end for previous, page in pairwise(pages)
-    )
-    if len(parts) == 1 and is_contiguous and not parts[0].is_start_missing:
+    if len(parts) == 1 and not parts[0].is_start_missing and _are_contiguous(pages):
         return [Part(is_cut_off=parts[0].is_cut_off)]
     return parts
+
+
+def _are_contiguous(pages: list[_Page]) -> bool:
+    """Return whether pages follow each other from the beginning of the file."""
+    return pages[0].start == 0 and all(
+        page.start == previous.end for previous, page in pairwise(pages)
+    )
 
 
 def _is_audio(data: FileBytes, page: _Page) -> bool:

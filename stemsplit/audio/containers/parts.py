@@ -1,4 +1,4 @@
-"""Runs in both. Parts: the sound files that a file consists of.
+"""Runs in the child. Parts: the sound files that a file consists of.
 
 Most files are a single, intact sound file. Others are several files joined end to end, have lost
 bytes, or have a header that does not match the data. A *part* is one sound file that decodes from

@@ -1,4 +1,4 @@
-"""Runs in both. Finds the samples of WAV, RF64, Wave64, AIFF, CAF and AU files.
+"""Runs in the child. Finds the samples of WAV, RF64, Wave64, AIFF, CAF and AU files.
 
 A header that does not match the samples is replaced. Layouts: IBM and Microsoft, "Multimedia
 Programming Interface and Data Specifications" 1.0 (RIFF); EBU Tech 3306 (RF64); Sony Wave64; Apple,

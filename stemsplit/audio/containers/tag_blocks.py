@@ -1,4 +1,4 @@
-"""Runs in both. Finds where tags start and end in streams of frames.
+"""Runs in the child. Finds where tags start and end in streams of frames.
 
 Layouts: id3.org (ID3v1, ID3v2.4), the APEv2 and Lyrics3 specifications.
 """

@@ -1,4 +1,4 @@
-"""Runs in both. Reads and corrects the header in the first frame of an MP3 file.
+"""Runs in the child. Reads and corrects the header in the first frame of an MP3 file.
 
 The first frame often holds no audio but a header: that of Xing or LAME (`Xing` or `Info`), which
 gives the number of frames and the samples that the encoder added at both ends, or that of

@@ -1,4 +1,4 @@
-"""Runs in both. The protocol that every reader of sound files implements."""
+"""Runs in the child. The protocol that every reader of sound files implements."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Runs in both. Reads all parts of a file as one stream, each at its time and in one format."""
+"""Runs in the child. Reads all parts of a file as one stream, each at its time, in one format."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Runs in both. Computes the expected length of each of several joined files."""
+"""Runs in the child. Computes the expected length of each of several joined files."""
 
 from __future__ import annotations
 

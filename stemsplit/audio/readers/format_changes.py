@@ -1,4 +1,4 @@
-"""Runs in both. Converts audio whose sample rate or channels change within a file."""
+"""Runs in the child. Converts audio whose sample rate or channels change within a file."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Runs in both. Reads sound files through FFmpeg's libraries, using PyAV.
+"""Runs in the child. Reads sound files through FFmpeg's libraries, using PyAV.
 
 Covers what libsndfile does not read: AAC and ALAC in MP4, WMA, WavPack, Monkey's Audio, the audio
 of films, MP3 files that do not declare their length, and channel layouts that the file declares.
@@ -137,7 +137,12 @@ class LibavReader:
 
     def _declared_frames(self) -> int | None:
         frames = declared_frames(
-            self._container, self._stream, self._rate, start=self._start, delay=self._delay
+            self._container,
+            self._stream,
+            self._rate,
+            gapless=self._gapless,
+            start=self._start,
+            delay=self._delay,
         )
         return frames if frames is not None and 0 < frames <= self._max_frames else None
 

@@ -1,4 +1,4 @@
-"""Runs in both. Reads what FFmpeg knows of an audio track before it is decoded."""
+"""Runs in the child. Reads what FFmpeg knows of an audio track before it is decoded."""
 
 from __future__ import annotations
 
@@ -96,16 +96,28 @@ def audio_info(
 
 
 def declared_frames(
-    container: InputContainer, stream: av.AudioStream, rate: int, *, start: int, delay: int
+    container: InputContainer,
+    stream: av.AudioStream,
+    rate: int,
+    *,
+    gapless: int | None,
+    start: int,
+    delay: int,
 ) -> int | None:
     """Return the declared length in samples; approximate if the container counts other units.
 
-    `start` is the first sample by its timestamp, and so is `delay` if the audio starts late. It is
-    0 if the audio starts at once, or early because of padding.
+    Args:
+        container: the file.
+        stream: its audio track.
+        rate: sample rate in Hz.
+        gapless: length by Apple's tag (`gapless_frames`).
+        start: first sample by its timestamp.
+        delay: the same if the audio starts late; 0 if it starts at once, or early because of
+            padding.
     """
     if container.format.name in _HAVE_NO_DURATION:
         return None
-    if (gapless := gapless_frames(container, stream)) is not None:
+    if gapless is not None:
         return gapless
     if stream.duration is not None:
         frames = to_samples(stream.duration, stream.time_base, rate)

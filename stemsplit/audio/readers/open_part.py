@@ -1,4 +1,4 @@
-"""Runs in both. Opens a part of a file with the library that reads it best.
+"""Runs in the child. Opens a part of a file with the library that reads it best.
 
 libsndfile is tried first: it is small, exact at both ends of MP3 and Vorbis, and enough for most
 music collections. FFmpeg's libraries read what it does not, and the channel order of FLAC and Ogg.
@@ -89,8 +89,7 @@ def _refuse_protected(path: Path) -> None:
     if is_index_missing:
         raise BadInputError(
             f"{quoted(path.name)} is truncated: the index at its end (moov) is missing, and "
-            "without "
-            "it the file cannot be read.",
+            "without it the file cannot be read.",
             _COPY_AGAIN,
         )
     if scheme:

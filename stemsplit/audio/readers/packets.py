@@ -1,4 +1,4 @@
-"""Runs in both. Decodes the packets of one audio track with FFmpeg and continues after damage."""
+"""Runs in the child. Decodes the packets of an audio track with FFmpeg, also after damage."""
 
 from __future__ import annotations
 

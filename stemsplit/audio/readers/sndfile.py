@@ -1,4 +1,4 @@
-"""Runs in both. Reads sound files through libsndfile."""
+"""Runs in the child. Reads sound files through libsndfile."""
 
 from __future__ import annotations
 

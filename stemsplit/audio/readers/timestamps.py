@@ -1,4 +1,4 @@
-"""Runs in both. Places decoded frames in time by their timestamps. Pure.
+"""Runs in the child. Places decoded frames in time by their timestamps. Pure.
 
 Timestamps are coarse (Matroska counts milliseconds), drift (live recordings) and lie (a capture
 that was restarted). A single timestamp therefore moves nothing: silence is inserted only where the

@@ -1,4 +1,4 @@
-"""Runs in both. Selects one of the audio tracks of a file."""
+"""Runs in the child. Selects one of the audio tracks of a file."""
 
 from __future__ import annotations
 
@@ -68,13 +68,13 @@ def select_track(
 def _rank(track: av.AudioStream) -> tuple[bool, bool, bool]:
     """Rank the best track lowest: decodable, not special-purpose, flagged as default."""
     return (
-        not _can_decode(track),
+        not _has_codec_context(track),
         bool(track.disposition & _SPECIAL_PURPOSE),
         not track.disposition & Disposition.default,
     )
 
 
-def _can_decode(track: av.AudioStream) -> bool:
+def _has_codec_context(track: av.AudioStream) -> bool:
     context: object = track.codec_context  # None for an unknown encoding, whatever its type says
     return context is not None
 
@@ -101,7 +101,7 @@ def _listed(tracks: Sequence[av.AudioStream]) -> str:
         known = (
             _language(track),
             track.metadata.get("title", ""),
-            track.codec_context.layout.name if _can_decode(track) else "",
+            track.codec_context.layout.name if _has_codec_context(track) else "",
         )
         details = ", ".join(text for text in known if text and text != "und")
         texts.append(f"{number} ({details})" if details else str(number))

@@ -10,10 +10,11 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from stemsplit.audio.containers.declared_duration import ASF_HEADER
-
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
+
+ASF_HEADER = b"\x30\x26\xb2\x75\x8e\x66\xcf\x11"
+"""First bytes of the ASF header object, with which WMA files start."""
 
 FIELD_OF_KEY = {
     # ID3v2.3 and 2.4

@@ -13,7 +13,7 @@ from rich.table import Table
 from stemsplit.cli.display.bars import download_bar_factory
 from stemsplit.core.errors import ExitCode, ModelError
 from stemsplit.core.text import printable
-from stemsplit.models import download, published, store, weight_forms
+from stemsplit.models import converted, download, published, store, weight_forms
 from stemsplit.models.catalogue import MODELS, WEIGHTS_FILES, Model, Weights, find_model
 from stemsplit.models.engines import ENGINES, FormName, installed
 
@@ -52,7 +52,7 @@ def fetch(names: Annotated[list[str], Parameter(negative=())], /) -> int:
     """
     for weights in _weights(names):
         folder = download.fetch(weights, progress=download_bar_factory(), note=_note)
-        _convert_if_needed(weights)
+        _convert_if_needed(weights, folder)
         print(f"{weights.name}: {printable(folder)}")
     return ExitCode.DONE
 
@@ -70,7 +70,7 @@ def import_model(name: str, source: Path, /) -> int:
     """
     weights = find_model(name).weights
     folder = download.import_from(weights, source)
-    _convert_if_needed(weights)
+    _convert_if_needed(weights, folder)
     unchecked = [file for file in WEIGHTS_FILES if file not in weights.file_sha256]
     print(f"{weights.name}: {printable(folder)}")
     if unchecked:
@@ -121,9 +121,8 @@ def remove(names: Annotated[list[str], Parameter(negative=())], /) -> int:
         Models to remove. A model and its -16kHz variant share their weights.
     """
     for weights in _weights(names):
-        for form in get_args(FormName):
-            weight_forms.forget(form, _model_of(weights))
-        print(f"{weights.name}: removed")
+        found = [weight_forms.forget(form, _model_of(weights)) for form in get_args(FormName)]
+        print(f"{weights.name}: {'removed' if any(found) else 'not installed'}")
     return ExitCode.DONE
 
 
@@ -149,11 +148,11 @@ def _model_of(weights: Weights) -> Model:
     return next(model for model in MODELS.values() if model.weights is weights)
 
 
-def _convert_if_needed(weights: Weights) -> None:
-    """Convert weights now if the preferred engine needs converted ones."""
+def _convert_if_needed(weights: Weights, folder: Path) -> None:
+    """Convert the weights in `folder` now if the preferred engine needs converted ones."""
     engines = installed()
-    if engines:
-        weight_forms.ensure(ENGINES[engines[0]].weight_form, _model_of(weights), note=_note)
+    if engines and ENGINES[engines[0]].weight_form == "converted":
+        converted.ensure_converted(_model_of(weights), folder, note=_note)
 
 
 def _note(text: str) -> None:

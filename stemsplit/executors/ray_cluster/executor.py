@@ -200,8 +200,9 @@ class ClusterExecutor:
         nodes = self._client.nodes(_POLL_SECONDS)
         while self._client.has_pending_nodes() and time.monotonic() < deadline:
             nodes = self._client.nodes(_POLL_SECONDS)
-        if not nodes and self._client.excluded:
-            raise no_usable_node(self._client.excluded)
+        excluded = self._client.excluded
+        if not nodes and excluded:
+            raise no_usable_node(excluded)
         return nodes
 
     def open_pool(self, gate: Gate) -> ClusterExecutorPool:

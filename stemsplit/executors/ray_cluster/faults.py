@@ -88,24 +88,22 @@ def after_loss(losses: int) -> LossDecision:
     return LossDecision.RETRY_NEXT if losses <= LOSSES_BY_CHANCE else LossDecision.RETRY_LAST
 
 
-def should_move(
+def may_move(
     reason: Reason,
     *,
     moves: int,
-    has_other_node: bool,
     is_disk_shared: bool,
     is_source_missing: bool,
 ) -> bool:
-    """Return whether a failed track is retried on another node.
+    """Return whether a failed track is retried on another node, if there is one.
 
     Args:
         reason: why it failed.
         moves: how often it was moved before.
-        has_other_node: whether another node is usable.
         is_disk_shared: whether all nodes write to the same disk.
         is_source_missing: whether the source is missing on the node, but not on this machine.
     """
-    if moves >= MAX_MOVES or not has_other_node:
+    if moves >= MAX_MOVES:
         return False
     if reason is Reason.DISK_FULL and is_disk_shared:
         return False

@@ -14,15 +14,22 @@ VISIBLE_SECONDS = 10.0
 
 
 def installed_version() -> str:
-    """Return the version of the installed stemsplit; empty if it is not installed."""
+    """Return the version of the installed stemsplit; empty if it is not installed.
+
+    The code of another release may have the same version while that is developed. If it has other
+    modules, the version says so, because a shard could not start there.
+    """
+    if importlib.util.find_spec("stemsplit") is None:
+        return ""
     try:
-        if importlib.util.find_spec("stemsplit") and importlib.util.find_spec(
-            "stemsplit.executors.ray_cluster"
-        ):
-            return importlib.metadata.version("stemsplit")
+        version = importlib.metadata.version("stemsplit")
     except importlib.metadata.PackageNotFoundError:
-        pass
-    return ""
+        return ""
+    try:
+        shard_worker = importlib.util.find_spec("stemsplit.executors.ray_cluster.shard_worker")
+    except ModuleNotFoundError:  # a package on the way to it is missing
+        shard_worker = None
+    return version if shard_worker else f"{version} (other modules)"
 
 
 def answer_handshake(sentinel: bytes) -> tuple[str, bool]:

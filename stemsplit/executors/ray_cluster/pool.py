@@ -248,7 +248,7 @@ class ClusterPool:
             return
         self._moves[track_task.number] += 1
         # Unreachable storage may be the fault of one file; other reasons concern all of them.
-        if outcome.reason is not Reason.UNREACHABLE or self._excludes_node(shard, outcome.message):
+        if outcome.reason is not Reason.UNREACHABLE or self._count_fault(shard, outcome.message):
             self._scheduler.exclude_node(shard, f"{outcome.message} {outcome.remedy}".rstrip())
         if attempts:
             resources = self._shard_size.resources
@@ -258,13 +258,14 @@ class ClusterPool:
     def _should_move(
         self, shard: ShardState, track_task: RemoteTrackTask, event: messages.TrackEnded
     ) -> bool:
-        return not self._scheduler.is_draining and faults.should_move(
+        """Return whether a failed track is retried on another node, if there is one now."""
+        can_move = not self._scheduler.is_draining and faults.may_move(
             event.outcome.reason,
             moves=self._moves[track_task.number],
-            has_other_node=any(node.node_id != shard.node_id for node in self._client.nodes()),
             is_disk_shared=not is_remote(self._output),
             is_source_missing=event.is_source_missing and track_task.job.source_path.exists(),
         )
+        return can_move and any(node.node_id != shard.node_id for node in self._client.nodes())
 
     def _end_lost_shards(self) -> Iterator[PoolEvent]:
         now = self._clock()
@@ -282,7 +283,7 @@ class ClusterPool:
         shard = self._shards.pop(number, None)
         if shard is None:
             return
-        if end.fault and not self._is_stopping and self._excludes_node(shard, end.fault):
+        if end.fault and not self._is_stopping and self._count_fault(shard, end.fault):
             why = f"its shards keep failing ({end.fault})."
             self._client.exclude(shard.node_id, why, shard.name)
         started, results = {*shard.started}, {**shard.results}
@@ -316,7 +317,7 @@ class ClusterPool:
                 f"{len(started)} of them started"
             )
 
-    def _excludes_node(self, shard: ShardState, fault: str) -> bool:
+    def _count_fault(self, shard: ShardState, fault: str) -> bool:
         """Count a fault, and return whether it excludes the node of a shard.
 
         Raises:

@@ -135,15 +135,16 @@ class ShardScheduler:
             self._idle_since, self._has_noted_wait = None, False
             return
         now = self.clock()
+        excluded = self.client.excluded
         self._idle_since = now if self._idle_since is None else self._idle_since
         decision = faults.while_waiting(
             now - self._idle_since,
             has_nodes=bool(self.client.nodes()),
             has_pending_nodes=self.client.has_pending_nodes(),
-            has_excluded_nodes=bool(self.client.excluded),
+            has_excluded_nodes=bool(excluded),
         )
         if decision is WaitDecision.END_WITHOUT_USABLE_NODES:
-            raise faults.no_usable_node(self.client.excluded)
+            raise faults.no_usable_node(excluded)
         if decision is not WaitDecision.CONTINUE and not self._has_noted_wait:
             self._has_noted_wait = True
             yield Noted(

@@ -16,8 +16,8 @@ from typing import IO, TYPE_CHECKING
 from stemsplit.core.errors import StemsplitError
 from stemsplit.core.text import quoted
 from stemsplit.executors.base import ExecutionRequest
-from stemsplit.executors.local import LocalExecutor
-from stemsplit.executors.plan_local_pool import start_method_of, storage_modules
+from stemsplit.executors.local import LocalPool
+from stemsplit.executors.plan_local_pool import plan_pool, start_method_of, storage_modules
 from stemsplit.executors.ray_cluster import messages
 from stemsplit.executors.ray_cluster.handshake import installed_version, wait_until_visible
 from stemsplit.executors.ray_cluster.remote_recorder import RemoteRecorder
@@ -84,27 +84,31 @@ def _run_pool(
         start_method=start_method_of(task.settings),
         deadline=task.deadline,
     )
-    executor = LocalExecutor(
-        request,
-        model_folder=ensure_weights(task.settings),
-        storage=storage_modules([output, *(track.job.source for track in task.tracks)]),
-        tracks=None,
+    plan = plan_pool(
+        task.settings, task.limits, jobs=task.jobs, tracks=None, preloaded=request.preloaded
     )
     gate = make_gate(
         request,
-        executor.plan.forecast,
+        plan.forecast,
         audio_seconds=lambda track_task: translator.track_of(track_task).likely_seconds,
         stem_bytes=lambda track_task: translator.track_of(track_task).stem_bytes,
     )
-    executor_pool = executor.open_pool(gate)
-    pool = executor_pool.pool
+    local_pool = LocalPool(
+        task.settings,
+        plan,
+        model_folder=ensure_weights(task.settings),
+        start_method=request.start_method,
+        gate=gate,
+        storage=storage_modules([output, *(track.job.source for track in task.tracks)]),
+    )
+    pool = local_pool.pool
 
     def add(track: messages.AssignedTrack) -> None:
         translator.add(track)
         recorder = RemoteRecorder(connection, track.track, task.output)
-        pool.add(executor_pool.make_task(track.job, output, recorder, track.audio_seconds))
+        pool.add(local_pool.make_task(track.job, output, recorder, track.audio_seconds))
 
-    with executor_pool, contextlib.closing(pool.run()) as events:
+    with local_pool, contextlib.closing(pool.run()) as events:
         for track in task.tracks:
             add(track)
         connection.attach(pool, add)

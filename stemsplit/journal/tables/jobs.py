@@ -12,7 +12,7 @@ from stemsplit.journal.job_records import JobState
 
 if TYPE_CHECKING:
     import sqlite3
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Sequence
 
     from stemsplit.core.outcome import Outcome, TrackWarning
     from stemsplit.journal.job_records import JobEntry
@@ -20,14 +20,13 @@ if TYPE_CHECKING:
 
 
 def insert_jobs(
-    db: sqlite3.Connection, run: int, entries: Iterable[tuple[bytes, JobEntry]], version: str
+    db: sqlite3.Connection, run: int, entries: Sequence[tuple[bytes, JobEntry]], version: str
 ) -> None:
     """Add jobs to a run, with their keys.
 
     Waiting jobs are updated if they are already recorded; of the others, only run, source and state
     change.
     """
-    entries = list(entries)
     waiting = [(key, entry) for key, entry in entries if entry.state is JobState.WAITING]
     others = [(key, entry) for key, entry in entries if entry.state is not JobState.WAITING]
     db.executemany(
@@ -125,11 +124,16 @@ def set_failure(db: sqlite3.Connection, key: bytes, outcome: Outcome) -> None:
 def set_outcome(db: sqlite3.Connection, key: bytes, outcome: Outcome) -> None:
     """Record the outcome of a job."""
     is_done = outcome.reason is Reason.DONE
-    set_failure(db, key, outcome)
     db.execute(
-        "UPDATE jobs SET state = ?, audio_seconds = ?, warnings = ? WHERE place = ?",
+        """
+        UPDATE jobs SET state = ?, reason = ?, message = ?, remedy = ?, audio_seconds = ?,
+            warnings = ? WHERE place = ?
+        """,
         (
             JobState.DONE if is_done else JobState.FAILED,
+            outcome.reason,
+            outcome.message,
+            outcome.remedy,
             outcome.audio_seconds if is_done else None,
             msgspec.json.encode(outcome.warnings).decode(),
             key,

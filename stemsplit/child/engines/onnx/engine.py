@@ -94,11 +94,12 @@ class OnnxEngine:
 
     def masks(self, magnitudes: NDArray[np.float32]) -> tuple[NDArray[np.float32], ...]:
         """See `Engine.masks`."""
+        wrap = ort.OrtValue.ortvalue_from_numpy  # does not copy the array
+        network_input = wrap(magnitudes[None])
         for stem, estimate in enumerate(self._estimates):
             session = self._sessions[stem] if self._sessions else self._session(stem)
-            wrap = ort.OrtValue.ortvalue_from_numpy  # does not copy the array
             binding = session.io_binding()
-            binding.bind_ortvalue_input(MAGNITUDES, wrap(magnitudes[None]))
+            binding.bind_ortvalue_input(MAGNITUDES, network_input)
             binding.bind_ortvalue_output(ESTIMATE, wrap(estimate))
             with self._translated_errors("run"):
                 session.run_with_iobinding(binding)

@@ -1,4 +1,4 @@
-"""Spleeter's own separation of whole files for `--mwf`; alone imports Spleeter and TensorFlow.
+"""Spleeter's own separation of whole files for `--mwf`. No other code imports Spleeter.
 
 Not here: engines that process one segment at a time (`child.engines`).
 Imports: nothing.

@@ -147,7 +147,7 @@ def load_library() -> Library:
     """
     path = library_path()
     if path is None:
-        raise LibraryError("TensorFlow is installed, but its library is missing")
+        raise LibraryError("TensorFlow is installed, but its library was not found")
     set_library_environment()
     try:
         return Library(path)
