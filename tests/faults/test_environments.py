@@ -363,10 +363,10 @@ def helpers(supervisor: int) -> dict[str, psutil.Process]:
 def test_a_dead_watchdog_is_replaced(songs: Path) -> None:
     """The new one ends all processes when the supervisor dies."""
     with separate_songs(songs) as process:
-        first = helpers(process.pid)["watchdog"]
+        first = helpers(process.pid)["watchdog.py"]
         first.kill()
         deadline = time.monotonic() + 20
-        while helpers(process.pid).get("watchdog") in {None, first}:
+        while helpers(process.pid).get("watchdog.py") in {None, first}:
             assert time.monotonic() < deadline
             time.sleep(0.05)
         family = psutil.Process(process.pid).children(recursive=True)
@@ -384,7 +384,7 @@ def test_temporary_files_are_removed_after_a_kill(songs: Path, temporary: Path) 
     assert list(temporary.iterdir()) == []
     with separate_songs(songs, "--overwrite", TMPDIR=str(temporary)) as process:
         family = psutil.Process(process.pid).children(recursive=True)
-        helpers(process.pid)["watchdog"].kill()
+        helpers(process.pid)["watchdog.py"].kill()
         process.kill()
         psutil.wait_procs(family, timeout=20)
     left = {path.name.partition("-")[0] for path in temporary.iterdir()}
