@@ -26,6 +26,7 @@ from stemsplit.api.demo.song import make_song
 from stemsplit.core.job import Job
 from stemsplit.core.messages import Task
 from stemsplit.core.settings import MODEL_SAMPLE_RATE
+from stemsplit.core.version import __version__
 from stemsplit.executors.local import preload_modules
 from stemsplit.executors.plan_local_pool import start_method_of
 from stemsplit.models.catalogue import find_model, stems_to_write
@@ -43,7 +44,7 @@ if TYPE_CHECKING:
     from stemsplit.core.settings import Settings
     from stemsplit.supervisor.launcher import Child, StartMethod
 
-_PACKAGES = ("stemsplit", "spleeter", "tensorflow", "onnxruntime", "numpy", "scipy")
+_PACKAGES = ("spleeter", "tensorflow", "onnxruntime", "numpy", "scipy")
 
 COMMAND = Path(sys.executable).with_name("stemsplit")
 SPLEETER = Path(sys.executable).with_name("spleeter")
@@ -52,12 +53,12 @@ SONG_SECONDS = 20
 
 def environment() -> str:
     """Describe the machine and the package versions in one line."""
-    packages = ", ".join(f"{name} {version(name)}" for name in _PACKAGES if find_spec(name))
+    packages = "".join(f", {name} {version(name)}" for name in _PACKAGES if find_spec(name))
     memory = psutil.virtual_memory().total / 2**30
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     return (
-        f"{packages}; Python {platform.python_version()}; {platform.system()} "
-        f"{platform.machine()}, {_processor()}, {cores} cores, {memory:.0f} GiB"
+        f"stemsplit {__version__}{packages}; Python {platform.python_version()}; "
+        f"{platform.system()} {platform.machine()}, {_processor()}, {cores} cores, {memory:.0f} GiB"
     )
 
 

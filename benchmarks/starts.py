@@ -1,4 +1,4 @@
-"""Measure start-up time: import of the package, and the next file of a batch.
+"""Measure start-up time: of the package, of commands, and of the next file of a batch.
 
 Run with `python benchmarks/starts.py [--files 6]`.
 """
@@ -11,13 +11,14 @@ import statistics
 import subprocess
 import sys
 import tempfile
+import time
 from pathlib import Path
 
 from common import COMMAND, environment, write_song
 
 
 def main() -> None:
-    """Print the two tables."""
+    """Print the three tables."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--files", type=int, default=6)
     options = parser.parse_args()
@@ -28,6 +29,10 @@ def main() -> None:
     for statement in ("import stemsplit", "import stemsplit.batch.api"):
         taken = _interpreter_ms(statement)
         print(f"| `{statement}` | {taken:.0f} | {taken - interpreter:.0f} |")
+    print("\n| command | s, median of 11 |")
+    print("|---|---|")
+    for line, taken in _command_seconds().items():
+        print(f"| `{line}` | {taken:.2f} |")
     print("\n| from the end of one file | s, median | s, maximum |")
     print("|---|---|---|")
     for what, gaps in _gaps(options.files).items():
@@ -48,6 +53,37 @@ def _interpreter_ms(statement: str) -> float:
         for _ in range(11)
     ]
     return statistics.median(runs)
+
+
+def _command_seconds() -> dict[str, float]:
+    """Return the median times of commands that separate nothing."""
+    with tempfile.TemporaryDirectory(prefix="stemsplit-benchmark-") as name:
+        folder = Path(name)
+        (folder / "songs").mkdir()
+        for number in range(10):
+            write_song(folder / "songs" / f"song{number}.wav", 1, first_seed=number)
+        batch = ["separate", "songs", "-o", "stems"]
+        subprocess.run([COMMAND, *batch, "--quiet"], cwd=folder, check=True)
+        lines = [
+            ["--version"],
+            ["--help"],
+            ["completion", "bash"],
+            ["separate", "--help"],
+            ["status", "stems"],
+            batch,
+        ]
+        return {
+            f"stemsplit {' '.join(line)}": statistics.median(
+                _seconds([COMMAND, *line], folder) for _ in range(11)
+            )
+            for line in lines
+        }
+
+
+def _seconds(command: list[str | Path], folder: Path) -> float:
+    began = time.perf_counter()
+    subprocess.run(command, cwd=folder, check=True, capture_output=True)
+    return time.perf_counter() - began
 
 
 def _gaps(files: int) -> dict[str, list[float]]:

@@ -1,4 +1,4 @@
-"""Writes the pages of the documentation that follow from the program; a test holds them to it.
+"""Writes the pages and the completion scripts that follow from the program; a test compares them.
 
 Run `python docs/generate.py` after a change of the command line or of the events.
 """
@@ -8,10 +8,11 @@ from __future__ import annotations
 import inspect
 import json
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from stemsplit.batch import events
 from stemsplit.cli.app import app
+from stemsplit.cli.overview import SCRIPTS
 
 _NOTE = """\
 <!-- Written by docs/generate.py. -->
@@ -22,6 +23,15 @@ all](settings.md). Exit codes and errors: [errors](errors.md). Examples:
 [quickstart](quickstart.md), and the how-to pages in the [index](index.md)."""
 
 HERE = Path(__file__).parent
+
+_SHELLS: tuple[Literal["bash", "zsh", "fish"], ...] = ("bash", "zsh", "fish")
+
+_REGISTRATION = {
+    # Without a match of ours, bash still completes file names.
+    "bash": "complete -o bashdefault -o default -F _stemsplit stemsplit\n",
+    # The script is written for a folder in `fpath`; with `eval` it must be registered.
+    "zsh": "compdef _cyclopts_stemsplit stemsplit\n",
+}
 
 _FIRST = ("$schema", "title", "description", "type")
 _ANNOTATIONS = {"title", "description", "default"}
@@ -79,7 +89,7 @@ def schema_of_events() -> dict[str, Any]:
 
 
 def pages() -> dict[str, str]:
-    """Give each generated page by its name below `docs/`."""
+    """Return each generated page by its name below `docs/`."""
     commands = app.generate_docs(output_format="markdown", recursive=True)
     return {
         "cli.md": f"{_NOTE}\n\n{commands.rstrip()}\n",
@@ -87,6 +97,18 @@ def pages() -> dict[str, str]:
     }
 
 
+def completion_scripts() -> dict[str, str]:
+    """Return the script of each shell by its name below `stemsplit/cli/completion_scripts`."""
+    return {
+        f"stemsplit.{shell}": f"{app.generate_completion(shell=shell).rstrip()}\n"
+        + _REGISTRATION.get(shell, "")
+        for shell in _SHELLS
+    }
+
+
 if __name__ == "__main__":
     for name, text in pages().items():
         (HERE / name).write_text(text, encoding="utf-8")
+    SCRIPTS.mkdir(exist_ok=True)
+    for name, text in completion_scripts().items():
+        (SCRIPTS / name).write_text(text, encoding="utf-8")

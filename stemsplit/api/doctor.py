@@ -26,7 +26,7 @@ from stemsplit.core.limits import Limits
 from stemsplit.core.outcome import Reason
 from stemsplit.core.settings import AUTOMATIC, Settings
 from stemsplit.core.text import counted, mebibytes, printable
-from stemsplit.core.version import __version__
+from stemsplit.core.version import DISTRIBUTION, __version__
 from stemsplit.executors.plan_local_pool import plan_pool, start_method_of
 from stemsplit.models import published, store
 from stemsplit.models.catalogue import MODELS, find_model
@@ -98,7 +98,7 @@ def examine(plans: Plans) -> Iterator[Check]:
 def _python(_plans: Plans) -> Iterator[Check]:
     version = platform.python_version()
     found = f"Python {version}, {platform.machine()}, {platform.system()}; stemsplit {__version__}"
-    required = Requirement(f"python{metadata.metadata('stemsplit')['Requires-Python']}")
+    required = Requirement(f"python{metadata.metadata(DISTRIBUTION)['Requires-Python']}")
     state, remedy = State.OK, ""
     if not required.specifier.contains(version, prereleases=True):
         state, remedy = State.FAILED, f"Use Python {required.specifier}. {REINSTALL}"
@@ -111,7 +111,7 @@ def _python(_plans: Plans) -> Iterator[Check]:
 
 def _packages(_plans: Plans) -> Iterator[Check]:
     found = []
-    for text in metadata.requires("stemsplit") or []:
+    for text in metadata.requires(DISTRIBUTION) or []:
         required = Requirement(text)
         if required.marker is not None and not required.marker.evaluate({"extra": ""}):
             continue

@@ -94,7 +94,7 @@ def _converted(data: bytes, problem: str, max_bytes: int | None) -> bytes:
         import PIL.Image
     except ImportError as error:
         raise UnfitPictureError(
-            f"{problem}; `pip install 'stemsplit[covers]'` adds support for converting such covers"
+            f"{problem}; `pip install '.[covers]'` in a clone of stemsplit adds their conversion"
         ) from error
     try:
         with warnings.catch_warnings():

@@ -1,4 +1,4 @@
-"""Runs in the supervisor. The `stemsplit` program: commands, error messages and exit codes."""
+"""Runs in the supervisor. The commands of `stemsplit`, their error messages and exit codes."""
 
 from __future__ import annotations
 
@@ -11,15 +11,16 @@ from typing import TYPE_CHECKING
 
 from cyclopts import App, CycloptsError, MissingArgumentError, Parameter, UnusedCliTokensError
 
-from stemsplit.cli import settings, standard_streams
-from stemsplit.cli.commands import config, doctor, models
-from stemsplit.cli.commands.convert import convert
-from stemsplit.cli.commands.demo import demo
-from stemsplit.cli.commands.inspect import inspect
-from stemsplit.cli.commands.report import report
-from stemsplit.cli.commands.separate import separate
-from stemsplit.cli.commands.status import status
-from stemsplit.cli.help import HELP_ALL, HELP_FLAGS, HelpFormatter
+from stemsplit.cli import settings
+from stemsplit.cli.help import HelpFormatter
+from stemsplit.cli.overview import (
+    COMMANDS,
+    DESCRIPTION,
+    EPILOGUE,
+    HELP_ALL,
+    HELP_FLAGS,
+    VERSION_FLAG,
+)
 from stemsplit.cli.signals import StoppedBySignalError, raise_on_signals
 from stemsplit.core.errors import EngineError, ExitCode, StemsplitError, UsageError
 from stemsplit.core.text import printable, quoted, system_message
@@ -28,46 +29,23 @@ from stemsplit.core.version import __version__
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-_SEPARATE = """\
-Examples:
-  stemsplit separate song.mp3 -o stems
-  stemsplit separate ~/Music -o stems --format flac --max-ram 2GiB --until 07:00
-  stemsplit separate ~/Music -o stems --stems vocals --residual --dry-run
-`stemsplit separate --help-all` shows all options in detail."""
-
-_CONVERT = """\
-Examples:
-  stemsplit convert master.wav -o cd --sample-rate 44.1k --bit-depth 16
-  stemsplit convert ~/Music -o phone --format opus
-`stemsplit convert --help-all` shows all options in detail."""
-
-_PROGRAM = """\
-Start with `stemsplit demo`, or with `stemsplit separate song.mp3 -o stems`.
-Exit codes: 0 all done, 1 error, 2 usage error, 3 some files failed, 10 time is up, 11 folder in \
-use by another run, 130 Ctrl-C, 143 SIGTERM."""
-
 app = App(
     name="stemsplit",
-    help="Split songs into stems with Spleeter: one short-lived process per song, flat memory, no "
-    "partial files.",
-    help_epilogue=_PROGRAM,
+    help=DESCRIPTION,
+    help_epilogue=EPILOGUE,
     help_flags=[*HELP_FLAGS, HELP_ALL],
     help_format="plaintext",
     help_formatter=HelpFormatter(everything=False),
     version=__version__,
-    version_flags=["--version"],
+    version_flags=[VERSION_FLAG],
     default_parameter=Parameter(negative=()),
     suppress_keyboard_interrupt=False,
 )
-app.command(separate, help_epilogue=_SEPARATE)
-app.command(convert, help_epilogue=_CONVERT)
-app.command(status, help_epilogue="")
-app.command(report, help_epilogue="")
-app.command(inspect, help_epilogue="")
-app.command(models.app)
-doctor.add_to(app)
-app.command(demo, help_epilogue="")
-config.add_to(app)
+for _name, _command in COMMANDS.items():
+    if _name == "models":
+        app.command(_command.target, name=_name)  # an `App` has an epilogue of its own
+    else:
+        app.command(_command.target, name=_name, help_epilogue=_command.epilogue)
 
 
 _WANTED_OPEN_FILES = 4096
@@ -85,17 +63,12 @@ _SHORTAGES = {
 """Message and remedy by errno, for resources that any system call may exhaust."""
 
 
-def run(arguments: Sequence[str] | None = None) -> int:
-    """Run the command line.
+def run_command(tokens: Sequence[str]) -> int:
+    """Run a command, print its error if it fails, and return the exit code.
 
     Args:
-        arguments: without the program's name; None for those of this process.
-
-    Returns:
-        the exit code.
+        tokens: the arguments of the program.
     """
-    tokens = list(sys.argv[1:] if arguments is None else arguments)
-    standard_streams.prepare()
     _raise_open_file_limit()
     raise_on_signals()
     applied = settings.SettingsConfig()
@@ -108,19 +81,12 @@ def run(arguments: Sequence[str] | None = None) -> int:
         verbose, _ = applied.values.get("verbose", (False, ""))
         if isinstance(error, Exception) and (verbose or {"--verbose", "-v"} & set(tokens)):
             traceback.print_exc()
-        message, remedy, exit_code = _explain(error, tokens[:1])
+        message, remedy, exit_code = _explain(error, list(tokens[:1]))
         may_be_a_setting = exit_code == ExitCode.USAGE or isinstance(error, EngineError)
         sources = applied.summary() if may_be_a_setting else ""
         line = " ".join(f"stemsplit: {message} {remedy} {sources}".split())
         print(printable(line), file=sys.stderr)
         return exit_code
-    sys.stdout.flush()
-    stdout_error = standard_streams.errors.get("stdout")
-    if stdout_error is not None and tokens[:1] not in (["separate"], ["convert"]):
-        if not isinstance(stdout_error, BrokenPipeError):  # as in `stemsplit ... | head`
-            why = system_message(stdout_error)
-            print(f"stemsplit: Standard output cannot be written ({why}).", file=sys.stderr)
-        return ExitCode.ERROR
     return int(code or 0)
 
 

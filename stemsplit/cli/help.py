@@ -1,23 +1,21 @@
-"""Runs in the supervisor. Formats `--help`, which fits a screen, and `--help-all`."""
+"""Runs in the supervisor. Formats `--help`, which fits a screen, and `--help-all`.
+
+Every command creates a formatter, so the modules that only a help page needs are imported in its
+methods.
+"""
 
 from __future__ import annotations
 
 import re
 from typing import TYPE_CHECKING, Any
 
-from rich.table import Table
-from rich.text import Text
-
-from stemsplit.cli.options import EVERYDAY, GROUPS
+from stemsplit.cli.overview import HELP_ALL
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from cyclopts.help import HelpEntry, HelpPanel
     from rich.console import Console, ConsoleOptions
-
-HELP_FLAGS = ("--help", "-h")
-HELP_ALL = "--help-all"
 
 _LABEL_COLUMNS = 30
 _FIRST_SENTENCE = re.compile(r".*?[.;:](?=\s|$)", re.DOTALL)
@@ -36,6 +34,9 @@ class HelpFormatter:
 
     def __call__(self, console: Console, options: ConsoleOptions, panel: HelpPanel) -> None:
         """Print one group of arguments, options or commands."""
+        from rich.table import Table
+        from rich.text import Text
+
         del options
         entries = [entry for entry in panel.entries if self._is_shown(entry, panel)]
         if not entries:
@@ -53,6 +54,8 @@ class HelpFormatter:
 
     def render_usage(self, console: Console, options: ConsoleOptions, usage: Any) -> None:  # noqa: ANN401 - cyclopts' own
         """Print the usage line."""
+        from rich.text import Text
+
         del options
         console.print(Text(f"Usage: {str(usage).strip()}"))
 
@@ -63,6 +66,8 @@ class HelpFormatter:
         description: Any,  # noqa: ANN401 - cyclopts' own
     ) -> None:
         """Print the description."""
+        from rich.text import Text
+
         del options
         for paragraph in _text(description).split("\n\n"):
             if paragraph.strip():
@@ -70,6 +75,8 @@ class HelpFormatter:
         console.print()
 
     def _is_shown(self, entry: HelpEntry, panel: HelpPanel) -> bool:
+        from stemsplit.cli.options import EVERYDAY, GROUPS
+
         if HELP_ALL in entry.names:
             return False  # the epilogue names it
         if self._everything or panel.format == "command" or str(panel.title) not in GROUPS:

@@ -8,10 +8,9 @@ Annotations are evaluated here, not deferred: cyclopts 4 would resolve inherited
 of the subclass.
 """
 
-from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from inspect import signature
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeAlias
 
 from cyclopts import Group, Parameter
 
@@ -50,7 +49,7 @@ def flag(text: str, *names: str, **keywords: Any) -> Parameter:  # noqa: ANN401 
         names: the long and the short name; empty for the name of the field.
         keywords: of `Parameter`. Those that cyclopts 4 (Python 3.10) lacks are dropped.
     """
-    missing = {"metavar", "completer"} - set(signature(Parameter).parameters)
+    missing = {"metavar"} - set(signature(Parameter).parameters)
     known = {keyword: given for keyword, given in keywords.items() if keyword not in missing}
     return Parameter(help=text, name=names or None, **known)
 
@@ -60,11 +59,13 @@ def value(metavar: str, text: str, *names: str, **keywords: Any) -> Parameter:  
     return flag(text, *names, metavar=metavar, **keywords)
 
 
-def _complete_from(names: Iterable[str]) -> Callable[[object], list[str]]:
-    """Return a function that offers `names` to the completion of a shell."""
-    fixed = list(names)
-    return lambda _context: fixed
-
+if TYPE_CHECKING:
+    ModelName: TypeAlias = str
+    EngineName: TypeAlias = str
+else:
+    # Any text is accepted here, and checked later; shells complete the known names.
+    ModelName = Literal[tuple(MODELS)] | str
+    EngineName = Literal[(AUTOMATIC, *LOADERS)] | str
 
 Inputs = Annotated[
     list[str] | None,
@@ -111,12 +112,12 @@ TrackOrder = Annotated[
 
 def model_value(text: str) -> Parameter:
     """Create the `Parameter` of `--model`, which a shell completes."""
-    return value("MODEL", text, "--model", "-m", completer=_complete_from(MODELS))
+    return value("MODEL", text, "--model", "-m", show_choices=False)
 
 
 def engine_value(text: str) -> Parameter:
     """Create the `Parameter` of `--engine`, which a shell completes."""
-    return value("ENGINE", text, completer=_complete_from((AUTOMATIC, *LOADERS)))
+    return value("ENGINE", text, show_choices=False)
 
 
 @dataclass(frozen=True, kw_only=True)

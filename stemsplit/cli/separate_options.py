@@ -14,9 +14,11 @@ from stemsplit.cli.options import (
     RESOURCES,
     TIME,
     DisplayOptions,
+    EngineName,
     FileOptions,
     FormatOptions,
     Jobs,
+    ModelName,
     Name,
     SampleRate,
     SelectionOptions,
@@ -36,7 +38,7 @@ class ModelOptions:
     """Which stems are separated."""
 
     model: Annotated[
-        str,
+        ModelName,
         AUDIO,
         model_value(
             "Use the model 2stems, 4stems or 5stems. Append -16kHz for stems up to 16 kHz; see "
@@ -89,7 +91,7 @@ class ResourceOptions:
         ),
     ] = "auto"
     engine: Annotated[
-        str,
+        EngineName,
         RESOURCES,
         engine_value(
             "Run the model with tensorflow or onnx. onnx needs less memory and supports more "

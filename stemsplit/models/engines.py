@@ -55,22 +55,22 @@ ENGINES: dict[str, Engine] = {
 }
 """Engines by name, in order of preference."""
 
-_WHERE = "Python 3.11, on Linux or on a Mac with an Intel processor"
-"""Platforms with packages of Spleeter and its TensorFlow (`pyproject.toml`)."""
+_WHERE = "Python 3.11 on Linux or on a Mac with an Intel processor"
+"""Where Spleeter and its TensorFlow have packages (`pyproject.toml`)."""
 
 
 def _remedy(engine: str) -> str:
     if engine == "onnx":
-        if sys.platform == "darwin" and platform.machine() == "x86_64" and _is_since(14):
+        if _is_intel_mac() and sys.version_info >= (3, 14):
             return "ONNX Runtime does not support this Python here; use Python 3.10 to 3.13."
         return "Run `pip install '.[light]'` in a clone of stemsplit."
-    if not _is_since(12) and sys.platform in {"linux", "darwin"}:
+    if sys.version_info[:2] == (3, 11) and (sys.platform == "linux" or _is_intel_mac()):
         return "Run `pip install .` again in a clone of stemsplit."
     return f"Remove --engine, or use {_WHERE}."
 
 
-def _is_since(minor: int) -> bool:
-    return sys.version_info >= (3, minor)
+def _is_intel_mac() -> bool:
+    return sys.platform == "darwin" and platform.machine() == "x86_64"
 
 
 def _is_installed(library: str) -> bool:

@@ -8,6 +8,7 @@ import importlib
 import json
 import pkgutil
 import re
+from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +19,7 @@ import stemsplit
 from stemsplit import __version__
 from stemsplit.batch import events
 from stemsplit.cli.app import app
+from stemsplit.cli.overview import COMMANDS, SCRIPTS
 from stemsplit.core.errors import ExitCode, StemsplitError
 from stemsplit.core.outcome import Reason
 from stemsplit.models.catalogue import MODELS
@@ -89,6 +91,24 @@ def test_the_published_schema_is_current() -> None:
     """If this fails, run `python docs/generate.py`."""
     written = json.loads((DOCS / "events.schema.json").read_text(encoding="utf-8"))
     assert written == json.loads(json.dumps(generate.schema_of_events()))
+
+
+def test_the_completion_scripts_are_current() -> None:
+    """They name all commands and options. If this fails, run `python docs/generate.py`."""
+    scripts = generate.completion_scripts()
+    written = {path.name: path.read_text(encoding="utf-8") for path in sorted(SCRIPTS.iterdir())}
+    assert {*written} == {*scripts}
+    options = [
+        argument.name.removeprefix("--")
+        for name in ("separate", "convert", "inspect", "report")
+        for argument in app[name].assemble_argument_collection()
+        if argument.name.startswith("--")
+    ]
+    for text in written.values():
+        assert all(name in text for name in (*COMMANDS, *MODELS, *options))
+    lock = (DOCS.parent / "tests/requirements/lock.txt").read_text(encoding="utf-8")
+    if f"\ncyclopts=={version('cyclopts')} " in lock:  # another version writes other scripts
+        assert written == scripts
 
 
 def _equivalent_schema(schema: dict[str, Any]) -> dict[str, Any]:

@@ -6,6 +6,7 @@ import ast
 import pkgutil
 import subprocess
 import sys
+import wave
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -82,6 +83,55 @@ def test_the_child_does_not_require_tensorflow() -> None:
     """Everything in the child except the engine itself runs without TensorFlow."""
     imported = _imported_by("import stemsplit.child.main, stemsplit.child.engines.ratio_mask")
     assert not imported & {"tensorflow", "spleeter", "onnxruntime"}
+
+
+_COUNT = """
+import sys
+from stemsplit.__main__ import main
+sys.argv = ["stemsplit", *sys.argv[1:]]
+before = {*sys.modules}
+main()
+new = {*sys.modules} - before
+own = {name for name in new if name.startswith("stemsplit")}
+others = {name for name in new - own if name.partition(".")[0] not in sys.stdlib_module_names}
+print(len(own), len(others), *{name.partition(".")[0] for name in others}, file=sys.stderr)
+"""
+
+
+def _imported_by_command(*arguments: str | Path) -> tuple[int, int, set[str]]:
+    """Return the numbers of our own and third-party modules, and the third-party packages."""
+    completed = subprocess.run(
+        [sys.executable, "-c", _COUNT, *arguments], check=True, capture_output=True, text=True
+    )
+    own, others, *packages = completed.stderr.split()
+    return int(own), int(others), {*packages}
+
+
+@pytest.mark.parametrize(
+    "arguments", [("--version",), ("--help",), (), ("completion", "bash"), ("completion", "zsh")]
+)
+def test_what_a_shell_asks_needs_no_other_package(arguments: tuple[str, ...]) -> None:
+    """The answer comes at once: `stemsplit completion` runs whenever a shell starts."""
+    own, others, _ = _imported_by_command(*arguments)
+    assert own <= 4
+    assert others == 0
+
+
+def test_status_and_resume_import_only_what_they_need(tmp_path: Path) -> None:
+    """A command that processes nothing imports no arrays, and `status` reads no tags."""
+    source, output = tmp_path / "song.wav", tmp_path / "out"
+    with wave.open(str(source), "wb") as file:
+        file.setparams((2, 2, 44_100, 0, "NONE", ""))
+        file.writeframes(bytes(44_100))
+    _imported_by_command("convert", source, "-o", output, "--quiet")
+    own, others, packages = _imported_by_command("status", output)
+    assert own <= 55
+    assert others <= 150
+    assert not packages & {"numpy", "soundfile", "av", "mediafile", "mutagen", "psutil"}
+    own, others, packages = _imported_by_command("convert", source, "-o", output, "--quiet")
+    assert own <= 165
+    assert others <= 235
+    assert not packages & {"numpy", "soundfile", "av"}
 
 
 @pytest.mark.parametrize("name", [name for name in _modules() if not _is_folder(name)])

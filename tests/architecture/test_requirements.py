@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import re
+from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import platforms
 import pytest
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 from stemsplit.core.compat import tomllib
+from stemsplit.core.version import DISTRIBUTION
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -93,3 +96,53 @@ def test_a_lock_file_contains_only_versions_and_hashes(lock: Path) -> None:
     assert len(entries) == len(_pins(lock))
     assert all("--hash=sha256:" in entry for entry in entries)
     assert not re.search(r"^-", text, re.MULTILINE), "options for pip"
+
+
+def _environment(platform: str, python: str) -> dict[str, str]:
+    """Return the markers of one of the README's platforms."""
+    system, machine = {
+        "Linux x86-64": ("linux", "x86_64"),
+        "Linux arm64": ("linux", "aarch64"),
+        "Mac with Apple silicon, macOS 14": ("darwin", "arm64"),
+        "Intel Mac, macOS 14": ("darwin", "x86_64"),
+        "Windows x86-64": ("win32", "AMD64"),
+    }[platform]
+    return {
+        "python_version": python,
+        "python_full_version": f"{python}.0",
+        "sys_platform": system,
+        "platform_machine": machine,
+        "extra": "",
+    }
+
+
+@pytest.mark.parametrize(("platform", "python"), platforms.promised())
+def test_the_readme_names_the_engine_that_is_installed(platform: str, python: str) -> None:
+    """Python 3.10 to 3.14 on five platforms; `platforms.py` checks that it can be installed."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    environment = _environment(platform, python)
+    required = {
+        requirement.name
+        for requirement in map(Requirement, project["dependencies"])
+        if _applies(requirement, environment)
+    }
+    engines = [name for package, name in platforms.ENGINES.items() if package in required]
+    assert (engines or [platforms.NO_ENGINE]) == [platforms.promised()[platform, python]]
+
+
+def test_the_table_of_platforms_is_complete() -> None:
+    """Five platforms and five versions of Python."""
+    versions = ("3.10", "3.11", "3.12", "3.13", "3.14")
+    assert [*platforms.promised()] == [*product(platforms.PLATFORMS, versions)]
+
+
+def test_nothing_suggests_to_install_another_project() -> None:
+    """On PyPI, `stemsplit` belongs to somebody else, as the README says once."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    assert project["name"] == DISTRIBUTION
+    assert list(project["scripts"]) == ["stemsplit"]
+    pages = [ROOT / "README.md", *ROOT.glob("docs/**/*.md"), *ROOT.glob("stemsplit/**/*.py")]
+    for page in pages:
+        text = page.read_text(encoding="utf-8")
+        assert not re.search(r"pip install [^`\n]*\bstemsplit\b(?!-batch)(?![^`\n]*demo)", text)
+        assert "stemsplit[" not in text

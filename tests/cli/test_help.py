@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import re
 import shutil
 import subprocess
@@ -12,18 +13,19 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from stemsplit.cli.app import app
+from stemsplit.cli.overview import COMMANDS, answer
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
 COMMAND = Path(sys.executable).with_name("stemsplit")
-COMMANDS = [
+PAGES = [
     (), ("separate",), ("convert",), ("inspect",), ("status",), ("report",), ("doctor",),
     ("demo",), ("config",), ("completion",), ("models",), ("models", "fetch"),
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize("command", COMMANDS, ids=" ".join)
+@pytest.mark.parametrize("command", PAGES, ids=" ".join)
 def test_help_fits_on_a_screen(command: tuple[str, ...], stemsplit: Callable[..., Any]) -> None:
     """It has at most 44 lines of 80 columns."""
     result = stemsplit(*command, "--help", COLUMNS="80")
@@ -32,6 +34,19 @@ def test_help_fits_on_a_screen(command: tuple[str, ...], stemsplit: Callable[...
     assert lines[0].startswith(" ".join(("Usage: stemsplit", *command)))
     assert len(lines) <= 44
     assert max(map(len, lines)) <= 80
+
+
+def test_the_overview_lists_every_command() -> None:
+    """It is written without the commands, and says of each what its own help begins with."""
+    assert {*COMMANDS} == {name for name in app if not name.startswith("-")}
+    for name, command in COMMANDS.items():
+        summary = " ".join(inspect.cleandoc(app[name].help).partition("\n\n")[0].split())
+        assert command.summary == summary
+    text = answer(["--help"])
+    assert text is not None
+    assert all(f"  {name} " in text for name in COMMANDS)
+    assert answer([]) == answer(["-h"]) == answer(["--help-all"]) == text
+    assert answer(["separate", "--help"]) is None
 
 
 @pytest.mark.parametrize("command", ["separate", "convert"])

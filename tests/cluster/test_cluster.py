@@ -19,6 +19,8 @@ from cluster_nodes import Nodes
 from common import COMMAND, stem_hashes
 from node_kills import campaign
 
+from stemsplit.core.version import DISTRIBUTION
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -161,9 +163,11 @@ def test_unusable_nodes_are_reported(
 ) -> None:
     """One node has another version, one does not see the folder; neither is used."""
     site = tmp_path / "site"
-    metadata = site / "stemsplit-0.0.1.dist-info"
+    metadata = site / f"{DISTRIBUTION.replace('-', '_')}-0.0.1.dist-info"
     metadata.mkdir(parents=True)
-    (metadata / "METADATA").write_text("Metadata-Version: 2.1\nName: stemsplit\nVersion: 0.0.1\n")
+    (metadata / "METADATA").write_text(
+        f"Metadata-Version: 2.1\nName: {DISTRIBUTION}\nVersion: 0.0.1\n"
+    )
     with Nodes() as cluster:
         cluster.add(environment={"PYTHONPATH": str(site)})
         result = stemsplit("separate", library, "-o", "out", "--cluster", cluster.address)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import pytest
 from hostile import Attacker, make_victim, snapshot, write_unfinished_run
 
-from stemsplit.cli.app import run
+from stemsplit.cli.main import run
 from stemsplit.core.errors import StemsplitError
 from stemsplit.journal.lock import hold_lock
 from stemsplit.journal.output_layout import OutputLayout

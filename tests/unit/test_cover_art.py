@@ -109,7 +109,7 @@ def test_without_pillow_the_error_names_the_package(monkeypatch: pytest.MonkeyPa
     """A picture that fits does not need Pillow."""
     monkeypatch.setitem(sys.modules, "PIL.Image", None)
     monkeypatch.setitem(sys.modules, "PIL", None)
-    with pytest.raises(UnfitPictureError, match=r"pip install 'stemsplit\[covers\]'"):
+    with pytest.raises(UnfitPictureError, match=r"pip install '\.\[covers\]'"):
         fit_cover(_image(WEBP), "aac")
     image = _image(png_with_declared_size(1, 1))
     assert fit_cover(image, "aac") is image

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, NoReturn
 
 import pytest
 
+from stemsplit.core.version import DISTRIBUTION
+from stemsplit.executors.ray_cluster import handshake
 from stemsplit.executors.ray_cluster.handshake import installed_version
 
 if TYPE_CHECKING:
@@ -15,8 +17,9 @@ if TYPE_CHECKING:
 
 
 def test_the_version_of_the_installed_code() -> None:
-    """It is that of the distribution."""
-    assert installed_version() == importlib.metadata.version("stemsplit")
+    """It is that of the distribution, whose name the module knows by itself."""
+    assert handshake.DISTRIBUTION == DISTRIBUTION
+    assert installed_version() == importlib.metadata.version(DISTRIBUTION)
 
 
 @pytest.mark.parametrize("missing", ["module", "package"])
@@ -34,7 +37,7 @@ def test_code_with_other_modules_has_another_version(
         return None
 
     monkeypatch.setattr(importlib.util, "find_spec", find_spec)
-    version = importlib.metadata.version("stemsplit")
+    version = importlib.metadata.version(DISTRIBUTION)
     assert installed_version() == f"{version} (other modules)"
 
 

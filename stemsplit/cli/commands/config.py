@@ -1,9 +1,8 @@
-"""Runs in the supervisor. `stemsplit config` and `stemsplit completion`."""
+"""Runs in the supervisor. `stemsplit config`."""
 
 from __future__ import annotations
 
 import sys
-from typing import TYPE_CHECKING, Literal
 
 from rich.console import Console
 from rich.table import Table
@@ -14,71 +13,34 @@ from stemsplit.cli.display.json_display import print_json
 from stemsplit.core.errors import ExitCode
 from stemsplit.core.text import printable
 
-if TYPE_CHECKING:
-    from cyclopts import App
 
-_REGISTRATION = {
-    # Without a match of ours, bash still completes file names.
-    "bash": "complete -o bashdefault -o default -F _stemsplit stemsplit",
-    # The script is written for a folder in `fpath`; with `eval` it must be registered.
-    "zsh": "compdef _cyclopts_stemsplit stemsplit",
-}
+def config(command: settings.HasSettings = "separate", /, *, json: bool = False) -> int:
+    """Show every setting with its value and origin.
 
-Shell = Literal["bash", "zsh", "fish"]
+    In order of precedence: the command line; environment variables such as STEMSPLIT_MAX_RAM;
+    stemsplit.toml in the current folder; the user's stemsplit.toml.
 
+    Parameters
+    ----------
+    command:
+        Show the settings of this command.
+    json:
+        Print one JSON object.
+    """
+    from stemsplit.cli.app import app
 
-def add_to(app: App) -> None:
-    """Register the commands that read the options of `app` itself."""
-
-    def config(command: settings.HasSettings = "separate", /, *, json: bool = False) -> int:
-        """Show every setting with its value and origin.
-
-        In order of precedence: the command line; environment variables such as STEMSPLIT_MAX_RAM;
-        stemsplit.toml in the current folder; the user's stemsplit.toml.
-
-        Parameters
-        ----------
-        command:
-            Show the settings of this command.
-        json:
-            Print one JSON object.
-        """
-        # Of all commands, so that an error in any table is reported.
-        by_command = {
-            name: list(settings.current_settings(app, name)) for name in settings.COMMANDS
-        }
-        found = by_command[command]
-        unknown = list(settings.unknown_variables(app))
-        if json:
-            files = [printable(path) for path in settings.files()]
-            print_json({"command": command, "files": files, "settings": found})
-        else:
-            _print(found)
-        for text in unknown:
-            print(f"stemsplit: {text}", file=sys.stderr)
-        return ExitCode.DONE
-
-    def completion(shell: Shell, /) -> int:
-        """Print a shell completion script for commands, options and models.
-
-        bash, in ~/.bashrc: eval "$(stemsplit completion bash)"
-
-        zsh, in ~/.zshrc after compinit: eval "$(stemsplit completion zsh)"
-
-        fish: stemsplit completion fish > ~/.config/fish/completions/stemsplit.fish
-
-        Parameters
-        ----------
-        shell:
-            Print the script for bash, zsh or fish.
-        """
-        print(app.generate_completion(shell=shell))
-        if line := _REGISTRATION.get(shell):
-            print(line)
-        return ExitCode.DONE
-
-    app.command(config, help_epilogue="")
-    app.command(completion, help_epilogue="")
+    # Of all commands, so that an error in any table is reported.
+    by_command = {name: list(settings.current_settings(app, name)) for name in settings.COMMANDS}
+    found = by_command[command]
+    unknown = list(settings.unknown_variables(app))
+    if json:
+        files = [printable(path) for path in settings.files()]
+        print_json({"command": command, "files": files, "settings": found})
+    else:
+        _print(found)
+    for text in unknown:
+        print(f"stemsplit: {text}", file=sys.stderr)
+    return ExitCode.DONE
 
 
 def _print(found: list[settings.Setting]) -> None:

@@ -27,37 +27,33 @@ if TYPE_CHECKING:
 _STYLES = {"ok": "green", "warning": "yellow", "failed": "bold red"}
 
 
-def add_to(app: App) -> None:
-    """Register the command, which reads the settings of `app` itself."""
+def doctor(*, json: bool = False) -> int:
+    """Check this installation and this machine, and suggest fixes.
 
-    def doctor(*, json: bool = False) -> int:
-        """Check this installation and this machine, and suggest fixes.
+    Checks the terminal, settings, Python, packages, engines, models and their checksums,
+    memory, processors, disk, starting child processes and keep-awake, and finally separates two
+    seconds of audio.
 
-        Checks the terminal, settings, Python, packages, engines, models and their checksums,
-        memory, processors, disk, starting child processes and keep-awake, and finally separates two
-        seconds of audio.
+    Parameters
+    ----------
+    json:
+        Print one JSON object.
+    """
+    from stemsplit.api.doctor import State
+    from stemsplit.cli.app import app
 
-        Parameters
-        ----------
-        json:
-            Print one JSON object.
-        """
-        from stemsplit.api.doctor import State
-
-        console = Console(highlight=False, emoji=False)
-        checks: list[Check] = []
-        for check in _checks(app):
-            checks.append(check)
-            if not json:
-                _print(console, check)
-        healthy = all(check.state is not State.FAILED for check in checks)
-        if json:
-            print_json({"version": 1, "healthy": healthy, "checks": checks})
-        else:
-            console.print(_summary(checks))
-        return ExitCode.DONE if healthy else ExitCode.ERROR
-
-    app.command(doctor, help_epilogue="")
+    console = Console(highlight=False, emoji=False)
+    checks: list[Check] = []
+    for check in _checks(app):
+        checks.append(check)
+        if not json:
+            _print(console, check)
+    healthy = all(check.state is not State.FAILED for check in checks)
+    if json:
+        print_json({"version": 1, "healthy": healthy, "checks": checks})
+    else:
+        console.print(_summary(checks))
+    return ExitCode.DONE if healthy else ExitCode.ERROR
 
 
 def _checks(app: App) -> Iterator[Check]:

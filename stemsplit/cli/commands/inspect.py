@@ -11,7 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from stemsplit.cli.display.json_display import print_json
-from stemsplit.cli.options import engine_value, flag, model_value
+from stemsplit.cli.options import EngineName, ModelName, engine_value, flag, model_value
 from stemsplit.core.errors import ExitCode
 from stemsplit.core.settings import AUTOMATIC
 from stemsplit.core.text import clock_time, mebibytes
@@ -37,9 +37,9 @@ def inspect(
     ],
     /,
     *,
-    model: Annotated[str, model_value("Predict memory and time for this model.")] = "2stems",
+    model: Annotated[ModelName, model_value("Predict memory and time for this model.")] = "2stems",
     engine: Annotated[
-        str,
+        EngineName,
         engine_value(
             "Predict memory and time for this engine. It is tensorflow, onnx, or auto for the "
             "first one installed."

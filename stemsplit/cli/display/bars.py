@@ -28,7 +28,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from stemsplit.cli.display.progress_text import format_memory, format_progress
+from stemsplit.cli.display.progress_text import DRAINING, format_memory, format_progress
 from stemsplit.core.text import clock_time, printable
 
 if TYPE_CHECKING:
@@ -54,8 +54,6 @@ _ECHO_COLUMNS = 4
 
 _OTHER_LINES = 6
 """Lines of the terminal that no child may use."""
-
-DRAINING = "finishing the running tracks; press Ctrl-C again to stop now"
 
 _STEPS = {"starting": "starting", "loading": "loading", "closing": "finishing"}
 

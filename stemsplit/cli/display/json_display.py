@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from stemsplit.cli.display.bars import DRAINING
+from stemsplit.cli.display.progress_text import DRAINING
 
 if TYPE_CHECKING:
     from typing import Self

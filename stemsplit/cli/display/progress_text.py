@@ -10,6 +10,8 @@ from stemsplit.core.text import clock_time, mebibytes, moment
 if TYPE_CHECKING:
     from stemsplit.core.progress import Status
 
+DRAINING = "finishing the running tracks; press Ctrl-C again to stop now"
+
 
 def format_progress(status: Status) -> list[str]:
     """Return tracks, audio, time left, speed and memory, the most important first."""

@@ -16,13 +16,12 @@ from rich.console import Console
 
 from stemsplit.batch import events
 from stemsplit.cli.display.bars import (
-    DRAINING,
     Screen,
     ScreenState,
     can_draw,
     download_bar_factory,
 )
-from stemsplit.cli.display.progress_text import format_progress, warning_counts
+from stemsplit.cli.display.progress_text import DRAINING, format_progress, warning_counts
 from stemsplit.cli.display.warning_lines import WarningLines
 from stemsplit.core.errors import ExitCode
 from stemsplit.core.text import clock_time, counted, mebibytes, moment, printable

@@ -9,6 +9,9 @@ import importlib.util
 import os
 import time
 
+DISTRIBUTION = "stemsplit-batch"
+"""The same as in `stemsplit.core.version`."""
+
 VISIBLE_SECONDS = 10.0
 """Time that a network disk may need to show a file that another machine has just written."""
 
@@ -22,7 +25,7 @@ def installed_version() -> str:
     if importlib.util.find_spec("stemsplit") is None:
         return ""
     try:
-        version = importlib.metadata.version("stemsplit")
+        version = importlib.metadata.version(DISTRIBUTION)
     except importlib.metadata.PackageNotFoundError:
         return ""
     try:

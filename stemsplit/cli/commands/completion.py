@@ -1,0 +1,29 @@
+"""Runs in the supervisor. `stemsplit completion`."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from stemsplit.cli import overview
+from stemsplit.core.errors import ExitCode
+
+Shell = Literal["bash", "zsh", "fish"]
+
+
+def completion(shell: Shell, /) -> int:
+    """Print a shell completion script for commands, options and models.
+
+    bash, in ~/.bashrc: eval "$(stemsplit completion bash)"
+
+    zsh, in ~/.zshrc after compinit: eval "$(stemsplit completion zsh)"
+
+    fish: stemsplit completion fish > ~/.config/fish/completions/stemsplit.fish
+
+    Parameters
+    ----------
+    shell:
+        Print the script for bash, zsh or fish.
+    """
+    answer = overview.answer(["completion", shell])
+    print(answer)
+    return ExitCode.DONE
