@@ -125,6 +125,19 @@ def test_a_full_disk_is_distinguished_from_other_errors(tmp_path: Path) -> None:
     assert isinstance(other, UnwritableError)
 
 
+def test_a_disk_that_was_full_for_a_moment_is_reported_as_full(tmp_path: Path) -> None:
+    """Libsndfile names no reason; another child's files may be removed before the disk is checked.
+
+    A file that cannot be opened, and a folder that is gone, are other faults.
+    """
+    failed_write = soundfile.LibsndfileError(2)
+    assert type(explain_write_error(tmp_path, failed_write)) is UnwritableError
+    (tmp_path / "vocals.wav").write_bytes(b"half a stem")
+    assert type(explain_write_error(tmp_path, failed_write)) is DiskFullError
+    failed_open = soundfile.LibsndfileError(2, "Error opening 'drums.wav': ")
+    assert type(explain_write_error(tmp_path, failed_open)) is UnwritableError
+
+
 def test_dither_makes_the_rounding_error_independent_of_the_signal() -> None:
     """The error of a quiet tone at 16 bits is white, has no mean, and no trace of the tone.
 
