@@ -73,7 +73,7 @@ def set_up_process(log_channel: Connection, *, nice: int = 0) -> None:
     _set_niceness(nice)
     # Ctrl-C in a terminal reaches all foreground processes; only the supervisor handles it.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    if STACK_SIGNAL is not None:
+    if sys.platform != "win32" and STACK_SIGNAL is not None:
         faulthandler.register(STACK_SIGNAL, file=2, all_threads=True)
     _redirect_logging(log_channel)
     with contextlib.suppress(OSError):  # Linux only; raising the score needs no privileges
@@ -89,10 +89,10 @@ def peak_rss_bytes() -> int | None:
         for line in Path("/proc/self/status").read_text().splitlines():
             if line.startswith("VmHWM:"):
                 return int(line.split()[1]) * 1024
-    try:
-        import resource
-    except ImportError:  # Windows
+    if sys.platform == "win32":
         return None
+    import resource
+
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak if sys.platform == "darwin" else peak * 1024
 

@@ -92,10 +92,10 @@ def run_command(tokens: Sequence[str]) -> int:
 
 def _raise_open_file_limit() -> None:
     """Raise the soft limit of open files to `_WANTED_OPEN_FILES`, or to the hard limit if lower."""
-    try:
-        import resource
-    except ImportError:  # Windows
+    if sys.platform == "win32":
         return
+    import resource
+
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     wanted = _WANTED_OPEN_FILES if hard == resource.RLIM_INFINITY else min(hard, _WANTED_OPEN_FILES)
     if soft != resource.RLIM_INFINITY and soft < wanted:

@@ -7,12 +7,13 @@ music from anywhere. No process that stemsplit starts does that.
 from __future__ import annotations
 
 import contextlib
+import multiprocessing
 import os
 import sys
 import threading
 from enum import Enum
 from multiprocessing import util
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if sys.version_info >= (3, 11):
     from enum import StrEnum
@@ -30,8 +31,17 @@ else:
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from multiprocessing.connection import Connection
+    from multiprocessing.context import BaseContext
 
-__all__ = ["StrEnum", "multiprocessing_imports_safely", "run_module", "safe_path", "tomllib"]
+__all__ = [
+    "StrEnum",
+    "make_pipe",
+    "multiprocessing_imports_safely",
+    "run_module",
+    "safe_path",
+    "tomllib",
+]
 
 _WITHOUT_CURRENT_FOLDER = (
     "import sys; sys.path[:] = filter(None, sys.path); del sys.argv[0]; exec(sys.argv.pop(1))"
@@ -40,6 +50,17 @@ _WITHOUT_CURRENT_FOLDER = (
 
 _lock = threading.RLock()
 _flags = util._args_from_interpreter_flags  # type: ignore[attr-defined]  # noqa: SLF001
+
+
+def make_pipe(context: BaseContext | None = None, *, duplex: bool) -> tuple[Connection, Connection]:
+    """Return both ends of a new pipe, as `multiprocessing.Pipe` does.
+
+    On Windows they have another class, which mypy does not accept as a `Connection`, with the same
+    methods.
+    """
+    make: Any = multiprocessing if context is None else context
+    pipe: tuple[Connection, Connection] = make.Pipe(duplex=duplex)
+    return pipe
 
 
 def safe_path() -> tuple[str, ...]:

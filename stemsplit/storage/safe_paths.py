@@ -10,8 +10,6 @@ import os
 
 from stemsplit.core.text import quoted
 
-_SEPARATORS = b"/\\" if os.name == "nt" else b"/"
-
 
 class OutsideError(ValueError):
     """A path leads out of its folder."""
@@ -32,13 +30,16 @@ def is_inside(path: bytes) -> bool:
     """Return whether the parts of a relative path stay inside its folder; follows no links."""
     if not path or b"\0" in path or os.path.isabs(path) or os.path.splitdrive(path)[0]:
         return False
-    parts = path.replace(b"\\", b"/").split(b"/") if os.name == "nt" else path.split(b"/")
-    return b".." not in parts
+    return b".." not in _parts(path)
 
 
 def is_name(name: bytes) -> bool:
     """Return whether `name` is a single part of a path that stays in its folder."""
-    return is_inside(name) and name != b"." and not any(char in _SEPARATORS for char in name)
+    return is_inside(name) and name != b"." and len(_parts(name)) == 1
+
+
+def _parts(path: bytes) -> list[bytes]:
+    return path.replace(b"\\", b"/").split(b"/") if os.name == "nt" else path.split(b"/")
 
 
 def leads_out(folder: bytes, path: bytes) -> bool:

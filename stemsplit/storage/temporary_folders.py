@@ -17,11 +17,6 @@ from typing import TYPE_CHECKING
 from stemsplit.core.errors import FREE_TEMPORARY_SPACE, UnwritableError
 from stemsplit.core.text import quoted, system_message
 
-try:
-    import fcntl
-except ImportError:  # Windows
-    fcntl = None  # type: ignore[assignment]
-
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -109,8 +104,10 @@ def lock_folder(folder: Path) -> int | None:
         OSError: if the folder cannot be written.
     """
     _own.add(folder)
-    if fcntl is None:
+    if sys.platform == "win32":
         return None
+    import fcntl
+
     # Other processes look for the final name, which the file gets only once it is locked.
     unlocked = folder / f"{_LOCK}.new"
     lock = os.open(unlocked, os.O_RDWR | os.O_CREAT, 0o600)
@@ -135,8 +132,10 @@ def remove_stale(
     prefix: str, before_removal: Callable[[Path], None] = lambda _folder: None
 ) -> None:
     """Remove temporary folders that killed processes had locked; see `TemporaryFolder`."""
-    if fcntl is None:
+    if sys.platform == "win32":
         return
+    import fcntl
+
     parent = Path(tempfile.gettempdir())
     for folder in {*parent.glob(f"{prefix}*")} - _own:
         with contextlib.suppress(OSError):

@@ -53,7 +53,7 @@ def start(scratch: Path) -> None:
 def kill() -> None:
     """Kill the fork server, even during its imports."""
     server, pid = _server(), _pid()
-    if pid is not None:
+    if sys.platform != "win32" and pid is not None:
         with contextlib.suppress(ProcessLookupError):
             os.kill(pid, signal.SIGKILL)
     with contextlib.suppress(FileNotFoundError):  # a cleaner has removed the socket
@@ -65,7 +65,7 @@ def kill() -> None:
 def is_alive() -> bool:
     """Return whether the fork server runs, without reaping it: multiprocessing does that."""
     pid = _pid()
-    if pid is not None:
+    if sys.platform == "linux" and pid is not None:
         with contextlib.suppress(ChildProcessError):
             return os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is None
     return False

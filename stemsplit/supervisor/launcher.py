@@ -13,10 +13,10 @@ import multiprocessing
 import sys
 import time
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from stemsplit.core.child_entry import PRELOAD_DONE, READY_FILE, enter
-from stemsplit.core.compat import multiprocessing_imports_safely
+from stemsplit.core.compat import make_pipe, multiprocessing_imports_safely
 from stemsplit.core.errors import UsageError
 from stemsplit.core.messages import encode_task
 from stemsplit.supervisor import fork_server
@@ -31,7 +31,7 @@ from stemsplit.supervisor.session import SESSION
 
 if TYPE_CHECKING:
     from multiprocessing.connection import Connection
-    from multiprocessing.context import ForkServerContext, SpawnContext
+    from multiprocessing.context import SpawnContext
     from multiprocessing.process import BaseProcess
     from pathlib import Path
     from typing import Self
@@ -56,7 +56,9 @@ def usable_start_method(wanted: StartMethod | None = None) -> StartMethod:
     """
     method = wanted or ("forkserver" if sys.platform == "linux" else "spawn")
     if method == "forkserver" and (
-        fork_server.is_foreign() or not fork_server.has_room_for_sockets()
+        sys.platform != "linux"
+        or fork_server.is_foreign()
+        or not fork_server.has_room_for_sockets()
     ):
         return "spawn"
     return method
@@ -144,11 +146,9 @@ class Launcher:
         self._preload_deadline = 0.0
         self._server_deaths = 0
         self._restore_count = SESSION.restore_count
-        self._context: ForkServerContext | SpawnContext = (
-            multiprocessing.get_context("forkserver")
-            if self.start_method == "forkserver"
-            else multiprocessing.get_context("spawn")
-        )
+        # The context of a fork server, which Windows lacks, has the same methods.
+        context: Any = multiprocessing.get_context(self.start_method)
+        self._context: SpawnContext = context
 
     def __enter__(self) -> Self:
         """Start the fork server, which imports its preload in the background.
@@ -268,8 +268,8 @@ class Launcher:
         fork_server.start(self.scratch)
 
     def _start(self, task: Task) -> Child:
-        pipe, child_pipe = self._context.Pipe(duplex=True)
-        log_pipe, child_log_pipe = self._context.Pipe(duplex=False)
+        pipe, child_pipe = make_pipe(self._context, duplex=True)
+        log_pipe, child_log_pipe = make_pipe(self._context, duplex=False)
         process = self._context.Process(
             target=enter,
             args=(self._program, child_pipe, child_log_pipe, encode_task(task), task.log_file),

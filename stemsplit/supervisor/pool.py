@@ -9,10 +9,10 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import time
-from multiprocessing import Pipe
 from multiprocessing.connection import wait
 from typing import TYPE_CHECKING
 
+from stemsplit.core.compat import make_pipe
 from stemsplit.core.errors import StemsplitError
 from stemsplit.core.outcome import Reason
 from stemsplit.core.text import mebibytes
@@ -87,7 +87,7 @@ class Pool:
         self._is_draining = False
         self._is_stopping = False
         self._is_woken = False
-        self._wake_reader, self._wake_writer = Pipe(duplex=False)
+        self._wake_reader, self._wake_writer = make_pipe(duplex=False)
 
     @property
     def peak_memory_bytes(self) -> int | None:

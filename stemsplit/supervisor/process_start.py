@@ -92,7 +92,7 @@ def interrupts_blocked() -> Iterator[None]:
     A terminal sends Ctrl-C to them too, and during their imports they would print a traceback. The
     supervisor receives it when the context ends.
     """
-    if not hasattr(signal, "pthread_sigmask"):  # Windows
+    if sys.platform == "win32":  # which has no signal masks
         yield
         return
     with warnings.catch_warnings():  # a dead tracker is replaced; it holds nothing of stemsplit

@@ -65,9 +65,10 @@ def remove_leftovers(folder: str | os.PathLike[str]) -> None:
 def _wait_for_supervisor() -> bool:
     """Wait until the supervisor has cleaned up or died; return whether it has cleaned up."""
     watched: list[int] = [0]
-    with contextlib.suppress(AttributeError, OSError):
-        # A forked copy of the program may hold the other end of the pipe open.
-        watched.append(os.pidfd_open(os.getppid()))
+    if sys.platform == "linux":
+        with contextlib.suppress(OSError):  # an old kernel
+            # A forked copy of the program may hold the other end of the pipe open.
+            watched.append(os.pidfd_open(os.getppid()))
     try:
         ready, _, _ = select.select(watched, [], [])
         return 0 in ready and bool(os.read(0, 1))
