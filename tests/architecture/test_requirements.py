@@ -35,7 +35,7 @@ ENVIRONMENTS = {
         "implementation_name": "cpython",
         "extra": "",
     }
-    for python in ("3.11", "3.12", "3.13", "3.14")
+    for python in ("3.10", "3.11", "3.12", "3.13", "3.14")
     for system, machine in (("linux", "x86_64"), ("darwin", "arm64"), ("win32", "AMD64"))
 }
 

@@ -15,8 +15,10 @@ from pathlib import Path
 import pytest
 
 import stemsplit
+from stemsplit.core.compat import tomllib
 
 ROOT = Path(stemsplit.__file__).parent
+TESTS = Path(__file__).parents[1]
 FOLDERS = sorted(path.parent for path in ROOT.rglob("__init__.py"))[1:]
 MAX_ENTRIES, MAX_LAYERS, MAX_DEPENDENCIES, MAX_LINES = 16, 10, 80, 350
 
@@ -101,3 +103,11 @@ def test_a_folder_documents_its_contents_and_imports(folder: Path) -> None:
     inside = [name for name in MODULES if name == prefix or name.startswith(f"{prefix}.")]
     components = {_component(name) for module in inside for name in _imports(module)} - {own}
     assert re.findall(r"`(\w+)`", imports[1]) == sorted(components)
+
+
+def test_every_folder_of_tests_is_run_by_default() -> None:
+    """They are listed by hand in `pyproject.toml`, in the order in which they run."""
+    project = tomllib.loads((TESTS.parent / "pyproject.toml").read_text(encoding="utf-8"))
+    listed = project["tool"]["pytest"]["ini_options"]["testpaths"]
+    folders = {f"tests/{path.parent.relative_to(TESTS)}" for path in TESTS.rglob("test_*.py")}
+    assert sorted(listed) == sorted(folders)
