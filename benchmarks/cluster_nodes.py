@@ -89,7 +89,10 @@ class Nodes:
         memory: int = 2 * 2**30,
         environment: Mapping[str, str] | None = None,
     ) -> Node:
-        """Start a node and wait until it has joined the cluster."""
+        """Start a node and wait until it has joined the cluster.
+
+        On a slow machine, Ray gives up nodes that are started at the same time.
+        """
         node = self._start(
             f"--address={self.address}",
             f"--num-cpus={cpus}",

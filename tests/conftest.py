@@ -51,6 +51,12 @@ hypothesis.settings.load_profile("no deadline")
 
 pytest_plugins = ["browser_fixture", "cluster_fixtures", "fault_fixtures"]
 
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Add the number of manipulated folders, of which a long run has thousands."""
+    parser.addoption("--folders", type=int, default=300, help="manipulated output folders")
+
+
 REQUIRE_REAL = bool(os.environ.get("STEMSPLIT_REQUIRE_REAL"))
 """Set in CI, where tests fail instead of being skipped if the real weights are missing."""
 

@@ -98,12 +98,14 @@ def open_terminal(tmp_path: Path, song: NDArray[np.float32]) -> Iterator[Callabl
     """Return a function that separates songs, one of them broken, in a terminal."""
     songs = tmp_path / "songs"
     songs.mkdir()
-    for name in ("first song.wav", "second song.wav"):
-        soundfile.write(songs / name, np.tile(song, (30, 1)), 44_100)
     (songs / "broken.wav").write_bytes(b"no audio, although it is long enough to be some")
     opened: list[Terminal] = []
 
-    def start(*options: str, columns: int = 100, **environment: str) -> Terminal:
+    def start(
+        *options: str, columns: int = 100, seconds: int = 120, **environment: str
+    ) -> Terminal:
+        for name in ("first song.wav", "second song.wav"):
+            soundfile.write(songs / name, np.tile(song, (seconds // 4, 1)), 44_100)
         arguments = ["separate", "songs", "-o", "stems", "--jobs", "1", *options]
         opened.append(Terminal(arguments, folder=tmp_path, columns=columns, **environment))
         return opened[-1]
@@ -170,7 +172,7 @@ def test_a_window_that_is_widened(open_terminal: Callable[..., Terminal]) -> Non
 
 def test_without_colour(open_terminal: Callable[..., Terminal]) -> None:
     """`NO_COLOR` removes colours, but not the bars."""
-    terminal = open_terminal(NO_COLOR="1")
+    terminal = open_terminal(seconds=40, NO_COLOR="1")
     terminal.until(lambda text: "separating" in text and BARS.search(text) is not None)
     assert terminal.end() == 3
     assert not COLOUR.search(terminal.raw)
@@ -178,7 +180,7 @@ def test_without_colour(open_terminal: Callable[..., Terminal]) -> None:
 
 def test_a_terminal_without_cursor_control(open_terminal: Callable[..., Terminal]) -> None:
     """The output is plain lines without escape sequences."""
-    terminal = open_terminal(TERM="dumb")
+    terminal = open_terminal(seconds=4, TERM="dumb")
     assert terminal.end() == 3
     assert b"\x1b" not in terminal.raw
     assert "[3/3] done" in terminal.text
@@ -186,7 +188,7 @@ def test_a_terminal_without_cursor_control(open_terminal: Callable[..., Terminal
 
 def test_failures_are_red(open_terminal: Callable[..., Terminal]) -> None:
     """Lines of finished tracks are not red."""
-    terminal = open_terminal()
+    terminal = open_terminal(seconds=4)
     assert terminal.end() == 3
     red = b"\x1b[31m"
     assert red + b"[1/3] failed" in terminal.raw.replace(b"\r\n", b"")

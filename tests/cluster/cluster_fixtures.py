@@ -15,13 +15,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Run all tests with nodes in one worker of pytest-xdist, because they share the machine."""
-    for item in items:
-        if {"cluster", "storage"} & {*item.path.parts}:
-            item.add_marker(pytest.mark.xdist_group("nodes"))
-
-
 @pytest.fixture(scope="module")
 def nodes() -> Iterator[Nodes]:
     """Two nodes with one processor each and a head without any; they require a token."""

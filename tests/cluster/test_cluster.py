@@ -142,24 +142,8 @@ def test_ctrl_c_finishes_the_running_tracks(nodes: Nodes, library: Path, tmp_pat
     assert len(stem_hashes(tmp_path / "out")) == 2 * last["done"]
 
 
-def test_a_node_without_the_model_receives_it(
-    library: Path,
-    reference: dict[str, str],
-    tmp_path: Path,
-    stemsplit: Callable[..., CommandResult],
-) -> None:
-    """Ray transfers it from the machine of the batch, and the node verifies it."""
-    empty = tmp_path / "models of the node"
-    with Nodes() as cluster:
-        cluster.add(environment={"STEMSPLIT_MODELS": str(empty), "STEMSPLIT_RELEASE_URL": "x:/"})
-        result = stemsplit("separate", library, "-o", "out", "--cluster", cluster.address)
-    assert result.code == 0, result.err
-    assert stem_hashes(tmp_path / "out") == reference
-    assert (empty / "2stems" / "stemsplit.json").exists()
-
-
 def test_unusable_nodes_are_reported(
-    library: Path, tmp_path: Path, stemsplit: Callable[..., CommandResult]
+    nodes: Nodes, library: Path, tmp_path: Path, stemsplit: Callable[..., CommandResult]
 ) -> None:
     """One node has another version, one does not see the folder; neither is used."""
     site = tmp_path / "site"
@@ -173,12 +157,11 @@ def test_unusable_nodes_are_reported(
         result = stemsplit("separate", library, "-o", "out", "--cluster", cluster.address)
         assert result.code == 1
         assert "it has stemsplit 0.0.1, but this machine has" in result.err
-        cluster.add()
-        moved = f"{tmp_path}=/nowhere"
-        result = stemsplit(
-            *("separate", library, "-o", "out", "--cluster", cluster.address),
-            *("--path-map", moved),
-        )
+    result = stemsplit(
+        *("separate", library, "-o", "out", "--cluster", nodes.address),
+        *("--path-map", f"{tmp_path}=/nowhere"),
+        **nodes.environment,
+    )
     assert result.code == 1
     assert "does not see the folder “/nowhere/out" in result.err
     assert "--path-map" in result.err

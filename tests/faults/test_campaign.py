@@ -17,8 +17,8 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.usefixtures("real_models")
 
 ENGINE = "fake_engines:half"
-KILLS = 15
-TROUBLES = 4
+KILLS = 3
+TROUBLES = 2
 
 
 def test_a_killed_batch_can_be_resumed(tmp_path: Path) -> None:

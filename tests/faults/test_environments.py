@@ -174,11 +174,11 @@ def test_temporary_files_may_have_a_long_path(
 
 @pytest.fixture
 def songs(song: NDArray[np.float32], tmp_path: Path) -> Path:
-    """A folder with three songs of one minute."""
+    """A folder with three songs of 24 seconds."""
     folder = tmp_path / "songs"
     folder.mkdir()
     for number in range(3):
-        soundfile.write(folder / f"{number}.wav", np.tile(song, (15, 1)), 44_100)
+        soundfile.write(folder / f"{number}.wav", np.tile(song, (6, 1)), 44_100)
     return folder
 
 

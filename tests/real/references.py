@@ -2,9 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
+import hashlib
+import os
+from functools import cache
+from importlib.metadata import version
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
+import platformdirs
 import tensorflow as tf
 from spleeter.model import get_model_function
 from spleeter.model.provider import ModelProvider
@@ -18,13 +25,13 @@ from stemsplit.child.engines.ratio_mask import ratio_masks
 from stemsplit.child.separation import separate
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from numpy.typing import NDArray
 
     from stemsplit.child.engines.protocols import Engine
 
     Stems = dict[str, NDArray[np.float32]]
+
+CACHE = platformdirs.user_cache_path("stemsplit-tests") / "spleeter"
 
 
 def spleeter_stems(
@@ -37,6 +44,9 @@ def spleeter_stems(
 ) -> Stems:
     """Separate a whole file with Spleeter's own `Separator`.
 
+    The stems are kept in the user's cache, by everything that they depend on, because Spleeter
+    takes most of the time of a comparison.
+
     Args:
         model: name of a configuration.
         models: folder of models.
@@ -44,12 +54,34 @@ def spleeter_stems(
         mwf: whether to apply its Wiener filter.
         mask_extension: replaces the one in the configuration.
     """
+    weights = models / load_configuration(f"spleeter:{model}")["model_dir"].rpartition("/")[2]
+    content = hashlib.sha256(mix.tobytes())
+    content.update((weights / f"{CHECKPOINT_PREFIX}.data-00000-of-00001").read_bytes())
+    kept = CACHE / f"{content.hexdigest()}-{model}-{mwf}-{mask_extension}-{_arithmetic()}.npz"
+    if kept.exists():
+        with np.load(kept) as arrays:
+            return dict(arrays)
     ModelProvider.DEFAULT_MODEL_PATH = str(models)
     separator = Separator(f"spleeter:{model}", MWF=mwf, multiprocess=False)
     if mask_extension is not None:
         separator._params["mask_extension"] = mask_extension
     stems: Stems = separator.separate(mix)
+    CACHE.mkdir(parents=True, exist_ok=True)
+    incoming = kept.with_suffix(f".{os.getpid()}")
+    with incoming.open("wb") as file:
+        np.savez(file, **stems)
+    incoming.replace(kept)
     return stems
+
+
+@cache
+def _arithmetic() -> str:
+    """Return a hash of what decides how TensorFlow rounds: versions and processor features."""
+    versions = [version(name) for name in ("spleeter", "tensorflow", "numpy")]
+    with contextlib.suppress(OSError):
+        text = Path("/proc/cpuinfo").read_text(encoding="utf-8")
+        versions += sorted({line for line in text.splitlines() if line.startswith("flags")})
+    return hashlib.sha256(repr(versions).encode()).hexdigest()[:16]
 
 
 def spleeter_masks(model: str, folder: Path, magnitudes: NDArray[np.float32]) -> Stems:

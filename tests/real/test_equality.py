@@ -41,13 +41,13 @@ SAME_TRANSFORM_RANDOM = 5e-6
 """Untrained networks amplify rounding errors: those of the last transposed convolution, whose sums
 are added in a different order, and those of the softmax of 5stems."""
 
-LENGTHS = [1, 1000, 4096, 520_192, 523_265, 524_288, 1_048_576, 2_646_007]
-OGG_SECONDS = 200
+LENGTHS = [1, 1000, 4096, 520_192, 523_265, 524_288, 1_048_576]
+OGG_SECONDS = 40
 
 
 @pytest.fixture(scope="module")
 def long_song() -> NDArray[np.float32]:
-    """A minute of the synthetic song."""
+    """The synthetic song."""
     return make_song(max(LENGTHS) / 44_100).mix
 
 
@@ -115,10 +115,10 @@ def test_two_stems_at_the_edges_of_segments(
     _compare(two_stems, real_models, long_song[:samples], stem_table)
 
 
-def test_an_ogg_file_of_several_minutes(
+def test_an_ogg_file(
     two_stems: Engine, real_models: Path, tmp_path: Path, stem_table: Callable[[str], None]
 ) -> None:
-    """A compressed file is decoded by the real decoder, over eighteen segments."""
+    """A compressed file is decoded by the real decoder, over four segments."""
     path = tmp_path / "song.ogg"
     with soundfile.SoundFile(path, "w", 44_100, 2, format="OGG", subtype="VORBIS") as file:
         for seed in range(OGG_SECONDS // 20):
@@ -152,8 +152,8 @@ def test_the_files_of_the_command_equal_the_stems_of_spleeter(
     [
         ("2stems-16kHz", 600_000),
         ("4stems", 600_000),
-        ("5stems", 600_000),
-        ("5stems-16kHz", 530_000),
+        ("5stems", 500_000),
+        ("5stems-16kHz", 500_000),
     ],
 )
 def test_every_type_of_model(

@@ -49,12 +49,16 @@ def _magnitudes(song: NDArray[np.float32], bins: int) -> NDArray[np.float32]:
 def test_masks_match_the_definition(
     weights: Callable[[str], tuple[Path, Path]], song: NDArray[np.float32], model: str
 ) -> None:
-    """NumPy computes the expected masks in float64; sessions are kept in memory, or lean."""
+    """NumPy computes the expected masks; sessions are kept in memory, or lean."""
     published, folder = weights(model)
     whole, lean = load(model, folder, threads=2), load(model, folder, threads=1, lean=True)
     assert (whole.model, whole.stems) == (model, MODELS[model].stems)
     magnitudes = _magnitudes(song, whole.bins)
-    expected = numpy_masks(model, published, magnitudes)
+    # float32 is exact enough, and takes half as long.
+    is_small = model == "2stems"
+    expected = numpy_masks(
+        model, published, magnitudes, dtype=np.float64 if is_small else np.float32
+    )
     for masks in (whole.masks(magnitudes), lean.masks(magnitudes), whole.masks(magnitudes)):
         assert len(masks) == len(expected)
         for mask, exact in zip(masks, expected, strict=True):

@@ -1,11 +1,12 @@
 """Spleeter's network in NumPy, from its definition, as a reference for every engine.
 
-It uses float64, and follows `apply_unet` of `spleeter.model.functions.unet` (spleeter 2.4.2).
+It uses float64, or float32 where that is exact enough, and follows `apply_unet` of
+`spleeter.model.functions.unet` (spleeter 2.4.2).
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
@@ -19,14 +20,19 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    Array = NDArray[np.float64]
+    Array = NDArray[np.floating[Any]]
 
 
-def numpy_masks(model: str, folder: Path, magnitudes: NDArray[np.float32]) -> list[Array]:
+def numpy_masks(
+    model: str,
+    folder: Path,
+    magnitudes: NDArray[np.float32],
+    dtype: type[np.float64 | np.float32] = np.float64,
+) -> list[Array]:
     """Return the masks of a segment; see `stemsplit.child.engines.protocols.Engine.masks`."""
     network = network_of(model)
     checkpoint = Checkpoint(folder / CHECKPOINT_PREFIX)
-    mix = magnitudes.astype(np.float64)
+    mix: Array = magnitudes.astype(dtype)
     outputs = [
         _unet(checkpoint, stem, mix, (network.encoder_activation, network.decoder_activation))
         for stem in range(len(network.stems))
@@ -43,7 +49,7 @@ def numpy_masks(model: str, folder: Path, magnitudes: NDArray[np.float32]) -> li
 def _unet(checkpoint: Checkpoint, stem: int, mix: Array, activations: tuple[str, str]) -> Array:
     def weights(layer_type: str, layers: int, layer: int, name: str) -> Array:
         stored = checkpoint.tensor(f"{layer_name(layer_type, layer + stem * layers)}/{name}")
-        return stored.astype(np.float64)
+        return stored.astype(mix.dtype)
 
     def normalised(values: Array, layer: int) -> Array:
         gamma, beta, mean, variance = (
@@ -94,7 +100,7 @@ def transposed(values: Array, kernel: Array) -> Array:
     """Apply a transposed convolution of stride 2: tap k of sample i adds to sample 2 i + k - 1."""
     rows, columns, _ = values.shape
     size = kernel.shape[0]
-    summed = np.zeros((2 * rows + size, 2 * columns + size, kernel.shape[2]))
+    summed = np.zeros((2 * rows + size, 2 * columns + size, kernel.shape[2]), values.dtype)
     for down, right in np.ndindex(size, size):
         part = values @ kernel[down, right].T
         summed[down : down + 2 * rows : 2, right : right + 2 * columns : 2] += part

@@ -35,9 +35,11 @@ def moto_server() -> Path:
     folder = platformdirs.user_cache_path("stemsplit-tests") / "moto"
     installed = folder / _MOTO_LOCK.name
     if not installed.exists() or installed.read_bytes() != _MOTO_LOCK.read_bytes():
-        subprocess.run([sys.executable, "-m", "venv", "--clear", folder], check=True)
-        pip: list[str | Path] = [folder / "bin" / "python", "-m", "pip"]
-        subprocess.run([*pip, "install", "--quiet", "-r", _MOTO_LOCK], check=True)
+        uv: list[str | Path] = [sys.executable, "-m", "uv"]
+        venv = [*uv, "venv", "--quiet", "--clear", "--python", sys.executable, folder]
+        subprocess.run(venv, check=True)
+        install = [*uv, "pip", "install", "--quiet", "--python", folder, "-r", _MOTO_LOCK]
+        subprocess.run(install, check=True)
         shutil.copyfile(_MOTO_LOCK, installed)
     return folder / "bin" / "moto_server"
 

@@ -93,7 +93,7 @@ def release(monkeypatch: pytest.MonkeyPatch) -> Iterator[type[_Release]]:
     """The release server."""
     handler = type("Release", (_Release,), {})
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
-        thread = threading.Thread(target=server.serve_forever, daemon=True)
+        thread = threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True)
         thread.start()
         monkeypatch.setenv("STEMSPLIT_RELEASE_URL", f"http://127.0.0.1:{server.server_port}/v1")
         yield handler

@@ -103,9 +103,16 @@ def test_stems_and_residual_sum_exactly_to_the_mix(
         np.testing.assert_array_equal(third + fifth + residual, mix)
 
 
-@pytest.mark.parametrize("seconds", [0.7, 3.0, 13.0])
-@pytest.mark.parametrize("out", [8_000, 44_100, 48_000, 96_000, 192_000])
-@pytest.mark.parametrize("rate", [8_000, 44_100, 48_000, 96_000, 192_000])
+RATES = (8_000, 44_100, 48_000, 96_000, 192_000)
+STREAMS = [
+    *itertools.product(RATES, RATES, (0.7, 3.0)),
+    # More than one segment; its output is resampled once more, whatever the source was.
+    *((rate, 44_100, 13.0) for rate in RATES),
+    *((44_100, rate, 13.0) for rate in RATES[2:]),
+]
+
+
+@pytest.mark.parametrize(("rate", "out", "seconds"), STREAMS)
 def test_stems_and_residual_of_a_stream_sum_exactly_to_the_mix(
     tmp_path: Path, rate: int, out: int, seconds: float
 ) -> None:

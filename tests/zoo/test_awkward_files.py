@@ -19,9 +19,6 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-pytestmark = pytest.mark.xdist_group("zoo")
-"""The files are written and converted once, for all tests."""
-
 FILES = {file.name: file for file in awkward_files()}
 NEGLIGIBLE_SECONDS = 0.05
 """The smallest loss that is reported; undeclared delays of encoders are smaller."""
@@ -192,9 +189,9 @@ def test_stems_are_as_long_as_converted_files(
     folder: Path, tmp_path: Path, converted: dict[str, Any]
 ) -> None:
     """Some of the files are separated too, and have the same warnings."""
-    names = sorted(set(SEPARATED) | {name for name in FILES if name.endswith((".m4a", ".flac"))})
+    names = sorted(SEPARATED)
     separated = _run("separate", folder, names, tmp_path, "--no-tags")
-    assert len(names) >= 20
+    assert len(names) >= 12
     for name in names:
         expected = converted[name]
         assert separated[name]["type"] == expected["type"], separated[name]

@@ -181,7 +181,7 @@ def test_a_killed_conversion_is_repeated(folder: Path) -> None:
     )
     moments = np.random.default_rng(0)
     killed = 0
-    for _ in range(8):
+    for _ in range(3):
         with subprocess.Popen([sys.executable, "-c", program], start_new_session=True) as running:
             time.sleep(moments.uniform(0.3, 1.6))
             if running.poll() is None:
