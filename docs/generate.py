@@ -8,11 +8,11 @@ from __future__ import annotations
 import inspect
 import json
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, get_args
 
 from stemsplit.batch import events
 from stemsplit.cli.app import app
-from stemsplit.cli.overview import SCRIPTS
+from stemsplit.cli.overview import SCRIPTS, Shell
 
 _NOTE = """\
 <!-- Written by docs/generate.py. -->
@@ -23,8 +23,6 @@ all](settings.md). Exit codes and errors: [errors](errors.md). Examples:
 [quickstart](quickstart.md), and the how-to pages in the [index](index.md)."""
 
 HERE = Path(__file__).parent
-
-_SHELLS: tuple[Literal["bash", "zsh", "fish"], ...] = ("bash", "zsh", "fish")
 
 _REGISTRATION = {
     # Without a match of ours, bash still completes file names.
@@ -102,7 +100,7 @@ def completion_scripts() -> dict[str, str]:
     return {
         f"stemsplit.{shell}": f"{app.generate_completion(shell=shell).rstrip()}\n"
         + _REGISTRATION.get(shell, "")
-        for shell in _SHELLS
+        for shell in get_args(Shell)
     }
 
 

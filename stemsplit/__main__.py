@@ -28,7 +28,9 @@ def main() -> int:
         # Imports take a third of a second; an interrupt during them would print a traceback.
         signal.signal(signal.SIGINT, exit_at_once)
         sys.unraisablehook = interrupt_again
-    from stemsplit.cli.main import run
+    from stemsplit.cli.main import prepare
+
+    run = prepare()
 
     try:
         if has_default_handler:

@@ -94,7 +94,8 @@ def _converted(data: bytes, problem: str, max_bytes: int | None) -> bytes:
         import PIL.Image
     except ImportError as error:
         raise UnfitPictureError(
-            f"{problem}; `pip install '.[covers]'` in a clone of stemsplit adds their conversion"
+            f"{problem}; to convert such covers, run `pip install '.[covers]'` in a clone of "
+            "stemsplit"
         ) from error
     try:
         with warnings.catch_warnings():

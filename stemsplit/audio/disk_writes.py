@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 _PROBE_BYTES = 2**16
 """Space that the header of any container needs."""
 
+_NO_ERROR = 0
+
 _SYSTEM_ERROR = 2
 """libsndfile's SF_ERR_SYSTEM: a call of the operating system has failed."""
 
@@ -34,11 +36,15 @@ def explain_write_error(folder: Path, error: Exception) -> StemsplitError:
     The audio libraries do not report a full disk reliably, so the disk itself is checked as well.
     If a write that failed works now, another child has freed space meanwhile.
     """
-    errno_now = _errno_of_append(folder)
-    was_full = errno_now == 0 and _is_failed_write(error)
-    if is_disk_full(error) or "No space left" in str(error) or _is_full(folder) or was_full:
-        return DiskFullError("The disk of the output folder is full.", FREE_DISK_SPACE)
-    if errno_now == errno.EFBIG:
+    full = DiskFullError("The disk of the output folder is full.", FREE_DISK_SPACE)
+    if is_disk_full(error) or "No space left" in str(error) or _is_full(folder):
+        return full
+    found = _errors_of_append(folder)
+    if not found.isdisjoint({errno.ENOSPC, errno.EDQUOT}):
+        return full
+    if found == {_NO_ERROR} and _is_failed_write(error):
+        return full
+    if errno.EFBIG in found:
         return UnwritableError(
             "A stem is too large for this disk: its file system limits the size of files.",
             "Use --format flac, whose files are smaller, or choose a folder on another disk "
@@ -56,22 +62,23 @@ def _is_failed_write(error: Exception) -> bool:
     return is_system_error and not getattr(error, "prefix", "")  # "Error opening" and the path
 
 
-def _errno_of_append(folder: Path) -> int | None:
-    """Append to the files in a folder, which are incomplete.
+def _errors_of_append(folder: Path) -> set[int | None]:
+    """Append to the files in a folder, which are incomplete, and return the errors.
 
     Returns:
-        the number of the first error, such as EFBIG for a file of 4 GiB on FAT; 0 if there is
-        none; None if there are no files.
+        error numbers, such as EFBIG for a file of 4 GiB on FAT, and `_NO_ERROR` if a file could be
+        extended; empty if there are no files.
     """
-    found = None
+    found: set[int | None] = set()
     with contextlib.suppress(OSError):
         for path in folder.iterdir():
             try:
                 with path.open("ab") as file:
                     file.write(bytes(_PROBE_BYTES))
             except OSError as error:
-                return error.errno
-            found = 0
+                found.add(error.errno)
+            else:
+                found.add(_NO_ERROR)
     return found
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import shutil
 import textwrap
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Literal, NamedTuple, get_args
 
 from stemsplit.core.version import __version__
 
@@ -97,6 +97,8 @@ COMMANDS = {
     ),
 }
 
+Shell = Literal["bash", "zsh", "fish"]
+
 SCRIPTS = Path(__file__).with_name("completion_scripts")
 """Folder of the completion scripts, which `docs/generate.py` writes: `stemsplit.bash` and so on."""
 
@@ -104,16 +106,27 @@ SCRIPTS = Path(__file__).with_name("completion_scripts")
 def answer(arguments: Sequence[str]) -> str | None:
     """Return what the program prints for `arguments`; None if a command must run."""
     match list(arguments):
-        case ["--version"]:
+        case [flag] if flag == VERSION_FLAG:
             return __version__
-        case [] | ["--help" | "-h" | "--help-all"]:
-            return "\n".join(_overview(shutil.get_terminal_size().columns))
-        case ["completion", ("bash" | "zsh" | "fish") as shell]:
-            return (SCRIPTS / f"stemsplit.{shell}").read_text(encoding="utf-8").rstrip("\n")
+        case []:
+            return _overview(shutil.get_terminal_size().columns)
+        case [flag] if flag in (*HELP_FLAGS, HELP_ALL):
+            return _overview(shutil.get_terminal_size().columns)
+        case ["completion", shell] if shell in get_args(Shell):
+            return script(shell)
     return None
 
 
-def _overview(columns: int) -> Iterator[str]:
+def script(shell: str) -> str:
+    """Return the completion script of a `Shell`."""
+    return (SCRIPTS / f"stemsplit.{shell}").read_text(encoding="utf-8").rstrip("\n")
+
+
+def _overview(columns: int) -> str:
+    return "\n".join(_lines(columns))
+
+
+def _lines(columns: int) -> Iterator[str]:
     yield "Usage: stemsplit COMMAND"
     yield from textwrap.wrap(DESCRIPTION, columns)
     yield ""

@@ -135,10 +135,8 @@ def remove(target: Path) -> bool:
     Raises:
         FolderError: if its parent is not writable.
     """
-    if not target.exists():
-        return False
     with filling(target.name, target.parent) as incoming:
-        with contextlib.suppress(FileNotFoundError):  # another process was faster
+        with contextlib.suppress(FileNotFoundError):
             target.rename(incoming / target.name)
             return True
         return False

@@ -19,8 +19,12 @@ MOVES_FOLDERS = True
 
 
 def exists(path: Path) -> bool:
-    """Return whether a file or folder exists."""
-    return path.exists()
+    """Return whether a file or folder exists; raise `OSError` if that cannot be checked."""
+    try:  # `Path.exists` returns False for every error from Python 3.14 on
+        path.stat()
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    return True
 
 
 def fingerprint(path: bytes) -> tuple[int, int] | None:
@@ -52,7 +56,7 @@ def prepare(targets: Iterable[Path]) -> None:
 
 def move(source: Path, target: Path) -> None:
     """Rename a file, replacing `target`; do nothing if the source is missing."""
-    if source.exists():
+    if exists(source):
         source.replace(target)
 
 

@@ -22,10 +22,10 @@ HANG_REASONS = frozenset({Reason.STALLED, Reason.TIMED_OUT})
 NETWORK_REASONS = frozenset({Reason.UNREACHABLE})
 
 EVICTIONS_BEFORE_LEAN = 5
-"""Evictions of a track after which it is retried unchanged; after more, lean and alone."""
+"""After up to this many evictions, a track is retried unchanged; after more, lean and alone."""
 
 MAX_EVICTIONS = 10
-"""Evictions of a track after which it is retried; after more, it has failed."""
+"""After up to this many evictions, a track is retried; after more, it has failed."""
 
 _LEAN_AND_ALONE = Resources(threads=1, lean=True, alone=True)
 """The least memory that a track can need."""

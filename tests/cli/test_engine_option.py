@@ -101,7 +101,7 @@ def test_mwf_without_spleeter_is_an_error(stemsplit: Callable[..., Any], song_fi
     result = stemsplit("separate", song_file, "-o", "out", "--mwf")
     assert result.code == 1
     assert "needs tensorflow and spleeter, which are not installed" in result.err
-    assert "Python 3.11, on Linux" in result.err
+    assert "Python 3.11 on Linux" in result.err
 
 
 def test_doctor_shows_the_selected_engine(stemsplit: Callable[..., Any]) -> None:

@@ -180,10 +180,13 @@ def test_a_killed_conversion_is_repeated(folder: Path) -> None:
         f"ensure_converted(find_model('2stems'), Path({str(folder)!r}))\n"
     )
     moments = np.random.default_rng(0)
+    incoming = folder.parent / converted.FOLDER
     killed = 0
     for _ in range(3):
         with subprocess.Popen([sys.executable, "-c", program], start_new_session=True) as running:
-            time.sleep(moments.uniform(0.3, 1.6))
+            while running.poll() is None and not any(incoming.glob(".*")):
+                time.sleep(0.005)
+            time.sleep(moments.uniform(0.0, 0.3))
             if running.poll() is None:
                 os.killpg(running.pid, signal.SIGKILL)
                 killed += 1

@@ -222,15 +222,14 @@ def test_cluster_nodes_access_the_bucket_directly(
     tmp_path: Path,
     stemsplit: Callable[..., CommandResult],
 ) -> None:
-    """The nodes share no folder, and requests fail; no audio passes through Ray.
+    """The node shares no folder, and requests fail; no audio passes through Ray.
 
-    One node has no model: Ray sends it there, and the node verifies it.
+    It has no model either: Ray sends it there, and the node verifies it.
     """
     empty = tmp_path / "models of the node"
     storage.fault_percent = 5.0
     try:
         with Nodes(environment=storage.environment) as cluster:
-            cluster.add()
             cluster.add(
                 environment={"STEMSPLIT_MODELS": str(empty), "STEMSPLIT_RELEASE_URL": "x:/"}
             )

@@ -42,7 +42,7 @@ def test_code_with_other_modules_has_another_version(
 
 
 def test_no_installation_has_no_version(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Neither has a folder of that name without a distribution."""
+    """Nor does a folder of that name without a distribution."""
     with monkeypatch.context() as patched:
         patched.setattr(importlib.util, "find_spec", lambda _name: None)
         assert installed_version() == ""

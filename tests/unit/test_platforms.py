@@ -93,7 +93,7 @@ def test_memory_of_a_process_that_may_not_be_examined(monkeypatch: pytest.Monkey
     assert used == same > 2**20
 
 
-def test_transferred_bytes_of_a_process(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_transferred_bytes_of_a_process() -> None:
     """Windows does not count characters, macOS counts nothing."""
     of_windows = SimpleNamespace(read_bytes=3, write_bytes=4, other_bytes=100)
     of_linux = SimpleNamespace(read_bytes=3, write_bytes=4, read_chars=30, write_chars=40)
@@ -102,7 +102,6 @@ def test_transferred_bytes_of_a_process(monkeypatch: pytest.MonkeyPatch) -> None
         assert process_tree._io_bytes(one) == expected
     of_macos: Any = SimpleNamespace()
     assert process_tree._io_bytes(of_macos) == 0
-    del monkeypatch
 
 
 def test_a_machine_without_affinity_uses_all_processors(
@@ -212,8 +211,10 @@ def test_folders_are_not_flushed_on_windows(
     windows: OtherSystem, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A folder cannot be opened there; where that fails otherwise, nothing is raised either."""
-    windows.open = _denied  # type: ignore[attr-defined]
+    opened: list[object] = []
+    windows.open = lambda path, _flags: opened.append(path)  # type: ignore[attr-defined]
     local_files.fsync_folder(tmp_path)
+    assert opened == []
     monkeypatch.setattr(local_files, "os", OtherSystem(os, open=_denied))
     local_files.fsync_folder(tmp_path)
 
@@ -244,10 +245,20 @@ def test_a_stem_that_is_open_elsewhere_is_not_replaced(
     assert (folder / "vocals.wav").read_text() == "old"
 
 
-def test_permissions_are_not_shared_on_windows(windows: OtherSystem, tmp_path: Path) -> None:
+@pytest.mark.skipif(os.name == "nt", reason="needs modes")
+def test_permissions_are_not_shared_on_windows(
+    tmp_path: Path, request: pytest.FixtureRequest
+) -> None:
     """Its modes say nothing about other users."""
-    windows.chmod = _denied  # type: ignore[attr-defined]
-    OutputLayout(tmp_path).share_access(tmp_path)
+    tmp_path.chmod(0o777)
+    file = tmp_path / "journal"
+    for is_windows, expected in ((False, 0o666), (True, 0o644)):
+        if is_windows:
+            request.getfixturevalue("windows")
+        file.touch()
+        file.chmod(0o644)
+        OutputLayout(tmp_path).share_access(file)
+        assert file.stat().st_mode & 0o777 == expected
 
 
 @pytest.mark.parametrize(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
 import pytest
 
@@ -179,10 +179,10 @@ def test_a_staging_folder_that_cannot_be_checked(
     """Whether files are left in it is then unknown, as if the storage were unreachable."""
     staging = _staged(tmp_path / "out" / "song")
 
-    def failing_exists(_self: Path) -> bool:
+    def failing_stat(_self: Path, **_options: bool) -> NoReturn:
         raise PermissionError(13, "Permission denied")
 
-    monkeypatch.setattr(Path, "exists", failing_exists)
+    monkeypatch.setattr(Path, "stat", failing_stat)
     assert has_unpublished(staging, _in_a_folder(tmp_path / "out" / "song")) is None
 
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import errno
-from typing import TYPE_CHECKING
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, NoReturn
 
 import numpy as np
 import pytest
@@ -24,7 +26,6 @@ from stemsplit.core.format_rates import LOSSY, stem_rate
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
-    from pathlib import Path
 
     from numpy.typing import NDArray
 
@@ -123,6 +124,21 @@ def test_a_full_disk_is_distinguished_from_other_errors(tmp_path: Path) -> None:
     assert isinstance(full, DiskFullError)
     other = explain_write_error(tmp_path, OSError(errno.EIO, "Input/output error"))
     assert isinstance(other, UnwritableError)
+
+
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT])
+def test_a_disk_that_is_full_when_it_is_checked_is_reported_as_full(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    """Also if a quota is exceeded, which the free space of the disk does not show."""
+    (tmp_path / "vocals.wav").write_bytes(b"half a stem")
+
+    def refuse(*_: object, **__: object) -> NoReturn:
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(Path, "open", refuse)
+    failed_write = soundfile.LibsndfileError(2)
+    assert type(explain_write_error(tmp_path, failed_write)) is DiskFullError
 
 
 def test_a_disk_that_was_full_for_a_moment_is_reported_as_full(tmp_path: Path) -> None:

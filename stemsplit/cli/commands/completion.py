@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Literal
-
-from stemsplit.cli import overview
+from stemsplit.cli.overview import Shell, script
 from stemsplit.core.errors import ExitCode
-
-Shell = Literal["bash", "zsh", "fish"]
 
 
 def completion(shell: Shell, /) -> int:
@@ -24,6 +20,5 @@ def completion(shell: Shell, /) -> int:
     shell:
         Print the script for bash, zsh or fish.
     """
-    answer = overview.answer(["completion", shell])
-    print(answer)
+    print(script(shell))
     return ExitCode.DONE
