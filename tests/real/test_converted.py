@@ -34,8 +34,9 @@ def original(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def folder(tmp_path: Path, original: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A copy of the random weights, as 2stems in a folder of models."""
+    """A copy of the random weights, as 2stems in a folder of models; the user's cache is empty."""
     monkeypatch.setenv("STEMSPLIT_MODELS", str(tmp_path))
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     shutil.copytree(original, tmp_path / "2stems")
     return tmp_path / "2stems"
 
