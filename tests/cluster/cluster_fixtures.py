@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import subprocess
 from typing import TYPE_CHECKING
 
 import pytest
 from cluster_nodes import Nodes
-from common import COMMAND, stem_hashes
-from node_kills import make_library
+from node_kills import make_library, separate_here
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -35,6 +33,4 @@ def library(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def reference(library: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     """Hashes of the stems that this machine alone writes for the library."""
-    output = tmp_path_factory.mktemp("reference") / "out"
-    subprocess.run([COMMAND, "separate", library, "-o", output, "--quiet"], check=True)
-    return stem_hashes(output)
+    return separate_here(library, tmp_path_factory.mktemp("reference") / "out")

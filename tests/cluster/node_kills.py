@@ -71,14 +71,18 @@ def make_library(folder: Path, tracks: int = 12, seconds: float = 25.0) -> None:
         )
 
 
+def separate_here(library: Path, output: Path) -> dict[str, str]:
+    """Separate a library on this machine alone, and return the hashes of its stems."""
+    subprocess.run([COMMAND, "separate", library, "-o", output, "--quiet"], check=True)
+    return stem_hashes(output)
+
+
 def campaign(
     library: Path, folder: Path, *, kills: int, seed: int, delay: tuple[float, float]
 ) -> CampaignResult:
     """Kill `kills` nodes while the library is separated repeatedly."""
     rng, result = random.Random(seed), CampaignResult()  # noqa: S311 - not for security
-    reference = folder / "reference"
-    subprocess.run([COMMAND, "separate", library, "-o", reference, "--quiet"], check=True)
-    expected = stem_hashes(reference)
+    expected = separate_here(library, folder / "reference")
     with Nodes() as nodes:
         for _ in range(3):
             nodes.add()

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import pytest
 from cluster_nodes import Nodes
 from common import COMMAND, stem_hashes
-from node_kills import make_library
+from node_kills import make_library, separate_here
 from storage_servers import S3Server, SftpServer, moto_server
 
 from stemsplit.core.errors import UsageError
@@ -75,9 +75,7 @@ def library(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def reference(library: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     """Hashes of the stems of a local batch."""
-    output = tmp_path_factory.mktemp("reference") / "out"
-    subprocess.run([COMMAND, "separate", library, "-o", output, "--quiet"], check=True)
-    return stem_hashes(output)
+    return separate_here(library, tmp_path_factory.mktemp("reference") / "out")
 
 
 @pytest.fixture(scope="module")
